@@ -1,0 +1,8 @@
+"""longimorph: how much of a longitudinal change moved, and how much changed its kind in place."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("longimorph")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"

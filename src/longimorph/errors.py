@@ -1,0 +1,66 @@
+"""Every error that a user can meet: what was found, where, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class LongimorphError(Exception):
+    """Base of all expected errors; its text is a complete message for the user."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in one input file.
+
+    ``row`` is the line number in the file (the header is line 1), ``column`` a column or key.
+    """
+
+    file: Path | str
+    message: str
+    row: int | None = None
+    column: str | None = None
+    value: object = None
+    expected: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        where = [str(self.file)]
+        if self.row is not None:
+            where.append(f"line {self.row}")
+        if self.column is not None:
+            where.append(f"'{self.column}'")
+        text = f"{', '.join(where)}: {self.message}"
+        if self.value is not None:
+            text += f"; found {self.value!r}"
+        if self.expected is not None:
+            text += f"; expected {self.expected}"
+        if self.hint is not None:
+            text += f". {self.hint}"
+        return text
+
+
+class InputError(LongimorphError):
+    """What the user wrote cannot be used; carries every problem found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = f"{count} problem{'s' if count != 1 else ''} found, nothing was run:"
+        super().__init__("\n".join([head, *(f"  {i}. {p}" for i, p in enumerate(self.problems, 1))]))
+
+
+class PairFailure(LongimorphError):
+    """An expected failure of one visit or pair: a row of failures.csv, while the cohort goes on.
+
+    ``stage`` is the stage that failed (align, maps, register), ``code`` a short stable name.
+    """
+
+    def __init__(self, stage: str, code: str, message: str) -> None:
+        self.stage, self.code, self.message = stage, code, message
+        super().__init__(f"{stage}: {code}: {message}")
+
+    def __reduce__(self) -> tuple[type[PairFailure], tuple[str, str, str]]:
+        return type(self), (self.stage, self.code, self.message)
