@@ -1,0 +1,58 @@
+"""Preconditioner of the momentum's optimisation, from the shooting linearised at p0 = 0.
+
+There q(1) = q0 + M p0 with M symmetric and non-negative, so the Hessian of the cost E5 is close to
+M (M + lambda). Its inverse is applied as two regularised solves by conjugate gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from longimorph.numerics.dynamics import InfinitesimalShooting
+
+LinearMap = Callable[[Tensor], Tensor]
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar product over classes and voxels, float64 scalar."""
+    return (a * b).sum(dtype=torch.float64)
+
+
+def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance: float) -> Tensor:
+    """Solve A x = b for symmetric positive A; stops at |r| <= tolerance |b| or after the iterations."""
+    x, r = torch.zeros_like(b), b
+    direction, rr = r, inner(r, r)
+    stop = tolerance**2 * rr
+    for _ in range(iterations):
+        if not bool(rr > stop):
+            break
+        image = apply(direction)
+        length = (rr / inner(direction, image)).to(b.dtype)
+        x = x + length * direction
+        r = r - length * image
+        rr, previous = inner(r, r), rr
+        direction = r + (rr / previous).to(b.dtype) * direction
+    return x
+
+
+@dataclass(frozen=True)
+class Preconditioner:
+    """(M + shift)^-1 (M + shift + lambda)^-1, each by at most ``iterations`` conjugate gradients."""
+
+    shooting: InfinitesimalShooting
+    regularisation: float
+    shift: float
+    iterations: int = 20
+    tolerance: float = 1e-2
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """Apply to a tangent gradient (C, *grid)."""
+        first = self._solve(gradient, self.shift + self.regularisation)
+        return self._solve(first, self.shift)
+
+    def _solve(self, b: Tensor, shift: float) -> Tensor:
+        return conjugate_gradients(lambda x: self.shooting(x) + shift * x, b, self.iterations, self.tolerance)

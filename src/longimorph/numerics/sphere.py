@@ -1,0 +1,35 @@
+"""Probability maps as points on the unit sphere, one sphere per voxel.
+
+The map P on the simplex becomes q = sqrt(P), |q| = 1: up to a factor 2 an isometry between the
+Fisher-Rao metric of the simplex and the sphere. Classes come first: shape (C, *grid).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar product over the classes: (C, *grid) x (C, *grid) -> (1, *grid)."""
+    return (a * b).sum(0, keepdim=True)
+
+
+def to_sphere(probabilities: Tensor) -> Tensor:
+    """q = sqrt(P). P is (C, *grid), non-negative, summing to one over the classes."""
+    return probabilities.sqrt()
+
+
+def to_simplex(q: Tensor) -> Tensor:
+    """P = q squared; q is (C, *grid) with |q| = 1."""
+    return q.square()
+
+
+def normalise(q: Tensor) -> Tensor:
+    """The nearest point of the unit sphere, q / |q|."""
+    return q / dot(q, q).sqrt()
+
+
+def tangent(a: Tensor, q: Tensor) -> Tensor:
+    """The part of a that is tangent to the sphere at q, a - <a, q> q, for |q| = 1."""
+    return a - dot(a, q) * q
