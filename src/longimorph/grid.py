@@ -1,0 +1,276 @@
+"""Where voxels lie: the only place that knows axis orders, RAS and LPS worlds, and handedness.
+
+Inside the library a world point is RAS+ in mm (x to the patient's right, y to the front, z up, as in
+NIfTI) and arrays are indexed (i, j, k) as in nibabel. ITK's world is LPS+ (x and y negated) with the
+same index order; only its numpy views are reversed, (k, j, i). Affines are 4×4, voxel index → world.
+Rigid matrices are 4×4 and act on column vectors; their docstrings say from which space to which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+Array = npt.NDArray[Any]
+FloatArray = npt.NDArray[np.float64]
+
+LPS_FROM_RAS: FloatArray = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""4×4 change of world between RAS and LPS, its own inverse."""
+
+_LATTICE_TOLERANCE = 1e-4  # of a voxel: the same lattice in spite of headers in single precision
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A voxel lattice in the world: ``shape`` (i, j, k) and ``affine`` voxel index → RAS+ mm, 4×4.
+
+    Compare two grids with `same_grid`. Raises ValueError for a shape or an affine that is none.
+    """
+
+    shape: tuple[int, int, int]
+    affine: FloatArray
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        shape = tuple(int(n) for n in self.shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f"a grid has three axes of at least one voxel; found shape {shape}")
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise ValueError(f"a grid's affine is a finite 4×4 matrix; found {affine.tolist()}")
+        if not is_invertible(affine):
+            raise ValueError(f"the affine is singular: {affine.tolist()}")
+        affine.setflags(write=False)
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def spacing(self) -> FloatArray:
+        """Distance between neighbouring voxel centres along each axis, (3,) mm."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def directions(self) -> FloatArray:
+        """Unit vectors of the three axes in the RAS+ world, as the columns of a 3×3 matrix."""
+        return np.asarray(self.affine[:3, :3] / self.spacing)
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume of one voxel, mm³."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    def index_to_world(self, index: npt.ArrayLike) -> FloatArray:
+        """RAS+ mm of voxel indices (…, 3); fractions are allowed, integers are voxel centres."""
+        return transform_points(self.affine, index)
+
+    def world_to_index(self, points: npt.ArrayLike) -> FloatArray:
+        """Fractional voxel indices of RAS+ points (…, 3)."""
+        return transform_points(np.linalg.inv(self.affine), points)
+
+    def centre(self) -> FloatArray:
+        """RAS+ mm of the middle of the grid."""
+        return self.index_to_world((np.array(self.shape) - 1) / 2)
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Plain lists for JSON: ``shape`` and ``affine``."""
+        return {"shape": list(self.shape), "affine": self.affine.tolist()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Grid:
+        """The inverse of `to_dict`."""
+        i, j, k = data["shape"]
+        return cls((int(i), int(j), int(k)), np.array(data["affine"], dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class ItkGeometry:
+    """What ITK and SimpleITK call a grid: size and spacing per axis, origin in LPS mm, and the
+    direction cosines as nine numbers, row by row (columns are axes)."""
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
+
+
+def transform_points(matrix: npt.ArrayLike, points: npt.ArrayLike) -> FloatArray:
+    """Apply a 4×4 matrix to points (…, 3)."""
+    m = np.asarray(matrix, dtype=np.float64)
+    return np.asarray(np.asarray(points, dtype=np.float64) @ m[:3, :3].T + m[:3, 3])
+
+
+def is_invertible(affine: npt.ArrayLike) -> bool:
+    """Whether the three axes of a 4×4 affine span space (finite, no axis of length zero, no two
+    in one plane with the third)."""
+    linear = np.asarray(affine, dtype=np.float64)[:3, :3]
+    lengths = np.linalg.norm(linear, axis=0)
+    if not np.isfinite(linear).all() or lengths.min() < 1e-6:
+        return False
+    return bool(abs(np.linalg.det(linear / lengths)) > 1e-3)
+
+
+def rigid_ras_to_lps(matrix: npt.ArrayLike) -> FloatArray:
+    """A 4×4 map between RAS worlds, written for the same points in LPS worlds (and back: the
+    conversion is its own inverse)."""
+    return np.asarray(LPS_FROM_RAS @ np.asarray(matrix, dtype=np.float64) @ LPS_FROM_RAS)
+
+
+def flip_ras_lps(points: npt.ArrayLike) -> FloatArray:
+    """Points or vectors (…, 3) from RAS to LPS, or from LPS to RAS."""
+    return np.asarray(np.asarray(points, dtype=np.float64) * np.array([-1.0, -1.0, 1.0]))
+
+
+def to_itk(grid: Grid) -> ItkGeometry:
+    """The grid in ITK's words. Raises ValueError for a sheared grid, which ITK cannot express."""
+    directions = grid.directions
+    if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-3):
+        raise ValueError("the grid's axes are not at right angles; ITK images cannot be sheared")
+    rotation = LPS_FROM_RAS[:3, :3] @ nearest_orthogonal(directions)
+    x, y, z = flip_ras_lps(grid.affine[:3, 3]).tolist()
+    a, b, c = grid.spacing.tolist()
+    return ItkGeometry(grid.shape, (a, b, c), (x, y, z), tuple(rotation.ravel().tolist()))
+
+
+def from_itk(geometry: ItkGeometry) -> Grid:
+    """The grid of an ITK geometry."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(geometry.direction).reshape(3, 3) * np.array(geometry.spacing)
+    affine[:3, 3] = geometry.origin
+    return Grid(geometry.size, LPS_FROM_RAS @ affine)
+
+
+def nearest_orthogonal(matrix: npt.ArrayLike) -> FloatArray:
+    """The orthogonal 3×3 matrix (rotation, or reflection when the determinant is negative) that
+    is nearest to a 3×3 matrix."""
+    u, _, vt = np.linalg.svd(np.asarray(matrix, dtype=np.float64))
+    return np.asarray(u @ vt)
+
+
+def same_grid(a: Grid, b: Grid, tol: float = 1e-3) -> bool:
+    """Whether two grids have one shape and no voxel centre differs by more than ``tol`` mm."""
+    if a.shape != b.shape:
+        return False
+    corners = grid_corners(a.shape)
+    gap = np.linalg.norm(a.index_to_world(corners) - b.index_to_world(corners), axis=-1)
+    return bool(gap.max() <= tol)
+
+
+def grid_corners(shape: tuple[int, int, int]) -> FloatArray:
+    """Indices of the eight corner voxels, (8, 3)."""
+    ends = [(0, n - 1) for n in shape]
+    return np.array([(i, j, k) for i in ends[0] for j in ends[1] for k in ends[2]], dtype=np.float64)
+
+
+def canonical(grid: Grid, array: Array) -> tuple[Array, Grid]:
+    """The same volume with its axes permuted and flipped to run as close as possible to right,
+    front, up.
+
+    ``array`` is (i, j, k) or has more axes behind these. Any of the 48 storage orders of one
+    volume gives one result. No interpolation; the array is a view where it can be.
+    """
+    orientation = io_orientation(grid.affine)  # type: ignore[no-untyped-call]
+    reordered = apply_orientation(array, orientation)  # type: ignore[no-untyped-call]
+    back = inv_ornt_aff(orientation, grid.shape)  # type: ignore[no-untyped-call]
+    affine = grid.affine @ back
+    i, j, k = reordered.shape[:3]
+    return reordered, Grid((i, j, k), affine)
+
+
+def bounding_box(mask: Array, grid: Grid, margin_mm: float = 0.0) -> tuple[slice, slice, slice] | None:
+    """Index slices around the true voxels of a mask (i, j, k), widened by a margin in mm on every
+    side and cut to the grid; None for an empty mask."""
+    slices = []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        hit = np.flatnonzero(np.any(mask, axis=others))
+        if hit.size == 0:
+            return None
+        pad = int(np.ceil(margin_mm / grid.spacing[axis] - 1e-6))
+        slices.append(slice(max(int(hit[0]) - pad, 0), min(int(hit[-1]) + pad + 1, grid.shape[axis])))
+    return slices[0], slices[1], slices[2]
+
+
+def crop(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
+    """The part of a grid inside index slices, as `bounding_box` gives them."""
+    start = np.array([s.start for s in box], dtype=np.float64)
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.index_to_world(start)
+    i, j, k = (s.stop - s.start for s in box)
+    return Grid((i, j, k), affine)
+
+
+def mask_extent(mask: Array, grid: Grid) -> FloatArray:
+    """World points (n, 3), RAS+ mm, whose convex hull holds every true voxel of a mask (i, j, k)
+    with its full box: the outer corners of the first and last true voxel of each row."""
+    any_true = np.any(mask, axis=2)
+    rows = np.argwhere(any_true).astype(np.float64)
+    lines = np.asarray(mask)[any_true]
+    first = np.argmax(lines, axis=1)
+    last = mask.shape[2] - 1 - np.argmax(lines[:, ::-1], axis=1)
+    points = []
+    for di in (-0.5, 0.5):
+        for dj in (-0.5, 0.5):
+            for ends in (first - 0.5, last + 0.5):
+                points.append(np.column_stack([rows[:, 0] + di, rows[:, 1] + dj, ends]))
+    return grid.index_to_world(np.concatenate(points)) if points else np.empty((0, 3))
+
+
+def registration_grid(
+    points: Iterable[FloatArray],
+    spacing_mm: npt.ArrayLike,
+    margin_mm: float,
+    frame: Grid | None = None,
+) -> Grid:
+    """The grid that holds all ``points`` (arrays (n, 3), RAS+ mm of the reference) with a margin.
+
+    ``frame`` None: axes along the world's, nodes at multiples of the spacing (one number or
+    three). With a frame (the baseline scan's grid): axes along that scan's own, in canonical
+    order, nodes counted from its first voxel, so that a spacing equal to the scan's own puts
+    every node exactly on one of its voxels. Raises ValueError when there is no point.
+    """
+    cloud = [p for p in points if len(p)]
+    if not cloud:
+        raise ValueError("a registration grid needs at least one point of a brain")
+    axes, origin, own = np.eye(3), np.zeros(3), None
+    if frame is not None:
+        _, ordered = canonical(frame, np.empty(frame.shape, dtype=bool))
+        axes, origin, own = ordered.directions, ordered.affine[:3, 3], ordered.spacing
+    spacing = _snapped(np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,)), own)
+    to_axes = np.linalg.inv(axes)
+    low = np.min([((p - origin) @ to_axes.T).min(axis=0) for p in cloud], axis=0) - margin_mm
+    high = np.max([((p - origin) @ to_axes.T).max(axis=0) for p in cloud], axis=0) + margin_mm
+    first = np.floor(low / spacing + _LATTICE_TOLERANCE)
+    last = np.maximum(np.ceil(high / spacing - _LATTICE_TOLERANCE), first)
+    affine = np.eye(4)
+    affine[:3, :3] = axes * spacing
+    affine[:3, 3] = origin + affine[:3, :3] @ first
+    i, j, k = (last - first + 1).astype(int).tolist()
+    return Grid((i, j, k), affine)
+
+
+def _snapped(spacing: FloatArray, own: FloatArray | None) -> FloatArray:
+    """The scan's own spacing wherever the one asked for is the same but for rounding."""
+    if own is None:
+        return np.array(spacing)
+    close = np.abs(spacing - own) <= _LATTICE_TOLERANCE * own
+    return np.where(close, own, spacing)
+
+
+def vectors_to_lps(field: Array, grid: Grid) -> FloatArray:
+    """Displacements along a grid's axes → world vectors as ITK wants them.
+
+    ``field`` is (3, i, j, k) in mm: component a is the length along the grid's a-th axis. The
+    result is (i, j, k, 3), LPS mm.
+    """
+    matrix = LPS_FROM_RAS[:3, :3] @ grid.directions
+    return np.asarray(np.einsum("ab,bijk->ijka", matrix, np.asarray(field, dtype=np.float64)))
+
+
+def vectors_from_lps(field: Array, grid: Grid) -> FloatArray:
+    """The inverse of `vectors_to_lps`: (i, j, k, 3) LPS mm → (3, i, j, k) mm along the axes."""
+    matrix = np.linalg.inv(LPS_FROM_RAS[:3, :3] @ grid.directions)
+    return np.asarray(np.einsum("ab,ijkb->aijk", matrix, np.asarray(field, dtype=np.float64)))
