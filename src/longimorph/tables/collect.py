@@ -1,0 +1,95 @@
+"""From pairs to a patient's tables, from patients to the cohort's, with sums by region and by state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from longimorph.io.atomic import write_csv
+from longimorph.tables import columns
+
+UNNAMED = "(unnamed)"
+
+
+def patient_tables(
+    patient: str, pairs: Sequence[Mapping[str, Any]], folders: Sequence[Path], out: Path
+) -> None:
+    """Write a patient's ``changes.csv``, ``transitions.csv`` and ``failures.csv`` from those of the pairs.
+
+    ``pairs``: dicts with ``from``, ``to``, ``days`` (between the visits) and ``logs`` (stage, or
+    ``stage:timepoint``, → log file);
+    ``folders``: the pairs' folders, in the same order.
+    """
+    changes, transitions, failures = [], [], []
+    for pair, folder in zip(pairs, folders, strict=True):
+        changes.append(_with_days(columns.read(folder / "changes.csv"), float(pair["days"])))
+        transitions.append(columns.read(folder / "transitions.csv"))
+        failures += _failure(patient, pair, folder)
+    write_csv(out / "changes.csv", columns.as_text(columns.stack(changes, columns.CHANGES)))
+    write_csv(out / "transitions.csv", columns.as_text(columns.stack(transitions, columns.TRANSITIONS)))
+    write_csv(out / "failures.csv", pd.DataFrame(failures, columns=list(columns.FAILURES)))
+
+
+def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]], out: Path) -> None:
+    """Write the cohort's tables from the patients' folders.
+
+    ``classes``: one dict per class with ``class`` and the names ``region`` and ``state`` that the marginal
+    tables sum over (empty where classes.tsv gives none: those classes are summed as ``(unnamed)``).
+    """
+    changes = columns.stack((columns.read(p / "changes.csv") for p in patients), columns.CHANGES)
+    transitions = columns.stack((columns.read(p / "transitions.csv") for p in patients), columns.TRANSITIONS)
+    failures = columns.stack((columns.read(p / "failures.csv") for p in patients), columns.FAILURES)
+    write_csv(out / "changes.csv", columns.as_text(changes))
+    write_csv(out / "transitions.csv", columns.as_text(transitions))
+    write_csv(out / "failures.csv", failures)
+    for kind in ("region", "state"):
+        names = {row["class"]: row.get(kind) or UNNAMED for row in classes}
+        write_csv(out / f"marginals_by_{kind}.csv", columns.as_text(marginals(changes, names, kind)))
+
+
+def marginals(changes: pd.DataFrame, names: Mapping[str, str], kind: str) -> pd.DataFrame:
+    """Sum ``changes`` over the classes that share a name; the column ``class`` becomes ``kind``.
+
+    A failed pair keeps its rows, with empty numbers. Sums of decimals stay exact: the identity of the
+    columns holds in the marginals as well.
+    """
+    order = [kind if name == "class" else name for name in columns.CHANGES]
+    if changes.empty:
+        return pd.DataFrame(columns=order)
+    named = changes.assign(**{kind: changes["class"].map(names)})
+    keys = [*columns.PAIR, "days", kind, "status"]
+    numbers = [*columns.VOLUMES, *columns.RATES]
+    sums = named.groupby(keys, sort=False, dropna=False)[numbers].sum(min_count=1).reset_index()
+    sums[numbers] = columns.to_decimals(sums[numbers].to_numpy())
+    return sums[order]
+
+
+def write_pair_list(
+    pairs: Sequence[Mapping[str, Any]], left_out: Sequence[Mapping[str, str]], path: Path
+) -> None:
+    """Write every pair that is planned, then every patient left out with the reason."""
+    rows = [{**pair, "left_out": ""} for pair in pairs]
+    rows += [{"patient": p["patient"], "from": "", "to": "", "left_out": p["reason"]} for p in left_out]
+    write_csv(path, columns.as_text(pd.DataFrame(rows, columns=list(columns.PAIR_LIST))))
+
+
+def _with_days(changes: pd.DataFrame, days: float) -> pd.DataFrame:
+    rates = changes.assign(days=days)
+    for rate in columns.RATES:
+        rates[rate] = rates[rate.removesuffix("_per_year")] * (columns.DAYS_PER_YEAR / days)
+    return rates[list(columns.CHANGES)]
+
+
+def _failure(patient: str, pair: Mapping[str, Any], folder: Path) -> list[dict[str, str]]:
+    """Return the pair's row of ``failures.csv``, or nothing when the pair is done."""
+    status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+    if status["status"] == "ok":
+        return []
+    stage = str(status.get("stage") or "register")
+    log = pair["logs"].get(f"{stage}:{status.get('timepoint')}") or pair["logs"].get(stage, "")
+    row = {"patient": patient, "from": pair["from"], "to": pair["to"], "stage": stage, "log": log}
+    return [{**row, "code": str(status["status"]), "message": str(status.get("message", ""))}]

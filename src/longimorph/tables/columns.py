@@ -1,0 +1,63 @@
+"""Names, order and number format of the columns.
+
+Volumes are in mm³ with three decimals. A value is rounded once, when the pair's table is written, and
+``unexplained_mm3`` is the difference of the rounded values: in every file, in decimals,
+``volume_to_mm3 - volume_from_mm3 = deformation_mm3 + reallocation_mm3 + unexplained_mm3`` holds exactly,
+and sums over classes (the marginals) keep it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+DECIMALS = 3
+DAYS_PER_YEAR = 365.25
+
+PAIR = ("patient", "from", "to")
+VOLUMES = ("volume_from_mm3", "volume_to_mm3", "deformation_mm3", "reallocation_mm3", "unexplained_mm3")
+RATES = ("deformation_mm3_per_year", "reallocation_mm3_per_year")
+FLOWS = ("deformation_mm3", "reallocation_mm3")
+
+PAIR_CHANGES = (*PAIR, "class", *VOLUMES, "status")
+CHANGES = (*PAIR, "days", "class", *VOLUMES, "status", *RATES)
+TRANSITIONS = (*PAIR, "from_class", "to_class", *FLOWS)
+FAILURES = (*PAIR, "stage", "code", "message", "log")
+PAIR_LIST = (*PAIR, "days", "left_out")
+
+_NUMBERS = frozenset({"days", *VOLUMES, *RATES})
+
+
+def to_decimals(values: np.ndarray | pd.Series) -> np.ndarray:
+    """Round mm³ to the decimals that the files carry; minus zero becomes zero."""
+    rounded: np.ndarray = np.round(np.asarray(values, dtype=np.float64), DECIMALS) + 0.0
+    return rounded
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Return ``table`` with its numbers as the text that goes into the file; missing numbers are empty."""
+    text = table.copy()
+    for column in _NUMBERS.intersection(table.columns):
+        form = "{:.10g}" if column == "days" else f"{{:.{DECIMALS}f}}"
+        values = table[column].astype(float)
+        text[column] = ["" if np.isnan(value) else form.format(value) for value in values]
+    return text
+
+
+def read(path: Path | str) -> pd.DataFrame:
+    """Read one of the tables: names stay text (a patient may be called 001 or NA), numbers are float64."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    for column in _NUMBERS.intersection(table.columns):
+        table[column] = pd.to_numeric(table[column].replace("", np.nan))
+    return table
+
+
+def stack(tables: Iterable[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
+    """Put ``tables`` one below the other, with exactly ``columns``; no tables give an empty one."""
+    present = [table for table in tables if len(table)]
+    if not present:
+        return pd.DataFrame(columns=list(columns))
+    return pd.concat(present, ignore_index=True)[list(columns)]

@@ -1,0 +1,41 @@
+"""The last word on a cohort or a patient: complete, or a sentence that says which pairs failed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from longimorph.errors import LongimorphError
+from longimorph.io.atomic import write_json
+from longimorph.tables import columns
+
+_SHOWN = 5
+
+
+class SomePairsFailed(LongimorphError):
+    """All tables are written, but some pairs have no numbers."""
+
+    def __init__(self, failures: pd.DataFrame, pairs: int, folder: Path) -> None:
+        lines = [f"{len(failures)} of {pairs} pairs failed. The tables in {folder} are complete, with empty"]
+        lines[0] += " numbers for these pairs; failures.csv there says why:"
+        lines += [f"  {_sentence(row)}" for row in failures.head(_SHOWN).to_dict("records")]
+        if len(failures) > _SHOWN:
+            lines.append(f"  and {len(failures) - _SHOWN} more")
+        super().__init__("\n".join(lines))
+
+
+def verdict(folder: Path, out: Path) -> None:
+    """Write ``out`` when every pair of the tables in ``folder`` is done, else raise SomePairsFailed."""
+    failures = columns.read(folder / "failures.csv")
+    pairs = len(columns.read(folder / "changes.csv")[list(columns.PAIR)].drop_duplicates())
+    if len(failures):
+        raise SomePairsFailed(failures, pairs, folder)
+    write_json(out, {"status": "complete", "pairs": pairs})
+
+
+def _sentence(row: Mapping[Hashable, str]) -> str:
+    where = f"{row['patient']} {row['from']} to {row['to']}"
+    log = f" (log: {row['log']})" if row["log"] else ""
+    return f"{where}: {row['stage']}: {row['code']}: {row['message']}{log}"
