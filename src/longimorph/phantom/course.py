@@ -1,0 +1,101 @@
+"""What happens to a phantom patient between visits, and what is true of it.
+
+A visit is a flow time (how far the ventricles have widened) and a volume of white matter that has become
+oedema. Between two visits the flow runs at constant speed while the new oedema replaces the white matter
+linearly in time, at material points: the probability of oedema in a voxel of tissue that is to turn rises
+from 0 to 1 as the voxel is carried along. With J the Jacobian determinant of the flow at that tissue, a class
+of probability P in the tissue has the volume ∫ P J, and its rate of change splits without ambiguity into
+
+    deformation   ∫ P dJ/dt        the tissue is stretched or compressed
+    reallocation  ∫ J dP/dt        the tissue changes its kind in place
+
+so that over the pair deformation + reallocation = volume at the second visit − volume at the first.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from longimorph.phantom import flow as flows
+from longimorph.phantom.anatomy import CLASSES, OEDEMA, WM, Anatomy, load
+
+
+@dataclass(frozen=True)
+class State:
+    """A patient's state at one visit: flow time (1 widens the ventricles by about 37 %) and oedema in mL.
+
+    The oedema's volume is that of the tissue before any flow; ``centre`` is its MNI position in mm.
+    """
+
+    flow_time: float = 0.0
+    oedema_ml: float = 0.0
+    centre: tuple[float, float, float] = (28.0, -24.0, 30.0)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """True change of one pair, each array (C,) float64 in mm³, in the order of ``CLASSES``."""
+
+    deformation: NDArray[np.float64]
+    reallocation: NDArray[np.float64]
+    volume_from: NDArray[np.float64]
+    volume_to: NDArray[np.float64]
+
+
+@functools.lru_cache(maxsize=1)
+def shared_flow() -> flows.Flow:
+    """The flow of the shipped anatomy (built once per process)."""
+    return flows.build(load())
+
+
+def classes_at(anatomy: Anatomy, state: State) -> NDArray[np.int8]:
+    """Classes of the tissue at a visit, on the anatomy's grid, where the tissue was before any flow."""
+    classes = anatomy.classes.copy()
+    classes[oedema(anatomy, state)] = OEDEMA
+    return classes
+
+
+def oedema(anatomy: Anatomy, state: State) -> NDArray[np.bool_]:
+    """White matter that has turned to oedema: an uneven ball of the asked volume; larger ones hold smaller."""
+    count = round(state.oedema_ml * 1000)
+    mask = np.zeros(anatomy.classes.shape, dtype=bool)
+    if count == 0:
+        return mask
+    centre = np.asarray(state.centre) - anatomy.origin
+    noise = ndimage.gaussian_filter(np.random.default_rng(7).standard_normal(mask.shape), 5.0)
+    offset = np.indices(mask.shape) - centre[:, None, None, None]
+    stretch = np.array([1.0, 0.75, 1.0])[:, None, None, None]
+    distance = np.sqrt((stretch**2 * offset**2).sum(axis=0)) + 2.0 * noise / noise.std()
+    distance[anatomy.classes != WM] = np.inf
+    mask.ravel()[np.argsort(distance, axis=None, kind="stable")[:count]] = True
+    return mask
+
+
+def truth(anatomy: Anatomy, before: State, after: State) -> Truth:
+    """True deformation and reallocation per class between two states of one patient, in mm³."""
+    first, last, mean = _jacobians(anatomy, before.flow_time, after.flow_time)
+    source, target = classes_at(anatomy, before), classes_at(anatomy, after)
+    kept = source == target
+    turned_from, turned_to = source[~kept], target[~kept]
+    deformation = _sums(source[kept], (last - first)[kept])
+    deformation += _sums(turned_from, (mean - first)[~kept]) + _sums(turned_to, (last - mean)[~kept])
+    reallocation = _sums(turned_to, mean[~kept]) - _sums(turned_from, mean[~kept])
+    return Truth(deformation, reallocation, _sums(source, first), _sums(target, last))
+
+
+def _jacobians(anatomy: Anatomy, start: float, end: float) -> tuple[NDArray[np.float64], ...]:
+    """J at the start, at the end and its mean between, per voxel of the anatomy."""
+    if start == end == 0.0:
+        return (np.ones(anatomy.classes.shape),) * 3
+    flow = shared_flow()
+    return tuple(flow.refine(j, anatomy.classes.shape) for j in flows.jacobian_history(flow, start, end))
+
+
+def _sums(classes: NDArray[np.int8], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of weights (mm³ per 1 mm voxel) per class."""
+    return np.bincount(classes.ravel(), weights=weights.ravel(), minlength=len(CLASSES)).astype(np.float64)
