@@ -1,0 +1,19 @@
+"""The nearest known name to a mistyped one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the entry of ``known`` that is most like ``name`` whatever the case, None when none is near."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    match = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[match[0]] if match else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """Return the sentence that proposes the nearest known name, None when none is near."""
+    near = nearest(name, known)
+    return f"Did you mean '{near}'?" if near is not None else None

@@ -1,0 +1,285 @@
+"""The table of patients and visits, ``cohort.tsv``."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import permutations
+from pathlib import Path
+
+from longimorph import paths
+from longimorph.cohort import tsv
+from longimorph.cohort.schema import shown
+from longimorph.cohort.suggest import did_you_mean
+from longimorph.cohort.tsv import Row, Table
+from longimorph.errors import InputError, Problem
+
+REQUIRED = ("patient", "timepoint", "days", "regions")
+OPTIONAL = ("image", "states")
+SUFFIXES = (".nii", ".nii.gz")
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_MOST_HINTS = 20
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One visit of one patient.
+
+    ``days`` is the time since any day zero of the patient; ``image`` is the intensity image, ``regions`` and
+    ``states`` are integer label volumes on one grid, all absolute paths. ``line`` is the row's line.
+    """
+
+    patient: str
+    timepoint: str
+    days: float
+    image: Path | None
+    regions: Path
+    states: Path | None
+    line: int = field(default=0, compare=False)
+
+    def files(self) -> dict[str, Path]:
+        """Return the visit's files by the name of their column."""
+        named = {"image": self.image, "regions": self.regions, "states": self.states}
+        return {column: path for column, path in named.items() if path is not None}
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """All visits, in the order of the table, and the name of the table in messages."""
+
+    name: str
+    visits: tuple[Visit, ...]
+
+    @cached_property
+    def _by_patient(self) -> dict[str, tuple[Visit, ...]]:
+        groups: dict[str, list[Visit]] = {}
+        for visit in self.visits:
+            groups.setdefault(visit.patient, []).append(visit)
+        return {name: tuple(sorted(group, key=lambda v: v.days)) for name, group in groups.items()}
+
+    def patients(self) -> tuple[str, ...]:
+        """Return the patients' names in the order in which the table first names them."""
+        return tuple(self._by_patient)
+
+    def visits_of(self, patient: str) -> tuple[Visit, ...]:
+        """Return the patient's visits, earliest first."""
+        return self._by_patient[patient]
+
+    def visit(self, patient: str, timepoint: str) -> Visit:
+        """Return one visit by name; KeyError when there is none."""
+        for visit in self._by_patient[patient]:
+            if visit.timepoint == timepoint:
+                return visit
+        raise KeyError(f"{patient} {timepoint}")
+
+    def select(self, patients: Iterable[str] | None) -> Cohort:
+        """Return the cohort of these patients only; all of them for None."""
+        if patients is None:
+            return self
+        wanted = set(patients)
+        return Cohort(self.name, tuple(visit for visit in self.visits if visit.patient in wanted))
+
+
+def load(file: Path | str, check_files: bool = True) -> Cohort:
+    """Read the cohort table ``file``; raises InputError with every problem of it.
+
+    With ``check_files`` each named file has to exist.
+    """
+    cohort, problems = examine(Path(file), check_files)
+    if problems or cohort is None:
+        raise InputError(problems)
+    return cohort
+
+
+def examine(file: Path, check_files: bool = True) -> tuple[Cohort | None, list[Problem]]:
+    """Read the cohort table as far as it goes: the usable rows, and all problems."""
+    table, problems = tsv.read(file, REQUIRED + OPTIONAL)
+    if table is None:
+        return None, problems
+    problems += tsv.check_columns(table, REQUIRED, OPTIONAL)
+    if any(column not in table.columns for column in REQUIRED):
+        return None, problems
+    reader = _RowReader(table, file.absolute().parent, check_files)
+    visits = [visit for row in table.rows if (visit := reader.read(row)) is not None]
+    problems += reader.problems + _duplicates(table)
+    problems += _order_problems(table.name, visits) + _folder_problems(table.name, visits)
+    problems.sort(key=lambda problem: problem.row or 0)
+    return Cohort(table.name, tuple(visits)), problems
+
+
+class _RowReader:
+    """Reads rows into visits and gathers what is wrong with them."""
+
+    def __init__(self, table: Table, folder: Path, check_files: bool) -> None:
+        self.table, self.folder, self.check_files = table, folder, check_files
+        self.problems: list[Problem] = []
+        self._missing = 0
+
+    def read(self, row: Row) -> Visit | None:
+        """Return the row's visit, None when it is unusable; unusable optional cells are left out."""
+        before = len(self.problems)
+        names = [self._name(row, column) for column in ("patient", "timepoint")]
+        days = self._days(row)
+        regions = self._path(row, "regions")
+        image, states = self._path(row, "image"), self._path(row, "states")
+        failed = {problem.column for problem in self.problems[before:]}
+        if failed.intersection(REQUIRED) or days is None or regions is None:
+            return None
+        return Visit(names[0], names[1], days, image, regions, states, row.line)
+
+    def _report(self, row: Row, column: str, message: str, expected: str | None, hint: str | None) -> None:
+        value = shown(row[column]) or None
+        self.problems.append(Problem(self.table.name, message, row.line, column, value, expected, hint))
+
+    def _name(self, row: Row, column: str) -> str:
+        text = row[column]
+        if not text:
+            self._report(row, column, "is empty", f"the name of the {column}", None)
+        elif not _NAME.fullmatch(text):
+            self._report(row, column, "cannot be a name", "letters A-Z a-z, digits, '-' and '_' only", None)
+        elif len(text) > 100:
+            self._report(row, column, "is too long for a folder's name", "at most 100 characters", None)
+        return text
+
+    def _days(self, row: Row) -> float | None:
+        text = row["days"]
+        value = parse_number(text)
+        if value is None:
+            message = "is not a number" if text else "is empty"
+            hint = "Write the decimal point as '.'" if re.fullmatch(r"-?\d+,\d+", text) else None
+            self._report(row, "days", message, "the number of days since a day zero of this patient", hint)
+        return value
+
+    def _path(self, row: Row, column: str) -> Path | None:
+        text = row[column]
+        if not text:
+            if column in REQUIRED:
+                self._report(row, column, "is empty", "the path of an integer label volume", None)
+            return None
+        path = resolve(text, self.folder)
+        state = file_state(path) if self.check_files else "file"
+        if state != "file":
+            hint = self._missing_hint(text, path) if state == "file not found" else None
+            self._report(row, column, state, None, hint)
+        elif not text.lower().endswith(SUFFIXES):
+            self._report(row, column, "is not a NIfTI file by name", "a name ending in .nii or .nii.gz", None)
+        else:
+            return path
+        return None
+
+    def _missing_hint(self, text: str, path: Path) -> str:
+        """Propose the nearest file, for the first few missing ones: looking through folders takes time."""
+        self._missing += 1
+        near = None
+        if "\\" in text:
+            near = "Write '/' between folders, not '\\'."
+        elif self._missing <= _MOST_HINTS:
+            near = nearest_path(text, self.folder)
+        tail = "" if Path(text).is_absolute() else f"Paths are relative to {self.folder}"
+        return " ".join(part for part in (near, tail) if part)
+
+
+def parse_number(text: str) -> float | None:
+    """Return the finite number that ``text`` spells, None when it spells none."""
+    try:
+        value = float(text) if "_" not in text else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def resolve(text: str, folder: Path) -> Path:
+    """Return the absolute path that a cell means; relative ones start at the table's ``folder``."""
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError:  # ~somebody who has no home folder
+        return folder / text
+
+
+def file_state(path: Path) -> str:
+    """Return ``file`` for a readable file, else what is wrong in words."""
+    try:
+        if path.is_file():
+            return "file" if os.access(path, os.R_OK) else "may not be read: its permissions forbid it"
+        return "is a folder, not a file" if path.exists() else "file not found"
+    except (OSError, ValueError) as error:
+        return f"cannot be a path ({error})"
+
+
+def nearest_path(text: str, folder: Path) -> str | None:
+    """Propose an existing path near a missing one: its first part that is missing, mended."""
+    path = resolve(text, folder)
+    missing = next((p for p in [*reversed(path.parents), path] if not p.exists()), path)
+    try:
+        present = [entry.name for entry in missing.parent.iterdir()]
+    except OSError:
+        return None
+    hint = did_you_mean(missing.name, present)
+    if hint is None:
+        return None if missing == path else f"There is no folder {paths.display(missing)}."
+    mended = missing.parent / hint.split("'")[1]
+    return f"Did you mean '{mended if Path(text).is_absolute() else os.path.relpath(mended, folder)}'?"
+
+
+def _duplicates(table: Table) -> list[Problem]:
+    first: dict[tuple[str, str], int] = {}
+    problems = []
+    for row in table.rows:
+        key = (row["patient"], row["timepoint"])
+        if all(key) and first.setdefault(key, row.line) != row.line:
+            text = f"patient '{key[0]}', timepoint '{key[1]}' is given already on line {first[key]}"
+            problems.append(Problem(table.name, text, row.line, "timepoint", hint="Each visit has one row"))
+    return problems
+
+
+def _order_problems(name: str, visits: Sequence[Visit]) -> list[Problem]:
+    """Return a problem for each visit on the day of another, or earlier than one in a row above it."""
+    above: dict[str, dict[float, Visit]] = {}
+    named: set[tuple[str, str]] = set()
+    problems = []
+    for visit in visits:
+        days = above.setdefault(visit.patient, {})
+        if (visit.patient, visit.timepoint) in named:
+            continue  # a repeated row, reported as such
+        named.add((visit.patient, visit.timepoint))
+        other = days.get(visit.days) or (days[max(days)] if days else None)
+        if other is not None and visit.days <= other.days:
+            problems.append(_order_problem(name, visit, other))
+        days.setdefault(visit.days, visit)
+    return problems
+
+
+def _order_problem(name: str, visit: Visit, other: Visit) -> Problem:
+    where = f"day of '{other.timepoint}' on line {other.line}"
+    if visit.days == other.days:
+        message, hint = f"is also the {where}", "Two visits of a patient need different days"
+    else:
+        message, hint = (
+            f"is before the {where} ({other.days:g})",
+            "Sort the patient's rows or mend the number",
+        )
+    return Problem(name, message, visit.line, "days", f"{visit.days:g}", hint=hint)
+
+
+def _folder_problems(name: str, visits: Sequence[Visit]) -> list[Problem]:
+    """Return a problem for each two results that would share a folder: 'a' to 'b__c' and 'a__b' to 'c'."""
+    groups: dict[str, list[Visit]] = {}
+    for visit in visits:
+        groups.setdefault(visit.patient, []).append(visit)
+    problems = []
+    for group in groups.values():
+        if not any("__" in f"_{visit.timepoint}_" for visit in group):
+            continue
+        owners = {visit.timepoint: f"the visit '{visit.timepoint}'" for visit in group}
+        for source, target in permutations(group, 2):
+            folder = f"{source.timepoint}__{target.timepoint}"
+            owner = f"'{source.timepoint}' to '{target.timepoint}'"
+            if owners.setdefault(folder, owner) != owner and source.timepoint != target.timepoint:
+                text = f"the results of {owner} and of {owners[folder]} would share the folder '{folder}'"
+                hint = "Rename a timepoint: avoid '__' and '_' at either end"
+                problems.append(Problem(name, text, target.line, "timepoint", hint=hint))
+    return problems

@@ -1,0 +1,79 @@
+"""YAML files with the line of every key, and syntax errors as problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from longimorph import paths
+from longimorph.cohort.schema import Source
+from longimorph.errors import Problem
+
+
+def read_yaml(file: Path) -> tuple[dict[Any, Any] | None, Source, list[Problem]]:
+    """Return the mapping of a YAML file, the line of each key, and what is wrong with the file as YAML."""
+    name = paths.display(file)
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        return None, Source(name), [_unreadable(file, error)]
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        source, problems = _lines(node, name)
+        data = loader.construct_document(node) if node is not None else {}
+    except yaml.MarkedYAMLError as error:
+        return None, Source(name), [_syntax_problem(name, text, error)]
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        return None, Source(name), [Problem(name, f"is not valid YAML: {str(error).splitlines()[0]}")]
+    if not isinstance(data, dict):
+        return None, source, [Problem(name, "holds no settings", expected="lines of the form 'key: value'")]
+    return data, source, problems
+
+
+def _syntax_problem(name: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
+    row = error.problem_mark.line + 1 if error.problem_mark is not None else None
+    return Problem(name, f"is not valid YAML: {error.problem}", row=row, hint=_yaml_hint(text, row))
+
+
+def _yaml_hint(text: str, row: int | None) -> str | None:
+    """Return what commonly breaks a line of YAML, when the line at ``row`` shows it."""
+    lines = text.splitlines()
+    if row is None or row > len(lines):
+        return None
+    if "\t" in lines[row - 1]:
+        return "The line holds a tab: indent with spaces"
+    return "Each line is 'key: value', with a space after the colon; text with special signs goes in quotes"
+
+
+def _unreadable(file: Path, error: Exception) -> Problem:
+    name = paths.display(file)
+    if isinstance(error, FileNotFoundError):
+        return Problem(name, "file not found")
+    if isinstance(error, UnicodeDecodeError):
+        return Problem(name, "is not UTF-8 text", hint="Save the file as UTF-8")
+    return Problem(name, f"cannot be read ({error})")
+
+
+def _lines(node: Any, name: str) -> tuple[Source, list[Problem]]:
+    """Return the line of each key, and a problem for each key that is given twice."""
+    lines: dict[str, int] = {}
+    problems: list[Problem] = []
+
+    def walk(mapping: Any, prefix: str) -> None:
+        for key, value in mapping.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            full, line = prefix + key.value, key.start_mark.line + 1
+            if full in lines:
+                text = f"is given twice, first on line {lines[full]}"
+                problems.append(Problem(name, text, row=line, column=full))
+            lines.setdefault(full, line)
+            if isinstance(value, yaml.MappingNode) and not prefix:
+                walk(value, full + ".")
+
+    if isinstance(node, yaml.MappingNode):
+        walk(node, "")
+    return Source(name, lines), problems
