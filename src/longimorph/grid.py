@@ -172,9 +172,9 @@ def canonical(grid: Grid, array: Array) -> tuple[Array, Grid]:
     ``array`` is (i, j, k) or has more axes behind these. Any of the 48 storage orders of one
     volume gives one result. No interpolation; the array is a view where it can be.
     """
-    orientation = io_orientation(grid.affine)  # type: ignore[no-untyped-call]
-    reordered = apply_orientation(array, orientation)  # type: ignore[no-untyped-call]
-    back = inv_ornt_aff(orientation, grid.shape)  # type: ignore[no-untyped-call]
+    orientation = io_orientation(grid.affine)
+    reordered = apply_orientation(array, orientation)
+    back = inv_ornt_aff(orientation, grid.shape)
     affine = grid.affine @ back
     i, j, k = reordered.shape[:3]
     return reordered, Grid((i, j, k), affine)

@@ -1,0 +1,286 @@
+"""Volumes on disk: label and intensity volumes in, maps and scalar volumes out.
+
+Reading goes through nibabel (NIfTI, MGH) or SimpleITK (MetaImage, NRRD). Arrays come back indexed
+(i, j, k) with a `Grid` whose world is RAS+ mm, whatever the file's own convention. Whatever is wrong
+with one file is a `PairFailure` of the stage that reads it: the other scans of the cohort go on.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from longimorph.errors import PairFailure
+from longimorph.grid import Array, Grid, ItkGeometry, from_itk, grid_corners, is_invertible, transform_points
+from longimorph.io.atomic import atomic_path
+
+log = logging.getLogger(__name__)
+
+MAX_VOXELS = 2**30
+"""More voxels than any scan has (a head at 0.2 mm): a header that claims more is broken."""
+
+_INTEGER_TOLERANCE = 1e-3
+_HEADER_DISAGREEMENT_MM = 0.1
+_DEFLATE_RATIO = 1032  # the most that gzip can shrink a file
+_ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+_UNREADABLE = (
+    OSError, EOFError, ValueError, TypeError, RuntimeError, MemoryError,
+    zlib.error, ImageFileError, HeaderDataError,
+)  # fmt: skip
+
+
+def read_labels(path: Path | str, stage: str = "maps") -> tuple[npt.NDArray[np.int32], Grid]:
+    """Read a label volume: whole numbers from 0, (i, j, k) int32, and its grid.
+
+    Raises PairFailure of ``stage``: file missing, unreadable or cut off, not three-dimensional, an
+    unusable affine, labels that are not finite, not whole numbers, or negative.
+    """
+    data, grid = _read(Path(path), stage)
+    return _whole_numbers(data, Path(path), stage), grid
+
+
+def read_image(path: Path | str, stage: str = "align") -> tuple[npt.NDArray[np.float32], Grid]:
+    """Read an intensity volume: (i, j, k) float32 and its grid.
+
+    Values that are not finite become 0, with a warning that counts them. Raises PairFailure of
+    ``stage`` as `read_labels`, and when no two finite values differ.
+    """
+    data, grid = _read(Path(path), stage)
+    image = np.array(data, dtype=np.float32)
+    bad = ~np.isfinite(image)
+    if bad.any():
+        log.warning("%s: %d values are not finite and are read as 0", path, int(bad.sum()))
+        image[bad] = 0.0
+    if image.min() == image.max():
+        raise PairFailure(
+            stage, "empty", f"{path} holds one value everywhere ({image.flat[0]:g}); is it the scan?"
+        )
+    return image, grid
+
+
+def read_grid(path: Path | str, stage: str = "maps") -> Grid:
+    """Read only where a volume lies, without its voxels. Raises PairFailure as `read_labels`."""
+    file = Path(path)
+    _require_file(file, stage)
+    if file.name.lower().endswith(_ITK_SUFFIXES):
+        return _itk_grid(_itk_header(file, stage), file, stage)
+    return _nibabel_grid(_nibabel_header(file, stage), file, stage)
+
+
+def write_maps(path: Path | str, maps: Array, grid: Grid) -> None:
+    """Write maps (C, i, j, k) as 4-D NIfTI in float32, classes last, on ``grid``. Atomic; equal
+    content gives equal bytes."""
+    if maps.ndim != 4 or maps.shape[1:] != grid.shape:
+        raise ValueError(f"maps of shape {maps.shape} do not lie on a grid of shape {grid.shape}")
+    write_nifti(path, np.moveaxis(np.asarray(maps, dtype=np.float32), 0, -1), grid)
+
+
+def write_scalar(path: Path | str, array: Array, grid: Grid) -> None:
+    """Write one volume (i, j, k) as NIfTI on ``grid``, whole numbers as int32, all else as float32.
+    Atomic; equal content gives equal bytes."""
+    if array.shape != grid.shape:
+        raise ValueError(f"a volume of shape {array.shape} does not lie on a grid of shape {grid.shape}")
+    kind = np.int32 if np.issubdtype(array.dtype, np.integer) or array.dtype == bool else np.float32
+    write_nifti(path, np.asarray(array, dtype=kind), grid)
+
+
+def read_maps(path: Path | str, stage: str = "register") -> tuple[npt.NDArray[np.float32], Grid]:
+    """Read maps that `write_maps` wrote: (C, i, j, k) float32 and their grid."""
+    file = Path(path)
+    _require_file(file, stage)
+    try:
+        image: Any = nib.load(file)
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except _UNREADABLE as error:
+        raise _unreadable(file, stage, error) from error
+    if data.ndim != 4:
+        raise PairFailure(stage, "dimension", f"{file} has {data.ndim} axes; maps have 4, classes last")
+    i, j, k, _ = data.shape
+    return np.ascontiguousarray(np.moveaxis(data, -1, 0)), Grid((i, j, k), np.asarray(image.affine))
+
+
+def write_nifti(path: Path | str, data: Array, grid: Grid, intent: int = 0) -> None:
+    """Write an array whose first three axes are the grid's, as NIfTI-1 in mm, with one geometry in
+    both header forms. Atomic; a compressed file carries no time, so equal content gives equal bytes."""
+    image = nib.Nifti1Image(data, grid.affine)
+    image.header.set_xyzt_units("mm")
+    image.header["intent_code"] = intent
+    image.set_sform(grid.affine, code=1)
+    image.set_qform(grid.affine, code=1)
+    content = image.to_bytes()
+    with atomic_path(path) as temporary:
+        if str(path).endswith(".gz"):
+            content = gzip.compress(content, compresslevel=1, mtime=0)
+        temporary.write_bytes(content)
+
+
+def _read(file: Path, stage: str) -> tuple[Array, Grid]:
+    """Values in the file's own type (scaled where the header says so), three axes, and the grid."""
+    _require_file(file, stage)
+    if file.name.lower().endswith(_ITK_SUFFIXES):
+        return _read_itk(file, stage)
+    header = _nibabel_header(file, stage)
+    grid = _nibabel_grid(header, file, stage)
+    try:
+        data = np.asanyarray(_verified(file, header).dataobj)
+    except _UNREADABLE as error:
+        raise _unreadable(file, stage, error) from error
+    return data.reshape(grid.shape), grid
+
+
+def _verified(file: Path, header: Any) -> Any:
+    """The image with its voxels: a compressed NIfTI is read to its end, so that its checksum counts."""
+    if not (file.name.endswith(".nii.gz") and isinstance(header, nib.Nifti1Image)):
+        return header
+    with gzip.open(file) as stream:
+        return type(header).from_bytes(stream.read())
+
+
+def _nibabel_header(file: Path, stage: str) -> Any:
+    """The image without its voxels, after checks that reading them is safe."""
+    try:
+        image: Any = nib.load(file)
+    except _UNREADABLE as error:
+        raise _unreadable(file, stage, error) from error
+    dtype = image.get_data_dtype()
+    if dtype.names or np.issubdtype(dtype, np.complexfloating):
+        raise PairFailure(
+            stage, "type", f"{file} holds colours or complex numbers; one real value per voxel is needed"
+        )
+    _check_shape(image.shape, file, stage)
+    needed = math.prod(image.shape) * dtype.itemsize
+    size = file.stat().st_size
+    if needed > size * (_DEFLATE_RATIO if file.suffix.lower() in (".gz", ".mgz", ".bz2", ".zst") else 1):
+        message = f"{file}: the header claims {needed:,} bytes of voxels, the file has only {size:,}; "
+        raise PairFailure(stage, "header", message + "the file is cut off or its header is broken")
+    return image
+
+
+def _nibabel_grid(image: Any, file: Path, stage: str) -> Grid:
+    """The grid of a nibabel image: sform if its code is set, else qform."""
+    if isinstance(image, nib.Nifti1Pair):
+        _warn_of_header(image, file)
+    return _grid(image.shape, np.asarray(image.affine, dtype=np.float64), file, stage)
+
+
+def _warn_of_header(image: Any, file: Path) -> None:
+    """Log what a reader of the header should know: two geometries that disagree, or none."""
+    sform, s_code = image.get_sform(coded=True)
+    qform, q_code = image.get_qform(coded=True)
+    if not s_code and not q_code:
+        log.warning("%s: the header gives no orientation; axes are taken as nibabel does without one", file)
+    if not (s_code and q_code) or not (np.isfinite(sform).all() and np.isfinite(qform).all()):
+        return
+    corners = grid_corners((*image.shape, 1, 1, 1)[:3])
+    gap = np.linalg.norm(transform_points(sform, corners) - transform_points(qform, corners), axis=-1).max()
+    if gap > _HEADER_DISAGREEMENT_MM:
+        log.warning(
+            "%s: sform and qform place voxels up to %.2f mm apart; the sform is used.\nsform %s\nqform %s",
+            file, gap, np.round(sform, 4).tolist(), np.round(qform, 4).tolist(),
+        )  # fmt: skip
+
+
+def _grid(shape: tuple[int, ...], affine: npt.NDArray[np.float64], file: Path, stage: str) -> Grid:
+    i, j, k = _check_shape(shape, file, stage)
+    if affine.shape != (4, 4) or not is_invertible(affine):
+        message = f"{file}: the header's affine is singular or not finite ({affine.tolist()}); "
+        raise PairFailure(stage, "affine", message + "the scan's position cannot be known")
+    return Grid((i, j, k), affine)
+
+
+def _check_shape(shape: tuple[int, ...], file: Path, stage: str) -> tuple[int, int, int]:
+    """Three axes, or more of which only the first three count, and no more voxels than a scan has."""
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
+        raise PairFailure(
+            stage, "dimension", f"{file} has shape {tuple(shape)}; one volume with three axes is needed"
+        )
+    if math.prod(int(n) for n in shape) > MAX_VOXELS:
+        raise PairFailure(
+            stage, "header", f"{file}: the header claims {tuple(shape)} voxels, more than any scan has"
+        )
+    return int(shape[0]), int(shape[1]), int(shape[2])
+
+
+def _itk_header(file: Path, stage: str) -> sitk.ImageFileReader:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
+    try:
+        reader.ReadImageInformation()
+    except _UNREADABLE as error:
+        raise _unreadable(file, stage, error) from error
+    if reader.GetNumberOfComponents() != 1:
+        raise PairFailure(stage, "type", f"{file} holds several values per voxel; one is needed")
+    return reader
+
+
+def _itk_grid(reader: sitk.ImageFileReader, file: Path, stage: str) -> Grid:
+    size = _check_shape(reader.GetSize(), file, stage)
+    direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
+    x, y, z = reader.GetOrigin()[:3]
+    a, b, c = reader.GetSpacing()[:3]
+    try:
+        grid = from_itk(ItkGeometry(size, (a, b, c), (x, y, z), tuple(direction.ravel().tolist())))
+    except ValueError as error:
+        raise PairFailure(stage, "affine", f"{file}: {error}") from error
+    return grid
+
+
+def _read_itk(file: Path, stage: str) -> tuple[Array, Grid]:
+    reader = _itk_header(file, stage)
+    grid = _itk_grid(reader, file, stage)
+    try:
+        data = sitk.GetArrayFromImage(reader.Execute())
+    except _UNREADABLE as error:
+        raise _unreadable(file, stage, error) from error
+    return data.T.reshape(grid.shape), grid
+
+
+def _whole_numbers(data: Array, file: Path, stage: str) -> npt.NDArray[np.int32]:
+    """Labels as int32, or the failure that says which values are none."""
+    if not np.issubdtype(data.dtype, np.integer) and data.dtype != bool:
+        bad = int((~np.isfinite(data)).sum())
+        if bad:
+            raise PairFailure(
+                stage, "not_finite", f"{file}: {bad} voxels are not finite numbers; labels are whole"
+            )
+        broken = data[np.abs(data - np.rint(data)) > _INTEGER_TOLERANCE]
+        if broken.size:
+            message = (
+                f"{file}: {broken.size} voxels hold labels that are not whole numbers ({_counts(broken)}); "
+            )
+            raise PairFailure(stage, "non_integer", message + "was it interpolated, or is it an image?")
+        data = np.rint(data)
+    if data.size and (data.min() < 0 or data.max() > np.iinfo(np.int32).max):
+        wrong = data[(data < 0) | (data > np.iinfo(np.int32).max)]
+        message = f"{file}: {wrong.size} labels are negative or too large ({_counts(wrong)})"
+        raise PairFailure(stage, "negative", message)
+    return data.astype(np.int32)
+
+
+def _counts(values: Array, most: int = 5) -> str:
+    """The most frequent values with their numbers of voxels, as text."""
+    distinct, count = np.unique(values, return_counts=True)
+    order = np.argsort(-count, kind="stable")[:most]
+    text = ", ".join(f"{distinct[i]:g} in {count[i]}" for i in order)
+    return text + (f", and {distinct.size - most} more values" if distinct.size > most else "")
+
+
+def _require_file(file: Path, stage: str) -> None:
+    if not file.is_file():
+        raise PairFailure(stage, "missing", f"{file} does not exist or is no file")
+
+
+def _unreadable(file: Path, stage: str, error: BaseException) -> PairFailure:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return PairFailure(stage, "unreadable", f"{file} cannot be read as an image: {reason[:300]}")
