@@ -149,7 +149,7 @@ def test_rates_are_per_year(tmp_path: Path) -> None:
 def test_the_verdict_is_a_sentence_or_a_file(tmp_path: Path) -> None:
     done = make_patient(tmp_path, "P1")
     tables.verdict(done, tmp_path / "complete.json")
-    assert json.loads((tmp_path / "complete.json").read_text()) == {"status": "complete", "pairs": 1}
+    assert json.loads((tmp_path / "complete.json").read_text()) == {"status": "ok", "pairs": 1}
     failed = make_patient(tmp_path, "P2", failed=True)
     with pytest.raises(
         tables.SomePairsFailed, match=r"1 of 1 pairs (.|\n)*P2 V1 to V2: maps: unread"

@@ -32,7 +32,7 @@ def verdict(folder: Path, out: Path) -> None:
     pairs = len(columns.read(folder / "changes.csv")[list(columns.PAIR)].drop_duplicates())
     if len(failures):
         raise SomePairsFailed(failures, pairs, folder)
-    write_json(out, {"status": "complete", "pairs": pairs})
+    write_json(out, {"status": "ok", "pairs": pairs})
 
 
 def _sentence(row: Mapping[Hashable, str]) -> str:
