@@ -20,7 +20,7 @@ from longimorph.errors import InputError, Problem
 
 REQUIRED = ("patient", "timepoint", "days", "regions")
 OPTIONAL = ("image", "states")
-SUFFIXES = (".nii", ".nii.gz")
+SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".mha", ".mhd", ".nrrd", ".nhdr")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _MOST_HINTS = 20
 

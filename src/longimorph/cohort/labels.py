@@ -1,0 +1,103 @@
+"""How many voxels of a label volume carry each label, or each pair of region and state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LARGEST_HISTOGRAM = 1 << 22
+_PIECE = 1 << 21
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """The labels that occur, ascending, with their voxel counts; arrays of one length.
+
+    ``states`` is None where there is no volume of states.
+    """
+
+    regions: NDArray[np.int64]
+    states: NDArray[np.int64] | None
+    voxels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+    def where(self, mask: NDArray[np.bool_]) -> LabelCounts:
+        """Return the counts of the entries chosen by ``mask``."""
+        states = self.states[mask] if self.states is not None else None
+        return LabelCounts(self.regions[mask], states, self.voxels[mask])
+
+    def describe(self) -> str:
+        """Return the labels and their voxel counts in words, the most frequent first."""
+        order = np.argsort(-self.voxels, kind="stable")
+        named = [self._describe_one(int(i)) for i in order[:_MOST_NAMED]]
+        rest = order[_MOST_NAMED:]
+        if len(rest):
+            named.append(f"{len(rest)} more ({int(self.voxels[rest].sum()):,} voxels)")
+        return f"label{'s' if len(self) > 1 else ''} {', '.join(named)}"
+
+    def _describe_one(self, i: int) -> str:
+        state = f" with state {self.states[i]}" if self.states is not None else ""
+        voxels = int(self.voxels[i])
+        return f"{self.regions[i]}{state} ({voxels:,} voxel{'s' if voxels != 1 else ''})"
+
+
+def count(regions: NDArray[Any], states: NDArray[Any] | None = None) -> LabelCounts:
+    """Count the voxels of each label, or of each (region, state) when there are states of the same shape.
+
+    Works through the volume in pieces, so that little memory is needed beside it.
+    """
+    if states is not None and states.shape != regions.shape:
+        raise ValueError(f"regions have shape {regions.shape}, states {states.shape}")
+    flat_regions = regions.ravel()
+    flat_states = states.ravel() if states is not None else None
+    parts = []
+    for start in range(0, flat_regions.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        parts.append(_count_piece(flat_regions[piece], None if flat_states is None else flat_states[piece]))
+    pairs = np.concatenate([part[0] for part in parts] or [np.zeros((0, 2), np.int64)])
+    voxels = np.concatenate([part[1] for part in parts] or [np.zeros(0, np.int64)])
+    labels, where = np.unique(pairs, axis=0, return_inverse=True)
+    totals = np.zeros(len(labels), np.int64)
+    np.add.at(totals, where.ravel(), voxels)
+    return LabelCounts(labels[:, 0], labels[:, 1] if states is not None else None, totals)
+
+
+def _count_piece(
+    regions: NDArray[Any], states: NDArray[Any] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct (region, state), one a row, and their counts; the state is 0 without states."""
+    region_labels, region_index = _compact(regions)
+    if states is None:
+        voxels = np.bincount(region_index, minlength=len(region_labels)).astype(np.int64)
+        return np.stack([region_labels, np.zeros_like(region_labels)], axis=1), voxels
+    state_labels, state_index = _compact(states)
+    codes, voxels = _unique(region_index * len(state_labels) + state_index)
+    first, second = np.divmod(codes, len(state_labels))
+    return np.stack([region_labels[first], state_labels[second]], axis=1), voxels
+
+
+def _unique(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct values, ascending, and their counts, by a histogram when they are small."""
+    if int(values.min()) >= 0 and int(values.max()) < _LARGEST_HISTOGRAM:
+        histogram = np.bincount(values)
+        present = np.flatnonzero(histogram)
+        return present.astype(np.int64), histogram[present].astype(np.int64)
+    labels, voxels = np.unique(values, return_counts=True)
+    return labels, voxels.astype(np.int64)
+
+
+def _compact(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct values and, for each entry, the position of its value among them."""
+    wide = values.astype(np.int64)
+    labels, _ = _unique(wide)
+    if labels[0] >= 0 and labels[-1] < _LARGEST_HISTOGRAM:
+        position = np.zeros(int(labels[-1]) + 1, np.int64)
+        position[labels] = np.arange(len(labels))
+        return labels, np.take(position, wide)
+    return labels, np.searchsorted(labels, wide).astype(np.int64)
