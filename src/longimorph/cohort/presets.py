@@ -6,6 +6,7 @@ A preset is a YAML file of ``config/presets``: ``description``, and ``rules``, e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,22 +73,19 @@ def _rule_problems(file: Path, rules: Any) -> list[Problem]:
         return [Problem(name, "holds no list of rules", column="rules")]
     problems = []
     for number, rule in enumerate(rules, 1):
-        where = f"rules, number {number}"
-        if not isinstance(rule, dict) or set(rule) != {"from", "to", "rho"}:
-            problems.append(
-                Problem(name, "is not a rule", column=where, expected="the keys from, to and rho")
-            )
-            continue
-        for key in ("from", "to"):
-            kinds = KINDS if key == "to" else KINDS[:-1]
-            if rule[key] not in kinds:
-                text = f"'{key}' cannot be used"
-                problems.append(
-                    Problem(name, text, None, where, shown(rule[key]), f"one of {', '.join(kinds)}")
-                )
-        rho = rule["rho"]
-        if not isinstance(rho, int | float) or not 0 <= rho <= 1:
-            problems.append(
-                Problem(name, "'rho' cannot be used", None, where, shown(rho), "a number from 0 to 1")
-            )
+        for text, value, expected in _rule_faults(rule):
+            problems.append(Problem(name, text, None, f"rules, number {number}", value, expected))
     return problems
+
+
+def _rule_faults(rule: Any) -> Iterator[tuple[str, Any, str]]:
+    """Yield what is wrong with one rule: the message, what was found, what was expected."""
+    if not isinstance(rule, dict) or set(rule) != {"from", "to", "rho"}:
+        yield "is not a rule", None, "the keys from, to and rho"
+        return
+    for key, kinds in (("from", KINDS[:-1]), ("to", KINDS)):
+        if rule[key] not in kinds:
+            yield f"'{key}' cannot be used", shown(rule[key]), f"one of {', '.join(kinds)}"
+    rho = rule["rho"]
+    if not isinstance(rho, int | float) or not 0 <= rho <= 1:
+        yield "'rho' cannot be used", shown(rho), "a number from 0 to 1"

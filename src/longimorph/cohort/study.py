@@ -1,0 +1,107 @@
+"""A study: the configuration with its three tables, read together so that all problems show at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longimorph import paths
+from longimorph.cohort import classes as class_tables
+from longimorph.cohort import config as configs
+from longimorph.cohort import control as controls
+from longimorph.cohort import pairs as pairing
+from longimorph.cohort import table as cohorts
+from longimorph.cohort.classes import ClassTable
+from longimorph.cohort.config import Config
+from longimorph.cohort.pairs import Plan
+from longimorph.cohort.schema import Source
+from longimorph.cohort.suggest import did_you_mean
+from longimorph.cohort.table import Cohort
+from longimorph.errors import InputError, Problem
+
+Settings = Path | str | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that the input files say.
+
+    ``cohort`` holds the chosen patients only; ``control`` is (C, C), rows from and columns to, in the order
+    of ``classes``; ``plan`` lists the pairs and the patients that have none.
+    """
+
+    config: Config
+    cohort: Cohort
+    classes: ClassTable
+    control: NDArray[np.float64]
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What could be read of a study, whole or not, and every problem found on the way.
+
+    ``classes`` is None unless its table is free of problems, since a table with gaps misleads.
+    """
+
+    values: dict[str, Any]
+    cohort: Cohort | None
+    classes: ClassTable | None
+    control: NDArray[np.float64] | None
+    problems: tuple[Problem, ...]
+
+    def finish(self) -> Study:
+        """Return the study; raises InputError when there is any problem."""
+        if self.problems or self.cohort is None or self.classes is None or self.control is None:
+            raise InputError(self.problems)
+        config = configs.build(self.values)
+        plan = pairing.plan(self.cohort, config.pairs)
+        return Study(config, self.cohort, self.classes, self.control, plan)
+
+
+def load(settings: Settings, folder: Path | str | None = None, check_files: bool = True) -> Study:
+    """Read a study; raises InputError with every problem of every file.
+
+    ``settings`` is the configuration file, or its content (such as Snakemake's ``config``); then relative
+    paths start at ``folder``, by default the working folder. With ``check_files`` each scan has to exist.
+    """
+    return draft(settings, folder, check_files).finish()
+
+
+def draft(settings: Settings, folder: Path | str | None = None, check_files: bool = True) -> Draft:
+    """Read a study as far as it goes; arguments as for ``load``."""
+    if isinstance(settings, Mapping):
+        source = Source("configuration")
+        values, problems = configs.examine(settings, Path(folder or "."), source)
+    else:
+        source = Source(paths.display(settings))
+        values, problems = configs.examine_file(Path(settings))
+    cohort = classes = control = None
+    if "cohort" in values:
+        cohort, found = cohorts.examine(values["cohort"], check_files)
+        problems += found + _unknown_patients(cohort, values["patients"], source)
+        cohort = cohort.select(values["patients"]) if cohort is not None else None
+    if "classes" in values:
+        classes, found = class_tables.examine(values["classes"])
+        classes = None if found else classes
+        problems += found
+    if "control" in values:
+        control, found = controls.examine(values["control"], classes)
+        problems += found
+    return Draft(values, cohort, classes, control, tuple(problems))
+
+
+def _unknown_patients(cohort: Cohort | None, chosen: tuple[str, ...] | None, source: Source) -> list[Problem]:
+    """Return a problem for each chosen name that the cohort table has not."""
+    known = cohort.patients() if cohort is not None else ()
+    text = "is not a patient of the cohort table"
+    return [
+        source.problem("patients", text, value=name, hint=did_you_mean(name, known))
+        for name in chosen or ()
+        if cohort is not None and name not in known
+    ]

@@ -1,0 +1,103 @@
+"""Every check of the input before anything runs, scans included.
+
+What was typed wrongly stops the run: problems of the configuration and the tables, missing files, labels
+that no class takes. Defects of one scan are warnings, since the other scans can still be used.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from longimorph.cohort import study as studies
+from longimorph.cohort.classes import ClassTable
+from longimorph.cohort.scancache import ScanCache
+from longimorph.cohort.scans import ScanReport, ScanWarning, check_labels, examine_visit
+from longimorph.cohort.study import Settings, Study
+from longimorph.cohort.table import Cohort, Visit
+from longimorph.errors import InputError, Problem
+
+log = logging.getLogger(__name__)
+
+_MOST_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A study that can run, the visits whose scans will fail, and remarks that ask for nothing."""
+
+    study: Study
+    warnings: tuple[ScanWarning, ...]
+    notes: tuple[str, ...]
+
+
+def validate(
+    settings: Settings,
+    folder: Path | str | None = None,
+    cache: Path | None = None,
+    threads: int | None = None,
+) -> Validated:
+    """Check every input file and every scan; raises InputError with all problems of all files.
+
+    ``settings`` and ``folder`` as for ``study.load``. ``cache`` is a file that keeps the reports on scans, so
+    that only changed ones are read again; ``threads`` scans are read at a time.
+    """
+    draft = studies.draft(settings, folder)
+    problems = list(draft.problems)
+    warnings: list[ScanWarning] = []
+    reports: list[ScanReport] = []
+    if draft.cohort is not None and draft.classes is not None:
+        reports = scan_reports(draft.cohort.visits, cache, threads)
+        for finding in _findings(draft.cohort, draft.classes, reports):
+            if isinstance(finding, Problem):
+                problems.append(finding)
+            else:
+                warnings.append(finding)
+    if problems:
+        raise InputError(problems)
+    study = draft.finish()
+    return Validated(study, tuple(warnings), tuple(_notes(study, reports)))
+
+
+def scan_reports(
+    visits: Sequence[Visit], cache: Path | None = None, threads: int | None = None
+) -> list[ScanReport]:
+    """Return the report on each visit's scans, from the cache where the files have not changed."""
+    kept = ScanCache(cache)
+    known = {visit: report for visit in visits if (report := kept.get(visit)) is not None}
+    new = [visit for visit in dict.fromkeys(visits) if visit not in known]
+    if new:
+        log.info("Reading the scans of %d visits to check their labels", len(new))
+    try:
+        with ThreadPoolExecutor(threads or min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+            for visit, report in zip(new, pool.map(examine_visit, new), strict=True):
+                known[visit] = report
+                kept.put(visit, report)
+    finally:
+        kept.save()
+    return [known[visit] for visit in visits]
+
+
+def _findings(
+    cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport]
+) -> Iterable[Problem | ScanWarning]:
+    for visit, report in zip(cohort.visits, reports, strict=True):
+        yield from check_labels(visit, classes, cohort.name, report)
+
+
+def _notes(study: Study, reports: Sequence[ScanReport]) -> list[str]:
+    """Return remarks: patients left out, and classes that no scan holds."""
+    notes = [f"{patient.patient} is left out: it {patient.reason}" for patient in study.plan.left_out]
+    occurring: set[int] = set()
+    for report in reports:
+        if report.counts is not None:
+            found = study.classes.classify(report.counts.regions, report.counts.states)
+            occurring.update(found.tolist())
+    empty = [name for index, name in enumerate(study.classes.names) if index not in occurring]
+    if empty and any(report.counts is not None for report in reports):
+        notes.append(f"No voxel of any scan is in {', '.join(empty)}; is that meant?")
+    return notes
