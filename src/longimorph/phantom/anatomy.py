@@ -44,7 +44,7 @@ _FOURTH_VENTRICLE = 15
 _CSF = 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Anatomy:
     """A labelled brain on a 1 mm RAS grid.
 
@@ -81,7 +81,7 @@ def _shipped(package: str, path: str) -> Path:
 
 
 def _canonical(file: Path) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
-    image: Any = nib.as_closest_canonical(nib.load(file))  # type: ignore[no-untyped-call]
+    image: Any = nib.as_closest_canonical(nib.load(file))
     return np.asarray(image.dataobj).astype(np.uint16), np.asarray(image.affine, dtype=np.float64)
 
 
@@ -119,6 +119,17 @@ def _regularise(classes: NDArray[np.int8], sigma_mm: float = 0.7) -> NDArray[np.
     return out
 
 
+def _window(
+    volume: NDArray[np.uint16], start: NDArray[np.int64], shape: tuple[int, ...]
+) -> NDArray[np.uint16]:
+    """The part of a volume that begins at voxel ``start`` (may be negative), zero where it has none."""
+    before = np.maximum(-start, 0)
+    after = np.maximum(start + shape - volume.shape, 0)
+    padded = np.pad(volume, list(zip(before, after, strict=True)))
+    i, j, k = (slice(s, s + n) for s, n in zip(start + before, shape, strict=True))
+    return padded[i, j, k]
+
+
 @functools.lru_cache(maxsize=1)
 def load() -> Anatomy:
     """Read, classify, fill and pad the anatomy (about 3 s; kept in memory after the first call)."""
@@ -127,9 +138,8 @@ def load() -> Anatomy:
     t1, t1_affine = _canonical(_shipped("nilearn", t1_file))
     labels = np.pad(labels, _PAD)
     origin = affine[:3, 3] - _PAD
-    start = np.round(origin - t1_affine[:3, 3]).astype(int)
-    window = tuple(slice(s, s + n) for s, n in zip(start, labels.shape, strict=True))
+    t1 = _window(t1, np.round(origin - t1_affine[:3, 3]).astype(int), labels.shape)
     classes = _regularise(_fill_holes(_classify(labels)))
     fourth = ndimage.binary_dilation(labels == _FOURTH_VENTRICLE, iterations=2)
     widening = (classes == VENTRICLES) & ~fourth
-    return Anatomy(classes, t1[window].astype(np.float32), origin, widening)
+    return Anatomy(classes, t1.astype(np.float32), origin, widening)

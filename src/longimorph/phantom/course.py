@@ -24,6 +24,8 @@ from scipy import ndimage
 from longimorph.phantom import flow as flows
 from longimorph.phantom.anatomy import CLASSES, OEDEMA, WM, Anatomy, load
 
+Array = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class State:
@@ -41,10 +43,10 @@ class State:
 class Truth:
     """True change of one pair, each array (C,) float64 in mm³, in the order of ``CLASSES``."""
 
-    deformation: NDArray[np.float64]
-    reallocation: NDArray[np.float64]
-    volume_from: NDArray[np.float64]
-    volume_to: NDArray[np.float64]
+    deformation: Array
+    reallocation: Array
+    volume_from: Array
+    volume_to: Array
 
 
 @functools.lru_cache(maxsize=1)
@@ -61,7 +63,7 @@ def classes_at(anatomy: Anatomy, state: State) -> NDArray[np.int8]:
 
 
 def oedema(anatomy: Anatomy, state: State) -> NDArray[np.bool_]:
-    """White matter that has turned to oedema: an uneven ball of the asked volume; larger ones hold smaller."""
+    """White matter turned to oedema: an uneven ball of the asked volume; larger ones hold smaller."""
     count = round(state.oedema_ml * 1000)
     mask = np.zeros(anatomy.classes.shape, dtype=bool)
     if count == 0:
@@ -78,24 +80,28 @@ def oedema(anatomy: Anatomy, state: State) -> NDArray[np.bool_]:
 
 def truth(anatomy: Anatomy, before: State, after: State) -> Truth:
     """True deformation and reallocation per class between two states of one patient, in mm³."""
-    first, last, mean = _jacobians(anatomy, before.flow_time, after.flow_time)
     source, target = classes_at(anatomy, before), classes_at(anatomy, after)
     kept = source == target
+    first, last, mean = _jacobians(before.flow_time, after.flow_time, ~kept)
     turned_from, turned_to = source[~kept], target[~kept]
     deformation = _sums(source[kept], (last - first)[kept])
-    deformation += _sums(turned_from, (mean - first)[~kept]) + _sums(turned_to, (last - mean)[~kept])
-    reallocation = _sums(turned_to, mean[~kept]) - _sums(turned_from, mean[~kept])
+    deformation += _sums(turned_from, mean - first[~kept]) + _sums(turned_to, last[~kept] - mean)
+    reallocation = _sums(turned_to, mean) - _sums(turned_from, mean)
     return Truth(deformation, reallocation, _sums(source, first), _sums(target, last))
 
 
-def _jacobians(anatomy: Anatomy, start: float, end: float) -> tuple[NDArray[np.float64], ...]:
-    """J at the start, at the end and its mean between, per voxel of the anatomy."""
+def _jacobians(start: float, end: float, turned: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
+    """J at the start and at the end per voxel of the anatomy, and its mean between in the turned voxels."""
     if start == end == 0.0:
-        return (np.ones(anatomy.classes.shape),) * 3
+        return np.ones(turned.shape), np.ones(turned.shape), np.ones(int(turned.sum()))
     flow = shared_flow()
-    return tuple(flow.refine(j, anatomy.classes.shape) for j in flows.jacobian_history(flow, start, end))
+    first, last, mean = flows.jacobian_history(flow, start, end)
+    voxels = np.indices(turned.shape, dtype=np.float64)
+    between = flow.refine(mean, voxels[:, turned])
+    at_start = flow.refine(first, voxels) if start else np.ones(turned.shape)
+    return at_start, flow.refine(last, voxels), between
 
 
-def _sums(classes: NDArray[np.int8], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sums(classes: NDArray[np.int8], weights: Array) -> Array:
     """Sum of weights (mm³ per 1 mm voxel) per class."""
     return np.bincount(classes.ravel(), weights=weights.ravel(), minlength=len(CLASSES)).astype(np.float64)

@@ -41,17 +41,21 @@ class Flow:
     def grid_points(self) -> Field:
         """Centres of the grid's voxels in the anatomy's frame, mm, shape (3, i, j, k)."""
         axes = np.indices(self.divergence.shape, dtype=np.float64)
-        return axes * _SPACING + self.offset
+        return np.asarray(axes * _SPACING + self.offset)
+
+    def moving(self) -> NDArray[np.bool_]:
+        """Grid points that the flow carries at all, (i, j, k)."""
+        return np.asarray((self.velocity != 0).any(axis=0))
 
     def sample(self, field: Field, points: Field) -> Field:
         """Trilinear value of a field on this grid at ``points`` (3, ...) in mm; 0 outside."""
         at = (points - self.offset) / _SPACING
         return np.asarray(ndimage.map_coordinates(field, at, order=1, mode="constant"))
 
-    def refine(self, jacobian: Field, shape: tuple[int, ...]) -> Field:
-        """A Jacobian determinant on this grid at every voxel of the anatomy (cubic; 1 outside)."""
-        points = (np.indices(shape, dtype=np.float64) - self.offset) / _SPACING
-        return 1.0 + np.asarray(ndimage.map_coordinates(jacobian - 1.0, points, order=3, mode="constant"))
+    def refine(self, jacobian: Field, points: Field) -> Field:
+        """A Jacobian determinant on this grid at ``points`` (3, ...) in mm (cubic; 1 outside)."""
+        at = (points - self.offset) / _SPACING
+        return 1.0 + np.asarray(ndimage.map_coordinates(jacobian - 1.0, at, order=3, mode="constant"))
 
     def speed(self, points: Field) -> Field:
         """Velocity at ``points`` (3, ...) in mm, same shape, mm per unit of flow time."""
@@ -89,54 +93,58 @@ def build(anatomy: Anatomy) -> Flow:
     inside = _halve(brain.astype(np.float64)) > 0.5
     depth = ndimage.distance_transform_edt(inside, sampling=_SPACING)
     ramp = np.clip(depth / _TAPER_MM, 0.0, 1.0)
-    velocity *= ndimage.gaussian_filter(ramp * ramp * (3 - 2 * ramp), 1.0)
+    velocity *= ndimage.gaussian_filter(ramp * ramp * (3 - 2 * ramp), 1.0, truncate=2.0)
     divergence = sum(np.gradient(v, _SPACING, axis=axis) for axis, v in enumerate(velocity))
     return Flow(velocity, np.asarray(divergence))
 
 
-def displacement(flow: Flow, time: float, steps_per_unit: int = 8) -> Field:
+def displacement(flow: Flow, time: float) -> Field:
     """Displacement in mm, (3, i, j, k) on the flow's grid, of points carried for ``time`` (may be negative).
 
     A negative time gives the inverse flow: material now at x was at x + displacement.
     """
-    start = flow.grid_points()
-    steps = max(1, round(abs(time) * steps_per_unit))
-    points, h = start.copy(), time / steps
-    for _ in range(steps if time else 0):
-        points += h * _runge_kutta(flow, points, h)
-    return points - start
+    moving = flow.moving()
+    points = flow.grid_points()[:, moving]
+    moved = np.zeros_like(flow.velocity)
+    moved[:, moving] = _carry(flow, points, time)[0] - points
+    return moved
 
 
-def _runge_kutta(flow: Flow, points: Field, h: float) -> Field:
-    k1 = flow.speed(points)
-    k2 = flow.speed(points + 0.5 * h * k1)
-    k3 = flow.speed(points + 0.5 * h * k2)
-    k4 = flow.speed(points + h * k3)
-    return (k1 + 2 * k2 + 2 * k3 + k4) / 6
+def jacobian_history(flow: Flow, start: float, end: float) -> tuple[Field, Field, Field]:
+    """Jacobian determinants of the flow since time 0, on the flow's grid, as the material there sees them.
 
-
-def jacobian_history(flow: Flow, start: float, end: float, steps: int = 8) -> tuple[Field, Field, Field]:
-    """Jacobian determinants of the flow from time 0, on the flow's grid, as seen by the material there.
-
-    Returns J at ``start``, J at ``end`` and the mean of J over the times between (Simpson's rule; ``steps``
-    intervals, made even), each (i, j, k), without unit.
+    Returns J at ``start``, J at ``end`` and the mean of J over the times between (Simpson's rule), each
+    (i, j, k), without unit; 0 ≤ start ≤ end.
     """
-    steps += steps % 2
-    points = flow.grid_points() + displacement(flow, start)
-    log_jacobian = np.log(_determinant(displacement(flow, start)))
+    moving = flow.moving()
+    points, log_jacobian = _carry(flow, flow.grid_points()[:, moving], start)
     first = np.exp(log_jacobian)
-    mean, h = first.copy(), (end - start) / steps
-    for step in range(1, steps + 1):
-        before = flow.sample(flow.divergence, points)
-        middle = flow.sample(flow.divergence, points + 0.5 * h * flow.speed(points))
-        points = points + h * _runge_kutta(flow, points, h)
-        log_jacobian = log_jacobian + h * (before + 4 * middle + flow.sample(flow.divergence, points)) / 6
-        mean += np.exp(log_jacobian) * (1 if step == steps else 4 if step % 2 else 2)
-    return first, np.exp(log_jacobian), mean / (3 * steps)
+    points, half = _carry(flow, points, (end - start) / 2)
+    middle = np.exp(log_jacobian + half)
+    last = middle * np.exp(_carry(flow, points, (end - start) / 2)[1])
+    return _spread(moving, first), _spread(moving, last), _spread(moving, (first + 4 * middle + last) / 6)
 
 
-def _determinant(moved: Field) -> Field:
-    """Determinant of the Jacobian of x + displacement, by central differences, (i, j, k)."""
-    gradient = np.stack([np.stack(np.gradient(component, _SPACING)) for component in moved])
-    matrix = np.moveaxis(gradient, (0, 1), (-2, -1)) + np.eye(3)
-    return np.asarray(np.linalg.det(matrix))
+def _spread(moving: NDArray[np.bool_], values: Field) -> Field:
+    """Values at the moving points as a volume, 1 elsewhere."""
+    volume = np.ones(moving.shape)
+    volume[moving] = values
+    return volume
+
+
+def _carry(flow: Flow, points: Field, time: float) -> tuple[Field, Field]:
+    """Points (3, n) after ``time``, and log J (n,), the divergence along each path; 8 steps per unit."""
+    steps = int(np.ceil(abs(time) * 8))
+    log_jacobian, h = np.zeros(points.shape[1:]), time / max(steps, 1)
+    divergence = flow.sample(flow.divergence, points)
+    for _ in range(steps):
+        k1 = flow.speed(points)
+        k2 = flow.speed(points + 0.5 * h * k1)
+        k3 = flow.speed(points + 0.5 * h * k2)
+        k4 = flow.speed(points + h * k3)
+        middle = flow.sample(flow.divergence, points + 0.5 * h * k2)
+        points = points + h * (k1 + 2 * k2 + 2 * k3 + k4) / 6
+        after = flow.sample(flow.divergence, points)
+        log_jacobian += h * (divergence + 4 * middle + after) / 6
+        divergence = after
+    return points, log_jacobian
