@@ -52,6 +52,8 @@ class PhantomPatient:
     states: bool = True
 
 
+_LEFT_OEDEMA = State(0.0, 15.0, (-28.0, -24.0, 30.0))
+
 PATIENTS = (
     PhantomPatient(
         "ventricles",
@@ -66,7 +68,7 @@ PATIENTS = (
         "oedema",
         (
             PhantomVisit("V1", 0, State(), Scanner((1.1, 1.1, 1.1), "RAS")),
-            PhantomVisit("V2", 90, State(0.0, 15.0, (-28.0, -24.0, 30.0)), Scanner((1.2, 1.0, 1.2), "LAS", margin_mm=14.0)),
+            PhantomVisit("V2", 90, _LEFT_OEDEMA, Scanner((1.2, 1.0, 1.2), "LAS", margin_mm=14.0)),
         ),
         image=False,
     ),
@@ -200,9 +202,9 @@ _TRUTH_README = """\
 changes.csv   true change of each pair and class, mm3. + means that the class grew.
               deformation: tissue stretched or compressed; reallocation: tissue changed its kind in place.
               Between two visits the flow runs at constant speed while white matter turns to oedema
-              linearly in time at each point of tissue. With J the Jacobian determinant of the flow and P the share of a
-              class in the tissue: deformation = integral of P dJ/dt, reallocation = integral of J dP/dt, over
-              time and tissue. Their sum is the change of volume.
+              linearly in time at each point of tissue. With J the Jacobian determinant of the flow and P
+              the share of a class in the tissue: deformation = integral of P dJ/dt, reallocation =
+              integral of J dP/dt, over time and tissue. Their sum is the change of volume.
 poses.json    rigid matrix of each visit, from the anatomy's frame (MNI, RAS mm) to the scan's (RAS mm).
 PATIENT/FROM__TO_displacement.nii.gz
               ITK displacement field (mm), every 4 mm in the anatomy's frame: tissue at x at the first

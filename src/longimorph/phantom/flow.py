@@ -66,7 +66,7 @@ def _halve(volume: Field) -> Field:
     """Average 2×2×2 blocks (an odd last plane is dropped: it holds background only)."""
     i, j, k = (n // 2 for n in volume.shape)
     blocks = volume[: 2 * i, : 2 * j, : 2 * k].reshape(i, 2, j, 2, k, 2)
-    return blocks.mean(axis=(1, 3, 5))
+    return np.asarray(blocks.mean(axis=(1, 3, 5)))
 
 
 def _potential_gradient(source: Field) -> Field:
