@@ -1,0 +1,73 @@
+"""How a workflow run begins: its configuration becomes a study, or a list of every problem."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from longimorph.cohort import study as studies
+from longimorph.cohort.config import PRESET
+from longimorph.cohort.study import Settings, Study
+from longimorph.cohort.validate import validate
+from longimorph.jobs.log import CONTEXT
+
+SCAN_CACHE = Path(".snakemake", "longimorph", "scans.json")
+
+_TABLES = ("cohort", "classes", "control")
+
+
+def begin(workflow: Any, settings: dict[str, Any]) -> Study:
+    """Return the study that Snakemake's ``workflow`` object and its ``config`` describe.
+
+    Every input file is checked when a run is planned; single jobs and the linter read the tables only.
+    Afterwards ``settings`` also holds the command that repeats a job, for the head of its log.
+    Raises InputError with all problems of all files.
+    """
+    files = [Path(file) for file in workflow.configfiles]
+    overrides = dict(workflow.config_settings.config)
+    source = source_of(settings, files, overrides)
+    settings[CONTEXT] = command(Path(workflow.main_snakefile), files, overrides)
+    linting = not getattr(workflow, "check_envvars", True)  # the linter alone switches that check off
+    if linting or not workflow.is_main_process:
+        return studies.load(source, check_files=False)
+    checked = validate(source, cache=SCAN_CACHE)
+    for remark in (*map(str, checked.warnings), *checked.notes):
+        sys.stderr.write(f"longimorph: {remark}\n")
+    return checked.study
+
+
+def source_of(settings: Mapping[str, Any], files: Sequence[Path], overrides: Mapping[str, Any]) -> Settings:
+    """Return the one configuration file, or the settings put together from several and the command line.
+
+    ``settings`` holds the contents of ``files``, of which later ones win, and ``overrides`` over all. The
+    path of a table starts at the folder of the file that gives it, or at the working folder for an override.
+    """
+    if len(files) == 1 and not overrides:
+        return files[0]
+    values = copy.deepcopy(dict(settings))
+    for file in files:
+        given = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        for key in _TABLES:
+            if isinstance(given.get(key), str) and key not in overrides:
+                values[key] = _from(file.resolve().parent, given[key])
+    return values
+
+
+def command(snakefile: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> list[str]:
+    """Return the start of a command that runs this workflow again from any folder."""
+    words = ["snakemake", "--snakefile", str(snakefile.resolve()), "--directory", str(Path.cwd())]
+    if files:
+        words += ["--configfile", *(str(file.resolve()) for file in files)]
+    if overrides:
+        words += ["--config", *(f"{key}={json.dumps(value)}" for key, value in overrides.items())]
+    return words
+
+
+def _from(folder: Path, name: str) -> str:
+    return name if name.startswith(PRESET) else str(folder / Path(name.strip()).expanduser())

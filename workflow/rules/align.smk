@@ -1,0 +1,21 @@
+rule align:
+    input:
+        lambda w: files(JOBS.visits_of(w.patient)),
+    output:
+        "results/patients/{patient}/alignment.json",
+    log:
+        "results/logs/{patient}/align.log",
+    conda:
+        ENVIRONMENT
+    threads: STUDY.config.threads
+    resources:
+        mem_mb=lambda w, attempt: attempt * NEEDS.visits_mb(JOBS.visits_of(w.patient)),
+        runtime=lambda w, attempt: attempt
+        * NEEDS.visits_minutes(JOBS.visits_of(w.patient)),
+    params:
+        visits=lambda w: [visit_record(v) for v in JOBS.visits_of(w.patient)],
+        classes=JOBS.classes_file,
+        labels_version=JOBS.labels_version,
+        settings=JOBS.settings("align"),
+    script:
+        "../scripts/align.py"

@@ -1,0 +1,23 @@
+rule maps:
+    input:
+        images=lambda w: files([JOBS.visit(w.patient, w.timepoint)]),
+        alignment="results/patients/{patient}/alignment.json",
+    output:
+        "results/patients/{patient}/{timepoint}/qc.json",
+    log:
+        "results/logs/{patient}/maps_{timepoint}.log",
+    conda:
+        ENVIRONMENT
+    threads: STUDY.config.threads
+    resources:
+        mem_mb=lambda w, attempt: attempt
+        * NEEDS.visits_mb([JOBS.visit(w.patient, w.timepoint)]),
+        runtime=lambda w, attempt: attempt
+        * NEEDS.visits_minutes([JOBS.visit(w.patient, w.timepoint)]),
+    params:
+        visit=lambda w: visit_record(JOBS.visit(w.patient, w.timepoint)),
+        classes=JOBS.classes_file,
+        labels_version=JOBS.labels_version,
+        settings=JOBS.settings("maps"),
+    script:
+        "../scripts/maps.py"

@@ -1,0 +1,19 @@
+rule figure:
+    input:
+        "results/patients/{patient}/{pair}/status.json",
+    output:
+        "results/patients/{patient}/{pair}/overview.png",
+    log:
+        "results/logs/{patient}/figure_{pair}.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=3000,
+        runtime=20,
+    params:
+        pair=lambda w: pair_row(JOBS.pair(w.patient, w.pair)),
+        classes=JOBS.classes_file,
+        colors_version=JOBS.colors_version,
+        version=VERSIONS["figure"],
+    script:
+        "../scripts/figure.py"

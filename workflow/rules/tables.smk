@@ -1,0 +1,109 @@
+localrules:
+    pairs,
+    patient_tables,
+    cohort_tables,
+    patient_verdict,
+    cohort_verdict,
+
+
+rule pairs:
+    output:
+        "results/cohort/pairs.csv",
+    log:
+        "results/logs/cohort/pairs.log",
+    priority: 100
+    conda:
+        ENVIRONMENT
+    params:
+        pairs=JOBS.planned(),
+        left_out=JOBS.left_out(),
+    script:
+        "../scripts/pairs.py"
+
+
+rule patient_tables:
+    input:
+        lambda w: of_pairs(w.patient, ["status.json", "changes.csv", "transitions.csv"]),
+    output:
+        changes="results/patients/{patient}/changes.csv",
+        transitions="results/patients/{patient}/transitions.csv",
+        failures="results/patients/{patient}/failures.csv",
+    log:
+        "results/logs/{patient}/tables.log",
+    conda:
+        ENVIRONMENT
+    params:
+        pairs=lambda w: [
+            {**pair_row(p), "logs": log_files(p)} for p in JOBS.pairs_of(w.patient)
+        ],
+        version=VERSIONS["tables"],
+    script:
+        "../scripts/patient_tables.py"
+
+
+rule cohort_tables:
+    input:
+        expand(
+            "results/patients/{patient}/{table}.csv",
+            patient=JOBS.patients,
+            table=["changes", "transitions", "failures"],
+        ),
+    output:
+        expand(
+            "results/cohort/{table}.csv",
+            table=[
+                "changes",
+                "transitions",
+                "failures",
+                "marginals_by_region",
+                "marginals_by_state",
+            ],
+        ),
+    log:
+        "results/logs/cohort/tables.log",
+    conda:
+        ENVIRONMENT
+    params:
+        patients=JOBS.patients,
+        classes=JOBS.class_names,
+        version=VERSIONS["tables"],
+    script:
+        "../scripts/cohort_tables.py"
+
+
+rule patient_verdict:
+    input:
+        "results/patients/{patient}/failures.csv",
+        lambda w: of_pairs(w.patient, ["overview.png"]),
+    output:
+        "results/patients/{patient}/complete.json",
+    log:
+        "results/logs/{patient}/verdict.log",
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/verdict.py"
+
+
+rule cohort_verdict:
+    input:
+        "results/cohort/failures.csv",
+        "results/cohort/pairs.csv",
+        [of_pairs(patient, ["overview.png"]) for patient in JOBS.patients],
+    output:
+        "results/cohort/complete.json",
+    log:
+        "results/logs/cohort/verdict.log",
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/verdict.py"
+
+
+for patient_name in JOBS.patients:
+
+    rule:
+        name:
+            f"patient_{patient_name}"
+        input:
+            f"results/patients/{patient_name}/complete.json",

@@ -1,0 +1,12 @@
+"""Align a patient's visits rigidly to one space."""
+
+from pathlib import Path
+
+from longimorph.jobs.log import job_log
+
+with job_log(snakemake):
+    from longimorph import steps
+
+    p = snakemake.params
+    out = Path(snakemake.output[0]).parent
+    steps.align(snakemake.wildcards.patient, p.visits, p.classes, out, p.settings)

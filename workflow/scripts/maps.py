@@ -1,0 +1,12 @@
+"""Bring a visit's labels to the registration grid, as probabilities."""
+
+from pathlib import Path
+
+from longimorph.jobs.log import job_log
+
+with job_log(snakemake):
+    from longimorph import steps
+
+    p = snakemake.params
+    out = Path(snakemake.output[0]).parent
+    steps.maps(p.visit, p.classes, Path(snakemake.input.alignment), out, p.settings)

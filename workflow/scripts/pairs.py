@@ -1,0 +1,10 @@
+"""List the pairs that are planned and the patients that are left out."""
+
+from pathlib import Path
+
+from longimorph.jobs.log import job_log
+
+with job_log(snakemake):
+    from longimorph import tables
+
+    tables.write_pair_list(snakemake.params.pairs, snakemake.params.left_out, Path(snakemake.output[0]))
