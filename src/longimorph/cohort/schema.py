@@ -160,6 +160,8 @@ def _finite(value: Any) -> bool:
 
 def expected_text(rule: Schema) -> str:
     """Return what a key takes, in words: ``a number above 0 (mm), or native``."""
+    if "expected" in rule:
+        return str(rule["expected"])
     texts = [t for t in (_kind_text(r) for r in _alternatives(rule)) if t]
     return ", or ".join(texts)
 
@@ -177,7 +179,7 @@ def _kind_text(rule: Schema) -> str:
 
 
 def _range_text(rule: Schema) -> str:
-    limits = [f"{word} {rule[key]:g}" for key, word in _LIMITS.items() if key in rule]
+    limits = [f"{word} {rule[key]}" for key, word in _LIMITS.items() if key in rule]
     return f" {' and '.join(limits)}" if limits else ""
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from longimorph import paths
 from longimorph.cohort import classes as class_tables
 from longimorph.cohort import config as configs
 from longimorph.cohort import control as controls
 from longimorph.cohort import pairs as pairing
 from longimorph.cohort import table as cohorts
+from longimorph.cohort import yamlfile
 from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.config import Config
 from longimorph.cohort.pairs import Plan
@@ -64,23 +64,29 @@ class Draft:
         return Study(config, self.cohort, self.classes, self.control, plan)
 
 
-def load(settings: Settings, folder: Path | str | None = None, check_files: bool = True) -> Study:
+def load(
+    settings: Settings,
+    folder: Path | str | None = None,
+    file: Path | str | None = None,
+    check_files: bool = True,
+) -> Study:
     """Read a study; raises InputError with every problem of every file.
 
     ``settings`` is the configuration file, or its content (such as Snakemake's ``config``); then relative
-    paths start at ``folder``, by default the working folder. With ``check_files`` each scan has to exist.
+    paths start at ``folder``, by default the working folder, and ``file``, where the content was read from,
+    gives messages its name and lines. With ``check_files`` each scan has to exist.
     """
-    return draft(settings, folder, check_files).finish()
+    return draft(settings, folder, file, check_files).finish()
 
 
-def draft(settings: Settings, folder: Path | str | None = None, check_files: bool = True) -> Draft:
+def draft(
+    settings: Settings,
+    folder: Path | str | None = None,
+    file: Path | str | None = None,
+    check_files: bool = True,
+) -> Draft:
     """Read a study as far as it goes; arguments as for ``load``."""
-    if isinstance(settings, Mapping):
-        source = Source("configuration")
-        values, problems = configs.examine(settings, Path(folder or "."), source)
-    else:
-        source = Source(paths.display(settings))
-        values, problems = configs.examine_file(Path(settings))
+    values, source, problems = _settings(settings, folder, file)
     cohort = classes = control = None
     if "cohort" in values:
         cohort, found = cohorts.examine(values["cohort"], check_files)
@@ -96,9 +102,29 @@ def draft(settings: Settings, folder: Path | str | None = None, check_files: boo
     return Draft(values, cohort, classes, control, tuple(problems))
 
 
+def _settings(
+    settings: Settings, folder: Path | str | None, file: Path | str | None
+) -> tuple[dict[str, Any], Source, list[Problem]]:
+    """Return the checked settings, where messages place them, and all problems."""
+    source = Source("configuration")
+    problems: list[Problem] = []
+    content: Mapping[str, Any] | None
+    if isinstance(settings, Mapping):
+        content = settings
+        if file is not None:
+            _, source, problems = yamlfile.read_yaml(Path(file))
+    else:
+        content, source, problems = yamlfile.read_yaml(Path(settings))
+        folder = Path(settings).resolve().parent
+    if content is None:
+        return {}, source, problems
+    values, found = configs.examine(content, Path(folder or "."), source)
+    return values, source, problems + found
+
+
 def _unknown_patients(cohort: Cohort | None, chosen: tuple[str, ...] | None, source: Source) -> list[Problem]:
     """Return a problem for each chosen name that the cohort table has not."""
-    known = cohort.patients() if cohort is not None else ()
+    known = sorted(cohort.named) if cohort is not None else []
     text = "is not a patient of the cohort table"
     return [
         source.problem("patients", text, value=name, hint=did_you_mean(name, known))

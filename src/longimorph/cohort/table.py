@@ -49,10 +49,14 @@ class Visit:
 
 @dataclass(frozen=True)
 class Cohort:
-    """All visits, in the order of the table, and the name of the table in messages."""
+    """All visits, in the order of the table, and the name of the table in messages.
+
+    ``named`` are all patients that the table names, those whose rows are unusable too.
+    """
 
     name: str
     visits: tuple[Visit, ...]
+    named: frozenset[str] = field(default=frozenset(), compare=False)
 
     @cached_property
     def _by_patient(self) -> dict[str, tuple[Visit, ...]]:
@@ -81,7 +85,8 @@ class Cohort:
         if patients is None:
             return self
         wanted = set(patients)
-        return Cohort(self.name, tuple(visit for visit in self.visits if visit.patient in wanted))
+        visits = tuple(visit for visit in self.visits if visit.patient in wanted)
+        return Cohort(self.name, visits, self.named)
 
 
 def load(file: Path | str, check_files: bool = True) -> Cohort:
@@ -108,7 +113,8 @@ def examine(file: Path, check_files: bool = True) -> tuple[Cohort | None, list[P
     problems += reader.problems + _duplicates(table)
     problems += _order_problems(table.name, visits) + _folder_problems(table.name, visits)
     problems.sort(key=lambda problem: problem.row or 0)
-    return Cohort(table.name, tuple(visits)), problems
+    named = frozenset(row["patient"] for row in table.rows)
+    return Cohort(table.name, tuple(visits), named), problems
 
 
 class _RowReader:

@@ -38,15 +38,16 @@ class Validated:
 def validate(
     settings: Settings,
     folder: Path | str | None = None,
+    file: Path | str | None = None,
     cache: Path | None = None,
     threads: int | None = None,
 ) -> Validated:
     """Check every input file and every scan; raises InputError with all problems of all files.
 
-    ``settings`` and ``folder`` as for ``study.load``. ``cache`` is a file that keeps the reports on scans, so
-    that only changed ones are read again; ``threads`` scans are read at a time.
+    ``settings``, ``folder`` and ``file`` as for ``study.load``. ``cache`` is a file that keeps the reports on
+    scans, so that only changed ones are read again; ``threads`` scans are read at a time.
     """
-    draft = studies.draft(settings, folder)
+    draft = studies.draft(settings, folder, file)
     problems = list(draft.problems)
     warnings: list[ScanWarning] = []
     reports: list[ScanReport] = []

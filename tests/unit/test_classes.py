@@ -1,0 +1,213 @@
+"""Labels to classes, control matrices by class name, presets by kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from study_files import CLASSES, CONTROL, edit, write_study
+
+from longimorph import paths
+from longimorph.cohort import classes, control, presets
+from longimorph.cohort.classes import ClassTable
+from longimorph.cohort.labels import count
+from longimorph.errors import InputError, PairFailure
+
+
+def make(folder: Path, text: str) -> ClassTable:
+    """The class table with this text."""
+    (folder / "classes.tsv").write_text(text)
+    return classes.load(folder / "classes.tsv")
+
+
+def problems_of(load: object, *arguments: object) -> list[str]:
+    """The problems that a loader reports."""
+    with pytest.raises(InputError) as error:
+        load(*arguments)  # type: ignore[operator]
+    return [str(problem) for problem in error.value.problems]
+
+
+def test_first_match_wins(tmp_path: Path) -> None:
+    table = make(tmp_path, CLASSES)
+    regions = np.array([0, 2, 41, 4, 44, 2, 0, 99])
+    states = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    assert table.classify(regions, states).tolist() == [3, 1, 1, 2, 2, 0, 0, 0]
+    assert table.classify(regions).tolist() == [3, 1, 1, 2, 2, 1, 3, -1]
+    assert table.names == ("oedema", "WM", "ventricles", "background")
+    assert table.pathological == (True, False, False, False)
+    assert table.background == 3
+    assert table.region_names == ("white matter", "white matter", "CSF", "background")
+
+
+def test_optional_columns_have_defaults(tmp_path: Path) -> None:
+    table = make(tmp_path, "class\tregions\tstates\nlesion\t*\t1-3\ntissue\t1\t0\nrest\t*\t*\n")
+    assert table.region_names == ("lesion", "tissue", "rest")
+    assert table.state_names == ("lesion", "healthy", "healthy")
+    assert len(set(table.colors)) == 3 and table.background is None
+
+
+def test_unknown_labels_are_named_with_their_voxels(tmp_path: Path) -> None:
+    table = make(tmp_path, CLASSES)
+    regions = np.array([[77] * 1200 + [9] * 3 + [2]])
+    with pytest.raises(PairFailure) as failure:
+        table.lookup(regions)
+    assert failure.value.code == "unknown_label"
+    assert "labels 77 (1,200 voxels), 9 (3 voxels): no row of" in failure.value.message
+    with pytest.raises(PairFailure, match=r"label 9 with state 0 \(3 voxels\)"):
+        table.lookup(regions, (regions == 77).astype(int))
+
+
+def test_lookup_wants_integers_of_one_shape(tmp_path: Path) -> None:
+    table = make(tmp_path, CLASSES)
+    with pytest.raises(TypeError):
+        table.classify(np.zeros(3))
+    with pytest.raises(ValueError, match="shape"):
+        table.classify(np.zeros(3, int), np.zeros(4, int))
+    assert table.classify(np.zeros((0, 3), int)).shape == (0, 3)
+
+
+def test_large_labels_match_any_and_negative_ones_match_nothing(tmp_path: Path) -> None:
+    table = make(tmp_path, CLASSES)
+    assert table.classify(np.array([10**9, -1, 2]), np.array([1, 1, 10**9])).tolist() == [0, -1, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.int64, np.uint32])
+def test_lookup_takes_every_integer_type(tmp_path: Path, dtype: type) -> None:
+    table = make(tmp_path, CLASSES)
+    assert table.lookup(np.array([2, 4, 0], dtype), np.array([1, 0, 0], dtype)).tolist() == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "old, new, expected",
+    [
+        ("2,41", "2;41", "line 3, 'regions': cannot be read; found '2;41'; expected labels such as 2,41"),
+        ("2,41", "41-2", "line 3, 'regions': the range 41-2 runs backwards"),
+        ("2,41", "-2", "line 3, 'regions': cannot be read; found '-2'"),
+        ("2,41", "2.0", "line 3, 'regions': cannot be read; found '2.0'"),
+        ("2,41", "", "line 3, 'regions': is empty"),
+        ("WM\t", "oedema\t", "line 3, 'class': is given already on line 2"),
+        ("WM\t", "Oedema\t", "line 3, 'class': differs only by case from 'oedema' on line 2"),
+        ("WM\t", "from\t", "'class': cannot be the name of a class"),
+        ("WM\t", "../WM\t", "'class': cannot be a name; found '../WM'"),
+        ("WM\t", "\t", "line 3, 'class': is empty"),
+        (
+            "#eeddcc",
+            "beige",
+            "'color': is not a colour; found 'beige'; expected a colour of the form",
+        ),
+        ("*\t1", "*\t*", "line 3, 'class': can never match: the rows above it take all its labels"),
+        ("\tcolor", "\tcolour", "'colour': unknown column. Did you mean 'color'?"),
+        ("\tstates", "", "'states': column is missing. Is it"),
+    ],
+)
+def test_each_mistake_gets_its_sentence(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    (tmp_path / "classes.tsv").write_text(CLASSES)
+    edit(tmp_path / "classes.tsv", old, new)
+    if old == "\tstates":
+        edit(tmp_path / "classes.tsv", "\tstate", "\tstats")
+    found = problems_of(classes.load, tmp_path / "classes.tsv")
+    assert any(expected in text for text in found), found
+
+
+def test_counts_agree_with_numpy() -> None:
+    random = np.random.default_rng(1)
+    regions, states = random.integers(0, 9, (8, 9, 10)), random.choice([0, 1, 70000], (8, 9, 10))
+    counts = count(regions, states)
+    pairs, voxels = np.unique(np.stack([regions.ravel(), states.ravel()]), axis=1, return_counts=True)
+    assert counts.states is not None
+    assert np.array_equal(np.stack([counts.regions, counts.states]), pairs)
+    assert np.array_equal(counts.voxels, voxels)
+    assert len(count(np.zeros((0,), int))) == 0
+
+
+def test_control_is_matched_by_name(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    table = classes.load(tmp_path / "classes.tsv")
+    matrix = control.load(tmp_path / "control.tsv", table)
+    assert matrix.shape == (4, 4) and matrix.dtype == np.float64
+    assert matrix[1, 3] == 0.7 and matrix[3, 1] == 0.3
+    rows = [line.split("\t") for line in CONTROL.splitlines()]
+    shuffled = [[row[0], *reversed(row[1:])] for row in [rows[0], *reversed(rows[1:])]]
+    (tmp_path / "control.tsv").write_text("\n".join("\t".join(row) for row in shuffled))
+    assert np.array_equal(control.load(tmp_path / "control.tsv", table), matrix)
+
+
+@pytest.mark.parametrize(
+    "old, new, expected",
+    [
+        ("0.9", "1.5", "line 3, 'WM': the entry from 'WM' to 'WM' is outside [0, 1]; found '1.5'"),
+        ("0.9", "-0.1", "is outside [0, 1]; found '-0.1'; expected a number from 0 (reallocation)"),
+        ("0.9", "nan", "is not a number; found 'nan'"),
+        (
+            "0.9",
+            "0,9",
+            "to 1 (deformation). Write the decimal point as '.'",
+        ),
+        ("0.9", "", "the entry from 'WM' to 'WM' is empty"),
+        (
+            "\nWM\t",
+            "\nWn\t",
+            "is not a class of the class table; found 'Wn'. Did you mean 'WM'?",
+        ),
+        ("\nWM\t", "\nWn\t", "the class 'WM' has no row"),
+        ("\nWM\t", "\noedema\t", "line 3, 'from': the class has two rows"),
+        ("\tWM", "\tGM", "line 1, 'GM': column is not a class of the class table. Did you mean 'WM'?"),
+        ("\tWM", "\tGM", "line 1, 'WM': the class has no column"),
+        ("\tWM", "\toedema", "line 1, 'oedema': column is given twice"),
+        ("from", "class", "line 1, 'from': column is missing"),
+    ],
+)
+def test_each_control_mistake_gets_its_sentence(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    write_study(tmp_path)
+    edit(tmp_path / "control.tsv", old, new)
+    found = problems_of(control.load, tmp_path / "control.tsv", classes.load(tmp_path / "classes.tsv"))
+    assert any(expected in text for text in found), found
+
+
+def test_presets_fit_any_class_table(tmp_path: Path) -> None:
+    for text in (CLASSES, "class\tregions\tstates\na\t1\t*\nb\t*\t*\n", "class\tregions\tstates\nx\t*\t*\n"):
+        table = make(tmp_path, text)
+        for name, description in presets.available().items():
+            matrix = control.load(f"preset:{name}", table)
+            assert matrix.shape == (len(table.rows),) * 2 and description
+            assert (matrix >= 0).all() and (matrix <= 1).all()
+
+
+def test_presets_say_what_their_words_say(tmp_path: Path) -> None:
+    table = make(tmp_path, CLASSES)
+    sick = np.array(table.pathological)
+    touches = sick[:, None] | sick[None, :]
+    assert (control.load("preset:atrophy", table) > 0.99).all()
+    assert np.array_equal(control.load("preset:lesion", table) < 0.01, touches)
+    assert np.array_equal(control.load("preset:growth", table) < 0.01, touches & ~np.eye(4, dtype=bool))
+
+
+def test_unknown_preset_names_its_neighbour(tmp_path: Path) -> None:
+    table = make(tmp_path, CLASSES)
+    (problem,) = problems_of(control.load, "preset:leson", table)
+    assert problem == "control: there is no such preset; found 'preset:leson'. Did you mean 'lesion'?"
+
+
+def test_broken_preset_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "presets", lambda: tmp_path)
+    table = make(tmp_path, CLASSES)
+    cases = {
+        "description: x\n": "holds no list of rules",
+        "rules: [{from: any, to: all, rho: 2}]": "'to' cannot be used; found 'all'; expected one of any",
+        "rules: [{from: any, to: any, rho: 2}]": "'rho' cannot be used; found 2; expected a number",
+        "rules: [{from: any, rho: 1}]": "is not a rule; expected the keys from, to and rho",
+        "rules: [{from: healthy, to: any, rho: 1}]": "leave out some pairs of classes",
+    }
+    for text, expected in cases.items():
+        (tmp_path / "mine.yaml").write_text(text)
+        found = problems_of(control.load, "preset:mine", table)
+        assert any(expected in problem for problem in found), (text, found)
+
+
+def test_shipped_tables_fit_each_other() -> None:
+    folder = paths.repository() / "config"
+    table = classes.load(folder / "classes.tsv")
+    matrix = control.load(folder / "control.tsv", table)
+    assert np.array_equal(matrix, control.load("preset:lesion", table))
+    assert table.background is not None

@@ -1,0 +1,164 @@
+"""The cohort table: what is read, and one sentence for each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from study_files import edit, write_study
+
+from longimorph.cohort import pairs, table
+from longimorph.errors import InputError
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """The cohort table of a whole study."""
+    write_study(tmp_path)
+    return tmp_path / "cohort.tsv"
+
+
+def problems_of(file: Path) -> list[str]:
+    """The problems of a cohort table."""
+    with pytest.raises(InputError) as error:
+        table.load(file)
+    return [str(problem) for problem in error.value.problems]
+
+
+def test_reads_visits_in_order(cohort: Path) -> None:
+    made = table.load(cohort)
+    assert made.patients() == ("P1", "P2")
+    assert [visit.timepoint for visit in made.visits_of("P2")] == ["m0", "m6"]
+    visit = made.visit("P2", "m6")
+    assert (visit.days, visit.line) == (170.5, 5)
+    assert visit.regions == cohort.parent / "labels" / "P2_m6.nii.gz"
+    assert list(visit.files()) == ["image", "regions", "states"]
+    assert made.select(["P2"]).patients() == ("P2",)
+
+
+def test_optional_columns_and_cells(cohort: Path) -> None:
+    rows = [line.split("\t") for line in cohort.read_text().splitlines()]
+    cohort.write_text("".join(f"{r[0]}\t{r[1]}\t{r[2]}\t{r[4]}\n" for r in rows))
+    visit = table.load(cohort).visits[0]
+    assert visit.image is None and visit.states is None
+    cohort.write_text("\n".join("\t".join([*r[:3], "" if i else r[3], r[4]]) for i, r in enumerate(rows)))
+    assert table.load(cohort).visits[0].image is None
+
+
+@pytest.mark.parametrize(
+    "dress",
+    [
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace("\n", "\r"),
+        lambda text: "# a remark\n\n" + text + "\n\n",
+        lambda text: text.replace("P1\t", '"P1"\t'),
+        lambda text: text.replace("\t", " \t "),
+        lambda text: text.replace("\n", "\t\t\n"),
+        lambda text: "\n".join("\t".join(reversed(line.split("\t"))) for line in text.splitlines()),
+    ],
+    ids=["utf-8 mark", "windows", "old mac", "remarks", "quotes", "spaces", "trailing tabs", "other order"],
+)
+def test_harmless_differences_change_nothing(cohort: Path, dress: object) -> None:
+    plain = table.load(cohort)
+    cohort.write_bytes(dress(cohort.read_text()).encode())  # type: ignore[operator]
+    assert table.load(cohort).visits == plain.visits
+
+
+@pytest.mark.parametrize(
+    "old, new, expected",
+    [
+        ("labels/P1_m6", "labels/P1_m06", "line 3, 'regions': file not found; found 'labels/P1_m06.nii.gz'"),
+        ("labels/P1_m6", "labels/P1_m06", "Did you mean 'labels/P1_m6.nii.gz'? Paths are relative to "),
+        ("labels/P1_m6", "lables/P1_m6", "Did you mean 'labels'?"),
+        ("labels/P1_m6", "labels\\P1_m6", "Write '/' between folders"),
+        ("labels/P1_m6.nii.gz", "labels", "'regions': is a folder, not a file"),
+        ("labels/P1_m6.nii.gz", "cohort.tsv", "expected a name ending in .nii or .nii.gz"),
+        ("labels/P1_m6.nii.gz", "", "line 3, 'regions': is empty; expected the path"),
+        ("P1\tm6", "../P1\tm6", "line 3, 'patient': cannot be a name; found '../P1'; expected letters"),
+        ("P1\tm6", "P1\tm 6", "line 3, 'timepoint': cannot be a name; found 'm 6'"),
+        ("P1\tm6", "\tm6", "line 3, 'patient': is empty"),
+        ("P1\tm6", "P1\tm0", "line 3, 'timepoint': patient 'P1', timepoint 'm0' is given already on line 2"),
+        ("\t180\t", "\thalf a year\t", "line 3, 'days': is not a number; found 'half a year'"),
+        ("\t180\t", "\t180,5\t", "Write the decimal point as '.'"),
+        ("\t180\t", "\tnan\t", "line 3, 'days': is not a number; found 'nan'"),
+        ("\t180\t", "\t0\t", "line 3, 'days': is also the day of 'm0' on line 2; found '0'"),
+        ("\t180\t", "\t-1\t", "line 3, 'days': is before the day of 'm0' on line 2 (0); found '-1'"),
+        ("\tdays\t", "\tday\t", "line 1, 'days': column is missing. Is it 'day'?"),
+        ("\tstates", "\tstate", "line 1, 'state': unknown column. Did you mean 'states'?"),
+        ("\tstates", "\tregions", "line 1, 'regions': column is given twice"),
+        ("P1\tm6\t180\t", "P1 m6 180 ", "line 3, 'days': is not a number"),
+    ],
+)
+def test_each_mistake_gets_its_sentence(cohort: Path, old: str, new: str, expected: str) -> None:
+    edit(cohort, old, new)
+    found = problems_of(cohort)
+    assert any(expected in text for text in found), found
+
+
+@pytest.mark.parametrize(
+    "separator, word", [(",", "commas"), (";", "semicolons"), (" ", "spaces"), ("|", "vertical bars")]
+)
+def test_wrong_separator_is_named(cohort: Path, separator: str, word: str) -> None:
+    cohort.write_text(cohort.read_text().replace("\t", separator))
+    (problem,) = problems_of(cohort)
+    assert f"columns are separated by {word}; expected tabs" in problem
+
+
+def test_one_row_with_spaces_instead_of_tabs(cohort: Path) -> None:
+    lines = cohort.read_text().splitlines()
+    lines[2] = lines[2].replace("\t", "  ")
+    cohort.write_text("\n".join(lines))
+    assert "line 3: has one cell, but the header has 6 columns" in problems_of(cohort)[0]
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (b"", "is empty; expected a header with the columns patient, timepoint"),
+        (b"patient\ttimepoint\tdays\tregions\n", "has a header but no rows"),
+        ("patient\ttimepoint".encode("utf-16"), "is UTF-16 text (its byte-order mark says so)"),
+        (b"patient\ttimepoint\nMichaut\xe9\t1\n", "line 2: is not UTF-8 text (byte 0xe9)"),
+        (b"PK\x03\x04zip", "is a workbook of a spreadsheet program"),
+    ],
+)
+def test_files_that_are_no_table(tmp_path: Path, content: bytes, expected: str) -> None:
+    (tmp_path / "cohort.tsv").write_bytes(content)
+    assert any(expected in text for text in problems_of(tmp_path / "cohort.tsv"))
+
+
+def test_missing_table_names_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "cohort.tsv").write_text("")
+    assert "Did you mean 'cohort.tsv'?" in problems_of(tmp_path / "cohorts.tsv")[0]
+
+
+def test_two_results_may_not_share_a_folder(tmp_path: Path) -> None:
+    write_study(tmp_path, (("P", "a", 0), ("P", "a__b", 1), ("P", "b__c", 2), ("P", "c", 3)))
+    found = problems_of(tmp_path / "cohort.tsv")
+    assert any("would share the folder 'a__b__c'" in text for text in found)
+    write_study(tmp_path, (("P", "a_b", 0), ("P", "_c", 1), ("P", "d__e", 2)))
+    assert len(table.load(tmp_path / "cohort.tsv").visits) == 3
+
+
+def test_the_same_file_may_serve_two_visits(cohort: Path) -> None:
+    edit(cohort, "labels/P1_m6", "labels/P1_m0")
+    visits = table.load(cohort).visits_of("P1")
+    assert visits[0].regions == visits[1].regions
+
+
+def test_pairs_of_each_mode(tmp_path: Path) -> None:
+    write_study(tmp_path, (("P", "a", 0), ("P", "b", 10), ("P", "c", 30), ("Q", "a", 5)))
+    cohort = table.load(tmp_path / "cohort.tsv")
+    modes: tuple[pairs.Mode, ...] = ("consecutive", "baseline", "all")
+    names = {mode: [pair.name for pair in pairs.plan(cohort, mode).pairs] for mode in modes}
+    assert names == {
+        "consecutive": ["a__b", "b__c"],
+        "baseline": ["a__b", "a__c"],
+        "all": ["a__b", "a__c", "b__c"],
+    }
+    plan = pairs.plan(cohort)
+    assert [pair.days for pair in plan.pairs] == [10, 20]
+    assert [(out.patient, out.reason) for out in plan.left_out] == [
+        ("Q", "has one visit, 'a'; a change needs two")
+    ]
+    assert plan.patients() == ("P",) and plan.of("Q") == ()

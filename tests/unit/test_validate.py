@@ -1,0 +1,227 @@
+"""Everything is checked before anything runs: all problems of all files at once, bad scans as warnings."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from study_files import edit, regions, write_labels, write_study
+
+from longimorph.cohort import scans, study, validate
+from longimorph.cohort.scans import ScanWarning
+from longimorph.errors import InputError, PairFailure
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The configuration of a whole study."""
+    return write_study(tmp_path)
+
+
+def warnings_of(config: Path) -> list[ScanWarning]:
+    """The warnings of a study that can run."""
+    return list(validate.validate(config, threads=1).warnings)
+
+
+def test_a_whole_study_has_nothing_to_say(config: Path) -> None:
+    validated = validate.validate(config, threads=1)
+    assert validated.warnings == () and validated.notes == ()
+    assert [pair.name for pair in validated.study.plan.pairs] == ["m0__m6", "m0__m6"]
+    assert validated.study.control.shape == (4, 4)
+
+
+def test_problems_of_every_file_at_once(config: Path) -> None:
+    folder = config.parent
+    config.write_text(config.read_text() + "spacing: 2\npatients: [P1, P22]\n")
+    edit(folder / "cohort.tsv", "labels/P1_m6", "labels/P1_m66")
+    edit(folder / "classes.tsv", "#eeddcc", "beige")
+    edit(folder / "control.tsv", "0.9", "9")
+    with pytest.raises(InputError) as error:
+        validate.validate(config)
+    text = str(error.value)
+    assert text.startswith("5 problems found, nothing was run:")
+    for part in (
+        "config.yaml, line 4, 'spacing': unknown key. Did you mean 'spacing_mm'?",
+        "config.yaml, line 5, 'patients': is not a patient of the cohort table; found 'P22'. Did you mean",
+        "cohort.tsv, line 3, 'regions': file not found; found 'labels/P1_m66.nii.gz'. Did you mean",
+        "classes.tsv, line 3, 'color': is not a colour",
+        "control.tsv, line 3, 'WM': the entry from 'WM' to 'WM' is outside [0, 1]; found '9'",
+    ):
+        assert part in text, text
+
+
+def test_settings_read_elsewhere_keep_their_lines(config: Path) -> None:
+    config.write_text(config.read_text() + "spacing: 2\n")
+    settings = {"cohort": "cohort.tsv", "classes": "classes.tsv", "control": "preset:lesion", "spacing": 2}
+    with pytest.raises(InputError, match=r"config.yaml, line 4, 'spacing': unknown key"):
+        study.load(settings, config.parent, config)
+    del settings["spacing"]
+    assert study.load(settings, config.parent).cohort.patients() == ("P1", "P2")
+
+
+def test_unknown_labels_stop_with_their_voxels(config: Path) -> None:
+    data = regions()
+    data[:2, 0, 0], data[3, 3, :3] = 77, 1001
+    write_labels(config.parent / "labels" / "P2_m6.nii.gz", data)
+    write_labels(config.parent / "states" / "P2_m6.nii.gz", np.zeros_like(data))
+    with pytest.raises(InputError) as error:
+        validate.validate(config)
+    (problem,) = error.value.problems
+    assert problem.row == 5 and problem.column == "regions"
+    assert "labels 1001 with state 0 (3 voxels), 77 with state 0 (2 voxels) in " in problem.message
+
+
+def bad_not_whole(folder: Path) -> None:
+    write_labels(folder / "labels" / "P1_m6.nii.gz", regions().astype(np.float32) + 0.25)
+
+
+def bad_not_finite(folder: Path) -> None:
+    data = regions().astype(np.float32)
+    data[0, 0, 0] = np.nan
+    write_labels(folder / "labels" / "P1_m6.nii.gz", data)
+
+
+def bad_negative(folder: Path) -> None:
+    write_labels(folder / "states" / "P1_m6.nii.gz", -regions())
+
+
+def bad_cut_off(folder: Path) -> None:
+    file = folder / "labels" / "P1_m6.nii.gz"
+    file.write_bytes(file.read_bytes()[:60])
+
+
+def bad_empty_image(folder: Path) -> None:
+    (folder / "images" / "P1_m6.nii.gz").write_bytes(b"")
+
+
+def bad_shape(folder: Path) -> None:
+    write_labels(folder / "states" / "P1_m6.nii.gz", np.zeros((6, 7, 9), np.uint8))
+
+
+def bad_affine(folder: Path) -> None:
+    write_labels(folder / "states" / "P1_m6.nii.gz", np.zeros((6, 7, 8), np.uint8), np.diag([2.0, 1, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    "spoil, stage, code, words",
+    [
+        (bad_not_whole, "maps", "non_integer", "336 voxels hold labels that are not whole numbers"),
+        (bad_not_finite, "maps", "not_finite", "1 voxels are not finite"),
+        (bad_negative, "maps", "negative", "negative"),
+        (bad_cut_off, "maps", "unreadable", "cannot be read"),
+        (bad_empty_image, "align", "unreadable", "cannot be read"),
+        (
+            bad_shape,
+            "maps",
+            "grid_mismatch",
+            "affine [1 0 0 0; 0 1 0 0; 0 0 1 0] against shape 6×7×9",
+        ),
+        (bad_affine, "maps", "grid_mismatch", "against shape 6×7×8, affine [2 0 0 0; 0 1 0 0; 0 0 1 0]"),
+    ],
+)
+def test_a_bad_scan_is_a_warning_and_fails_alone(
+    config: Path, spoil: object, stage: str, code: str, words: str
+) -> None:
+    spoil(config.parent)  # type: ignore[operator]
+    (warning,) = warnings_of(config)
+    assert (warning.patient, warning.timepoint) == ("P1", "m6")
+    assert (warning.stage, warning.code) == (stage, code)
+    assert words in warning.message
+    visit = study.load(config).cohort.visit("P1", "m6")
+    if stage == "maps":
+        with pytest.raises(PairFailure) as failure:
+            scans.read_visit(visit)
+        assert (failure.value.code, failure.value.message) == (code, warning.message)
+
+
+def test_every_defect_of_a_visit_is_listed(config: Path) -> None:
+    bad_not_whole(config.parent)
+    bad_negative(config.parent)
+    bad_empty_image(config.parent)
+    assert {warning.code for warning in warnings_of(config)} == {"non_integer", "negative", "unreadable"}
+
+
+def test_rounding_of_a_header_is_no_other_grid(config: Path) -> None:
+    affine = np.eye(4)
+    affine[:3, 3] = 1e-4
+    write_labels(config.parent / "states" / "P1_m6.nii.gz", np.zeros((6, 7, 8), np.uint8), affine)
+    assert warnings_of(config) == []
+
+
+def test_left_out_patients_and_idle_classes_are_noted(tmp_path: Path) -> None:
+    config = write_study(tmp_path, (("P1", "m0", 0), ("P1", "m6", 180), ("P2", "m0", 0)))
+    edit(tmp_path / "classes.tsv", "background\t0", "GM\t3\t*\tGM\thealthy\t\nbackground\t0")
+    edit(tmp_path / "config.yaml", "control.tsv", "preset:atrophy")
+    notes = validate.validate(config).notes
+    assert notes == (
+        "P2 is left out: it has one visit, 'm0'; a change needs two",
+        "No voxel of any scan is in GM; is that meant?",
+    )
+
+
+def test_only_chosen_patients_are_read(config: Path) -> None:
+    (config.parent / "labels" / "P2_m0.nii.gz").write_bytes(b"junk")
+    config.write_text(config.read_text() + "patients: [P1]\n")
+    validated = validate.validate(config)
+    assert validated.warnings == () and validated.study.cohort.patients() == ("P1",)
+
+
+class Counter:
+    """Counts the visits that are read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read: list[str] = []
+        examine = scans.examine_visit
+
+        def counted(visit: scans.Visit) -> scans.ScanReport:
+            self.read.append(f"{visit.patient}_{visit.timepoint}")
+            return examine(visit)
+
+        monkeypatch.setattr(validate, "examine_visit", counted)
+
+
+def test_unchanged_scans_are_not_read_again(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, counter = config.parent / "cache" / "scans.json", Counter(monkeypatch)
+    bad_shape(config.parent)
+    first = validate.validate(config, cache=cache)
+    assert sorted(counter.read) == ["P1_m0", "P1_m6", "P2_m0", "P2_m6"]
+    counter.read.clear()
+    assert validate.validate(config, cache=cache).warnings == first.warnings
+    assert counter.read == []
+    edit(config.parent / "classes.tsv", "2,41", "2")
+    with pytest.raises(InputError, match="match no row"):
+        validate.validate(config, cache=cache)
+    assert counter.read == [], "another class table needs no scan read again"
+    os.utime(config.parent / "states" / "P2_m0.nii.gz", ns=(1, 1))
+    with pytest.raises(InputError):
+        validate.validate(config, cache=cache)
+    assert counter.read == ["P2_m0"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"version": 1}', '{"version": 1, "visits": {"a": 3}}', '{"version": 9, "visits": {}}'],
+)
+def test_a_broken_cache_is_made_anew(config: Path, content: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, counter = config.parent / "scans.json", Counter(monkeypatch)
+    cache.write_text(content)
+    validate.validate(config, cache=cache)
+    assert len(counter.read) == 4
+    assert sum("regions=" in key for key in json.loads(cache.read_text())["visits"]) == 4
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(config: Path) -> None:
+    blocked = config.parent / "file"
+    blocked.write_text("")
+    assert validate.validate(config, cache=blocked / "scans.json").warnings == ()
+
+
+def test_image_header_alone_is_read(config: Path) -> None:
+    file = config.parent / "images" / "P1_m6.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((3, 3), np.float32), np.eye(4)), file)
+    (warning,) = warnings_of(config)
+    assert (warning.stage, warning.code) == ("align", "dimension")
