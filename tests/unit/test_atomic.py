@@ -24,7 +24,7 @@ def test_target_appears_only_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_failure_keeps_the_earlier_file_and_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+def test_failure_keeps_the_earlier_file(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "a.txt"
     write_text(target, "before")
     with pytest.raises(error), atomic_path(target) as temporary:
@@ -68,6 +68,4 @@ def test_csv_round_trip_is_exact(tmp_path: Path) -> None:
     table = pd.DataFrame({"class": ["WM", "a,b"], "mm3": [0.1 + 0.2, np.nan]})
     write_csv(tmp_path / "a.csv", table)
     assert (tmp_path / "a.csv").read_bytes() == b'class,mm3\nWM,0.30000000000000004\n"a,b",\n'
-    pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "a.csv"), table, check_exact=True
-    )
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a.csv"), table, check_exact=True)

@@ -109,7 +109,7 @@ def _convert(values: dict[str, Any]) -> None:
     for group, fields in ((values, Config.__annotations__), (values["align"], AlignConfig.__annotations__)):
         for key, kind in fields.items():
             if isinstance(group.get(key), int | float):
-                group[key] = int(group[key]) if "int" in kind else float(group[key])
+                group[key] = int(group[key]) if kind.startswith("int") else float(group[key])
 
 
 def _finish(values: dict[str, Any], problems: list[Problem]) -> Config:

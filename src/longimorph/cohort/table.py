@@ -14,7 +14,7 @@ from pathlib import Path
 from longimorph import paths
 from longimorph.cohort import tsv
 from longimorph.cohort.schema import shown
-from longimorph.cohort.suggest import did_you_mean
+from longimorph.cohort.suggest import nearest
 from longimorph.cohort.tsv import Row, Table
 from longimorph.errors import InputError, Problem
 
@@ -224,11 +224,13 @@ def nearest_path(text: str, folder: Path) -> str | None:
         present = [entry.name for entry in missing.parent.iterdir()]
     except OSError:
         return None
-    hint = did_you_mean(missing.name, present)
-    if hint is None:
+    near = nearest(missing.name, present)
+    if near is None:
         return None if missing == path else f"There is no folder {paths.display(missing)}."
-    mended = missing.parent / hint.split("'")[1]
-    return f"Did you mean '{mended if Path(text).is_absolute() else os.path.relpath(mended, folder)}'?"
+    mended = missing.parent / near
+    whole = mended / path.relative_to(missing)
+    found = whole if whole.exists() else mended
+    return f"Did you mean '{found if Path(text).is_absolute() else os.path.relpath(found, folder)}'?"
 
 
 def _duplicates(table: Table) -> list[Problem]:

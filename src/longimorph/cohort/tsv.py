@@ -48,11 +48,7 @@ def read(file: Path, known: Sequence[str]) -> tuple[Table | None, list[Problem]]
     if content is None:
         return None, problems
     name = paths.display(file)
-    lines = [
-        (number, line)
-        for number, line in enumerate(re.split(r"\r\n|\n|\r", content), 1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
+    lines = _lines(content)
     if not lines:
         return None, [Problem(name, "is empty", expected=f"a header with the columns {', '.join(known)}")]
     header_line, header = lines[0]
@@ -123,6 +119,12 @@ def missing_file_hint(file: Path) -> str | None:
     except OSError:
         return f"The folder {paths.display(file.parent)} does not exist"
     return did_you_mean(file.name, present)
+
+
+def _lines(content: str) -> list[tuple[int, str]]:
+    """Return the lines that count, each with its number."""
+    numbered = enumerate(re.split(r"\r\n|\n|\r", content), 1)
+    return [(n, line) for n, line in numbered if line.strip() and not line.lstrip().startswith("#")]
 
 
 def _cells(line: str) -> list[str]:
