@@ -70,7 +70,7 @@ def test_harmless_differences_change_nothing(cohort: Path, dress: object) -> Non
     [
         ("labels/P1_m6", "labels/P1_m06", "line 3, 'regions': file not found; found 'labels/P1_m06.nii.gz'"),
         ("labels/P1_m6", "labels/P1_m06", "Did you mean 'labels/P1_m6.nii.gz'? Paths are relative to "),
-        ("labels/P1_m6", "lables/P1_m6", "Did you mean 'labels/P1_m6.nii.gz'?"),
+        ("labels/P1_m6", "labls/P1_m6", "Did you mean 'labels/P1_m6.nii.gz'?"),
         ("labels/P1_m6", "labels\\P1_m6", "Write '/' between folders"),
         ("labels/P1_m6.nii.gz", "labels", "'regions': is a folder, not a file"),
         ("labels/P1_m6.nii.gz", "cohort.tsv", "expected a name ending in .nii or .nii.gz"),
