@@ -29,7 +29,7 @@ def job(tmp_path: Path) -> Any:
         output=[str(tmp_path / "status.json"), str(tmp_path / "changes.csv")],
         params={"settings": {"smoothing_mm": 2}},
         log=[str(tmp_path / "logs" / "P1" / "register.log")],
-        config={log.CONTEXT: ["snakemake", "--directory", "/a b"]},
+        config={log.CONTEXT: {"command": ["snakemake", "--directory", "/a b"]}},
     )
 
 

@@ -51,11 +51,15 @@ def save(labels: np.ndarray, path: Path) -> None:
 
 @dataclass
 class TinyCohort:
-    """A study in ``folder``: rows of the cohort table, and settings on top of the three tables."""
+    """A study in ``folder``: rows of the cohort table, and settings on top of the three tables.
+
+    With ``stub`` the steps only write their files, so that a run takes seconds.
+    """
 
     folder: Path
     rows: list[tuple[str, str, float]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    stub: bool = False
 
     @property
     def config(self) -> Path:
@@ -91,7 +95,9 @@ class TinyCohort:
         """Run the workflow from a folder that is neither the repository nor the study."""
         places = ["-s", str(entry), "--directory", str(self.folder), "--configfile", str(self.config)]
         command = [sys.executable, "-m", "snakemake", *places, "--cores", "2", "--nocolor", *arguments]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(self.folder / ".cache")}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        if self.stub:
+            environment["PYTHONPATH"] = str(Path(__file__).parent / "stub")
         return subprocess.run(
             command, cwd="/", env=environment, capture_output=True, text=True, timeout=timeout
         )
@@ -115,9 +121,9 @@ def jobs_of(text: str) -> list[tuple[str, ...]]:
     return sorted(jobs)
 
 
-def study(folder: Path) -> TinyCohort:
+def study(folder: Path, stub: bool = False) -> TinyCohort:
     """Two patients with two and three visits, and one with a single visit."""
-    cohort = TinyCohort(folder, settings={"spacing_mm": 8, "smoothing_mm": 4, "reference": "none"})
+    cohort = TinyCohort(folder, settings={"spacing_mm": 8, "smoothing_mm": 4, "reference": "none"}, stub=stub)
     cohort.add("P001", "V1", 0, 20)
     cohort.add("P001", "V2", 61, 28)
     cohort.add("P002", "V1", 0, 24)

@@ -14,7 +14,6 @@ rule align:
         * NEEDS.visits_minutes(JOBS.visits_of(w.patient)),
     params:
         visits=lambda w: [visit_record(v) for v in JOBS.visits_of(w.patient)],
-        classes=JOBS.classes_file,
         labels_version=JOBS.labels_version,
         settings=JOBS.settings("align"),
     script:

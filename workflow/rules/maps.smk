@@ -16,7 +16,6 @@ rule maps:
         * NEEDS.visits_minutes([JOBS.visit(w.patient, w.timepoint)]),
     params:
         visit=lambda w: visit_record(JOBS.visit(w.patient, w.timepoint)),
-        classes=JOBS.classes_file,
         labels_version=JOBS.labels_version,
         settings=JOBS.settings("maps"),
     script:

@@ -19,9 +19,7 @@ rule register:
         device=STUDY.config.device,
     params:
         pair=lambda w: pair_record(JOBS.pair(w.patient, w.pair)),
-        classes=JOBS.classes_file,
         labels_version=JOBS.labels_version,
-        control=JOBS.control,
         control_version=JOBS.control_version,
         settings=JOBS.settings("register"),
     script:

@@ -12,7 +12,6 @@ rule figure:
         runtime=20,
     params:
         pair=lambda w: pair_row(JOBS.pair(w.patient, w.pair)),
-        classes=JOBS.classes_file,
         colors_version=JOBS.colors_version,
         version=VERSIONS["figure"],
     script:

@@ -7,6 +7,6 @@ from longimorph.jobs.log import job_log
 with job_log(snakemake):
     from longimorph import steps
 
-    p = snakemake.params
+    p, study = snakemake.params, snakemake.config["longimorph"]
     out = Path(snakemake.output[0]).parent
-    steps.align(snakemake.wildcards.patient, p.visits, p.classes, out, p.settings)
+    steps.align(snakemake.wildcards.patient, p.visits, study["classes"], out, p.settings)

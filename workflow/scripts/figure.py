@@ -7,4 +7,5 @@ from longimorph.jobs.log import job_log
 with job_log(snakemake):
     from longimorph import steps
 
-    steps.figure(snakemake.params.pair, snakemake.params.classes, Path(snakemake.output[0]).parent)
+    classes = snakemake.config["longimorph"]["classes"]
+    steps.figure(snakemake.params.pair, classes, Path(snakemake.output[0]).parent)

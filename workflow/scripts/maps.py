@@ -7,6 +7,6 @@ from longimorph.jobs.log import job_log
 with job_log(snakemake):
     from longimorph import steps
 
-    p = snakemake.params
+    p, study = snakemake.params, snakemake.config["longimorph"]
     out = Path(snakemake.output[0]).parent
-    steps.maps(p.visit, p.classes, Path(snakemake.input.alignment), out, p.settings)
+    steps.maps(p.visit, study["classes"], Path(snakemake.input.alignment), out, p.settings)

@@ -7,7 +7,8 @@ from longimorph.jobs.log import job_log
 with job_log(snakemake):
     from longimorph import steps
 
-    p, visits = snakemake.params, snakemake.input
+    p, study = snakemake.params, snakemake.config["longimorph"]
+    source, target = Path(snakemake.input.source), Path(snakemake.input.target)
     settings = {**p.settings, "device": snakemake.resources.device, "threads": snakemake.threads}
     out = Path(snakemake.output.status).parent
-    steps.register(p.pair, p.classes, p.control, Path(visits.source), Path(visits.target), out, settings)
+    steps.register(p.pair, study["classes"], study["control"], source, target, out, settings)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from longimorph.cohort.config import PRESET
 from longimorph.cohort.pairs import Pair
 from longimorph.cohort.study import Study
 from longimorph.cohort.suggest import did_you_mean
@@ -92,17 +91,6 @@ class Jobs:
         """Return the settings that the stage's results depend on, and the stage's version."""
         values = dataclasses.asdict(self.study.config)
         return {**{key: _plain(values[key]) for key in SETTINGS[stage]}, "version": VERSIONS[stage]}
-
-    @property
-    def classes_file(self) -> str:
-        """The class table's file, as a job should be given it."""
-        return display(self.study.config.classes)
-
-    @property
-    def control(self) -> str:
-        """The control table's file or preset, as a job should be given it."""
-        name = self.study.config.control
-        return name if name.startswith(PRESET) else display(name)
 
     @cached_property
     def labels_version(self) -> str:

@@ -23,7 +23,8 @@ import longimorph
 from longimorph.errors import LongimorphError
 
 VERDICT = "verdict: "
-CONTEXT = "longimorph_command"
+CONTEXT = "longimorph"
+"""Key of Snakemake's ``config`` under which every job finds the study's files and the command of the run."""
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -112,7 +113,7 @@ def _head(job: Any) -> str:
 
 def repeat_command(job: Any) -> str:
     """Return the command that runs this one job again, in any shell and folder."""
-    command = [*job.config.get(CONTEXT, ["snakemake"]), "--cores", str(job.threads)]
+    command = [*job.config[CONTEXT]["command"], "--cores", str(job.threads)]
     return shlex.join([*command, "--force", str(job.output[0])])
 
 

@@ -26,13 +26,24 @@ def begin(workflow: Any, settings: dict[str, Any]) -> Study:
     """Return the study that Snakemake's ``workflow`` object and its ``config`` describe.
 
     Every input file is checked when a run is planned; single jobs and the linter read the tables only.
-    Afterwards ``settings`` also holds the command that repeats a job, for the head of its log.
+    Afterwards ``settings`` also holds the tables' paths and the command of the run, for the jobs. They are
+    no parameters: a study whose tables lie elsewhere but say the same is not computed again.
     Raises InputError with all problems of all files.
     """
     files = [Path(file) for file in workflow.configfiles]
     overrides = dict(workflow.config_settings.config)
     source = source_of(settings, files, overrides)
-    settings[CONTEXT] = command(Path(workflow.main_snakefile), files, overrides)
+    run = command(Path(workflow.main_snakefile), files, overrides)
+    study = _read(workflow, source)
+    settings[CONTEXT] = {
+        "command": run,
+        "classes": str(study.config.classes),
+        "control": study.config.control,
+    }
+    return study
+
+
+def _read(workflow: Any, source: Settings) -> Study:
     linting = not getattr(workflow, "check_envvars", True)  # the linter alone switches that check off
     if linting or not workflow.is_main_process:
         return studies.load(source, check_files=False)

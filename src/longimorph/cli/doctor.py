@@ -1,0 +1,84 @@
+"""Whether this machine has what a run needs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+
+import longimorph
+
+PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "SimpleITK", "matplotlib", "snakemake")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: whether it is good, and a line about it."""
+
+    good: bool
+    text: str
+
+
+def examine() -> list[Finding]:
+    """Look at Python, packages, processors, graphics card, commands and the working folder."""
+    return [*_python(), *map(_package, PACKAGES), *_torch(), _processors(), _command(), _folder(Path.cwd())]
+
+
+def _python() -> Iterator[Finding]:
+    version = f"Python {platform.python_version()} ({sys.executable})"
+    yield Finding(True, f"longimorph {longimorph.__version__}, {Path(longimorph.__file__).parent}")
+    yield Finding(sys.version_info >= (3, 11), version)
+
+
+def _package(name: str) -> Finding:
+    try:
+        import_module(name)
+        return Finding(True, f"{name} {metadata.version(name)}")
+    except Exception as error:  # whatever a broken installation raises
+        return Finding(False, f"{name} cannot be imported: {error}")
+
+
+def _torch() -> Iterator[Finding]:
+    found = _package("torch")
+    yield found
+    if not found.good:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        yield Finding(True, "device: processor (torch finds no CUDA graphics card)")
+        return
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        yield Finding(True, f"device: {name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free")
+
+
+def _processors() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS")
+    return Finding(True, f"{usable} processors" + (f", OMP_NUM_THREADS={limit}" if limit else ""))
+
+
+def _command() -> Finding:
+    path = shutil.which("snakemake")
+    if path is None:
+        return Finding(False, "the command snakemake is not on the PATH; activate the virtual environment")
+    return Finding(True, f"snakemake command: {path}")
+
+
+def _folder(folder: Path) -> Finding:
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            file.write(b"longimorph")
+            file.flush()
+    except OSError as error:
+        return Finding(False, f"{folder} cannot be written to: {error.strerror}")
+    free = shutil.disk_usage(folder).free / 1e9
+    return Finding(free > 1, f"{folder} can be written to, {free:.0f} GB free")

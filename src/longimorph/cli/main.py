@@ -1,0 +1,114 @@
+"""Arguments of the command line, and how each command ends.
+
+Status 0: all is well; 1: something failed or is missing; 2: the input has to be corrected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import longimorph
+from longimorph.errors import InputError, LongimorphError
+
+CONFIG = Path("config", "config.yaml")
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the status that the process should end with."""
+    options = _parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except InputError as error:
+        sys.stderr.write(f"longimorph: {error}\n")
+        return 2
+    except LongimorphError as error:
+        sys.stderr.write(f"longimorph: {error}\n")
+        return 1
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="longimorph",
+        description="Splits longitudinal change of brain MRI into tissue that moved and tissue that changed "
+        "its kind in place. The analysis itself is run by snakemake; see docs/running.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"longimorph {longimorph.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, command, text in (
+        ("check", check, "check a study's files: every problem of all of them at once"),
+        ("plan", plan, "list the pairs that a run will register, with their size, memory and time"),
+    ):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("config", nargs="?", type=Path, default=CONFIG, help=f"by default {CONFIG}")
+        sub.set_defaults(command=command)
+    sub = commands.add_parser("status", help="how far a run got, from its files alone")
+    sub.add_argument("directory", nargs="?", type=Path, default=Path(), help="working folder of the run")
+    sub.set_defaults(command=status)
+    sub = commands.add_parser("doctor", help="whether this machine has what a run needs")
+    sub.set_defaults(command=doctor)
+    sub = commands.add_parser("demo", help="write a small cohort with known truth, run it, compare")
+    sub.add_argument("directory", type=Path, help="folder to write to")
+    sub.add_argument("--cores", type=int, default=2, help="jobs at a time (default 2)")
+    sub.set_defaults(command=demo)
+    return parser
+
+
+def check(options: argparse.Namespace) -> int:
+    """Check every file of a study."""
+    from longimorph.cohort.validate import validate
+
+    checked = validate(options.config)
+    plan = checked.study.plan
+    for remark in (*map(str, checked.warnings), *checked.notes):
+        sys.stdout.write(f"note: {remark}\n")
+    visits = len(checked.study.cohort.visits)
+    sys.stdout.write(
+        f"{visits} visits, {len(plan.pairs)} pairs of {len(plan.patients())} patients can run.\n"
+    )
+    return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """List the pairs with their size and needs."""
+    from longimorph.cli.plan import describe
+    from longimorph.cohort.study import load
+
+    sys.stdout.write(describe(load(options.config)) + "\n")
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print how far a run got."""
+    from longimorph.jobs import progress
+
+    results = options.directory / "results"
+    if not results.is_dir():
+        raise LongimorphError(f"There is no run in {options.directory}: the folder {results} does not exist.")
+    sys.stdout.write(progress.table(progress.read(results)) + "\n")
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Print what this machine offers, and what is missing."""
+    from longimorph.cli.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        sys.stdout.write(f"{'ok     ' if finding.good else 'PROBLEM'} {finding.text}\n")
+    return 0 if all(finding.good for finding in findings) else 1
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Write the cohort with known truth, run it and compare."""
+    from longimorph.phantom import demo as demonstration
+
+    return demonstration.run(options.directory, options.cores)
