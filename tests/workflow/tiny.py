@@ -15,6 +15,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 ENTRY_POINTS = (REPOSITORY / "Snakefile", REPOSITORY / "workflow" / "Snakefile")
+PYTHON = sys.executable
 SIDE, VOXEL_MM = 20, 8.0
 CLASSES = (
     "class\tregions\tstates\tregion\tstate\tcolor\n"
@@ -94,7 +95,7 @@ class TinyCohort:
     ) -> subprocess.CompletedProcess[str]:
         """Run the workflow from a folder that is neither the repository nor the study."""
         places = ["-s", str(entry), "--directory", str(self.folder), "--configfile", str(self.config)]
-        command = [sys.executable, "-m", "snakemake", *places, "--cores", "2", "--nocolor", *arguments]
+        command = [PYTHON, "-m", "snakemake", *places, "--cores", "2", "--nocolor", *arguments]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         if self.stub:
             environment["PYTHONPATH"] = str(Path(__file__).parent / "stub")
