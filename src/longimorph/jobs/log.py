@@ -31,6 +31,7 @@ _THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
+_SHOWN_RESOURCES = ("mem_mb", "runtime", "device", "gpu", "gres")
 
 
 @contextmanager
@@ -118,7 +119,7 @@ def repeat_command(job: Any) -> str:
 
 
 def _resources(resources: Any) -> str:
-    shown = {k: v for k, v in resources.items() if not k.startswith("_") and k != "tmpdir"}
+    shown = {name: value for name, value in resources.items() if name in _SHOWN_RESOURCES}
     return ", ".join(f"{name}={value}" for name, value in shown.items())
 
 

@@ -1,0 +1,149 @@
+"""What jobs depend on and ask for, and how far a run got."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from longimorph.cohort import study as studies
+from longimorph.cohort.study import Study
+from longimorph.errors import LongimorphError
+from longimorph.jobs import progress, start
+from longimorph.jobs.catalogue import SETTINGS, Jobs, log_files, visit_record
+from longimorph.jobs.needs import Needs
+from longimorph.tables import write_pair_list
+
+TABLES = {
+    "classes.tsv": "class\tregions\tstates\nWM\t1\t*\nbackground\t*\t*\n",
+    "control.tsv": "from\tWM\tbackground\nWM\t1\t1\nbackground\t1\t1\n",
+    "cohort.tsv": "patient\ttimepoint\tdays\tregions\n"
+    "P1\tA\t0\ta.nii.gz\nP1\tB\t10\ta.nii.gz\nP2\tA\t0\ta.nii.gz\n",
+    "config.yaml": "cohort: cohort.tsv\nclasses: classes.tsv\ncontrol: control.tsv\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the tables of a study and one scan of 100 × 110 × 120 mm."""
+    for name, text in TABLES.items():
+        (tmp_path / name).write_text(text)
+    scan = nib.Nifti1Image(np.zeros((50, 110, 60), np.uint8), np.diag([2.0, 1.0, 2.0, 1.0]))
+    nib.save(scan, tmp_path / "a.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def study(folder: Path) -> Study:
+    """The study of the folder."""
+    return studies.load(folder / "config.yaml")
+
+
+def test_every_setting_belongs_to_one_stage_or_is_known_to_change_no_result(study: Study) -> None:
+    staged = [key for keys in SETTINGS.values() for key in keys]
+    elsewhere = {"cohort", "classes", "control", "pairs", "patients", "device", "threads"}
+    assert sorted(staged) == sorted(set(type(study.config).__annotations__) - elsewhere)
+
+
+def test_a_job_knows_its_visit_by_paths_relative_to_the_working_folder_and_without_a_date(
+    study: Study,
+) -> None:
+    record = visit_record(Jobs(study).visit("P1", "B"))
+    assert record == {"patient": "P1", "timepoint": "B", "image": None, "regions": "a.nii.gz", "states": None}
+
+
+def test_an_unknown_name_is_a_sentence_with_the_nearest_known_one(study: Study) -> None:
+    jobs = Jobs(study)
+    with pytest.raises(LongimorphError, match=r"no patient called 'p1'. Did you mean 'P1'"):
+        jobs.visits_of("p1")
+    with pytest.raises(LongimorphError, match="no patient with two visits called 'P2'"):
+        jobs.pairs_of("P2")
+    with pytest.raises(LongimorphError, match="no pair of P1 called 'A__C'"):
+        jobs.pair("P1", "A__C")
+    with pytest.raises(LongimorphError, match="no visit of P1 called 'C'"):
+        jobs.visit("P1", "C")
+
+
+def test_sizes_come_from_the_header_and_the_spacing(study: Study) -> None:
+    size = Needs(study).size(Jobs(study).pair("P1", "A__B"))
+    assert (size.voxels, size.classes) == (50 * 55 * 60, 2)
+    assert size.map_mb == pytest.approx(50 * 55 * 60 * 2 * 4 / 1e6)
+
+
+def test_finer_grids_ask_for_more(folder: Path) -> None:
+    needs = []
+    for spacing in (4, 2, 1):
+        (folder / "config.yaml").write_text(TABLES["config.yaml"] + f"spacing_mm: {spacing}\n")
+        study = studies.load(folder / "config.yaml")
+        pair = Jobs(study).pair("P1", "A__B")
+        needs.append((Needs(study).pair_mb(pair), Needs(study).pair_minutes(pair)))
+    assert needs[0][0] < needs[1][0] < needs[2][0]
+    assert needs[0][1] < needs[1][1] < needs[2][1]
+
+
+def test_a_scan_that_cannot_be_read_still_gets_a_size(folder: Path) -> None:
+    (folder / "b.nii.gz").write_bytes(b"nothing")
+    (folder / "cohort.tsv").write_text(TABLES["cohort.tsv"].replace("a.nii", "b.nii"))
+    study = studies.load(folder / "config.yaml")
+    assert Needs(study).visits_mb(Jobs(study).visits_of("P1")) > 1000
+
+
+def test_tables_start_at_the_folder_of_the_file_that_names_them(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "more.yaml").write_text("control: other.tsv\nspacing_mm: 3\n")
+    files = [folder / "config.yaml", folder / "sub" / "more.yaml"]
+    settings = {"cohort": "cohort.tsv", "classes": "c.tsv", "control": "other.tsv", "spacing_mm": 3}
+    values = start.source_of(settings, files, {"classes": "c.tsv"})
+    assert isinstance(values, dict)
+    assert values["cohort"] == str(folder / "cohort.tsv")
+    assert values["control"] == str(folder / "sub" / "other.tsv")
+    assert values["classes"] == "c.tsv"
+    assert start.source_of(settings, files[:1], {}) == files[0]
+
+
+def write(path: Path, content: object) -> None:
+    """Write JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_progress_tells_done_failed_running_and_waiting_apart(study: Study, folder: Path) -> None:
+    results = folder / "results"
+    pairs = [{"patient": "P1", "from": a, "to": b, "days": 1} for a, b in ("AB", "BC", "CD")]
+    write_pair_list(pairs, [{"patient": "P2", "reason": "one visit"}], results / "cohort" / "pairs.csv")
+    write(results / "patients" / "P1" / "alignment.json", {"visits": {}})
+    failure = {"status": "diverged", "stage": "register", "message": "No step was short enough."}
+    write(results / "patients" / "P1" / "A__B" / "status.json", {"status": "ok"})
+    write(results / "patients" / "P1" / "B__C" / "status.json", failure)
+    log = results / "logs" / "P1" / "register_C__D.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("head\n")
+    found = progress.read(results)
+    assert found.patients["P1"]["register"] == {"done": 1, "failed": 1, "running": 1}
+    assert found.patients["P1"]["figure"] == {"waiting": 3}
+    assert found.failures[0].sentence == "register: diverged: No step was short enough."
+    assert found.left_out == ("P2",)
+    text = progress.table(found)
+    assert "1 of 3 pairs done, 1 failed, 1 running or interrupted." in text
+    log.write_text("head\nverdict: crashed: KilledError\n")
+    assert progress.read(results).count("register") == {"done": 1, "failed": 2}
+
+
+def test_progress_works_before_the_list_of_pairs_is_there(folder: Path) -> None:
+    write(folder / "results" / "patients" / "P1" / "A__B" / "status.json", {"status": "ok"})
+    assert progress.read(folder / "results").count("register") == {"done": 1}
+    assert progress.read(folder / "nothing").patients == {}
+
+
+def test_the_logs_of_a_pair_are_those_of_its_patient_visits_and_registration(study: Study) -> None:
+    logs = log_files(Jobs(study).pair("P1", "A__B"))
+    assert logs == {
+        "align": "results/logs/P1/align.log",
+        "maps:A": "results/logs/P1/maps_A.log",
+        "maps:B": "results/logs/P1/maps_B.log",
+        "register": "results/logs/P1/register_A__B.log",
+    }
