@@ -8,5 +8,6 @@ with job_log(snakemake):
     from longimorph import steps
 
     p, study = snakemake.params, snakemake.config["longimorph"]
+    settings = {**p.settings, "threads": snakemake.threads}
     out = Path(snakemake.output[0]).parent
-    steps.maps(p.visit, study["classes"], Path(snakemake.input.alignment), out, p.settings)
+    steps.maps(p.visit, study["classes"], Path(snakemake.input.alignment), out, settings)
