@@ -94,12 +94,13 @@ def _jacobians(start: float, end: float, turned: NDArray[np.bool_]) -> tuple[Arr
     """J at the start and at the end per voxel of the anatomy, and its mean between in the turned voxels."""
     if start == end == 0.0:
         return np.ones(turned.shape), np.ones(turned.shape), np.ones(int(turned.sum()))
-    flow = shared_flow()
-    first, last, mean = flows.jacobian_history(flow, start, end)
-    voxels = np.indices(turned.shape, dtype=np.float64)
-    between = flow.refine(mean, voxels[:, turned])
-    at_start = flow.refine(first, voxels) if start else np.ones(turned.shape)
-    return at_start, flow.refine(last, voxels), between
+    first, last, mean = (shared_flow().refine(j, turned.shape) for j in _history(start, end))
+    return first, last, mean[turned]
+
+
+@functools.lru_cache(maxsize=8)
+def _history(start: float, end: float) -> tuple[Array, Array, Array]:
+    return flows.jacobian_history(shared_flow(), start, end)
 
 
 def _sums(classes: NDArray[np.int8], weights: Array) -> Array:

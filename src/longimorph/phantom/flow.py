@@ -52,14 +52,28 @@ class Flow:
         at = (points - self.offset) / _SPACING
         return np.asarray(ndimage.map_coordinates(field, at, order=1, mode="constant"))
 
-    def refine(self, jacobian: Field, points: Field) -> Field:
-        """A Jacobian determinant on this grid at ``points`` (3, ...) in mm (cubic; 1 outside)."""
-        at = (points - self.offset) / _SPACING
-        return 1.0 + np.asarray(ndimage.map_coordinates(jacobian - 1.0, at, order=3, mode="constant"))
+    def refine(self, jacobian: Field, shape: tuple[int, ...]) -> Field:
+        """A Jacobian determinant on this grid at every voxel of an anatomy of ``shape`` (cubic spline)."""
+        values = ndimage.spline_filter(jacobian - 1.0, order=3, mode="mirror")
+        for axis in range(3):
+            values = _double(values, axis)
+        missing = [(0, wanted - found) for wanted, found in zip(shape, values.shape, strict=True)]
+        return 1.0 + np.pad(values, missing)
 
     def speed(self, points: Field) -> Field:
         """Velocity at ``points`` (3, ...) in mm, same shape, mm per unit of flow time."""
         return np.stack([self.sample(component, points) for component in self.velocity])
+
+
+def _double(coefficients: Field, axis: int) -> Field:
+    """Cubic spline along one axis at a quarter of a step before and after each of its nodes."""
+    t = 0.25
+    taps = [0.0, (1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]
+    after = ndimage.correlate1d(coefficients, np.array(taps) / 6, axis, mode="mirror")
+    before = ndimage.correlate1d(coefficients, np.array(taps[::-1]) / 6, axis, mode="mirror")
+    shape = list(coefficients.shape)
+    shape[axis] *= 2
+    return np.stack([before, after], axis=axis + 1).reshape(shape)
 
 
 def _halve(volume: Field) -> Field:
@@ -75,7 +89,7 @@ def _potential_gradient(source: Field) -> Field:
     k = np.meshgrid(*(2 * np.pi * np.fft.fftfreq(n, _SPACING) for n in shape), indexing="ij", sparse=True)
     squared = k[0] ** 2 + k[1] ** 2 + k[2] ** 2
     squared[0, 0, 0] = 1.0
-    potential = -np.fft.fftn(source, shape) / squared
+    potential = -np.fft.fftn(source, shape, axes=(0, 1, 2)) / squared
     potential[0, 0, 0] = 0.0
     i, j, m = source.shape
     return np.stack([np.fft.ifftn(1j * axis * potential).real[:i, :j, :m] for axis in k])

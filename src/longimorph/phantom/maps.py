@@ -19,7 +19,6 @@ CASES = {
     "both": State(flow_time=1.0, oedema_ml=15.0),
 }
 _MARGIN_MM = 8.0
-_SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -33,17 +32,17 @@ class KnownPair:
     names: tuple[str, ...] = CLASSES
 
 
-def make_pair(case: str, spacing: int, seed: int = 1) -> KnownPair:
+def make_pair(case: str, spacing: int, seed: int = 1, samples_per_mm: int = 2) -> KnownPair:
     """The pair of a case (``ventricles``, ``oedema``, ``both``) at a whole spacing in mm.
 
     Both maps are box averages of the 1 mm anatomy over each voxel (the target by stratified random samples,
-    eight per mm³), cropped to the brain's box and a margin of 8 mm, not smoothed.
+    ``samples_per_mm``³ per mm³), cropped to the brain's box and a margin of 8 mm, not smoothed.
     """
     anatomy, before, after = load(), State(), CASES[case]
     box = _brain_box(anatomy, spacing)
-    source = _average(classes_at(anatomy, before), box, spacing, None, seed)
+    source = _average(classes_at(anatomy, before), box, (spacing, samples_per_mm), None, seed)
     inverse = flows.displacement(shared_flow(), -after.flow_time) if after.flow_time else None
-    target = _average(classes_at(anatomy, after), box, spacing, inverse, seed)
+    target = _average(classes_at(anatomy, after), box, (spacing, samples_per_mm), inverse, seed)
     return KnownPair(source, target, float(spacing), truth(anatomy, before, after))
 
 
@@ -55,19 +54,27 @@ def _brain_box(anatomy: Anatomy, spacing: int) -> list[tuple[int, int]]:
 
 
 def _average(
-    classes: NDArray[np.int8], box: list[tuple[int, int]], spacing: int, inverse: Field | None, seed: int
+    classes: NDArray[np.int8],
+    box: list[tuple[int, int]],
+    sampling: tuple[int, int],
+    inverse: Field | None,
+    seed: int,
 ) -> NDArray[np.float32]:
-    """Share of each class per coarse voxel; ``inverse`` is the displacement back to the tissue's origin."""
+    """Share of each class per coarse voxel; ``inverse`` is the displacement back to the tissue's origin.
+
+    ``sampling``: mm per coarse voxel and samples per mm along each axis.
+    """
     flow, rng = shared_flow(), np.random.default_rng(seed)
-    shape = tuple(count for _, count in box)
+    shape, (spacing, per_mm) = tuple(count for _, count in box), sampling
+    corner = np.array([start for start, _ in box]) - 0.5
     maps = np.zeros((len(CLASSES), *shape), dtype=np.float32)
-    for a, b, c in np.ndindex(*(spacing * _SAMPLES,) * 3):
-        first = np.array([start for start, _ in box]) - 0.5 + (np.array([a, b, c])) / _SAMPLES
+    for sample in np.ndindex(*(spacing * per_mm,) * 3):
+        first = corner + np.array(sample) / per_mm
         points = np.indices(shape) * float(spacing) + first[:, None, None, None]
-        points += rng.random(points.shape) / _SAMPLES if inverse is not None else 0.5 / _SAMPLES
+        points += rng.random(points.shape) / per_mm if inverse is not None else 0.5 / per_mm
         if inverse is not None:
             points += np.stack([flow.sample(component, points) for component in inverse])
         found = ndimage.map_coordinates(classes, np.rint(points), order=0, mode="constant", cval=BACKGROUND)
         for index in range(len(CLASSES)):
             maps[index] += found == index
-    return maps / np.float32((spacing * _SAMPLES) ** 3)
+    return maps / np.float32((spacing * per_mm) ** 3)
