@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -67,7 +68,7 @@ def pair_figure(folder: Path, source: Path, target: Path, classes: ClassTable, o
     _legend(figure, classes)
     _bars(figure.add_axes((0.085, 0.055, 0.36, 0.265)), changes, classes)
     figure.text(0.5, 0.32, "How well it went", fontsize=12, weight="bold", va="top")
-    figure.text(0.5, 0.29, _health(status, classes), fontsize=10, va="top", linespacing=1.5)
+    figure.text(0.5, 0.29, health(status, classes), fontsize=10, va="top", linespacing=1.5)
     figure.text(0.012, 0.972, _title(folder, changes), fontsize=15, weight="bold", va="center")
     figure.text(0.012, 0.942, _CONVENTION, fontsize=9.5, va="center", color="#404040")
     _save(figure, out)
@@ -88,8 +89,8 @@ def load_maps(folder: Path, source: Path, target: Path) -> PairMaps:
     after, _ = volumes.read_maps(folder / "final_simplex.nii.gz")
     goal, _ = volumes.read_maps(target / "simplex.nii.gz")
     moved, changed = (_share(folder / f"{kind}.nii.gz") for kind in ("deformation", "reallocation"))
-    log_jacobian, _ = volumes.read_image(folder / "log_jacobian.nii.gz")
-    growth = 100 * np.expm1(log_jacobian)
+    jacobian: Any = nib.load(folder / "log_jacobian.nii.gz")
+    growth = np.asarray(100 * np.expm1(jacobian.get_fdata(dtype=np.float32)), dtype=np.float32)
     first, modelled, last = (_ordered(grid, maps) for maps in (before, after, goal))
     where_moved, where_changed, local = (_ordered(grid, array) for array in (moved, changed, growth))
     _, upright = canonical(grid, np.empty(grid.shape, dtype=bool))
@@ -174,7 +175,7 @@ def _colours(probabilities: Array, classes: ClassTable) -> Array:
     return np.asarray(np.tensordot(table.T, probabilities, axes=1))
 
 
-def _cut(volume: Array, axis: int, index: int) -> Array:
+def cut(volume: Array, axis: int, index: int) -> Array:
     """A slice as a picture with up upwards and the patient's right on the left, (row, column[, 3])."""
     picture = np.take(volume, index, axis=axis + volume.ndim - 3)
     rows = np.moveaxis(picture, 0, -1).swapaxes(0, 1) if volume.ndim == 4 else picture.T
@@ -189,7 +190,7 @@ def _show(panel: Axes, volume: Array, axis: int, index: int, grid: Grid, colorma
     panel.set_yticks([])
     for spine in panel.spines.values():
         spine.set_visible(False)
-    picture = _cut(volume, axis, index)
+    picture = cut(volume, axis, index)
     return panel.imshow(picture, origin="lower", aspect=up / across, cmap=colormap, norm=norm,
                         interpolation="nearest")  # fmt: skip
 
@@ -198,7 +199,7 @@ def _outline(panel: Axes, maps: PairMaps, axis: int, index: int) -> None:
     """Thin lines where the most probable class changes before the change."""
     best = maps.before.argmax(axis=0)
     for label in range(len(maps.before)):
-        inside = _cut((best == label).astype(np.float32), axis, index)
+        inside = cut((best == label).astype(np.float32), axis, index)
         if inside.any() and not inside.all():
             panel.contour(inside, levels=[0.5], colors="#707070", linewidths=0.35)
 
@@ -248,7 +249,7 @@ def _title(folder: Path, changes: pd.DataFrame) -> str:
     return f"{_name(folder)}   {words}, {rest:.1f} mL left unexplained"
 
 
-def _health(status: dict[str, Any], classes: ClassTable) -> str:
+def health(status: dict[str, Any], classes: ClassTable) -> str:
     """The run's own figures as a few lines; what the status does not hold is left out."""
     before, after = status.get("dice_before") or {}, status.get("dice_after") or {}
     pairs = [
