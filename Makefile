@@ -26,9 +26,9 @@ $(VENV)/.installed-lint: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[lint]'
 	@touch $@
 
-# Two workers with one numerical thread each: the tests are many and small.
+# One numerical thread per worker; the tests of one file share a worker, since they share what is slow to make.
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(CORES) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(CORES) --dist loadfile $(PYTEST_ARGS)
 
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/longimorph demo $(DEMO) --cores $(CORES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -13,7 +14,7 @@ from longimorph.cohort import study as studies
 from longimorph.cohort.study import Study
 from longimorph.errors import LongimorphError
 from longimorph.jobs import progress, start
-from longimorph.jobs.catalogue import SETTINGS, Jobs, log_files, visit_record
+from longimorph.jobs.catalogue import SETTINGS, Jobs, log_files, pair_record, visit_record
 from longimorph.jobs.needs import Needs
 from longimorph.tables import write_pair_list
 
@@ -103,6 +104,16 @@ def test_tables_start_at_the_folder_of_the_file_that_names_them(folder: Path) ->
     assert values["control"] == str(folder / "sub" / "other.tsv")
     assert values["classes"] == "c.tsv"
     assert start.source_of(settings, files[:1], {}) == files[0]
+
+
+def test_a_thousand_patients_are_planned_within_seconds(folder: Path) -> None:
+    rows = [f"P{patient}\t{visit}\t{visit}\ta.nii.gz" for patient in range(1000) for visit in range(3)]
+    (folder / "cohort.tsv").write_text("patient\ttimepoint\tdays\tregions\n" + "\n".join(rows) + "\n")
+    began = time.perf_counter()
+    jobs = Jobs(studies.load(folder / "config.yaml", check_files=False))
+    records = [pair_record(pair) for patient in jobs.patients for pair in jobs.pairs_of(patient)]
+    assert len(records) == 2000
+    assert time.perf_counter() - began < 2
 
 
 def write(path: Path, content: object) -> None:
