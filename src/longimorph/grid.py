@@ -196,10 +196,10 @@ def bounding_box(mask: Array, grid: Grid, margin_mm: float = 0.0) -> tuple[slice
 
 def crop(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
     """The part of a grid inside index slices, as `bounding_box` gives them."""
-    start = np.array([s.start for s in box], dtype=np.float64)
+    bounds = [s.indices(n)[:2] for s, n in zip(box, grid.shape, strict=True)]
     affine = grid.affine.copy()
-    affine[:3, 3] = grid.index_to_world(start)
-    i, j, k = (s.stop - s.start for s in box)
+    affine[:3, 3] = grid.index_to_world([start for start, _ in bounds])
+    i, j, k = (stop - start for start, stop in bounds)
     return Grid((i, j, k), affine)
 
 
