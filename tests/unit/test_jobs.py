@@ -141,7 +141,10 @@ def test_progress_tells_done_failed_running_and_waiting_apart(study: Study, fold
     text = progress.table(found)
     assert "1 of 3 pairs done, 1 failed, 1 running or interrupted." in text
     log.write_text("head\nverdict: crashed: KilledError\n")
-    assert progress.read(results).count("register") == {"done": 1, "failed": 2}
+    found = progress.read(results)
+    assert found.count("register") == {"done": 1, "failed": 2}
+    assert found.failures[-1].what == "register C__D"
+    assert found.failures[-1].sentence.startswith("crashed: KilledError (log: ")
 
 
 def test_progress_works_before_the_list_of_pairs_is_there(folder: Path) -> None:

@@ -20,10 +20,10 @@ Pairs = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Failure:
-    """A pair without numbers: which, and the sentence that says why."""
+    """A pair without numbers or a job that broke off: which, and the sentence that says why."""
 
     patient: str
-    pair: str
+    what: str
     sentence: str
 
 
@@ -63,8 +63,9 @@ def of_pairs(results: Path, pairs: Pairs, left_out: Sequence[str] = ()) -> Progr
     failures: list[Failure] = []
     for patient in dict.fromkeys(str(pair["patient"]) for pair in pairs):
         own = [pair for pair in pairs if pair["patient"] == patient]
-        patients[patient] = {stage: Counter(_states(results, patient, own, stage)) for stage in STAGES}
-        failures += _failures(results, patient, own)
+        jobs = list(_jobs(results, patient, own))
+        patients[patient] = {s: Counter(job.state() for job in jobs if job.stage == s) for s in STAGES}
+        failures += _failures(jobs, patient)
     return Progress(patients, tuple(failures), tuple(left_out))
 
 
@@ -76,7 +77,7 @@ def table(progress: Progress) -> str:
     lines += [f"left out (one visit): {', '.join(progress.left_out)}"] if progress.left_out else []
     if progress.failures:
         lines += ["", "failed:"]
-        lines += [f"  {failure.patient} {failure.pair}: {failure.sentence}" for failure in progress.failures]
+        lines += [f"  {failure.patient} {failure.what}: {failure.sentence}" for failure in progress.failures]
     return "\n".join([*lines, "", totals(progress)])
 
 
@@ -96,7 +97,7 @@ def closing(pairs: Pairs, results: Path = Path("results")) -> str:
     cohort = results / "cohort"
     if (cohort / "changes.csv").exists():
         lines.append(f"  tables of the cohort: {cohort / 'changes.csv'}, transitions.csv, marginals_by_*.csv")
-    lines += [f"  {f.patient} {f.pair}: {f.sentence}" for f in progress.failures[:5]]
+    lines += [f"  {f.patient} {f.what}: {f.sentence}" for f in progress.failures[:5]]
     if progress.failures:
         lines.append(f"  all that failed, and why: {cohort / 'failures.csv'}")
     return "\n".join(lines)
@@ -113,39 +114,55 @@ def _cell(states: Counter[str]) -> str:
     return f"{states[DONE]}/{states.total()}" + (f" ({', '.join(extra)})" if extra else "")
 
 
-def _states(results: Path, patient: str, pairs: Pairs, stage: str) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Job:
+    stage: str
+    name: str
+    output: Path
+    log: Path
+
+    def state(self) -> str:
+        """Return the job's state; a log without a verdict belongs to a job that has not ended."""
+        if self.output.exists():
+            return FAILED if _status(self.output).get("status", "ok") != "ok" else DONE
+        if not self.log.exists():
+            return WAITING
+        return RUNNING if self.verdict() is None else FAILED
+
+    def verdict(self) -> str | None:
+        """Return the verdict in the job's log, None when it has none."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(
+            (line.removeprefix(VERDICT) for line in reversed(lines) if line.startswith(VERDICT)), None
+        )
+
+
+def _jobs(results: Path, patient: str, pairs: Pairs) -> Iterator[_Job]:
     folder, logs = results / "patients" / patient, results / "logs" / patient
-    names = [f"{pair['from']}__{pair['to']}" for pair in pairs]
-    visits = dict.fromkeys(str(pair[end]) for pair in pairs for end in ("from", "to"))
-    if stage == "align":
-        yield _state(folder / "alignment.json", logs / "align.log")
-    elif stage == "maps":
-        yield from (_state(folder / name / "qc.json", logs / f"maps_{name}.log") for name in visits)
-    else:
-        file = "status.json" if stage == "register" else "overview.png"
-        yield from (_state(folder / name / file, logs / f"{stage}_{name}.log") for name in names)
-
-
-def _state(output: Path, log: Path) -> str:
-    """Return the state of the job that writes ``output``; one without a verdict has not ended."""
-    if output.exists():
-        return DONE if output.suffix != ".json" or _status(output).get("status", "ok") == "ok" else FAILED
-    if not log.exists():
-        return WAITING
-    return FAILED if f"\n{VERDICT}" in log.read_text(encoding="utf-8", errors="replace") else RUNNING
-
-
-def _failures(results: Path, patient: str, pairs: Pairs) -> Iterator[Failure]:
+    yield _Job("align", "", folder / "alignment.json", logs / "align.log")
+    for name in dict.fromkeys(str(pair[end]) for pair in pairs for end in ("from", "to")):
+        yield _Job("maps", name, folder / name / "qc.json", logs / f"maps_{name}.log")
     for pair in pairs:
         name = f"{pair['from']}__{pair['to']}"
-        status = _status(results / "patients" / patient / name / "status.json")
-        if status.get("status", "ok") != "ok":
-            sentence = f"{status.get('stage', 'register')}: {status['status']}: {status.get('message', '')}"
-            yield Failure(patient, f"{pair['from']} to {pair['to']}", sentence)
+        for stage, file in (("register", "status.json"), ("figure", "overview.png")):
+            yield _Job(stage, name, folder / name / file, logs / f"{stage}_{name}.log")
+
+
+def _failures(jobs: Sequence[_Job], patient: str) -> Iterator[Failure]:
+    """Return the pairs that failed as expected, and the jobs that broke off."""
+    for job in jobs:
+        if job.state() == FAILED and not job.output.exists():
+            yield Failure(patient, f"{job.stage} {job.name}".rstrip(), f"{job.verdict()} (log: {job.log})")
+        elif job.state() == FAILED and job.stage == "register":
+            status = _status(job.output)
+            sentence = f"{status.get('stage', job.stage)}: {status['status']}: {status.get('message', '')}"
+            yield Failure(patient, job.name.replace("__", " to ", 1), sentence)
 
 
 def _status(path: Path) -> dict[str, Any]:
-    """Return a status file's content; empty when it is missing or half-written."""
+    """Return a status file's content; empty when it is another kind of file, missing or half-written."""
+    if path.suffix != ".json":
+        return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
