@@ -62,6 +62,7 @@ def classes_at(anatomy: Anatomy, state: State) -> NDArray[np.int8]:
     return classes
 
 
+@functools.lru_cache(maxsize=8)
 def oedema(anatomy: Anatomy, state: State) -> NDArray[np.bool_]:
     """White matter turned to oedema: an uneven ball of the asked volume; larger ones hold smaller."""
     count = round(state.oedema_ml * 1000)
@@ -75,6 +76,7 @@ def oedema(anatomy: Anatomy, state: State) -> NDArray[np.bool_]:
     distance = np.sqrt((stretch**2 * offset**2).sum(axis=0)) + 2.0 * noise / noise.std()
     distance[anatomy.classes != WM] = np.inf
     mask.ravel()[np.argsort(distance, axis=None, kind="stable")[:count]] = True
+    mask.setflags(write=False)
     return mask
 
 
@@ -88,6 +90,11 @@ def truth(anatomy: Anatomy, before: State, after: State) -> Truth:
     deformation += _sums(turned_from, mean - first[~kept]) + _sums(turned_to, last[~kept] - mean)
     reallocation = _sums(turned_to, mean) - _sums(turned_from, mean)
     return Truth(deformation, reallocation, _sums(source, first), _sums(target, last))
+
+
+def volumes_of(anatomy: Anatomy, state: State) -> Array:
+    """True volume of each class at a visit, (C,) mm³."""
+    return truth(anatomy, State(), state).volume_to
 
 
 def _jacobians(start: float, end: float, turned: NDArray[np.bool_]) -> tuple[Array, Array, Array]:

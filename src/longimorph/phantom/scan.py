@@ -2,13 +2,14 @@
 
 A scan has its own world: the patient's head lies in it rotated and shifted, and the header's axes, voxel
 sizes and field of view are the scanner's. Every voxel is carried back through the pose and the flow to one
-point of the 1 mm anatomy, whose label (nearest) and intensity (trilinear) it takes.
+point of the 1 mm anatomy, where intensity and the share of each class are interpolated once, trilinearly.
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from nibabel.orientations import axcodes2ornt
@@ -19,13 +20,12 @@ from scipy.spatial.transform import Rotation
 from longimorph.grid import Grid
 from longimorph.phantom import flow as flows
 from longimorph.phantom.anatomy import BACKGROUND, CLASSES, OEDEMA, REGION_LABELS, WM, Anatomy
-from longimorph.phantom.course import State, classes_at, oedema, shared_flow
+from longimorph.phantom.course import State, classes_at, oedema, shared_flow, volumes_of
 
 Array = NDArray[np.float64]
 
 _T1_OF_OEDEMA = 0.72
 _NOISE = 5.0
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -75,20 +75,61 @@ def scan_grid(anatomy: Anatomy, scanner: Scanner, anatomy_to_scan: Array) -> Gri
 
 def render(anatomy: Anatomy, state: State, grid: Grid, anatomy_to_scan: Array, seed: int) -> Scan:
     """Sample the patient in ``state`` on ``grid``; ``seed`` fixes the image's noise."""
-    tissue, t1, head = classes_at(anatomy, state), _intensities(anatomy, state), _head(anatomy)
+    tissue, t1 = classes_at(anatomy, state), _intensities(anatomy, state)
+    inside, points = _tissue_points(anatomy, grid, anatomy_to_scan, state.flow_time)
+    shares = np.stack([_sample(tissue == index, points) for index in range(BACKGROUND)])
+    shares = np.concatenate([shares, 1 - shares.sum(axis=0, keepdims=True)])
+    wanted = volumes_of(anatomy, state) / grid.voxel_volume
     found = np.full(grid.shape, BACKGROUND, dtype=np.int8)
-    image = np.zeros(grid.shape, dtype=np.float32)
-    to_index = np.linalg.inv(anatomy.affine) @ np.linalg.inv(anatomy_to_scan) @ grid.affine
-    for plane in range(grid.shape[2]):
-        points = _plane(to_index, grid.shape[:2], plane)
-        inside = _nearest(head, points, 0) > 0
-        points = back_to_tissue(points[:, inside], state.flow_time)
-        found[inside, plane] = _nearest(tissue, points, BACKGROUND)
-        image[inside, plane] = ndimage.map_coordinates(t1, points, order=1, mode="constant")
+    found[inside] = _label(shares, wanted)
+    image = np.zeros(grid.shape)
+    image[inside] = _sample(t1, points)
     noise = np.random.default_rng(seed).normal(0.0, _NOISE, image.shape)
     image = np.where(image > 0, np.clip(image + noise, 1, 255), 0)
     states = (found == OEDEMA).astype(np.uint8)
     return Scan(grid, _region_numbers()[found], states, image.astype(np.uint8))
+
+
+def _tissue_points(
+    anatomy: Anatomy, grid: Grid, anatomy_to_scan: Array, flow_time: float
+) -> tuple[NDArray[np.bool_], Array]:
+    """The scan's voxels (i, j, k) in the head, and where their tissue was, (3, n) anatomy indices."""
+    to_index = np.linalg.inv(anatomy.affine) @ np.linalg.inv(anatomy_to_scan) @ grid.affine
+    head, inside, points = _head(anatomy), np.zeros(grid.shape, dtype=bool), []
+    for plane in range(grid.shape[0]):
+        candidates = _plane(to_index, grid.shape[1:], plane)
+        inside[plane] = ndimage.map_coordinates(head, np.rint(candidates), order=0, mode="constant") > 0
+        points.append(back_to_tissue(candidates[:, inside[plane]], flow_time))
+    return inside, np.concatenate(points, axis=1)
+
+
+def _sample(volume: NDArray[Any], points: Array) -> NDArray[np.float32]:
+    """Trilinear value of a volume of the anatomy at ``points`` (3, n), 0 outside."""
+    found = ndimage.map_coordinates(volume.astype(np.float32), points, order=1, mode="constant")
+    return np.asarray(found, dtype=np.float32)
+
+
+def _label(shares: NDArray[np.float32], wanted: Array) -> NDArray[np.int8]:
+    """The class (n,) with the largest share of each voxel, shares (C, n), nudged to the wanted numbers.
+
+    Whole voxels cannot follow a boundary, so that counts of the largest shares miss the volume of the cortex
+    by up to 1 mL, as much as what the phantom is to show. A small constant per class, added to its share,
+    makes the number of its voxels the ``wanted`` one (C,); the background takes what is left.
+    """
+    largest = shares.argmax(axis=0)
+    mixed = shares.max(axis=0) < 1
+    wanted = wanted - np.bincount(largest[~mixed], minlength=len(CLASSES))
+    part = shares[:, mixed]
+    scores = part.copy()
+    for _ in range(4):
+        for index in range(len(CLASSES)):
+            count = round(float(wanted[index]))
+            if index == BACKGROUND or not 0 < count < part.shape[1]:
+                continue
+            lead = part[index] - np.delete(scores, index, axis=0).max(axis=0)
+            scores[index] = part[index] - np.partition(lead, -count)[-count]
+    largest[mixed] = scores.argmax(axis=0)
+    return np.asarray(largest, dtype=np.int8)
 
 
 def back_to_tissue(points: Array, flow_time: float) -> Array:
@@ -111,15 +152,9 @@ def _head(anatomy: Anatomy) -> NDArray[np.int8]:
 
 
 def _plane(to_index: Array, shape: tuple[int, ...], plane: int) -> Array:
-    """Anatomy indices (3, i, j) of one plane of a scan."""
-    i, j = np.indices(shape, dtype=np.float64)
-    return np.stack([row[0] * i + row[1] * j + row[2] * plane + row[3] for row in to_index[:3]])
-
-
-def _nearest(volume: NDArray[np.int8], points: Array, outside: int) -> NDArray[np.int8]:
-    """Value of the nearest voxel of a volume at ``points`` (3, ...), ``outside`` beyond it."""
-    found = ndimage.map_coordinates(volume, np.rint(points), order=0, mode="constant", cval=outside)
-    return np.asarray(found)
+    """Anatomy indices (3, j, k) of one plane of a scan."""
+    j, k = np.indices(shape, dtype=np.float64)
+    return np.stack([row[0] * plane + row[1] * j + row[2] * k + row[3] for row in to_index[:3]])
 
 
 def _intensities(anatomy: Anatomy, state: State) -> NDArray[np.float32]:
