@@ -109,6 +109,6 @@ def doctor(options: argparse.Namespace) -> int:
 
 def demo(options: argparse.Namespace) -> int:
     """Write the cohort with known truth, run it and compare."""
-    from longimorph.phantom import demo as demonstration
+    from longimorph.phantom.demo import run
 
-    return demonstration.run(options.directory, options.cores)
+    return run(options.directory, options.cores)
