@@ -101,7 +101,8 @@ def _workflow(folder: Path, cores: int) -> int:
     """Run Snakemake on the study; its output goes to the terminal. Returns its exit code."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(paths.repository() / "Snakefile")]
     command += ["--directory", str(folder), "--configfile", str(folder / "config.yaml")]
-    command += ["--cores", str(cores), "--rerun-incomplete", "--quiet", "rules", "progress"]
+    command += ["--cores", str(cores), "--rerun-incomplete"]
+    command += ["--quiet", "host", "rules", "reason"]
     return subprocess.run(command, check=False).returncode
 
 
