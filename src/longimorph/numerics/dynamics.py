@@ -43,6 +43,12 @@ class System:
         """mm^3 (mm^2 in two dimensions)."""
         return math.prod(self.spacing)
 
+    @property
+    def per_mm(self) -> Tensor:
+        """1 / (2 h) per axis, (d, 1, ...): turns differences into derivatives per mm."""
+        factors = [0.5 / h for h in self.spacing]
+        return self.alloc.new_tensor(factors).reshape(-1, *(1 for _ in factors))
+
 
 class State(NamedTuple):
     """q on the sphere and p tangent to it at q: both (C, *grid)."""
@@ -65,36 +71,47 @@ class Flow(NamedTuple):
     energy: Tensor
 
 
-def gradient(q: Tensor, spacing: Sequence[float]) -> list[Tensor]:
-    """D_d q for each grid axis, per mm."""
-    return [difference(q, axis, h) for axis, h in zip(grid_axes(spacing), spacing, strict=True)]
+def differences(q: Tensor, dims: int) -> list[Tensor]:
+    """2 h D_d q for each of the grid's axes."""
+    return [difference(q, axis) for axis in range(-dims, 0)]
 
 
 def momentum_map(p: Tensor, slopes: Sequence[Tensor]) -> Tensor:
-    """m_d = sum_n p_n D_d q_n: (d, *grid), per mm."""
+    """sum_n p_n slopes_dn: (d, *grid)."""
     return torch.stack([(p * slope).sum(0) for slope in slopes])
 
 
+def combine(weights: Tensor, slopes: Sequence[Tensor]) -> Tensor:
+    """sum_d weights_d slopes_d, the adjoint of :func:`momentum_map`: (C, *grid)."""
+    total = weights[0] * slopes[0]
+    for weight, slope in zip(weights[1:], slopes[1:], strict=True):
+        total = torch.addcmul(total, weight, slope)
+    return total
+
+
 def flow(state: State, system: System) -> Flow:
-    """Right-hand side of the geodesic equations (E1 to E4) at a state with |q| = 1, <p, q> = 0."""
+    """Right-hand side of the geodesic equations (E1 to E4) at a state with |q| = 1, <p, q> = 0.
+
+    Terms of dp/dt along q are gauge: they are gathered once, at the end.
+    """
     q, p = state
     rho = control.rho(q, system.alloc)
-    alpha = rho.sqrt()
-    slopes = gradient(q, system.spacing)
-    m = momentum_map(p, slopes)
+    alpha, beta2 = rho.sqrt(), 1 - rho
+    slopes = differences(q, len(system.spacing))
+    m = momentum_map(p, slopes) * system.per_mm
     v = -system.kernel(alpha * m)
     w = alpha * v
-    along = sum((w[d] * slope for d, slope in enumerate(slopes)), torch.zeros_like(q))
-    off_sphere = dot(along, q)
-    transport = off_sphere * q - along
-    source = (1 - rho) * p
-    work = (m * v).sum(0, keepdim=True)
-    pp = dot(p, p)
-    dp = (work / alpha + pp) * (system.alloc - rho) * q - off_sphere * p
-    for d, (axis, h) in enumerate(zip(grid_axes(system.spacing), system.spacing, strict=True)):
-        dp = dp + adjoint_difference(w[d] * p, axis, h)
-    dp = tangent(dp, q) - dot(p, transport + source) * q
-    energy = 0.5 * ((1 - rho) * pp - alpha * work).sum(dtype=torch.float64) * system.voxel_volume
+    w_grid = w * system.per_mm
+    minus_along = combine(-w_grid, slopes)
+    off_sphere = dot(minus_along, q)
+    transport = minus_along - off_sphere * q
+    source = beta2 * p
+    work, pp = (m * v).sum(0, keepdim=True), dot(p, p)
+    dp = torch.addcmul(off_sphere * p, (work / alpha + pp) * q, system.alloc)
+    for d, axis in enumerate(grid_axes(system.spacing)):
+        dp = dp + adjoint_difference(w_grid[d] * p, axis)
+    dp = dp - (dot(dp, q) + dot(p, transport) + beta2 * pp) * q
+    energy = 0.5 * (beta2 * pp - alpha * work).sum(dtype=torch.float64) * system.voxel_volume
     return Flow(transport, source, dp, w, energy)
 
 
@@ -102,7 +119,7 @@ def hamiltonian(state: State, system: System) -> Tensor:
     """H(q, p) in mm^3 (a scalar, differentiable); p need not be tangent: only its tangent part counts."""
     q, p = state[0], tangent(state[1], state[0])
     rho = control.rho(q, system.alloc)
-    am = rho.sqrt() * momentum_map(p, gradient(q, system.spacing))
+    am = rho.sqrt() * momentum_map(p, differences(q, len(system.spacing))) * system.per_mm
     density = (am * system.kernel(am)).sum() + ((1 - rho) * dot(p, p)).sum()
     return 0.5 * density * system.voxel_volume
 
@@ -120,14 +137,6 @@ def step(state: State, system: System, duration: float) -> tuple[State, Flow]:
     return move(state, rate, duration), rate
 
 
-def infinitesimal(q0: Tensor, system: System) -> InfinitesimalShooting:
-    """The linear map M: p -> dq/dt at (q0, p), with everything that depends on q0 alone computed once."""
-    rho = control.rho(q0, system.alloc)
-    alpha = rho.sqrt()
-    slopes = [alpha * tangent(slope, q0) for slope in gradient(q0, system.spacing)]
-    return InfinitesimalShooting(slopes, 1 - rho, system.kernel)
-
-
 @dataclass(frozen=True)
 class InfinitesimalShooting:
     """M p = A^T K A p + beta^2 p with A p = alpha m[p]: symmetric and non-negative on tangent p."""
@@ -138,8 +147,15 @@ class InfinitesimalShooting:
 
     def __call__(self, p: Tensor) -> Tensor:
         """dq/dt for a tangent momentum p (C, *grid)."""
-        v = self.kernel(momentum_map(p, self.slopes))
-        out = self.beta2 * p
-        for d, slope in enumerate(self.slopes):
-            out = out + v[d] * slope
-        return out
+        return torch.addcmul(combine(self.kernel(momentum_map(p, self.slopes)), self.slopes), self.beta2, p)
+
+
+def infinitesimal(q0: Tensor, system: System) -> InfinitesimalShooting:
+    """The linear map M: p -> dq/dt at (q0, p), with everything that depends on q0 alone computed once."""
+    rho = control.rho(q0, system.alloc)
+    alpha = rho.sqrt()
+    slopes = [
+        alpha * factor * tangent(slope, q0)
+        for factor, slope in zip(system.per_mm, differences(q0, len(system.spacing)), strict=True)
+    ]
+    return InfinitesimalShooting(slopes, 1 - rho, system.kernel)

@@ -1,8 +1,9 @@
 """Differences and interpolation on a regular grid with spacing in mm.
 
-Grid axes are the last axes of a tensor; anything in front is carried along. The derivative is the
+Grid axes are the last axes of a tensor; anything in front is carried along. The derivative D is the
 central difference with the border value repeated outside. Its adjoint is exact, so a discrete
-Hamiltonian built from it has an exact gradient.
+Hamiltonian built from it has an exact gradient. The plain difference f[i+1] - f[i-1] is 2 h D f: the
+factor 1/(2 h) is left to the caller, who can put it on a field of fewer channels.
 """
 
 from __future__ import annotations
@@ -15,46 +16,46 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 
-def _difference(f: Tensor, axis: int, spacing: float) -> Tensor:
+def _difference(f: Tensor, axis: int) -> Tensor:
     n = f.shape[axis]
     out = torch.empty_like(f)
     torch.sub(f.narrow(axis, 2, n - 2), f.narrow(axis, 0, n - 2), out=out.narrow(axis, 1, n - 2))
     torch.sub(f.narrow(axis, 1, 1), f.narrow(axis, 0, 1), out=out.narrow(axis, 0, 1))
     torch.sub(f.narrow(axis, n - 1, 1), f.narrow(axis, n - 2, 1), out=out.narrow(axis, n - 1, 1))
-    return out.mul_(0.5 / spacing)
+    return out
 
 
-def _adjoint_difference(g: Tensor, axis: int, spacing: float) -> Tensor:
+def _adjoint_difference(g: Tensor, axis: int) -> Tensor:
     n = g.shape[axis]
     out = torch.empty_like(g)
     torch.sub(g.narrow(axis, 0, n - 2), g.narrow(axis, 2, n - 2), out=out.narrow(axis, 1, n - 2))
     torch.add(g.narrow(axis, 0, 1), g.narrow(axis, 1, 1), out=out.narrow(axis, 0, 1)).neg_()
     torch.add(g.narrow(axis, n - 2, 1), g.narrow(axis, n - 1, 1), out=out.narrow(axis, n - 1, 1))
-    return out.mul_(0.5 / spacing)
+    return out
 
 
 class _Difference(torch.autograd.Function):
     """A linear map whose backward pass is its adjoint; nothing is kept for it."""
 
     @staticmethod
-    def forward(ctx: Any, f: Tensor, axis: int, spacing: float, transposed: bool) -> Tensor:
-        ctx.spec = axis, spacing, transposed
-        return (_adjoint_difference if transposed else _difference)(f, axis, spacing)
+    def forward(ctx: Any, f: Tensor, axis: int, transposed: bool) -> Tensor:
+        ctx.spec = axis, transposed
+        return (_adjoint_difference if transposed else _difference)(f, axis)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        axis, spacing, transposed = ctx.spec
-        return cast(Tensor, _Difference.apply(grads[0], axis, spacing, not transposed)), None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        axis, transposed = ctx.spec
+        return cast(Tensor, _Difference.apply(grads[0], axis, not transposed)), None, None
 
 
-def difference(f: Tensor, axis: int, spacing: float) -> Tensor:
-    """Derivative of f along a grid axis (negative index), per mm. At least 3 nodes are needed."""
-    return cast(Tensor, _Difference.apply(f, axis, spacing, False))  # type: ignore[no-untyped-call]
+def difference(f: Tensor, axis: int) -> Tensor:
+    """f[i+1] - f[i-1] = 2 h D f along a grid axis (negative index) of at least 3 nodes."""
+    return cast(Tensor, _Difference.apply(f, axis, False))  # type: ignore[no-untyped-call]
 
 
-def adjoint_difference(g: Tensor, axis: int, spacing: float) -> Tensor:
-    """Adjoint of :func:`difference`: minus the derivative, away from the border."""
-    return cast(Tensor, _Difference.apply(g, axis, spacing, True))  # type: ignore[no-untyped-call]
+def adjoint_difference(g: Tensor, axis: int) -> Tensor:
+    """Adjoint of :func:`difference`: minus the difference, away from the border."""
+    return cast(Tensor, _Difference.apply(g, axis, True))  # type: ignore[no-untyped-call]
 
 
 def grid_axes(spacing: Sequence[float]) -> range:

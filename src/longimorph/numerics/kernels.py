@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+NEGLIGIBLE = 1e-12
+"""Share of its peak under which a Gaussian is taken as zero: denormal numbers are very slow on a CPU."""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -34,14 +37,18 @@ def _convolve(field: Tensor, factor: tuple[Tensor, ...]) -> Tensor:
     dims = len(factor)
     for axis, matrix in enumerate(factor):
         shape = out.shape
-        first = shape.numel() // shape[len(shape) - dims + axis :].numel()
-        out = torch.matmul(matrix, out.reshape(first, matrix.shape[0], -1)).reshape(shape)
+        if axis < dims - 1:
+            columns = shape[len(shape) - dims + axis + 1 :].numel()
+            out = torch.matmul(matrix, out.reshape(-1, matrix.shape[0], columns)).reshape(shape)
+        else:
+            out = torch.matmul(out, matrix)
     return out
 
 
 def _axis_matrix(n: int, spacing: float, sigma: float, like: Tensor) -> Tensor:
     x = torch.arange(n, dtype=torch.float64) * spacing
     density = torch.exp(-((x[:, None] - x) ** 2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
+    density[density < NEGLIGIBLE * density.max()] = 0.0
     return (density * spacing).to(like)
 
 

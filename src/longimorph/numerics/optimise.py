@@ -1,4 +1,7 @@
-"""L-BFGS with a preconditioner as its initial inverse Hessian; a trial that diverges is a failed trial."""
+"""L-BFGS whose initial inverse Hessian is a damped preconditioner; a trial that diverges is a failed trial.
+
+The damping follows Levenberg and Marquardt: less after a full step, more after a shortened one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from longimorph.numerics.objective import Evaluation
-from longimorph.numerics.precondition import LinearMap, inner
+from longimorph.numerics.precondition import inner
 from longimorph.numerics.shooting import Divergence
 
 SUFFICIENT_DECREASE = 1e-4
@@ -41,7 +44,6 @@ class Optimum:
 class History:
     """Curvature pairs of L-BFGS: two maps each."""
 
-    precondition: LinearMap
     pairs: deque[tuple[Tensor, Tensor, float]] = field(default_factory=lambda: deque(maxlen=8))
 
     def add(self, s: Tensor, y: Tensor) -> None:
@@ -50,13 +52,13 @@ class History:
         if sy > 1e-8 * float(inner(s, s)) ** 0.5 * float(inner(y, y)) ** 0.5:
             self.pairs.append((s, y, sy))
 
-    def direction(self, gradient: Tensor) -> Tensor:
+    def direction(self, gradient: Tensor, precondition: Callable[[Tensor], Tensor]) -> Tensor:
         """Minus the inverse Hessian times the gradient, by the two-loop recursion."""
         q, weights = gradient, []
         for s, y, sy in reversed(self.pairs):
             weights.append(float(inner(s, q)) / sy)
             q = q - weights[-1] * y
-        r = self.precondition(q)
+        r = precondition(q)
         for (s, y, sy), a in zip(self.pairs, reversed(weights), strict=True):
             r = r + (a - float(inner(y, r)) / sy) * s
         return -r
@@ -101,28 +103,27 @@ def _line_search(
 def minimise(
     evaluate: Callable[[Tensor], Evaluation],
     start: Tensor,
-    precondition: LinearMap,
+    precondition: Callable[[Tensor, float], Tensor],
+    damping: float,
     voxel_volume: float,
     most_evaluations: int,
-    tolerance: float,
+    least_gain: float,
     report: Callable[[Iteration], None] = lambda _: None,
 ) -> Optimum:
-    """Minimise from a finite start; stops when the cost falls by less than ``tolerance`` (relative to the
-    cost) in two steps in a row.
+    """Minimise from a finite start.
 
-    Raises :class:`Divergence` when the start itself cannot be evaluated.
+    ``precondition(gradient, damping)`` is an approximate inverse Hessian. Stops when two steps in a row each
+    lower the cost by less than ``least_gain`` (mm^3), or at the cap on evaluations. Raises :class:`Divergence` when the start itself cannot be evaluated.
     """
     trial = _Trials(evaluate, most_evaluations)
     here = trial(start)
     if here is None:
         raise Divergence("the shooting diverges at the start of the optimisation")
-    momentum, history, small = start, History(precondition), 0
+    momentum, history, small = start, History(), 0
     report(Iteration(0, trial.count, 0.0, here))
-    if here.cost == 0.0:
-        return Optimum(momentum, here, trial.count, "The two maps are identical: nothing to explain.", True)
     number = 0
     while not trial.exhausted:
-        direction = history.direction(here.gradient)
+        direction = history.direction(here.gradient, lambda g: precondition(g, damping))  # noqa: B023
         slope = float(inner(here.gradient, direction)) * voxel_volume
         found = _line_search(trial, momentum, here, direction, slope) if slope < 0 else None
         if found is None:
@@ -130,15 +131,17 @@ def minimise(
                 reason = "No shorter step lowers the cost: it is as low as the rounding of float32 lets it go."
                 return Optimum(momentum, here, trial.count, reason, not trial.exhausted)
             history.pairs.clear()
+            damping *= 10
             continue
         length, there = found
+        damping *= 0.4 if length == 1.0 else 1 / length
         number += 1
         history.add(length * direction, there.gradient - here.gradient)
-        small = small + 1 if here.cost - there.cost < tolerance * here.cost else 0
+        small = small + 1 if here.cost - there.cost < least_gain else 0
         momentum, here = momentum + length * direction, there
         report(Iteration(number, trial.count, length, here))
         if small >= 2:
-            reason = f"The cost fell by less than {tolerance:g} of itself in two steps in a row."
+            reason = f"Converged: two steps in a row each lowered the cost by less than {least_gain:.3g} mm3."
             return Optimum(momentum, here, trial.count, reason, True)
     reason = f"The cap of {most_evaluations} evaluations ended it: raise max_evaluations if the match is poor."
     return Optimum(momentum, here, trial.count, reason, False)

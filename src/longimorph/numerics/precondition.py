@@ -45,14 +45,13 @@ class Preconditioner:
 
     shooting: InfinitesimalShooting
     regularisation: float
-    shift: float
     iterations: int = 20
     tolerance: float = 1e-2
 
-    def __call__(self, gradient: Tensor) -> Tensor:
+    def __call__(self, gradient: Tensor, shift: float) -> Tensor:
         """Apply to a tangent gradient (C, *grid)."""
-        first = self._solve(gradient, self.shift + self.regularisation)
-        return self._solve(first, self.shift)
+        first = self._solve(gradient, shift + self.regularisation)
+        return self._solve(first, shift)
 
     def _solve(self, b: Tensor, shift: float) -> Tensor:
         return conjugate_gradients(lambda x: self.shooting(x) + shift * x, b, self.iterations, self.tolerance)

@@ -33,3 +33,14 @@ def normalise(q: Tensor) -> Tensor:
 def tangent(a: Tensor, q: Tensor) -> Tensor:
     """The part of a that is tangent to the sphere at q, a - <a, q> q, for |q| = 1."""
     return a - dot(a, q) * q
+
+
+def log_map(q: Tensor, target: Tensor) -> Tensor:
+    """The tangent vector at q that leads along the great circle to ``target``; zero where they agree.
+
+    Both (C, *grid) with norm 1; its norm is the angle between them (rho = 0: the exact momentum).
+    """
+    across = tangent(target, q)
+    sine = dot(across, across).sqrt()
+    angle = torch.atan2(sine, dot(q, target))
+    return across * torch.where(sine > 0, angle / sine.clamp(min=torch.finfo(q.dtype).tiny), 0.0)

@@ -1,0 +1,50 @@
+"""Coarser versions of a pair, and momenta handed from one level to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, avg_pool3d, pad
+
+from longimorph.numerics.fields import interpolate, positions
+
+SMALLEST_SIDE = 8
+
+
+def coarser(maps: Tensor, axes: Sequence[bool]) -> Tensor:
+    """Averages of two nodes along the chosen grid axes: (K, *grid) -> (K, *smaller grid).
+
+    An odd axis is first extended by its border value.
+    """
+    dims = len(axes)
+    extra = [n % 2 if halve else 0 for n, halve in zip(maps.shape[1:], axes, strict=True)]
+    widths = [w for e in reversed(extra) for w in (0, e)]
+    padded = pad(maps[None], widths, mode="replicate")
+    pool = avg_pool2d if dims == 2 else avg_pool3d
+    return pool(padded, [2 if halve else 1 for halve in axes])[0]
+
+
+def finer(momentum: Tensor, shape: Sequence[int], spacing: Sequence[float], axes: Sequence[bool]) -> Tensor:
+    """Momentum of a coarser level at the nodes of the finer grid (``shape``, ``spacing`` in mm).
+
+    The momentum is a density, so that values carry over as they are.
+    """
+    x = positions(shape, spacing, momentum)
+    offset = [0.5 * h if halve else 0.0 for h, halve in zip(spacing, axes, strict=True)]
+    x = x - torch.tensor(offset, dtype=x.dtype, device=x.device).reshape(-1, *(1 for _ in shape))
+    return interpolate(momentum, x, [h * (2 if halve else 1) for h, halve in zip(spacing, axes, strict=True)])
+
+
+def halved(shape: Sequence[int], spacing: Sequence[float], coarsest: float) -> list[bool] | None:
+    """Which axes to halve for the next coarser level, or None when nothing is left to halve.
+
+    An axis is halved while its spacing stays at or under ``coarsest`` mm and it keeps SMALLEST_SIDE nodes.
+    """
+    finest = min(spacing)
+    axes = [
+        2 * h <= coarsest and (n + 1) // 2 >= SMALLEST_SIDE and h < 1.5 * finest
+        for n, h in zip(shape, spacing, strict=True)
+    ]
+    return axes if any(axes) else None
