@@ -1,0 +1,143 @@
+"""The whole pipeline with its real steps on a tiny cohort, one scan of which is cut off."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tiny
+from tiny import TinyCohort
+
+from longimorph.tables import read_changes, read_transitions
+
+PAIR_FILES = (
+    "momentum.nii.gz",
+    "warp.nii.gz",
+    "inverse_warp.nii.gz",
+    "log_jacobian.nii.gz",
+    "final_simplex.nii.gz",
+    "deformation.nii.gz",
+    "reallocation.nii.gz",
+    "convergence.csv",
+    "status.json",
+    "changes.csv",
+    "transitions.csv",
+    "overview.png",
+)
+DONE = (("P001", "V1", "V2"), ("P002", "V1", "V2"), ("P004", "V1", "V2"))
+
+Run = tuple[TinyCohort, subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Widening ventricles; oedema, then a scan that is cut off; one visit; twice the same visit."""
+    cohort = tiny.study(tmp_path_factory.mktemp("study"))
+    cohort.add("P004", "V1", 0, 24)
+    cohort.add("P004", "V2", 100, 24)
+    cohort.write(max_evaluations=8)
+    scan = cohort.folder / "scans" / "P002" / "V3_regions.nii.gz"
+    scan.write_bytes(scan.read_bytes()[:60])
+    return cohort, cohort.snakemake()
+
+
+@pytest.fixture
+def results(run: Run) -> Path:
+    """The folder of the results."""
+    return run[0].folder / "results"
+
+
+def test_the_failure_ends_the_run_with_an_error_after_all_else_is_made(run: Run, results: Path) -> None:
+    text = run[1].stdout + run[1].stderr
+    assert run[1].returncode != 0
+    assert "3 of 4 pairs done, 1 failed." in text, text
+    changes = read_changes(results / "cohort" / "changes.csv")
+    assert len(changes) == 4 * 4
+    good = changes[changes["status"] == "ok"]
+    assert tuple(good[["patient", "from", "to"]].drop_duplicates().itertuples(index=False, name=None)) == DONE
+    failed = changes[changes["status"] != "ok"]
+    assert failed[["patient", "from", "to"]].drop_duplicates().to_numpy().tolist() == [["P002", "V2", "V3"]]
+    assert failed["deformation_mm3"].isna().all()
+    with (results / "cohort" / "failures.csv").open(newline="") as file:
+        (failure,) = csv.DictReader(file)
+    assert failure["code"] == failed["status"].iloc[0]
+    assert "V3_regions.nii.gz" in failure["message"]
+    assert (results.parent / failure["log"]).read_text().splitlines()[-1].startswith("verdict: failed")
+    assert not (results / "cohort" / "complete.json").exists()
+
+
+def test_every_file_of_the_contract_is_there(results: Path) -> None:
+    for patient, before, after in DONE:
+        folder = results / "patients" / patient
+        for name in PAIR_FILES:
+            assert (folder / f"{before}__{after}" / name).is_file(), name
+        for visit in (before, after):
+            for name in ("rigid.tfm", "simplex.nii.gz", "qc.json"):
+                assert (folder / visit / name).is_file(), name
+
+
+def test_maps_are_probabilities_with_classes_last(results: Path) -> None:
+    image = nib.load(results / "patients" / "P001" / "V1" / "simplex.nii.gz")
+    maps = np.asarray(image.dataobj)
+    assert maps.ndim == 4 and maps.shape[-1] == 4 and image.get_data_dtype() == np.float32
+    assert maps.min() >= 0 and np.abs(maps.sum(-1) - 1).max() < 1e-5
+
+
+def test_the_maps_of_both_ways_add_up_to_the_tables(results: Path) -> None:
+    folder = results / "patients" / "P001" / "V1__V2"
+    changes = read_changes(folder / "changes.csv")
+    for way in ("deformation", "reallocation"):
+        image = nib.load(folder / f"{way}.nii.gz")
+        volume = abs(np.linalg.det(image.affine[:3, :3]))
+        sums = np.asarray(image.dataobj, dtype=np.float64).sum((0, 1, 2)) * volume
+        assert np.allclose(sums, changes[f"{way}_mm3"], atol=1e-3 * changes["volume_from_mm3"].sum())
+
+
+def test_the_columns_add_up(results: Path) -> None:
+    changes = read_changes(results / "cohort" / "changes.csv").query("status == 'ok'")
+    change = changes["volume_to_mm3"] - changes["volume_from_mm3"]
+    parts = changes[["deformation_mm3", "reallocation_mm3", "unexplained_mm3"]].sum(axis=1)
+    assert np.abs(change - parts).max() < 1e-6
+    flows = read_transitions(results / "cohort" / "transitions.csv")
+    assert (flows[["deformation_mm3", "reallocation_mm3"]].dropna() >= 0).all(axis=None)
+
+
+def test_what_moved_is_deformation_and_what_turned_ill_is_reallocation(results: Path) -> None:
+    changes = read_changes(results / "cohort" / "changes.csv").set_index(["patient", "to", "class"])
+    ventricles = changes.loc[("P001", "V2", "ventricles")]
+    assert ventricles["deformation_mm3"] > 10 * abs(ventricles["reallocation_mm3"])
+    oedema = changes.loc[("P002", "V2", "oedema")]
+    assert oedema["reallocation_mm3"] > 2 * abs(oedema["deformation_mm3"])
+
+
+def test_the_same_scan_twice_gives_exact_zeros(results: Path) -> None:
+    changes = read_changes(results / "patients" / "P004" / "changes.csv")
+    for name in ("deformation_mm3", "reallocation_mm3", "unexplained_mm3"):
+        assert (changes[name] == 0).all()
+
+
+def test_nothing_is_computed_twice(run: Run) -> None:
+    assert {job[0] for job in run[0].planned()} == {"cohort_verdict", "everything"}
+
+
+def test_one_patient_again_gives_the_same_numbers_and_touches_no_other(run: Run, results: Path) -> None:
+    def state(folder: Path) -> dict[Path, tuple[str, int]]:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {p: (hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_mtime_ns) for p in files}
+
+    others = [results / "patients" / name for name in ("P002", "P004")] + [results / "cohort"]
+    before = [state(folder) for folder in others]
+    table = results / "patients" / "P001" / "changes.csv"
+    numbers, time = table.read_text(), table.stat().st_mtime_ns
+    again = run[0].snakemake("--forceall", "patient_P001")
+    assert again.returncode == 0, again.stderr
+    assert [state(folder) for folder in others] == before
+    assert table.read_text() == numbers and table.stat().st_mtime_ns > time
+    status = json.loads((results / "patients" / "P001" / "V1__V2" / "status.json").read_text())
+    assert status["status"] == "ok"
