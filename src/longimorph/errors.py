@@ -55,12 +55,13 @@ class InputError(LongimorphError):
 class PairFailure(LongimorphError):
     """An expected failure of one visit or pair: a row of failures.csv, while the cohort goes on.
 
-    ``stage`` is the stage that failed (align, maps, register), ``code`` a short stable name.
+    ``stage`` is the stage that failed (align, maps, register), ``code`` a short stable name, ``timepoint``
+    the visit that is to blame, where it is one of the two.
     """
 
-    def __init__(self, stage: str, code: str, message: str) -> None:
-        self.stage, self.code, self.message = stage, code, message
+    def __init__(self, stage: str, code: str, message: str, timepoint: str | None = None) -> None:
+        self.stage, self.code, self.message, self.timepoint = stage, code, message, timepoint
         super().__init__(f"{stage}: {code}: {message}")
 
-    def __reduce__(self) -> tuple[type[PairFailure], tuple[str, str, str]]:
-        return type(self), (self.stage, self.code, self.message)
+    def __reduce__(self) -> tuple[type[PairFailure], tuple[str, str, str, str | None]]:
+        return type(self), (self.stage, self.code, self.message, self.timepoint)

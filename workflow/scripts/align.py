@@ -5,9 +5,9 @@ from pathlib import Path
 from longimorph.jobs.log import job_log
 
 with job_log(snakemake):
-    from longimorph import steps
+    from longimorph.steps.align import align
 
     p, study = snakemake.params, snakemake.config["longimorph"]
     settings = {**p.settings, "threads": snakemake.threads}
     out = Path(snakemake.output[0]).parent
-    steps.align(snakemake.wildcards.patient, p.visits, study["classes"], out, settings)
+    align(snakemake.wildcards.patient, p.visits, study["classes"], out, settings)

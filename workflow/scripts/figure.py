@@ -5,7 +5,7 @@ from pathlib import Path
 from longimorph.jobs.log import job_log
 
 with job_log(snakemake):
-    from longimorph import steps
+    from longimorph.steps.figure import figure
 
     classes = snakemake.config["longimorph"]["classes"]
-    steps.figure(snakemake.params.pair, classes, Path(snakemake.output[0]).parent)
+    figure(snakemake.params.pair, classes, Path(snakemake.output[0]).parent)

@@ -5,9 +5,9 @@ from pathlib import Path
 from longimorph.jobs.log import job_log
 
 with job_log(snakemake):
-    from longimorph import steps
+    from longimorph.steps.maps import maps
 
     p, study = snakemake.params, snakemake.config["longimorph"]
     settings = {**p.settings, "threads": snakemake.threads}
     out = Path(snakemake.output[0]).parent
-    steps.maps(p.visit, study["classes"], Path(snakemake.input.alignment), out, settings)
+    maps(p.visit, study["classes"], Path(snakemake.input.alignment), out, settings)

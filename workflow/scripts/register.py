@@ -5,10 +5,10 @@ from pathlib import Path
 from longimorph.jobs.log import job_log
 
 with job_log(snakemake):
-    from longimorph import steps
+    from longimorph.steps.register import register
 
     p, study = snakemake.params, snakemake.config["longimorph"]
     source, target = Path(snakemake.input.source), Path(snakemake.input.target)
     settings = {**p.settings, "device": snakemake.resources.device, "threads": snakemake.threads}
     out = Path(snakemake.output.status).parent
-    steps.register(p.pair, study["classes"], study["control"], source, target, out, settings)
+    register(p.pair, study["classes"], study["control"], source, target, out, settings)

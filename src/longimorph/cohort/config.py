@@ -22,6 +22,8 @@ class AlignConfig:
 
     metric_min: float
     overlap_min: float
+    coverage_min: float
+    max_inconsistency_mm: float
     max_rotation_deg: float
     max_translation_mm: float
     seed: int

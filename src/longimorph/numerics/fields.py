@@ -45,17 +45,21 @@ class _Difference(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         axis, transposed = ctx.spec
-        return cast(Tensor, _Difference.apply(grads[0], axis, not transposed)), None, None
+        return _apply(grads[0], axis, not transposed), None, None
+
+
+def _apply(f: Tensor, axis: int, transposed: bool) -> Tensor:
+    return cast(Tensor, _Difference.apply(f, axis, transposed))  # type: ignore[no-untyped-call]
 
 
 def difference(f: Tensor, axis: int) -> Tensor:
     """f[i+1] - f[i-1] = 2 h D f along a grid axis (negative index) of at least 3 nodes."""
-    return cast(Tensor, _Difference.apply(f, axis, False))  # type: ignore[no-untyped-call]
+    return _apply(f, axis, False)
 
 
 def adjoint_difference(g: Tensor, axis: int) -> Tensor:
     """Adjoint of :func:`difference`: minus the difference, away from the border."""
-    return cast(Tensor, _Difference.apply(g, axis, True))  # type: ignore[no-untyped-call]
+    return _apply(g, axis, True)
 
 
 def grid_axes(spacing: Sequence[float]) -> range:
@@ -65,7 +69,8 @@ def grid_axes(spacing: Sequence[float]) -> range:
 
 def positions(shape: Sequence[int], spacing: Sequence[float], like: Tensor) -> Tensor:
     """Coordinates of the nodes in mm along the grid axes from node 0: (d, *shape)."""
-    axes = [torch.arange(n, dtype=like.dtype, device=like.device) * h for n, h in zip(shape, spacing, strict=True)]
+    sides = zip(shape, spacing, strict=True)
+    axes = [torch.arange(n, dtype=like.dtype, device=like.device) * h for n, h in sides]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 

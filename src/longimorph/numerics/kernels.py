@@ -61,7 +61,9 @@ def gaussian_kernel(
     ``ValueError``.
     """
     if min(sigmas) < 0.6 * max(spacing):
-        raise ValueError(f"kernel of {min(sigmas)} mm on a grid of {max(spacing)} mm: at least 0.6 voxels needed")
+        raise ValueError(
+            f"a kernel of {min(sigmas)} mm needs a grid finer than {max(spacing)} mm (0.6 voxels)"
+        )
     weight = amplitude**2 / len(sigmas)
     factors = []
     for sigma in sigmas:

@@ -113,7 +113,8 @@ def minimise(
     """Minimise from a finite start.
 
     ``precondition(gradient, damping)`` is an approximate inverse Hessian. Stops when two steps in a row each
-    lower the cost by less than ``least_gain`` (mm^3), or at the cap on evaluations. Raises :class:`Divergence` when the start itself cannot be evaluated.
+    lower the cost by less than ``least_gain`` (mm^3), or at the cap on evaluations. Raises
+    :class:`Divergence` when the start itself cannot be evaluated.
     """
     trial = _Trials(evaluate, most_evaluations)
     here = trial(start)
@@ -128,13 +129,13 @@ def minimise(
         found = _line_search(trial, momentum, here, direction, slope) if slope < 0 else None
         if found is None:
             if not history.pairs:
-                reason = "No shorter step lowers the cost: it is as low as the rounding of float32 lets it go."
+                reason = "No shorter step lowers the cost: it is as low as rounding lets it go."
                 return Optimum(momentum, here, trial.count, reason, not trial.exhausted)
             history.pairs.clear()
             damping *= 10
             continue
         length, there = found
-        damping *= 0.4 if length == 1.0 else 1 / length
+        damping *= 0.2 if length == 1.0 else 1 / length
         number += 1
         history.add(length * direction, there.gradient - here.gradient)
         small = small + 1 if here.cost - there.cost < least_gain else 0
@@ -143,5 +144,5 @@ def minimise(
         if small >= 2:
             reason = f"Converged: two steps in a row each lowered the cost by less than {least_gain:.3g} mm3."
             return Optimum(momentum, here, trial.count, reason, True)
-    reason = f"The cap of {most_evaluations} evaluations ended it: raise max_evaluations if the match is poor."
+    reason = f"The cap of {most_evaluations} evaluations ended it; raise max_evaluations for a closer match."
     return Optimum(momentum, here, trial.count, reason, False)

@@ -1,7 +1,8 @@
 """Preconditioner of the momentum's optimisation, from the shooting linearised at p0 = 0.
 
 There q(1) = q0 + M p0 with M symmetric and non-negative, so the Hessian of the cost E5 is close to
-M (M + lambda). Its inverse is applied as two regularised solves by conjugate gradients.
+M (M + lambda). Its inverse is applied as regularised solves by conjugate gradients, times M (M + shift)^-1:
+directions that hardly move the map (the kernel of M) are left alone, where a momentum would only grow.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance:
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """(M + shift)^-1 (M + shift + lambda)^-1, each by at most ``iterations`` conjugate gradients."""
+    """M (M + shift)^-2 (M + shift + lambda)^-1, each solve by at most ``iterations`` conjugate gradients."""
 
     shooting: InfinitesimalShooting
     regularisation: float
@@ -51,7 +52,7 @@ class Preconditioner:
     def __call__(self, gradient: Tensor, shift: float) -> Tensor:
         """Apply to a tangent gradient (C, *grid)."""
         first = self._solve(gradient, shift + self.regularisation)
-        return self._solve(first, shift)
+        return self._solve(self.shooting(self._solve(first, shift)), shift)
 
     def _solve(self, b: Tensor, shift: float) -> Tensor:
         return conjugate_gradients(lambda x: self.shooting(x) + shift * x, b, self.iterations, self.tolerance)

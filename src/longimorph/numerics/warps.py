@@ -49,11 +49,12 @@ def jacobian(displacement: Tensor, spacing: Sequence[float]) -> Tensor:
         [difference(displacement, a) / (2 * h) for a, h in zip(grid_axes(spacing), spacing, strict=True)]
     )
     matrix = rows.movedim((0, 1), (-1, -2)) + torch.eye(len(spacing), dtype=rows.dtype, device=rows.device)
-    return torch.linalg.det(matrix)
+    determinant: Tensor = torch.linalg.det(matrix)
+    return determinant
 
 
 def integrate(velocities: Sequence[Tensor], spacing: Sequence[float]) -> Warps:
-    """Both maps from the velocities (d, *grid), mm per unit of time, at the middle of each of N equal steps."""
+    """Both maps from the velocities (d, *grid), mm per unit of time, in the middle of N equal steps."""
     duration = 1.0 / len(velocities)
     x = positions(velocities[0].shape[1:], spacing, velocities[0])
     ahead = _follow(velocities, x, spacing, duration)

@@ -1,0 +1,170 @@
+"""The momentum of one pair: coarse to fine, from the better of two starts, with as many steps as needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from longimorph.numerics import control, levels
+from longimorph.numerics.attribution import attribute
+from longimorph.numerics.dynamics import InfinitesimalShooting, State, System, infinitesimal
+from longimorph.numerics.kernels import gaussian_kernel
+from longimorph.numerics.objective import Matching, cost, evaluate
+from longimorph.numerics.optimise import Iteration, Optimum, minimise
+from longimorph.numerics.precondition import Preconditioner
+from longimorph.numerics.shooting import Divergence, drift, shoot
+from longimorph.numerics.sphere import log_map, tangent, to_sphere
+
+FEWEST_STEPS, MOST_STEPS = 5, 80
+CFL_LIMIT = 0.5
+DRIFT_LIMIT = 0.02
+FIRST_DAMPING = 3e-4
+FEWEST_VOXELS_PER_SIGMA = 0.6
+
+Report = Callable[[float, Iteration], None]
+
+
+def silent(spacing: float, iteration: Iteration) -> None:
+    """A report that says nothing."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to match: lengths in mm, ``regularisation`` and ``tolerance`` without unit.
+
+    ``steps`` None lets the displacement and the drift of H decide; ``tolerance`` is the share of the first
+    mismatch that a step must gain to count.
+    """
+
+    kernel_mm: tuple[float, ...]
+    amplitude_mm: float
+    regularisation: float
+    max_evaluations: int
+    tolerance: float
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two maps on the simplex, (C, *grid) each, the control matrix (C, C) and the spacing in mm."""
+
+    source: Tensor
+    target: Tensor
+    control: Tensor
+    spacing: tuple[float, ...]
+
+    def matching(self, settings: Settings) -> Matching:
+        """The problem on this grid; a kernel that the grid cannot resolve is widened until it can."""
+        narrowest = FEWEST_VOXELS_PER_SIGMA * max(self.spacing)
+        sigmas = [max(sigma, narrowest) for sigma in settings.kernel_mm]
+        shape = self.source.shape[1:]
+        kernel = gaussian_kernel(shape, self.spacing, sigmas, settings.amplitude_mm, self.source)
+        system = System(kernel, control.allocation(self.control, self.target), self.spacing)
+        steps = settings.steps or FEWEST_STEPS
+        return Matching(to_sphere(self.source), self.target, system, settings.regularisation, steps)
+
+    def coarser(self, axes: Sequence[bool]) -> Pair:
+        """The same pair with the chosen axes halved."""
+        small = [levels.coarser(maps, axes) for maps in (self.source, self.target)]
+        wide = tuple(h * (2 if halve else 1) for h, halve in zip(self.spacing, axes, strict=True))
+        return Pair(small[0], small[1], self.control, wide)
+
+
+def solve(pair: Pair, settings: Settings, report: Report = silent) -> tuple[Optimum, Matching]:
+    """The optimal momentum of a pair whose maps differ. Raises ``Divergence``."""
+    matching = pair.matching(settings)
+    shooting = infinitesimal(matching.source, matching.system)
+    start = _start(pair, matching, shooting, settings, report)
+    still = cost(torch.zeros_like(start), matching)
+    precondition = Preconditioner(shooting, settings.regularisation)
+    used = 0
+    while True:
+        optimum = _descend(start, matching, precondition, settings, used, still, report)
+        used = optimum.evaluations
+        enough = settings.steps or _steps_needed(optimum, matching)
+        if enough <= matching.steps or used >= settings.max_evaluations:
+            return optimum, matching
+        matching, start = replace(matching, steps=enough), optimum.momentum
+
+
+def _descend(
+    start: Tensor,
+    matching: Matching,
+    precondition: Preconditioner,
+    settings: Settings,
+    used: int,
+    still: float,
+    report: Report,
+) -> Optimum:
+    """Optimise with the present number of steps; ``used`` evaluations count against the cap."""
+
+    def tell(iteration: Iteration) -> None:
+        report(min(matching.system.spacing), replace(iteration, evaluations=used + iteration.evaluations))
+
+    optimum = minimise(
+        lambda momentum: evaluate(momentum, matching),
+        start,
+        precondition,
+        FIRST_DAMPING,
+        matching.system.voxel_volume,
+        max(settings.max_evaluations - used, 2),
+        settings.tolerance * still,
+        tell,
+    )
+    return replace(optimum, evaluations=used + optimum.evaluations)
+
+
+def _start(
+    pair: Pair, matching: Matching, shooting: InfinitesimalShooting, settings: Settings, report: Report
+) -> Tensor:
+    """The better of two momenta: along the great circles, or as the coarser level moves."""
+    rates = [log_map(matching.source, to_sphere(matching.target))]
+    coarsest = min(settings.kernel_mm) / FEWEST_VOXELS_PER_SIGMA
+    axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
+    if axes is not None:
+        rates.append(_coarse_rate(pair, axes, settings, report))
+    precondition = Preconditioner(shooting, settings.regularisation)
+    starts = [precondition(shooting(tangent(rate, matching.source)), FIRST_DAMPING) for rate in rates]
+    return _best(starts, matching)
+
+
+def _coarse_rate(pair: Pair, axes: Sequence[bool], settings: Settings, report: Report) -> Tensor:
+    """dq/dt at time 0 of the coarser level's optimum, on this level's grid.
+
+    The rate is handed over rather than the momentum, which scales with the sharpness of the boundaries.
+    """
+    optimum, matching = solve(pair.coarser(axes), settings, report)
+    rate = infinitesimal(matching.source, matching.system)(optimum.momentum)
+    return levels.finer(rate, pair.source.shape[1:], pair.spacing, axes)
+
+
+def _best(starts: Sequence[Tensor], matching: Matching) -> Tensor:
+    """The start of lowest cost, each halved until it can be shot and beats no movement at all."""
+    best = torch.zeros_like(matching.source)
+    lowest = cost(best, matching)
+    for start in starts:
+        for _ in range(6):
+            try:
+                value = cost(start, matching)
+            except Divergence:
+                value = math.inf
+            if value < lowest:
+                best, lowest = start, value
+                break
+            start = start / 2
+    return best
+
+
+def _steps_needed(optimum: Optimum, matching: Matching) -> int:
+    """Number of steps that keeps the path per step and the drift of H small; may exceed the present one."""
+    start, system = State(matching.source, optimum.momentum), matching.system
+    velocities = attribute(start, system, matching.steps).velocities
+    voxels = max(float(w[d].abs().max()) / h for w in velocities for d, h in enumerate(system.spacing))
+    needed = math.ceil(voxels / CFL_LIMIT)
+    if drift(shoot(start, system, matching.steps), system) > DRIFT_LIMIT:
+        needed = max(needed, 2 * matching.steps)
+    return min(needed, MOST_STEPS)

@@ -1,0 +1,54 @@
+"""Rigid alignment of one patient's visits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from longimorph.align import AlignSettings, Scan, align_patient
+from longimorph.cohort import classes as class_tables
+from longimorph.cohort.classes import ClassTable
+from longimorph.errors import PairFailure
+from longimorph.io.atomic import write_json
+from longimorph.io.transforms import write_rigid
+from longimorph.io.volumes import read_image
+from longimorph.steps.common import classes_of, remove, visit_of
+
+
+def align(
+    patient: str, visits: Sequence[Mapping[str, Any]], classes: str, out: Path, settings: Mapping[str, Any]
+) -> None:
+    """Write ``alignment.json`` into the patient's folder ``out`` and ``rigid.tfm`` into each visit's.
+
+    ``alignment.json`` holds the registration grid and, per visit, its status, the matrix that maps the
+    reference to the visit (4×4, RAS, mm) and figures of quality. A visit that fails has no ``rigid.tfm``.
+    """
+    names = [str(record["timepoint"]) for record in visits]
+    remove(out / name / "rigid.tfm" for name in names)
+    table = class_tables.load(classes)
+    scans = {name: _scan(record, table) for name, record in zip(names, visits, strict=True)}
+    alignment = align_patient(scans, _settings(settings), len(table.names), table.background)
+    for name, visit in alignment.visits.items():
+        if visit.matrix is not None:
+            write_rigid(out / name / "rigid.tfm", visit.matrix)
+    content = alignment.to_dict()
+    for name, visit in alignment.visits.items():
+        content["visits"][name]["stage"] = visit.failure.stage if visit.failure else None
+    write_json(out / "alignment.json", {"patient": patient, **content})
+
+
+def _scan(record: Mapping[str, Any], table: ClassTable) -> Scan | PairFailure:
+    visit = visit_of(record)
+    try:
+        labels, grid = classes_of(visit, table)
+        if visit.image is None:
+            return Scan(labels, grid)
+        return Scan(labels, grid, *read_image(visit.image))
+    except PairFailure as failure:
+        return failure
+
+
+def _settings(settings: Mapping[str, Any]) -> AlignSettings:
+    grid = {key: settings[key] for key in ("reference", "spacing_mm", "margin_mm")}
+    return AlignSettings(**grid, **settings["align"], threads=settings["threads"])

@@ -1,0 +1,43 @@
+"""What several steps need: visits from their records, the classes of a scan, a clean folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longimorph.cohort.classes import ClassTable
+from longimorph.cohort.scans import read_visit
+from longimorph.cohort.table import Visit
+from longimorph.grid import Grid
+
+
+def visit_of(record: Mapping[str, Any]) -> Visit:
+    """The visit of a job's record (patient, timepoint, image, regions, states; paths or None)."""
+    image, states = (Path(record[name]) if record[name] else None for name in ("image", "states"))
+    return Visit(record["patient"], record["timepoint"], 0.0, image, Path(record["regions"]), states)
+
+
+def classes_of(visit: Visit, table: ClassTable) -> tuple[NDArray[np.int16], Grid]:
+    """The class index of each voxel of the visit's labels, (i, j, k), and their grid.
+
+    Raises PairFailure when the labels cannot be read or match no class.
+    """
+    regions, states, grid = read_visit(visit)
+    return table.lookup(regions, states), grid
+
+
+def remove(files: Iterable[Path]) -> None:
+    """Delete results of an earlier run, so that none outlives what it was made from."""
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that an earlier step wrote."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

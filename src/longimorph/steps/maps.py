@@ -1,0 +1,63 @@
+"""Probability maps of one visit on its patient's registration grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longimorph import simplex
+from longimorph.cohort import classes as class_tables
+from longimorph.cohort.classes import ClassTable
+from longimorph.cohort.table import Visit
+from longimorph.errors import PairFailure
+from longimorph.grid import Grid
+from longimorph.io.atomic import write_json
+from longimorph.io.volumes import read_image, write_maps, write_scalar
+from longimorph.steps.common import classes_of, read_json, remove, visit_of
+
+
+def maps(
+    visit: Mapping[str, Any], classes: str, alignment: Path, out: Path, settings: Mapping[str, Any]
+) -> None:
+    """Write ``simplex.nii.gz``, ``image.nii.gz`` (if the visit has an image) and ``qc.json`` into ``out``.
+
+    ``qc.json`` is written in any case: status, volumes before and after, share of the grid in view.
+    """
+    remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
+    aligned = read_json(alignment)
+    own = aligned["visits"][visit["timepoint"]]
+    try:
+        if own["status"] != "ok":
+            raise PairFailure(own["stage"], own["status"], own["message"])
+        grid = Grid.from_dict(aligned["grid"])
+        found = _write(
+            visit_of(visit), class_tables.load(classes), grid, np.array(own["matrix"]), out, settings
+        )
+        record = {"status": "ok", "message": "", **found, "alignment": own["quality"]}
+    except PairFailure as failure:
+        record = {"status": failure.code, "stage": failure.stage, "message": failure.message}
+    write_json(out / "qc.json", {"patient": visit["patient"], "timepoint": visit["timepoint"], **record})
+
+
+def _write(
+    visit: Visit, table: ClassTable, grid: Grid, matrix: np.ndarray, out: Path, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    labels, label_grid = classes_of(visit, table)
+    count = len(table.names)
+    probabilities = simplex.simplex_maps(
+        labels, label_grid, matrix, grid, count, table.background, settings["smoothing_mm"], settings["floor"]
+    )
+    write_maps(out / "simplex.nii.gz", probabilities, grid)
+    if visit.image is not None:
+        image, image_grid = read_image(visit.image)
+        write_scalar(out / "image.nii.gz", simplex.image_means(image, image_grid, matrix, grid), grid)
+    return {
+        "volumes_mm3": dict(zip(table.names, simplex.volumes_mm3(probabilities, grid).tolist(), strict=True)),
+        "volumes_native_mm3": dict(
+            zip(table.names, simplex.native_volumes_mm3(labels, label_grid, count).tolist(), strict=True)
+        ),
+        "field_of_view": float(simplex.field_of_view(label_grid, matrix, grid).mean()),
+    }

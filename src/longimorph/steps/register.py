@@ -1,0 +1,264 @@
+"""Registration of one pair: two probability maps in, deformation and reallocation out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import platform
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+import longimorph
+from longimorph.cohort import classes as class_tables
+from longimorph.cohort import control as control_tables
+from longimorph.errors import PairFailure
+from longimorph.grid import Grid
+from longimorph.io.atomic import write_csv, write_json
+from longimorph.io.transforms import write_displacement
+from longimorph.io.volumes import read_maps, write_maps, write_scalar
+from longimorph.memory import STRATEGY, predicted_peak
+from longimorph.numerics.dice import dice
+from longimorph.numerics.optimise import Iteration
+from longimorph.numerics.register import Registration
+from longimorph.numerics.register import register as match
+from longimorph.numerics.shooting import Divergence
+from longimorph.numerics.solve import Settings
+from longimorph.steps.common import read_json, remove
+from longimorph.tables import PairChanges, write_failed_pair, write_pair
+
+LOGGER = logging.getLogger(__name__)
+
+MAPS = (
+    "momentum.nii.gz",
+    "warp.nii.gz",
+    "inverse_warp.nii.gz",
+    "log_jacobian.nii.gz",
+    "final_simplex.nii.gz",
+    "deformation.nii.gz",
+    "reallocation.nii.gz",
+)
+TABLES = ("changes.csv", "transitions.csv", "convergence.csv", "status.json")
+TRACE = (
+    "spacing_mm",
+    "iteration",
+    "evaluations",
+    "cost_mm3",
+    "mismatch_mm3",
+    "energy_mm3",
+    "step_length",
+)
+POOR_DRIFT = 0.05
+
+
+@dataclass
+class Trace:
+    """Every iteration of a registration, said in the log as it happens."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    def __call__(self, spacing: float, iteration: Iteration) -> None:
+        """Hear of an iteration on the level with this spacing in mm."""
+        found = iteration.evaluation
+        counts = (spacing, iteration.number, iteration.evaluations)
+        values = (*counts, found.cost, found.mismatch, found.energy, iteration.step_length)
+        self.rows.append(dict(zip(TRACE, values, strict=True)))
+        text = "%.3g mm: iteration %d, %d evaluations, cost %.4g mm3"
+        LOGGER.info(text, spacing, iteration.number, iteration.evaluations, found.cost)
+
+    def table(self) -> pd.DataFrame:
+        """One row per iteration; empty when there was none."""
+        return pd.DataFrame(self.rows, columns=list(TRACE))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A pair in memory: maps (C, i, j, k) on one grid."""
+
+    source: Tensor
+    target: Tensor
+    grid: Grid
+
+
+def register(
+    pair: Mapping[str, Any],
+    classes: str,
+    control: str,
+    source: Path,
+    target: Path,
+    out: Path,
+    settings: Mapping[str, Any],
+) -> None:
+    """Write all results of a pair into ``out``; tables and ``status.json`` also when it fails.
+
+    ``source`` and ``target`` are the ``qc.json`` of the two visits, beside their probability maps.
+    """
+    remove(out / name for name in (*MAPS, *TABLES))
+    table, trace, began = class_tables.load(classes), Trace(), time.monotonic()
+    matrix = torch.from_numpy(control_tables.load(control, table))
+    status: dict[str, Any] = {name: pair[name] for name in ("patient", "from", "to")}
+    torch.set_num_threads(settings["threads"])
+    try:
+        loaded = _load(source, target, _device(settings["device"]))
+        found = _match(loaded, matrix, settings, trace)
+        status |= {"status": "ok", "stage": None, "message": ""}
+        status |= _health(found, loaded, table.names, len(trace.rows))
+        _write_maps(found, loaded.grid, out)
+        write_pair(out, pair, table.names, _changes(found, loaded))
+    except PairFailure as failure:
+        status |= {"status": failure.code, "stage": failure.stage, "message": failure.message}
+        status["timepoint"] = failure.timepoint
+        remove(out / name for name in MAPS)
+        write_failed_pair(out, pair, table.names, failure.code)
+    write_csv(out / "convergence.csv", trace.table())
+    status |= {"seconds": time.monotonic() - began, **_provenance(source, target, control, settings)}
+    write_json(out / "status.json", status)
+
+
+def _require(qc: Mapping[str, Any]) -> None:
+    if qc["status"] != "ok":
+        visit = str(qc["timepoint"])
+        raise PairFailure(qc["stage"], qc["status"], f"visit {visit}: {qc['message']}", visit)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        message = "the configuration asks for device 'cuda', and PyTorch sees no GPU here; set device: auto"
+        raise PairFailure("register", "no_gpu", message)
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _load(source: Path, target: Path, device: torch.device) -> Loaded:
+    for qc in (source, target):
+        _require(read_json(qc))
+    before, grid = read_maps(source.parent / "simplex.nii.gz")
+    after, _ = read_maps(target.parent / "simplex.nii.gz")
+    return Loaded(torch.from_numpy(before).to(device), torch.from_numpy(after).to(device), grid)
+
+
+def _match(loaded: Loaded, matrix: Tensor, settings: Mapping[str, Any], trace: Trace) -> Registration:
+    """Run the numerics; what may go wrong there becomes a failure of the pair."""
+    if loaded.source.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(loaded.source.device)
+    steps = settings["steps"]
+    chosen = Settings(
+        tuple(settings["kernel_mm"]),
+        settings["amplitude_mm"],
+        settings["regularisation"],
+        settings["max_evaluations"],
+        settings["tolerance"],
+        None if steps == "auto" else steps,
+    )
+    matrix = matrix.to(loaded.source)
+    try:
+        return match(loaded.source, loaded.target, matrix, loaded.grid.spacing.tolist(), chosen, trace)
+    except Divergence as error:
+        message = f"{error}; the visits may be too far apart: look at their alignment, or raise kernel_mm"
+        raise PairFailure("register", "diverged", message) from error
+    except torch.cuda.OutOfMemoryError as error:
+        needed = predicted_peak(loaded.source.numel() * 4, chosen.steps or 0) / 1e9
+        message = f"the GPU ran out of memory ({needed:.1f} GB predicted); use a larger spacing_mm or the CPU"
+        raise PairFailure("register", "gpu_memory", message) from error
+
+
+def _changes(found: Registration, loaded: Loaded) -> PairChanges:
+    parts = found.attribution
+    sums = [
+        _volumes(maps, loaded.grid)
+        for maps in (loaded.source, loaded.target, parts.deformation, parts.reallocation)
+    ]
+    flows = [flow.cpu().numpy() for flow in (parts.deformation_flows, parts.reallocation_flows)]
+    return PairChanges(*sums, *flows)
+
+
+def _volumes(maps: Tensor, grid: Grid) -> np.ndarray:
+    """Sum over voxels per class, in mm³, added up in float64."""
+    sums: np.ndarray = maps.flatten(1).sum(1, dtype=torch.float64).cpu().numpy()
+    return sums * grid.voxel_volume
+
+
+def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterations: int) -> dict[str, Any]:
+    """How the run went, for status.json; distances in mm, mismatch and H in mm³, drift as a fraction."""
+    final = found.attribution.final.q.square()
+    dices = {
+        f"dice_{when}": dict(zip(names, dice(maps, loaded.target).tolist(), strict=True))
+        for when, maps in (("before", loaded.source), ("after", final))
+    }
+    data_bytes = loaded.source.numel() * loaded.source.element_size()
+    return {
+        "stop_reason": found.reason,
+        "converged": found.converged,
+        "warnings": _warnings(found),
+        "drift": found.drift,
+        **dices,
+        "mismatch_before_mm3": found.mismatch_before,
+        "mismatch_after_mm3": found.mismatch_after,
+        "energy_mm3": found.energy,
+        "folded_share": found.warps.folded,
+        "inverse_consistency_mm": found.warps.inverse_error,
+        "steps": found.steps,
+        "iterations": iterations,
+        "evaluations": found.evaluations,
+        "device": _device_name(loaded.source.device),
+        "memory_strategy": STRATEGY,
+        "predicted_peak_bytes": predicted_peak(data_bytes, found.steps),
+        "observed_peak_bytes": _observed_peak(loaded.source.device),
+    }
+
+
+def _warnings(found: Registration) -> list[str]:
+    sentences = []
+    if not found.converged:
+        sentences.append(found.reason)
+    if found.drift > POOR_DRIFT:
+        sentences.append(f"H drifts by {100 * found.drift:.1f} %: the split is less certain; set more steps.")
+    if found.warps.folded > 0:
+        sentences.append(f"The warp folds in {100 * found.warps.folded:.3f} % of the voxels.")
+    return sentences
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _observed_peak(device: torch.device) -> int:
+    """Peak bytes: what PyTorch allocated on a GPU; on a CPU the resident memory of the whole process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _write_maps(found: Registration, grid: Grid, out: Path) -> None:
+    parts = found.attribution
+    named = {
+        "momentum": found.momentum,
+        "final_simplex": parts.final.q.square(),
+        "deformation": parts.deformation,
+        "reallocation": parts.reallocation,
+    }
+    for name, maps in named.items():
+        write_maps(out / f"{name}.nii.gz", maps.cpu().numpy(), grid)
+    for name, field_mm in (("warp", found.warps.forward), ("inverse_warp", found.warps.inverse)):
+        write_displacement(out / f"{name}.nii.gz", field_mm.cpu().numpy(), grid)
+    write_scalar(out / "log_jacobian.nii.gz", found.warps.log_jacobian.cpu().numpy(), grid)
+
+
+def _provenance(source: Path, target: Path, control: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    inputs = {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for qc in (source, target)
+        if (path := qc.parent / "simplex.nii.gz").exists()
+    }
+    versions = {"longimorph": longimorph.__version__, "torch": torch.__version__, "numpy": np.__version__}
+    versions["python"] = platform.python_version()
+    return {"settings": dict(settings), "control": control, "inputs_sha256": inputs, "versions": versions}
