@@ -57,7 +57,8 @@ def figure(pair: dict[str, Any], classes: str, folder: Path) -> None:
     (folder / "overview.png").write_bytes(b"")
 
 
-_steps = types.ModuleType("longimorph.steps")
 for _function in (align, maps, register, figure):
-    setattr(_steps, _function.__name__, _function)
-sys.modules["longimorph.steps"] = _steps
+    _name = f"longimorph.steps.{_function.__name__}"
+    _module = types.ModuleType(_name)
+    setattr(_module, _function.__name__, _function)
+    sys.modules[_name] = _module
