@@ -65,6 +65,14 @@ def test_harmless_differences_change_nothing(cohort: Path, dress: object) -> Non
     assert table.load(cohort).visits == plain.visits
 
 
+def test_a_missing_column_does_not_hide_what_is_wrong_in_the_others(cohort: Path) -> None:
+    cohort.write_text(cohort.read_text().replace("regions", "region", 1).replace("P1\tm6", "../P1\tm6"))
+    with pytest.raises(InputError) as error:
+        table.load(cohort)
+    assert "'regions': column is missing. Is it 'region'?" in str(error.value)
+    assert "line 3, 'patient': cannot be a name" in str(error.value)
+
+
 @pytest.mark.parametrize(
     "old, new, expected",
     [

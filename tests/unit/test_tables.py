@@ -30,6 +30,13 @@ def found(values: np.ndarray) -> PairChanges:
     return PairChanges(values[:, 0], values[:, 1], values[:, 2], values[:, 3], flows, flows.T)
 
 
+NAMED = [
+    {"class": "oedema", "region": "", "state": "ill"},
+    {"class": "WM", "region": "brain", "state": "healthy"},
+    {"class": "GM", "region": "brain", "state": "healthy"},
+]
+
+
 def make_patient(root: Path, patient: str, days: float = 100, failed: bool = False) -> Path:
     """A patient's folder with one pair, done or failed, and the patient's tables."""
     pair = {"patient": patient, "from": "V1", "to": "V2"}
@@ -42,7 +49,7 @@ def make_patient(root: Path, patient: str, days: float = 100, failed: bool = Fal
         tables.write_pair(folder, pair, CLASSES, found(np.random.default_rng(1).normal(size=(3, 4)) * 1e5))
     (folder / "status.json").write_text(json.dumps(status))
     logs = {"register": "register.log", "maps:V1": "maps_V1.log", "maps:V2": "maps_V2.log"}
-    tables.patient_tables(patient, [{**pair, "days": days, "logs": logs}], [folder], root / patient)
+    tables.patient_tables(patient, [{**pair, "days": days, "logs": logs}], [folder], NAMED, root / patient)
     return root / patient
 
 
@@ -120,12 +127,7 @@ def test_a_failed_pair_keeps_its_rows_with_empty_numbers_and_says_why(tmp_path: 
 
 def test_marginals_sum_the_classes_that_share_a_name(tmp_path: Path) -> None:
     folders = [make_patient(tmp_path, "P1"), make_patient(tmp_path, "P2", failed=True)]
-    classes = [
-        {"class": "oedema", "region": "", "state": "ill"},
-        {"class": "WM", "region": "brain", "state": "healthy"},
-        {"class": "GM", "region": "brain", "state": "healthy"},
-    ]
-    tables.cohort_tables(folders, classes, tmp_path / "cohort")
+    tables.cohort_tables(folders, NAMED, tmp_path / "cohort")
     changes = tables.read_changes(tmp_path / "cohort" / "changes.csv").query("patient == 'P1'")
     by_state = tables.read_changes(tmp_path / "cohort" / "marginals_by_state.csv")
     healthy = by_state.query("patient == 'P1' and state == 'healthy'").iloc[0]
@@ -137,6 +139,8 @@ def test_marginals_sum_the_classes_that_share_a_name(tmp_path: Path) -> None:
     residual = by_region["volume_to_mm3"] - by_region["volume_from_mm3"] - by_region["deformation_mm3"]
     residual -= by_region["reallocation_mm3"] + by_region["unexplained_mm3"]
     assert residual.abs().max() < 1e-6
+    own = tables.read_changes(tmp_path / "P1" / "marginals_by_state.csv")
+    assert own["deformation_mm3"].tolist() == by_state.query("patient == 'P1'")["deformation_mm3"].tolist()
 
 
 def test_rates_are_per_year(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ rule patient_tables:
         changes="results/patients/{patient}/changes.csv",
         transitions="results/patients/{patient}/transitions.csv",
         failures="results/patients/{patient}/failures.csv",
+        by_region="results/patients/{patient}/marginals_by_region.csv",
+        by_state="results/patients/{patient}/marginals_by_state.csv",
     log:
         "results/logs/{patient}/tables.log",
     conda:
@@ -36,6 +38,7 @@ rule patient_tables:
         pairs=lambda w: [
             {**pair_row(p), "logs": log_files(p)} for p in JOBS.pairs_of(w.patient)
         ],
+        classes=JOBS.class_names,
         version=VERSIONS["tables"],
     script:
         "../scripts/patient_tables.py"

@@ -10,4 +10,4 @@ with job_log(snakemake):
     pairs = snakemake.params.pairs
     out = Path(snakemake.output.changes).parent
     folders = [out / f"{pair['from']}__{pair['to']}" for pair in pairs]
-    tables.patient_tables(snakemake.wildcards.patient, pairs, folders, out)
+    tables.patient_tables(snakemake.wildcards.patient, pairs, folders, snakemake.params.classes, out)

@@ -106,15 +106,15 @@ def examine(file: Path, check_files: bool = True) -> tuple[Cohort | None, list[P
     if table is None:
         return None, problems
     problems += tsv.check_columns(table, REQUIRED, OPTIONAL)
-    if any(column not in table.columns for column in REQUIRED):
-        return None, problems
     reader = _RowReader(table, file.absolute().parent, check_files)
     visits = [visit for row in table.rows if (visit := reader.read(row)) is not None]
-    problems += reader.problems + _duplicates(table)
+    problems += [problem for problem in reader.problems if problem.column in table.columns]
+    problems += _duplicates(table)
     problems += _order_problems(table.name, visits) + _folder_problems(table.name, visits)
     problems.sort(key=lambda problem: problem.row or 0)
     named = frozenset(row["patient"] for row in table.rows)
-    return Cohort(table.name, tuple(visits), named), problems
+    complete = all(column in table.columns for column in REQUIRED)
+    return (Cohort(table.name, tuple(visits), named) if complete else None), problems
 
 
 class _RowReader:

@@ -16,22 +16,28 @@ UNNAMED = "(unnamed)"
 
 
 def patient_tables(
-    patient: str, pairs: Sequence[Mapping[str, Any]], folders: Sequence[Path], out: Path
+    patient: str,
+    pairs: Sequence[Mapping[str, Any]],
+    folders: Sequence[Path],
+    classes: Sequence[Mapping[str, str]],
+    out: Path,
 ) -> None:
-    """Write a patient's ``changes.csv``, ``transitions.csv`` and ``failures.csv`` from those of the pairs.
+    """Write a patient's ``changes.csv``, ``transitions.csv``, ``failures.csv`` and marginals from its pairs.
 
     ``pairs``: dicts with ``from``, ``to``, ``days`` (between the visits) and ``logs`` (stage, or
     ``stage:timepoint``, → log file);
-    ``folders``: the pairs' folders, in the same order.
+    ``folders``: the pairs' folders, in the same order; ``classes``: as for :func:`cohort_tables`.
     """
     changes, transitions, failures = [], [], []
     for pair, folder in zip(pairs, folders, strict=True):
         changes.append(_with_days(columns.read(folder / "changes.csv"), float(pair["days"])))
         transitions.append(columns.read(folder / "transitions.csv"))
         failures += _failure(patient, pair, folder)
-    write_csv(out / "changes.csv", columns.as_text(columns.stack(changes, columns.CHANGES)))
+    own = columns.stack(changes, columns.CHANGES)
+    write_csv(out / "changes.csv", columns.as_text(own))
     write_csv(out / "transitions.csv", columns.as_text(columns.stack(transitions, columns.TRANSITIONS)))
     write_csv(out / "failures.csv", pd.DataFrame(failures, columns=list(columns.FAILURES)))
+    _write_marginals(own, classes, out)
 
 
 def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]], out: Path) -> None:
@@ -46,6 +52,10 @@ def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]]
     write_csv(out / "changes.csv", columns.as_text(changes))
     write_csv(out / "transitions.csv", columns.as_text(transitions))
     write_csv(out / "failures.csv", failures)
+    _write_marginals(changes, classes, out)
+
+
+def _write_marginals(changes: pd.DataFrame, classes: Sequence[Mapping[str, str]], out: Path) -> None:
     for kind in ("region", "state"):
         names = {row["class"]: row.get(kind) or UNNAMED for row in classes}
         write_csv(out / f"marginals_by_{kind}.csv", columns.as_text(marginals(changes, names, kind)))
