@@ -1,4 +1,4 @@
-"""Coarser versions of a pair, and momenta handed from one level to the next."""
+"""Coarser versions of a pair, and rates handed from one level to the next."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def coarser(maps: Tensor, axes: Sequence[bool]) -> Tensor:
 
 
 def finer(momentum: Tensor, shape: Sequence[int], spacing: Sequence[float], axes: Sequence[bool]) -> Tensor:
-    """Momentum of a coarser level at the nodes of the finer grid (``shape``, ``spacing`` in mm).
+    """A field of a coarser level, such as dq/dt, at the nodes of the finer grid (``shape``, ``spacing`` in mm).
 
-    The momentum is a density, so that values carry over as they are.
+    Its values are per point, so that they carry over as they are.
     """
     x = positions(shape, spacing, momentum)
     offset = [0.5 * h if halve else 0.0 for h, halve in zip(spacing, axes, strict=True)]

@@ -1,8 +1,9 @@
 """Preconditioner of the momentum's optimisation, from the shooting linearised at p0 = 0.
 
-There q(1) = q0 + M p0 with M symmetric and non-negative, so the Hessian of the cost E5 is close to
-M (M + lambda). Its inverse is applied as regularised solves by conjugate gradients, times M (M + shift)^-1:
-directions that hardly move the map (the kernel of M) are left alone, where a momentum would only grow.
+There q(1) = q0 + M p0 with M symmetric and non-negative. With the curvature of the mismatch (0 to 2 for
+probabilities, 1 for their roots) taken as 1, the Hessian of the cost E5 is M (M + lambda). Its inverse is
+applied as regularised solves by conjugate gradients, times M (M + shift)^-1: directions that hardly move the
+map (the kernel of M) are left alone, where a momentum would only grow.
 """
 
 from __future__ import annotations
