@@ -27,9 +27,10 @@ def coarser(maps: Tensor, axes: Sequence[bool]) -> Tensor:
 
 
 def finer(momentum: Tensor, shape: Sequence[int], spacing: Sequence[float], axes: Sequence[bool]) -> Tensor:
-    """A field of a coarser level, such as dq/dt, at the nodes of the finer grid (``shape``, ``spacing`` in mm).
+    """A field of a coarser level, such as dq/dt, at the nodes of the finer grid.
 
-    Its values are per point, so that they carry over as they are.
+    ``shape`` and ``spacing`` (mm) are those of the finer grid. Values are per point: they carry over as they
+    are.
     """
     x = positions(shape, spacing, momentum)
     offset = [0.5 * h if halve else 0.0 for h, halve in zip(spacing, axes, strict=True)]
