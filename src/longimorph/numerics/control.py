@@ -21,5 +21,5 @@ def allocation(control: Tensor, target: Tensor) -> Tensor:
 
 
 def rho(q: Tensor, alloc: Tensor) -> Tensor:
-    """rho(x) = sum_ij P_i R_ij T_j with P = q^2: (1, *grid), in [RHO_MIN, 1]."""
-    return (q.square() * alloc).sum(0, keepdim=True).clamp(RHO_MIN, 1.0)
+    """rho(x) = sum_ij P_i R_ij T_j with P = q^2: (1, *grid), in [RHO_MIN, 1] for |q| = 1."""
+    return (q.square() * alloc).sum(0, keepdim=True).clamp(min=RHO_MIN)

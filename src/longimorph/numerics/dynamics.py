@@ -1,14 +1,13 @@
 """The geodesic equations of class-weighted metamorphosis on the sphere, and one step of them.
 
-Discrete Hamiltonian, with D the central difference and p tangent to the sphere at q:
+Discrete Hamiltonian, with D the central difference and P the projection of p to the tangent space at q:
 
-    H(q, p) = 1/2 <alpha m, K(alpha m)> + 1/2 |beta p|^2,     m_d = sum_n p_n D_d q_n,
+    H(q, p) = 1/2 <alpha m, K(alpha m)> + 1/2 |beta Pp|^2,     m_d = sum_n (Pp)_n D_d q_n,
     alpha = sqrt(rho), beta = sqrt(1 - rho), rho = <q^2, R T>.
 
 The right-hand side is its exact symplectic gradient (equations E1 to E4 of docs/theory.md), so |q| = 1
-holds along the exact flow and H is constant. The part of p along q changes neither q nor H; the
-right-hand side moves it such that p stays tangent. Time runs from 0 (source) to 1; q and p have no unit,
-velocities are in mm, H and every integral in mm^3.
+holds along the exact flow and H is constant. The part of p along q changes neither q nor H. Time runs from 0
+(source) to 1; q and p have no unit, velocities are in mm, H and every integral in mm^3.
 """
 
 from __future__ import annotations
@@ -90,29 +89,26 @@ def combine(weights: Tensor, slopes: Sequence[Tensor]) -> Tensor:
 
 
 def flow(state: State, system: System) -> Flow:
-    """Right-hand side of the geodesic equations (E1 to E4) at a state with |q| = 1, <p, q> = 0.
-
-    Terms of dp/dt along q are gauge: they are gathered once, at the end.
-    """
+    """Right-hand side of the geodesic equations (E1 to E4) at a state with |q| = 1 and any p."""
     q, p = state
+    along_q = dot(p, q)
+    pt = p - along_q * q
     rho = control.rho(q, system.alloc)
     alpha, beta2 = rho.sqrt(), 1 - rho
     slopes = differences(q, len(system.spacing))
-    m = momentum_map(p, slopes) * system.per_mm
+    m = momentum_map(pt, slopes) * system.per_mm
     v = -system.kernel(alpha * m)
     w = alpha * v
     w_grid = w * system.per_mm
-    minus_along = combine(-w_grid, slopes)
-    off_sphere = dot(minus_along, q)
-    transport = minus_along - off_sphere * q
-    source = beta2 * p
-    work, pp = (m * v).sum(0, keepdim=True), dot(p, p)
+    moved, source = combine(-w_grid, slopes), beta2 * pt
+    off_sphere = dot(moved + source, q)
+    work, pp = (m * v).sum(0, keepdim=True), dot(pt, pt)
     dp = torch.addcmul(off_sphere * p, (work / alpha + pp) * q, system.alloc)
+    dp = torch.addcmul(dp, along_q, moved + source)
     for d, axis in enumerate(grid_axes(system.spacing)):
-        dp = dp + adjoint_difference(w_grid[d] * p, axis)
-    dp = dp - (dot(dp, q) + dot(p, transport) + beta2 * pp) * q
+        dp = dp + adjoint_difference(w_grid[d] * pt, axis)
     energy = 0.5 * (beta2 * pp - alpha * work).sum(dtype=torch.float64) * system.voxel_volume
-    return Flow(transport, source, dp, w, energy)
+    return Flow(moved - off_sphere * q, source, dp, w, energy)
 
 
 def hamiltonian(state: State, system: System) -> Tensor:
@@ -124,17 +120,22 @@ def hamiltonian(state: State, system: System) -> Tensor:
     return 0.5 * density * system.voxel_volume
 
 
-def move(state: State, rate: Flow, duration: float) -> State:
-    """Follow a rate for a time, then return to the sphere and to its tangent space."""
-    q = normalise(state.q + duration * (rate.transport + rate.source))
-    return State(q, tangent(state.p + duration * rate.dp, q))
+def advance(state: State, rate: Flow, duration: float) -> State:
+    """Follow a rate for a time in a straight line; q leaves the sphere, p its tangent space."""
+    return State(state.q + duration * (rate.transport + rate.source), state.p + duration * rate.dp)
 
 
 def step(state: State, system: System, duration: float) -> tuple[State, Flow]:
-    """One explicit midpoint step (order 2); also returns the flow at the midpoint."""
-    middle = move(state, flow(state, system), duration / 2)
-    rate = flow(middle, system)
-    return move(state, rate, duration), rate
+    """One explicit midpoint step (order 2); also returns the flow at the midpoint.
+
+    q returns to the sphere at the midpoint and at the end. p returns to its tangent space at the end only:
+    projected at the midpoint as well, it would no longer belong to the rate there, and an order be lost.
+    """
+    half = advance(state, flow(state, system), duration / 2)
+    rate = flow(State(normalise(half.q), half.p), system)
+    end = advance(state, rate, duration)
+    q = normalise(end.q)
+    return State(q, tangent(end.p, q)), rate
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from longimorph.numerics.adjoint import pull_back_step
 from longimorph.numerics.dynamics import Flow, State, System, flow, step
 
 
@@ -55,11 +56,9 @@ def shoot(start: State, system: System, steps: int) -> Trajectory:
 def pull_back(trajectory: Trajectory, system: System, end: State) -> State:
     """Adjoint of the shooting: the cotangent ``end`` of the last state, carried to the first."""
     cotangent = end
-    for state in reversed(trajectory.states[:-1]):
-        with torch.enable_grad():
-            before = State(*(part.detach().requires_grad_() for part in state))
-            after, _ = step(before, system, 1.0 / trajectory.steps)
-            cotangent = State(*torch.autograd.grad(tuple(after), tuple(before), tuple(cotangent)))
+    with torch.no_grad():
+        for state in reversed(trajectory.states[:-1]):
+            cotangent = pull_back_step(state, cotangent, system, 1.0 / trajectory.steps)
     return cotangent
 
 
