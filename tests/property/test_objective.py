@@ -1,0 +1,82 @@
+"""The gradient of the cost and the adjoint of the shooting are those of the discrete problem."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from small_problems import CONTROLS, random_matching, random_problem
+
+from longimorph.numerics.dynamics import State, hamiltonian, step
+from longimorph.numerics.objective import cost, evaluate
+from longimorph.numerics.shooting import pull_back, shoot
+from longimorph.numerics.sphere import dot, tangent
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+SEEDS = st.integers(0, 100_000)
+DIMS = st.sampled_from([2, 3])
+KINDS = st.sampled_from(CONTROLS)
+
+
+def plain_end(start, system, steps):
+    """All steps on one tape of automatic differentiation, nothing computed twice."""
+    state = start
+    for _ in range(steps):
+        state, _ = step(state, system, 1.0 / steps)
+    return state
+
+
+@examples(max_examples=10, deadline=None)
+@given(SEEDS, DIMS, KINDS)
+def test_one_checkpoint_per_step_gives_the_gradient_of_all_steps_stored(seed, dims, kind):
+    """Along the sphere: with rho = 1 rounding decides which side of its clamp the first q is on."""
+    state, system = random_problem(seed, dims, kind, speed=0.3)
+    generator = torch.Generator().manual_seed(seed)
+    end = State(*(torch.randn(part.shape, generator=generator).double() for part in state))
+    found = pull_back(shoot(state, system, 4), system, end)
+    start = State(*(part.clone().requires_grad_() for part in state))
+    expected = torch.autograd.grad(tuple(plain_end(start, system, 4)), tuple(start), tuple(end))
+    for ours, plain in zip(found, expected, strict=True):
+        assert float(tangent(ours - plain, state.q).norm()) < 1e-13 * float(plain.norm())
+
+
+@examples(max_examples=10, deadline=None)
+@given(SEEDS, DIMS, KINDS)
+def test_the_gradient_agrees_with_finite_differences_of_the_cost(seed, dims, kind):
+    momentum, matching = random_matching(seed, dims, kind=kind)
+    found = evaluate(momentum, matching)
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.randn(momentum.shape, generator=generator, dtype=torch.float64)
+    direction = tangent(direction, matching.source)
+    direction = direction / direction.abs().max()
+    h = 1e-5
+    numeric = (cost(momentum + h * direction, matching) - cost(momentum - h * direction, matching)) / (2 * h)
+    exact = float((found.gradient * direction).sum()) * matching.system.voxel_volume
+    scale = float(found.gradient.norm() * direction.norm()) * matching.system.voxel_volume
+    assert numeric == pytest.approx(exact, abs=1e-7 * scale)
+
+
+@examples(max_examples=10, deadline=None)
+@given(SEEDS, DIMS, KINDS)
+def test_the_cost_is_the_mismatch_of_probabilities_and_the_price_of_the_path(seed, dims, kind):
+    momentum, matching = random_matching(seed, dims, kind=kind)
+    found = evaluate(momentum, matching)
+    end = plain_end(State(matching.source, momentum), matching.system, matching.steps).q.square()
+    mismatch = 0.5 * float((end - matching.target).square().sum()) * matching.system.voxel_volume
+    energy = float(hamiltonian(State(matching.source, momentum), matching.system))
+    assert found.mismatch == pytest.approx(mismatch, rel=1e-12)
+    assert found.energy == pytest.approx(energy, rel=1e-12)
+    assert found.cost == pytest.approx(mismatch + matching.regularisation * energy, rel=1e-12)
+    assert cost(momentum, matching) == pytest.approx(found.cost, rel=1e-12)
+    assert found.gradient.shape == momentum.shape
+    assert float(dot(found.gradient, matching.source).abs().max()) < 1e-14 * float(found.gradient.norm())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_step_down_the_gradient_lowers_the_cost(dims):
+    momentum, matching = random_matching(11, dims)
+    found = evaluate(momentum, matching)
+    assert cost(momentum - 1e-3 * found.gradient, matching) < found.cost
