@@ -93,9 +93,9 @@ def test_h_drifts_less_with_shorter_steps_at_second_order_or_better(dims, kind):
     """Over several inputs: in a single one the terms of second and third order may cancel for some step."""
     problems = [random_problem(seed, dims, kind, speed=0.06) for seed in range(6)]
     mean = {n: sum(drift(shoot(*case, n), case[1]) for case in problems) / 6 for n in (20, 80, 160)}
-    assert 1e-9 < mean[160] < 1e-5
-    assert math.log(mean[20] / mean[80]) / math.log(4) > 1.6
-    assert math.log2(mean[80] / mean[160]) > 1.9
+    assert 1e-13 < mean[160] < 1e-7
+    assert math.log(mean[20] / mean[80]) / math.log(4) > 1.9
+    assert math.log2(mean[80] / mean[160]) > 1.95
 
 
 @examples(max_examples=8, deadline=None)
