@@ -66,7 +66,7 @@ class History:
 
 @dataclass
 class _Trials:
-    """Evaluations counted against a cap; a diverged trial counts and gives None."""
+    """Evaluations counted against a cap; a trial that is not finite counts and gives None."""
 
     evaluate: Callable[[Tensor], Evaluation]
     most: int
@@ -75,9 +75,10 @@ class _Trials:
     def __call__(self, momentum: Tensor) -> Evaluation | None:
         self.count += 1
         try:
-            return self.evaluate(momentum)
+            found = self.evaluate(momentum)
         except Divergence:
             return None
+        return found if bool(found.gradient.isfinite().all()) else None
 
     @property
     def exhausted(self) -> bool:
@@ -127,10 +128,12 @@ def minimise(
         direction = history.direction(here.gradient, lambda g: precondition(g, damping))  # noqa: B023
         slope = float(inner(here.gradient, direction)) * voxel_volume
         found = _line_search(trial, momentum, here, direction, slope) if slope < 0 else None
+        if found is None and trial.exhausted:
+            break
         if found is None:
             if not history.pairs:
                 reason = "No shorter step lowers the cost: it is as low as rounding lets it go."
-                return Optimum(momentum, here, trial.count, reason, not trial.exhausted)
+                return Optimum(momentum, here, trial.count, reason, True)
             history.pairs.clear()
             damping *= 10
             continue

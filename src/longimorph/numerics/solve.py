@@ -111,7 +111,7 @@ def _descend(
         precondition,
         FIRST_DAMPING,
         matching.system.voxel_volume,
-        max(settings.max_evaluations - used, 2),
+        settings.max_evaluations - used,
         settings.tolerance * still,
         tell,
     )

@@ -1,0 +1,320 @@
+"""Registrations with a known outcome, on small grids: signs, exact zeros, failures."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from small_problems import ball_maps, random_matching, settings
+
+from longimorph.numerics import optimise, solve
+from longimorph.numerics.dynamics import infinitesimal
+from longimorph.numerics.objective import Evaluation, evaluate
+from longimorph.numerics.optimise import minimise
+from longimorph.numerics.precondition import Preconditioner
+from longimorph.numerics.register import register
+from longimorph.numerics.shooting import Divergence
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+SHAPE, SPACING = (26, 24), (1.0, 1.2)
+CENTRE = (13.0, 14.0)
+DEFORM = torch.full((2, 2), 0.999, dtype=torch.float64)
+LESION = torch.tensor([[0.999, 0.999, 0.001], [0.999, 0.999, 0.001], [0.001, 0.001, 0.999]]).double()
+
+
+def volumes(maps):
+    return maps.flatten(1).sum(1) * math.prod(SPACING)
+
+
+def ball(radius, centre=CENTRE):
+    return ball_maps(SHAPE, SPACING, [(centre, radius)])
+
+
+@pytest.fixture(scope="module")
+def grown():
+    """A ball that grows, all of it by deformation."""
+    source, target = ball(5.0), ball(6.5)
+    return source, target, register(source, target, DEFORM, SPACING, settings(steps=12))
+
+
+@pytest.fixture(scope="module")
+def moved():
+    """A ball that moves 3 mm up the first axis, with a kernel wide enough to take its inside along."""
+    source, target = ball(5.0, (11.0, 14.0)), ball(5.0, (14.0, 14.0))
+    chosen = settings(kernel_mm=(5.0,), steps=10)
+    return source, target, register(source, target, DEFORM, SPACING, chosen)
+
+
+@pytest.fixture(scope="module")
+def lesion():
+    """A lesion that appears in the tissue around a ventricle which stays where it is."""
+    quiet = ((8.0, 8.0), 4.0)
+    absent, present = ((17.0, 18.0), -6.0), ((17.0, 18.0), 4.0)
+    source, target = (ball_maps(SHAPE, SPACING, [quiet, spot]) for spot in (absent, present))
+    return source, target, register(source, target, LESION, SPACING, settings(amplitude_mm=0.7, steps=10))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_identical_maps_give_exact_zeros(kind):
+    maps = ball(5.0).to(kind)
+    found = register(maps, maps.clone(), DEFORM.to(kind), SPACING, settings(steps=None))
+    parts, warps = found.attribution, found.warps
+    zeros = (found.momentum, parts.deformation, parts.reallocation, parts.deformation_flows)
+    for zero in (*zeros, parts.reallocation_flows, warps.forward, warps.inverse, warps.log_jacobian):
+        assert torch.count_nonzero(zero) == 0
+    assert (found.energy, found.drift, warps.folded) == (0.0, 0.0, 0.0)
+    assert found.converged
+    assert "identical" in found.reason
+    torch.testing.assert_close(parts.final.q.square(), maps)
+
+
+def test_a_growing_ball_is_deformation_with_the_right_signs(grown):
+    source, target, found = grown
+    deformed, changed = volumes(found.attribution.deformation), volumes(found.attribution.reallocation)
+    gain = float((volumes(target) - volumes(source))[1])
+    assert gain > 40
+    assert float(deformed[1]) == pytest.approx(gain, rel=0.05)
+    assert float(deformed[0]) == pytest.approx(-float(deformed[1]), rel=1e-9)
+    assert abs(float(changed[1])) < 0.02 * gain
+    flows = found.attribution.deformation_flows
+    assert float(flows[0, 1]) > 0.9 * gain
+    assert float(flows[1, 0]) < 0.05 * gain
+    inside = source[1] > 0.9
+    assert float(found.warps.log_jacobian[inside].mean()) > 0.1
+    assert found.warps.folded == 0
+
+
+def test_a_ball_that_shrinks_back_is_the_mirror_of_one_that_grows(grown):
+    source, target, _ = grown
+    found = register(target, source, DEFORM, SPACING, settings())
+    assert float(volumes(found.attribution.deformation)[1]) < -40
+    assert float(found.warps.log_jacobian[target[1] > 0.9].mean()) < -0.1
+
+
+def test_a_lesion_that_appears_is_reallocation(lesion):
+    source, target, found = lesion
+    gain = volumes(target) - volumes(source)
+    deformed, changed = volumes(found.attribution.deformation), volumes(found.attribution.reallocation)
+    assert float(gain[2]) > 40
+    assert float(changed[2]) == pytest.approx(float(gain[2]), rel=0.1)
+    assert float(deformed.abs().max()) < 0.05 * float(gain[2])
+    assert float(found.attribution.reallocation_flows[0, 2]) > 0.9 * float(gain[2])
+    assert float(found.warps.inverse.abs().max()) < 0.3
+
+
+def test_the_parts_explain_the_whole_change_but_for_the_mismatch(grown, lesion):
+    for source, target, found in (grown, lesion):
+        parts = found.attribution.deformation + found.attribution.reallocation
+        final = found.attribution.final.q.square()
+        torch.testing.assert_close(source + parts, final, rtol=0, atol=1e-12)
+        half = 0.5 * float((final - target).square().sum()) * math.prod(SPACING)
+        assert found.mismatch_after == pytest.approx(half, rel=1e-9)
+        half = 0.5 * float((source - target).square().sum()) * math.prod(SPACING)
+        assert found.mismatch_before == pytest.approx(half, rel=1e-9)
+        assert found.mismatch_after < 0.05 * found.mismatch_before
+        assert found.drift < 0.02
+
+
+def test_the_warps_point_where_tissue_went_and_where_it_came_from(moved):
+    source, target, found = moved
+    went = found.warps.inverse[:, source[1] > 0.95]
+    came = found.warps.forward[:, target[1] > 0.95]
+    assert float(went[0].mean()) == pytest.approx(3.0, abs=0.3)
+    assert float(came[0].mean()) == pytest.approx(-3.0, abs=0.3)
+    assert float(went[1].abs().mean()) < 0.3
+    assert abs(float(found.warps.log_jacobian[source[1] > 0.95].mean())) < 0.1
+
+
+def test_the_two_warps_invert_each_other(grown, moved):
+    for _, _, found in (grown, moved):
+        assert float(found.warps.inverse.abs().max()) > 0.5
+        assert found.warps.inverse_error < 0.02
+
+
+def test_three_dimensions_work_as_two_do():
+    shape, spacing = (13, 12, 11), (1.5, 1.5, 1.6)
+    source, target = (ball_maps(shape, spacing, [((9.0, 8.5, 8.0), r)]) for r in (4.5, 5.8))
+    found = register(source.float(), target.float(), DEFORM.float(), spacing, settings(max_evaluations=10))
+    gain = float((target - source)[1].sum())
+    assert float(found.attribution.deformation[1].sum()) == pytest.approx(gain, rel=0.1)
+    assert float(found.warps.log_jacobian[source[1] > 0.9].mean()) > 0.1
+    assert found.warps.forward.shape == (3, *shape)
+
+
+def test_a_large_displacement_asks_for_more_steps():
+    near, far = ball(4.0, (10.0, 14.0)), ball(4.0, (17.0, 14.0))
+    chosen = settings(steps=None, max_evaluations=12)
+    found = register(near, far, DEFORM, SPACING, chosen)
+    assert found.steps > solve.FEWEST_STEPS
+    still = register(near, ball(4.2, (10.0, 14.0)), DEFORM, SPACING, chosen)
+    assert still.steps == solve.FEWEST_STEPS
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_the_cap_on_evaluations_holds_on_every_level(monkeypatch, most):
+    counts: dict[tuple[int, ...], int] = {}
+
+    def counted(momentum, matching):
+        counts[momentum.shape] = counts.get(momentum.shape, 0) + 1
+        return evaluate(momentum, matching)
+
+    monkeypatch.setattr(solve, "evaluate", counted)
+    chosen = settings(max_evaluations=most, tolerance=1e-9, steps=None)
+    found = register(ball(4.0), ball(6.0), DEFORM, SPACING, chosen)
+    assert len(counts) > 1
+    assert max(counts.values()) <= most
+    assert found.evaluations == counts[(2, *SHAPE)]
+    assert not found.converged
+    assert "max_evaluations" in found.reason
+
+
+def test_the_report_hears_of_every_iteration_on_every_level():
+    heard = []
+    chosen = settings(max_evaluations=8)
+    found = register(
+        ball(5.0), ball(6.0), DEFORM, SPACING, chosen, lambda spacing, it: heard.append((spacing, it))
+    )
+    spacings = [spacing for spacing, _ in heard]
+    assert spacings == sorted(spacings, reverse=True)
+    assert len(set(spacings)) > 1
+    finest = [iteration for spacing, iteration in heard if spacing == min(SPACING)]
+    assert [iteration.number for iteration in finest] == list(range(len(finest)))
+    costs = [iteration.evaluation.cost for iteration in finest]
+    assert costs == sorted(costs, reverse=True)
+    assert finest[-1].evaluation.mismatch == found.mismatch_after
+
+
+# --- the optimiser alone -----------------------------------------------------------------------------------
+
+
+def no_preconditioner(gradient, damping):
+    return gradient
+
+
+def bowl(most_reach=math.inf):
+    """|x - 1|^2 / 2, which diverges beyond a distance from 0."""
+
+    def evaluate_bowl(x):
+        if float(x.abs().max()) > most_reach:
+            raise Divergence("too far")
+        value = 0.5 * float((x - 1).square().sum())
+        return Evaluation(value, value, 0.0, x - 1)
+
+    return evaluate_bowl
+
+
+def flat_bowl(x):
+    """sum (x - 1)^4 / 4, whose minimum is approached ever more slowly."""
+    value = 0.25 * float((x - 1).pow(4).sum())
+    return Evaluation(value, value, 0.0, (x - 1).pow(3))
+
+
+def run(evaluate_at, start, most=30, gain=1e-9, precondition=no_preconditioner, heard=None):
+    report = (lambda _: None) if heard is None else heard.append
+    return minimise(evaluate_at, start, precondition, 1e-3, 1.0, most, gain, report)
+
+
+def is_a_sentence(text):
+    return text[0].isupper() and text.endswith(".") and len(text.split()) > 5
+
+
+def test_a_trial_that_diverges_shortens_the_step_and_raises_nothing():
+    heard = []
+    start = torch.zeros(3, dtype=torch.float64)
+    found = run(bowl(2.0), start, precondition=lambda g, damping: 100 * g, heard=heard)
+    assert heard[1].step_length < 0.05
+    assert heard[1].evaluations > 2  # the failed trials count
+    assert found.evaluation.cost < 1e-6
+    assert found.converged
+
+
+def test_a_real_step_too_long_to_be_shot_is_shortened():
+    momentum, matching = random_matching(3, steps=3)
+    start, heard = 0 * momentum, []
+    reckless = Preconditioner(infinitesimal(matching.source, matching.system), matching.regularisation)
+    found = minimise(
+        lambda p: evaluate(p, matching),
+        start,
+        lambda g, damping: 1e150 * reckless(g, damping),
+        1e-3,
+        matching.system.voxel_volume,
+        400,
+        0.0,
+        heard.append,
+    )
+    with pytest.raises(Divergence):
+        evaluate(-1e150 * reckless(evaluate(start, matching).gradient, 1e-3), matching)
+    assert found.evaluation.cost <= heard[0].evaluation.cost
+
+
+def test_divergence_at_the_start_is_said():
+    with pytest.raises(Divergence, match="at the start"):
+        run(bowl(0.5), torch.ones(2, dtype=torch.float64))
+
+
+def test_maps_that_no_momentum_can_be_shot_from_raise_divergence():
+    broken = ball(5.0)
+    broken[:, 3, 3] = math.nan
+    with pytest.raises(Divergence):
+        register(broken, ball(6.0), DEFORM, SPACING, settings())
+
+
+def test_every_stop_has_its_sentence():
+    start = torch.zeros(2, dtype=torch.float64)
+    good = run(flat_bowl, start, gain=1e-4, precondition=lambda g, damping: 0.5 * g)
+    assert good.converged
+    assert good.reason.startswith("Converged")
+    capped = run(bowl(), start, most=2, precondition=lambda g, damping: 1e-3 * g)
+    assert not capped.converged
+    assert "cap of 2 evaluations" in capped.reason
+    stuck = run(bowl(), start, precondition=lambda g, damping: -g)  # points uphill
+    assert stuck.converged
+    assert stuck.evaluations == 1
+    assert "No shorter step" in stuck.reason
+    assert all(is_a_sentence(found.reason) for found in (good, capped, stuck))
+
+
+def test_a_cap_met_within_a_line_search_is_named_as_the_reason():
+    start = torch.zeros(2, dtype=torch.float64)
+    found = run(bowl(2.0), start, most=3, precondition=lambda g, damping: 1e9 * g)
+    assert found.evaluations == 3
+    assert not found.converged
+    assert "cap of 3 evaluations" in found.reason
+
+
+def test_a_gradient_that_is_not_finite_counts_as_a_failed_trial():
+    def broken_beyond_2(x):
+        there = bowl()(x)
+        bad = float(x.max()) > 1.5
+        return Evaluation(0.0, 0.0, 0.0, there.gradient * math.nan) if bad else there
+
+    start = torch.zeros(2, dtype=torch.float64)
+    found = run(broken_beyond_2, start, precondition=lambda g, damping: 3 * g)
+    assert bool(torch.isfinite(found.evaluation.gradient).all())
+    torch.testing.assert_close(found.momentum, torch.ones_like(start), rtol=0, atol=1e-3)
+
+
+def test_the_history_keeps_eight_pairs_of_positive_curvature():
+    history = optimise.History()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(12):
+        s = torch.randn(5, generator=generator)
+        history.add(s, 2 * s)
+        history.add(s, -s)
+    assert len(history.pairs) == 8
+    assert all(sy > 0 for _, _, sy in history.pairs)
+
+
+def test_with_enough_pairs_the_direction_is_newtons_on_a_quadratic():
+    generator = torch.Generator().manual_seed(1)
+    a = torch.randn(4, 4, generator=generator, dtype=torch.float64)
+    hessian = a @ a.T + torch.eye(4, dtype=torch.float64)
+    history = optimise.History()
+    conjugate = torch.linalg.eigh(hessian).eigenvectors
+    for s in conjugate.T:
+        history.add(s, hessian @ s)
+    gradient = torch.randn(4, generator=generator, dtype=torch.float64)
+    found = history.direction(gradient, lambda g: g)
+    torch.testing.assert_close(found, -torch.linalg.solve(hessian, gradient))
