@@ -262,6 +262,9 @@ def _better(
 
 
 def _method(fixed: Level, threads: int) -> sitk.ImageRegistrationMethod:
+    """A registration with this metric. The threads are set twice: parts of ITK, the optimiser among them,
+    know only the global number, and would add up in an order that changes from run to run."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricFixedMask(fixed.mask)
