@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.scans import read_visit
 from longimorph.cohort.table import Visit
+from longimorph.errors import PairFailure
 from longimorph.grid import Grid
 
 
@@ -28,7 +29,10 @@ def classes_of(visit: Visit, table: ClassTable) -> tuple[NDArray[np.int16], Grid
     Raises PairFailure when the labels cannot be read or match no class.
     """
     regions, states, grid = read_visit(visit)
-    return table.lookup(regions, states), grid
+    try:
+        return table.lookup(regions, states), grid
+    except PairFailure as failure:
+        raise PairFailure(failure.stage, failure.code, f"{visit.regions}: {failure.message}") from failure
 
 
 def remove(files: Iterable[Path]) -> None:
