@@ -6,8 +6,9 @@ Discrete Hamiltonian, with D the central difference and P the projection of p to
     alpha = sqrt(rho), beta = sqrt(1 - rho), rho = <q^2, R T>.
 
 The right-hand side is its exact symplectic gradient (equations E1 to E4 of docs/theory.md), so |q| = 1
-holds along the exact flow and H is constant. The part of p along q changes neither q nor H. Time runs from 0
-(source) to 1; q and p have no unit, velocities are in mm, H and every integral in mm^3.
+holds along the exact flow and H is constant. The part of p along q changes neither q nor H; the right-hand
+side moves it such that p stays tangent. Time runs from 0 (source) to 1; q and p have no unit, velocities are
+in mm, H and every integral in mm^3.
 """
 
 from __future__ import annotations
@@ -59,13 +60,15 @@ class State(NamedTuple):
 class Flow(NamedTuple):
     """What drives a state at one time.
 
-    ``transport`` and ``source`` (C, *grid) are the two tangent parts of dq/dt, ``dp`` is dp/dt,
-    ``velocity`` (d, *grid) in mm is w = alpha v, ``energy`` is H in mm^3 (a scalar).
+    ``transport`` and ``source`` (C, *grid) are the two tangent parts of dq/dt, ``dp`` is dp/dt, of which
+    ``gauge`` (1, *grid) times q keeps p tangent and moves nothing; ``velocity`` (d, *grid) in mm
+    is w = alpha v, ``energy`` is H in mm^3 (a scalar).
     """
 
     transport: Tensor
     source: Tensor
     dp: Tensor
+    gauge: Tensor
     velocity: Tensor
     energy: Tensor
 
@@ -89,26 +92,25 @@ def combine(weights: Tensor, slopes: Sequence[Tensor]) -> Tensor:
 
 
 def flow(state: State, system: System) -> Flow:
-    """Right-hand side of the geodesic equations (E1 to E4) at a state with |q| = 1 and any p."""
+    """Right-hand side of the geodesic equations (E1 to E4) at a state with |q| = 1, <p, q> = 0."""
     q, p = state
-    along_q = dot(p, q)
-    pt = p - along_q * q
     rho = control.rho(q, system.alloc)
     alpha, beta2 = rho.sqrt(), 1 - rho
     slopes = differences(q, len(system.spacing))
-    m = momentum_map(pt, slopes) * system.per_mm
+    m = momentum_map(p, slopes) * system.per_mm
     v = -system.kernel(alpha * m)
     w = alpha * v
     w_grid = w * system.per_mm
-    moved, source = combine(-w_grid, slopes), beta2 * pt
-    off_sphere = dot(moved + source, q)
-    work, pp = (m * v).sum(0, keepdim=True), dot(pt, pt)
-    dp = torch.addcmul(off_sphere * p, (work / alpha + pp) * q, system.alloc)
-    dp = torch.addcmul(dp, along_q, moved + source)
+    moved, source = combine(-w_grid, slopes), beta2 * p
+    off_sphere = dot(moved, q)
+    work, pp = (m * v).sum(0, keepdim=True), dot(p, p)
+    dp = torch.addcmul(off_sphere * p, (work / alpha + pp) * q, system.alloc - rho)
     for d, axis in enumerate(grid_axes(system.spacing)):
-        dp = dp + adjoint_difference(w_grid[d] * pt, axis)
+        dp = dp + adjoint_difference(w_grid[d] * p, axis)
+    transport = moved - off_sphere * q
+    gauge = -dot(dp, q) - dot(p, transport + source)
     energy = 0.5 * (beta2 * pp - alpha * work).sum(dtype=torch.float64) * system.voxel_volume
-    return Flow(moved - off_sphere * q, source, dp, w, energy)
+    return Flow(transport, source, torch.addcmul(dp, gauge, q), gauge, w, energy)
 
 
 def hamiltonian(state: State, system: System) -> Tensor:
@@ -125,17 +127,17 @@ def advance(state: State, rate: Flow, duration: float) -> State:
     return State(state.q + duration * (rate.transport + rate.source), state.p + duration * rate.dp)
 
 
-def step(state: State, system: System, duration: float) -> tuple[State, Flow]:
-    """One explicit midpoint step (order 2); also returns the flow at the midpoint.
+def settle(state: State) -> State:
+    """Back to the sphere, and to its tangent space there."""
+    q = normalise(state.q)
+    return State(q, tangent(state.p, q))
 
-    q returns to the sphere at the midpoint and at the end. p returns to its tangent space at the end only:
-    projected at the midpoint as well, it would no longer belong to the rate there, and an order be lost.
-    """
-    half = advance(state, flow(state, system), duration / 2)
-    rate = flow(State(normalise(half.q), half.p), system)
-    end = advance(state, rate, duration)
-    q = normalise(end.q)
-    return State(q, tangent(end.p, q)), rate
+
+def step(state: State, system: System, duration: float) -> tuple[State, Flow]:
+    """One explicit midpoint step (order 2); also returns the flow at the midpoint."""
+    middle = settle(advance(state, flow(state, system), duration / 2))
+    rate = flow(middle, system)
+    return settle(advance(state, rate, duration)), rate
 
 
 @dataclass(frozen=True)
