@@ -164,7 +164,7 @@ def _match(loaded: Loaded, matrix: Tensor, settings: Mapping[str, Any], trace: T
         message = f"{error}; the visits may be too far apart: look at their alignment, or raise kernel_mm"
         raise PairFailure("register", "diverged", message) from error
     except torch.cuda.OutOfMemoryError as error:
-        needed = predicted_peak(loaded.source.numel() * 4, chosen.steps or 0) / 1e9
+        needed = predicted_peak(loaded.source.numel() * 4, len(loaded.source), chosen.steps or 0) / 1e9
         message = f"the GPU ran out of memory ({needed:.1f} GB predicted); use a larger spacing_mm or the CPU"
         raise PairFailure("register", "gpu_memory", message) from error
 
@@ -209,7 +209,7 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
         "evaluations": found.evaluations,
         "device": _device_name(loaded.source.device),
         "memory_strategy": STRATEGY,
-        "predicted_peak_bytes": predicted_peak(data_bytes, found.steps),
+        "predicted_peak_bytes": predicted_peak(data_bytes, len(loaded.source), found.steps),
         "observed_peak_bytes": _observed_peak(loaded.source.device),
     }
 

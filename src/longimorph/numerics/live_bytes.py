@@ -1,0 +1,55 @@
+"""How many bytes of tensors a piece of code holds at its peak, counted to the byte on any device.
+
+PyTorch tells a dispatch mode of every operation; the storages of its results are counted while they live, by
+a weak reference on each. Scratch space that an operation takes and gives back within itself is not seen.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A context: ``peak`` is the largest sum of bytes of the storages that lived at one time within it.
+
+    ``held`` are tensors made before that count from the start. Use it once, on one thread.
+    """
+
+    def __init__(self, held: Sequence[Tensor] = ()) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._live = 0
+        self._seen: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        for tensor in held:
+            self._count(tensor)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operation and count what it returns."""
+        results = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(results):
+            if isinstance(leaf, Tensor):
+                self._count(leaf)
+        return results
+
+    def _count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = id(storage), storage.nbytes()
+        if key in self._seen:
+            return
+
+        def forget(_: weakref.ref[torch.UntypedStorage]) -> None:
+            del self._seen[key]
+            self._live -= size
+
+        self._seen[key] = weakref.ref(storage, forget)
+        self._live += size
+        self.peak = max(self.peak, self._live)

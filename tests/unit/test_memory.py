@@ -1,0 +1,129 @@
+"""The instrument counts bytes as an allocator does, and the model foretells what it counts."""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+
+import pytest
+import torch
+from small_problems import random_maps, settings
+from torch.profiler import ProfilerActivity, profile
+
+from longimorph import memory
+from longimorph.numerics import optimise, register, solve
+from longimorph.numerics.live_bytes import LiveBytes
+from longimorph.numerics.objective import evaluate
+
+SPACING = (1.0, 1.0, 1.0)
+FLOAT = 4
+
+
+def random_pair(shape, classes):
+    generator = torch.Generator().manual_seed(classes)
+    source, other = (random_maps(generator, classes, shape) for _ in range(2))
+    control = 0.05 + 0.9 * torch.rand(classes, classes, generator=generator)
+    return source.float(), (0.8 * source + 0.2 * other).float(), control
+
+
+def chosen(steps, evaluations=11):
+    return settings(
+        kernel_mm=(1.2,), amplitude_mm=3.0, steps=steps, max_evaluations=evaluations, tolerance=1e-9
+    )
+
+
+def test_live_bytes_counts_storages_once_and_only_while_they_live():
+    held = torch.zeros(10)
+    with LiveBytes([held]) as meter:
+        a = torch.zeros(1000)
+        assert meter.peak == FLOAT * 1010
+        view = a[100:].reshape(30, 30)
+        del a
+        b = torch.ones(1000)
+        assert meter.peak == FLOAT * 2010
+        del view, b
+        c = held + torch.zeros(1500)[:10]
+        assert meter.peak == FLOAT * 2010
+        del c
+        both = torch.zeros(2000).split(1000)
+        assert meter.peak == FLOAT * 2010
+    assert len(both) == 2
+
+
+def test_live_bytes_sees_the_backward_pass():
+    x = torch.zeros(1000, requires_grad=True)
+    with LiveBytes([x]) as meter:
+        y = x.exp().sum()
+        before = meter.peak
+        (gradient,) = torch.autograd.grad(y, x)
+    assert before == FLOAT * 2001
+    assert meter.peak >= FLOAT * 3001
+    assert gradient.shape == x.shape
+
+
+def allocator_peak(work):
+    """Largest sum of what PyTorch's allocator gave and took back during ``work``, in bytes."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        kept = work()
+    events = [e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"]
+    now = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    del kept
+    return peak
+
+
+def test_the_instrument_agrees_with_the_allocator():
+    pair = solve.Pair(*random_pair((14, 12, 13), 4), SPACING)
+    matching = pair.matching(chosen(4))
+    momentum = torch.zeros_like(matching.source)
+    outside = [pair.source, pair.target, matching.source, matching.system.alloc, momentum]
+    outside += [matrix for factor in matching.system.kernel.factors for matrix in factor]
+    gc.collect()
+    with LiveBytes(outside) as meter:
+        evaluate(momentum, matching)
+    before = sum(t.untyped_storage().nbytes() for t in outside)
+    assert allocator_peak(lambda: evaluate(momentum, matching)) == pytest.approx(
+        meter.peak - before, rel=0.002
+    )
+
+
+def test_a_shooting_keeps_two_maps_per_step():
+    pair = solve.Pair(*random_pair((14, 12, 13), 4), SPACING)
+    peaks = {}
+    for steps in (4, 9):
+        matching = pair.matching(chosen(steps))
+        with LiveBytes() as meter:
+            evaluate(torch.zeros_like(matching.source), matching)
+        peaks[steps] = meter.peak / pair.source.numel() / FLOAT
+    assert (peaks[9] - peaks[4]) / 5 == pytest.approx(memory.PER_STEP, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "steps", "pairs"),
+    [((20, 18, 22), 6, 6, 8), ((14, 26, 18), 3, 9, 8), ((16, 16, 16), 10, 5, 4)],
+)
+def test_the_model_foretells_the_peak_of_a_registration(monkeypatch, shape, classes, steps, pairs):
+    """Also for other numbers of pairs, and all of them in use. None of these sizes was fitted."""
+    source, target, control = random_pair(shape, classes)
+    add, kept = optimise.History.add, []
+
+    def start(self):
+        self.pairs = deque(maxlen=pairs)
+
+    def add_and_count(self, s, y):
+        add(self, s, y)
+        kept.append(len(self.pairs))
+
+    monkeypatch.setattr(optimise.History, "__init__", start)
+    monkeypatch.setattr(optimise.History, "add", add_and_count)
+    with LiveBytes([source, target, control]) as meter:
+        register.register(source, target, control, SPACING, chosen(steps))
+    assert kept[-1] == pairs
+    predicted = memory.predicted_peak(source.numel() * FLOAT, classes, steps, pairs)
+    assert meter.peak == pytest.approx(predicted, rel=0.01)
+
+
+def test_the_number_of_pairs_of_the_model_is_that_of_the_optimiser():
+    assert optimise.History().pairs.maxlen == memory.PAIRS_KEPT
