@@ -1,0 +1,77 @@
+"""A GPU gives what the CPU gives, in the memory that the model foretells."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_problems import ball_maps, random_maps, settings
+
+from longimorph import memory
+from longimorph.numerics.live_bytes import LiveBytes
+from longimorph.numerics.objective import evaluate
+from longimorph.numerics.register import register
+from longimorph.numerics.solve import Pair
+from longimorph.numerics.sphere import tangent
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA device here"),
+]
+
+TOLERANCE = 1e-4
+SPACING = (1.5, 1.5, 1.6)
+
+
+def agree(on_gpu, on_cpu, tolerance=TOLERANCE):
+    assert on_gpu.device.type == "cuda"
+    difference = (on_gpu.cpu().double() - on_cpu.double()).norm()
+    assert float(difference) <= tolerance * float(on_cpu.double().norm())
+
+
+def random_pair(shape, classes):
+    generator = torch.Generator().manual_seed(classes)
+    source, other = (random_maps(generator, classes, shape) for _ in range(2))
+    control = 0.05 + 0.9 * torch.rand(classes, classes, generator=generator)
+    return source.float(), (0.8 * source + 0.2 * other).float(), control
+
+
+@pytest.mark.parametrize("shape", [(24, 22), (14, 16, 12)])
+def test_cost_and_gradient_agree(shape):
+    source, target, control = random_pair(shape, 4)
+    chosen = settings(kernel_mm=(2.0, 4.0), amplitude_mm=4.0, steps=8)
+    noise = 0.05 * random_maps(torch.Generator().manual_seed(9), 4, shape).float()
+    found = {}
+    for device in ("cpu", "cuda"):
+        pair = Pair(source.to(device), target.to(device), control.to(device), SPACING[: len(shape)])
+        matching = pair.matching(chosen)
+        found[device] = evaluate(tangent(noise.to(device), matching.source), matching)
+    assert found["cuda"].cost == pytest.approx(found["cpu"].cost, rel=TOLERANCE)
+    assert found["cuda"].energy == pytest.approx(found["cpu"].energy, rel=TOLERANCE)
+    agree(found["cuda"].gradient, found["cpu"].gradient)
+
+
+def test_a_whole_registration_agrees():
+    """In float64: in float32 the optimiser may take another path to an equal cost."""
+    source, target = (ball_maps((14, 13, 12), SPACING, [((10.0, 9.0, 9.0), r)]) for r in (4.5, 5.5))
+    control = torch.full((2, 2), 0.99, dtype=torch.float64)
+    found = {
+        device: register(source.to(device), target.to(device), control.to(device), SPACING, settings())
+        for device in ("cpu", "cuda")
+    }
+    for part in ("deformation", "reallocation", "deformation_flows", "reallocation_flows"):
+        agree(getattr(found["cuda"].attribution, part), getattr(found["cpu"].attribution, part))
+    for part in ("forward", "inverse", "log_jacobian"):
+        agree(getattr(found["cuda"].warps, part), getattr(found["cpu"].warps, part))
+    assert found["cuda"].reason == found["cpu"].reason
+
+
+def test_the_device_holds_what_the_model_and_the_instrument_say():
+    source, target, control = (t.cuda() for t in random_pair((64, 60, 56), 5))
+    chosen = settings(kernel_mm=(1.8,), amplitude_mm=3.0, steps=6, max_evaluations=12, tolerance=1e-9)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    with LiveBytes([source, target, control]) as meter:
+        register(source, target, control, SPACING, chosen)
+    peak = torch.cuda.max_memory_allocated()
+    assert peak == pytest.approx(meter.peak, rel=0.05)
+    assert peak == pytest.approx(memory.predicted_peak(source.numel() * 4, 5, 6), rel=0.1)
