@@ -47,7 +47,7 @@ SETTINGS = {
     "align": ALIGN,
     "smoothing_mm": 2.0,
     "floor": 1e-9,
-    "kernel_mm": [8.0],
+    "kernel_mm": [4.0],
     "amplitude_mm": 1.0,
     "regularisation": 1e-5,
     "max_evaluations": 10,

@@ -135,8 +135,14 @@ def test_the_same_scan_in_another_storage_order_gives_exact_zeros(tmp_path):
     assert (changes(patient.run())[WAYS] == 0).all(axis=None)
 
 
-@pytest.mark.parametrize("image", [False, True])
-@pytest.mark.parametrize("degrees, shift", [((6, -9, 12), (5, -4, 6)), ((-15, 4, 20), (6, 5, -4))])
+@pytest.mark.parametrize(
+    "image, degrees, shift",
+    [
+        (False, (6, -9, 12), (5, -4, 6)),
+        (False, (-15, 4, 20), (6, 5, -4)),
+        (True, (-15, 4, 20), (6, 5, -4)),
+    ],
+)
 def test_a_head_that_only_moves_changes_less_than_a_hundredth(tmp_path, image, degrees, shift):
     patient = Patient(tmp_path)
     patient.add_head(FIRST, WIDE, image)
@@ -162,22 +168,19 @@ def test_maps_keep_the_volumes_of_the_scans(tmp_path, reference):
             assert native[name] > 500 and abs(found[name] - native[name]) < 0.01 * native[name], name
 
 
-@pytest.mark.parametrize(
-    "first, second, name, way, tolerance",
-    [
-        (Head(12), Head(15), VENTRICLES, "deformation_mm3", 0.1),
-        (Head(12), Head(12, lesion_mm=9), LESION, "reallocation_mm3", 0.05),
-    ],
-)
-def test_exchanging_the_visits_exchanges_the_signs(tmp_path, first, second, name, way, tolerance):
+@pytest.mark.parametrize("first, second", [(Head(12), Head(12, lesion_mm=9)), (Head(12, 6), Head(15, 9))])
+def test_exchanging_the_visits_exchanges_the_signs(tmp_path, first, second):
     """As far as the fits go: the way back is another geodesic than the way there."""
-    patient = Patient(tmp_path, reference="none", max_evaluations=20)
+    patient = Patient(tmp_path, reference="none", max_evaluations=30)
     patient.add_head(first)
     patient.add_head(second)
     there, back = changes(patient.prepare().register()), changes(patient.register("V2", "V1"))
-    gross = there.loc[name, "volume_to_mm3"] - there.loc[name, "volume_from_mm3"]
-    assert there.loc[name, way] > 0.7 * gross > 0 > -0.7 * gross > back.loc[name, way]
-    assert (there[WAYS] + back[WAYS]).abs().max(axis=None) < tolerance * gross
+    grown = there["volume_to_mm3"] - there["volume_from_mm3"]
+    for name, way in ((LESION, "reallocation_mm3"), (VENTRICLES, "deformation_mm3")):
+        if grown[name] > 0:
+            assert min(there.loc[name, way], -back.loc[name, way]) > 0.85 * grown[name], name
+    assert grown[LESION] > 2000
+    assert (there[WAYS] + back[WAYS]).abs().max(axis=None) < 0.04 * grown.abs().max()
 
 
 def test_the_order_of_the_visits_does_not_change_their_maps(tmp_path):
