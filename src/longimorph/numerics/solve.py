@@ -82,10 +82,12 @@ def solve(pair: Pair, settings: Settings, report: Report = silent) -> tuple[Opti
     still = cost(torch.zeros_like(start), matching)
     precondition = Preconditioner(shooting, settings.regularisation)
     used = 0
+    if settings.steps is None:
+        matching = replace(matching, steps=max(matching.steps, _steps_needed(start, matching)))
     while True:
         optimum = _descend(start, matching, precondition, settings, used, still, report)
         used = optimum.evaluations
-        enough = settings.steps or _steps_needed(optimum, matching)
+        enough = settings.steps or _steps_needed(optimum.momentum, matching)
         if enough <= matching.steps or used >= settings.max_evaluations:
             return optimum, matching
         matching, start = replace(matching, steps=enough), optimum.momentum
@@ -159,9 +161,9 @@ def _best(starts: Sequence[Tensor], matching: Matching) -> Tensor:
     return best
 
 
-def _steps_needed(optimum: Optimum, matching: Matching) -> int:
+def _steps_needed(momentum: Tensor, matching: Matching) -> int:
     """Number of steps that keeps the path per step and the drift of H small; may exceed the present one."""
-    start, system = State(matching.source, optimum.momentum), matching.system
+    start, system = State(matching.source, momentum), matching.system
     velocities = attribute(start, system, matching.steps).velocities
     voxels = max(float(w[d].abs().max()) / h for w in velocities for d, h in enumerate(system.spacing))
     needed = math.ceil(voxels / CFL_LIMIT)
