@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+PRESENT = 1e-3
+
 
 def dice(a: Tensor, b: Tensor) -> Tensor:
     """Dice of each class for two probability maps (C, *grid): 2 sum min(a, b) / sum (a + b), float64 (C,).
 
-    For maps of zeros and ones it is the usual Dice; a class absent from both (under one millionth of a
-    voxel) gives NaN.
+    For maps of zeros and ones it is the usual Dice. A class that reaches PRESENT nowhere in either map is
+    absent from both and gives NaN.
     """
     shared = torch.minimum(a, b).flatten(1).sum(1, dtype=torch.float64)
     total = (a + b).flatten(1).sum(1, dtype=torch.float64)
-    return torch.where(total > 1e-6, 2 * shared / total, torch.nan)
+    present = torch.maximum(a, b).flatten(1).amax(1) > PRESENT
+    return torch.where(present, 2 * shared / total, torch.nan)
