@@ -16,6 +16,9 @@ from __future__ import annotations
 
 STRATEGY = "one checkpoint per step"
 
+USUAL_STEPS = 20
+"""Steps to reckon with where the run chooses them itself (it begins with 5)."""
+
 PAIRS_KEPT = 8
 PER_PAIR = 2.0
 PER_STEP = 2.0

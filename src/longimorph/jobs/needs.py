@@ -15,13 +15,13 @@ from longimorph.cohort.pairs import Pair
 from longimorph.cohort.study import Study
 from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure
+from longimorph.memory import USUAL_STEPS, predicted_peak
 
 HEAD_MM = 220.0
 """The longest side of a head, with room: background beyond it is cut away."""
 
 _BASE_MB = 1200
 _NATIVE_BYTES = 60
-_MAPS_IN_MEMORY = 60
 _SECONDS_PER_MB = 1.5
 _UNREADABLE = ((256, 256, 256), (1.0, 1.0, 1.0))
 
@@ -57,7 +57,9 @@ class Needs:
 
     def pair_mb(self, pair: Pair) -> int:
         """Return the memory of the registration of ``pair``."""
-        return _BASE_MB + ceil(_MAPS_IN_MEMORY * self.size(pair).map_mb)
+        size, steps = self.size(pair), self.study.config.steps
+        chosen = USUAL_STEPS if steps == "auto" else steps
+        return _BASE_MB + ceil(predicted_peak(round(size.map_mb * 1e6), size.classes, chosen) / 1e6)
 
     def pair_minutes(self, pair: Pair) -> int:
         """Return the time limit of the registration of ``pair``."""

@@ -25,7 +25,7 @@ from longimorph.grid import Grid
 from longimorph.io.atomic import write_csv, write_json
 from longimorph.io.transforms import write_displacement
 from longimorph.io.volumes import read_maps, write_maps, write_scalar
-from longimorph.memory import STRATEGY, predicted_peak
+from longimorph.memory import STRATEGY, USUAL_STEPS, predicted_peak
 from longimorph.numerics.dice import dice
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import Registration
@@ -164,7 +164,9 @@ def _match(loaded: Loaded, matrix: Tensor, settings: Mapping[str, Any], trace: T
         message = f"{error}; the visits may be too far apart: look at their alignment, or raise kernel_mm"
         raise PairFailure("register", "diverged", message) from error
     except torch.cuda.OutOfMemoryError as error:
-        needed = predicted_peak(loaded.source.numel() * 4, len(loaded.source), chosen.steps or 0) / 1e9
+        needed = (
+            predicted_peak(loaded.source.numel() * 4, len(loaded.source), chosen.steps or USUAL_STEPS) / 1e9
+        )
         message = f"the GPU ran out of memory ({needed:.1f} GB predicted); use a larger spacing_mm or the CPU"
         raise PairFailure("register", "gpu_memory", message) from error
 
