@@ -1,0 +1,77 @@
+"""How a program's deformation is compared with the truth, and how the comparison is written down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+OURS = "longimorph"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One program on one phantom. ``error`` in % of the gross true change.
+
+    ``missing`` says why there is none; "-" where there is nothing to measure.
+    """
+
+    phantom: str
+    program: str
+    gross_mm3: float
+    error: float = math.nan
+    seconds: float = math.nan
+    missing: str = ""
+
+
+def deformation_of(source: NDArray[Any], warped: NDArray[Any], spacing: float) -> Array:
+    """Volume that a warp gives each class, (C,) mm³: sums of the maps (C, i, j, k) warped less unwarped."""
+    change: Array = warped.sum((1, 2, 3), dtype=np.float64) - source.sum((1, 2, 3), dtype=np.float64)
+    return change * spacing**3
+
+
+def gross(volumes: Array) -> float:
+    """Half the sum of absolute values: what one class gains another loses."""
+    return float(np.abs(volumes).sum()) / 2
+
+
+def false_deformation(measured: Array, deformation: Array, reallocation: Array) -> float:
+    """Gross difference between measured and true deformation in % of the gross true change, all in mm³."""
+    return 100 * gross(measured - deformation) / (gross(deformation) + gross(reallocation))
+
+
+def markdown(results: Sequence[Result], names: Mapping[str, str]) -> str:
+    """One row per phantom, one column per program; below it, where longimorph is not the lowest."""
+    found = {(result.phantom, result.program): result for result in results}
+    phantoms = {result.phantom: result.gross_mm3 for result in results}
+    lines = ["| phantom | gross true change | " + " | ".join(names.values()) + " |"]
+    lines.append("| --- " * (len(names) + 2) + "|")
+    for phantom, change in phantoms.items():
+        cells = [_cell(found.get((phantom, program))) for program in names]
+        lines.append(f"| {phantom} | {change / 1000:.1f} mL | " + " | ".join(cells) + " |")
+    reasons = {f"{names[r.program]}: {r.missing}" for r in results if r.missing and r.missing != "-"}
+    worse = [sentence for phantom in phantoms if (sentence := _not_lowest(phantom, found, names))]
+    verdict = worse or ["longimorph has the lowest false deformation on every phantom."]
+    return "\n".join([*lines, "", *verdict, *sorted(f"Not measured: {reason}." for reason in reasons), ""])
+
+
+def _not_lowest(phantom: str, found: Mapping[tuple[str, str], Result], names: Mapping[str, str]) -> str:
+    ours = found.get((phantom, OURS))
+    if ours is None or math.isnan(ours.error):
+        return f"On {phantom} longimorph has no result."
+    others = ((title, found.get((phantom, name))) for name, title in names.items() if name != OURS)
+    better = [title for title, result in others if result is not None and result.error < ours.error]
+    return f"On {phantom} longimorph is not the lowest: {', '.join(better)}." if better else ""
+
+
+def _cell(result: Result | None) -> str:
+    if result is None:
+        return "pending"
+    if result.missing:
+        return "-" if result.missing == "-" else "not run"
+    return f"{result.error:.1f} %, {result.seconds:.0f} s"

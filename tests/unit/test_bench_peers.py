@@ -1,0 +1,88 @@
+"""The comparison with other programs: its score, its table, and what it says of one that is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks import environments
+from benchmarks.environments import Unavailable
+from benchmarks.peers import compare, scoring
+from benchmarks.peers.scoring import OURS, Result
+
+NAMES = {OURS: OURS, "ants": "ANTs SyN", "greedy": "greedy"}
+
+
+def test_a_true_deformation_scores_zero_and_no_deformation_its_share() -> None:
+    deformation, reallocation = np.array([30.0, -30.0, 0.0]), np.array([0.0, -10.0, 10.0])
+    assert scoring.false_deformation(deformation, deformation, reallocation) == 0
+    assert scoring.false_deformation(np.zeros(3), deformation, reallocation) == pytest.approx(75)
+
+
+def test_deformation_is_the_warped_volume_less_the_unwarped_in_mm3() -> None:
+    source = np.zeros((2, 3, 3, 3), np.float32)
+    source[1] = 1
+    warped = source.copy()
+    warped[:, 0, 0, 0] = 0.75, 0.25
+    assert scoring.deformation_of(source, warped, 2.0) == pytest.approx([6, -6])
+
+
+def test_the_table_says_where_longimorph_is_not_the_lowest() -> None:
+    results = [
+        Result("a", OURS, 4000, 2.0, 10),
+        Result("a", "ants", 4000, 6.0, 70),
+        Result("b", OURS, 4000, 5.0, 10),
+        Result("b", "ants", 4000, 1.4, 70),
+    ]
+    text = scoring.markdown(results, NAMES)
+    assert "| a | 4.0 mL | 2.0 %, 10 s | 6.0 %, 70 s | pending |" in text
+    assert "On b longimorph is not the lowest: ANTs SyN." in text
+    assert "On a " not in text
+
+
+def test_the_table_says_which_program_is_missing_and_why() -> None:
+    results = [Result("a", OURS, 4000, 2.0, 10), Result("a", "greedy", 4000, missing="no wheel for it")]
+    text = scoring.markdown(results, NAMES)
+    assert "not run" in text
+    assert "Not measured: greedy: no wheel for it." in text
+
+
+def test_a_program_that_cannot_be_installed_is_reported_and_the_rest_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(command: list[str], variables: dict[str, str]) -> None:
+        raise subprocess.CalledProcessError(1, command, stderr="ERROR: no such version\nERROR: more\n")
+
+    monkeypatch.setattr(environments, "ROOT", tmp_path)
+    monkeypatch.setattr(environments, "FOLDER", tmp_path / ".bench")
+    monkeypatch.setattr(environments.venv, "create", lambda *_, **__: None)
+    monkeypatch.setattr(environments, "_run", refuse)
+    with pytest.raises(Unavailable, match="greedy cannot be installed: ERROR: no such version"):
+        environments.python("greedy")
+    truth = SimpleNamespace(deformation=np.array([1.0, -1.0]), reallocation=np.zeros(2))
+    result = compare.measured(
+        compare.Phantom("both", 4),
+        "greedy",
+        SimpleNamespace(truth=truth),
+        lambda: environments.python("greedy"),
+    )
+    assert result.missing == "greedy cannot be installed: ERROR: no such version"
+
+
+def test_every_peer_has_an_environment_and_a_script() -> None:
+    for peer in compare.PEERS.values():
+        assert peer.environment in environments.ENVIRONMENTS
+        assert (compare.SCRIPTS / peer.script).is_file()
+
+
+def test_a_program_that_fails_says_its_last_words() -> None:
+    failed = subprocess.CalledProcessError(1, ["x"], stderr="Traceback\nValueError: empty image\n")
+    assert environments.reason(failed) == "ValueError: empty image"
+    assert environments.reason(subprocess.TimeoutExpired(["x"], 900)) == "it took more than 900 s"
