@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 CORES ?= 2
 DEMO ?= demo
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: setup test demo lint
@@ -40,3 +41,12 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --snakefile Snakefile
 	$(BIN)/codespell README.md CHANGELOG.md docs src tests workflow config profiles
+
+# Each program that longimorph is compared with gets an environment of its own under .bench.
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
+
+bench-peers: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
+
+.PHONY: bench bench-peers

@@ -140,8 +140,8 @@ def evaluations(sizes: Sizes, threads: int) -> str:
     reached = f"**{enough}** evaluations" if enough else "not reached"
     return (
         f"The mixed phantom at {sizes.spacing} mm, {steps} steps: lowest cost {best:.4g} mm³ of a run of up "
-        f"to {CONVERGED_EVALUATIONS} evaluations; within 2 % of it: {reached} (target: at most 25); the default "
-        f"stops after {first} at {100 * (trace[-1].evaluation.cost / best - 1):.1f} % above it. Evaluations "
+        f"to {CONVERGED_EVALUATIONS} evaluations; within 2 % of it: {reached} (target: at most 25); the "
+        f"default stops after {first} at {100 * (trace[-1].evaluation.cost / best - 1):.1f} % above it. Evaluations "
         f"on coarser grids are not counted.\n"
     )
 
