@@ -137,11 +137,12 @@ def evaluations(sizes: Sizes, threads: int) -> str:
     best = min(i.evaluation.cost for _, i in _traced(pair, maps, long)[0] if _ == pair.spacing)
     trace = [i for spacing, i in _traced(pair, maps, fixed)[0] if spacing == pair.spacing]
     enough = next((i.evaluations for i in trace if i.evaluation.cost <= 1.02 * best), None)
+    above = 100 * (trace[-1].evaluation.cost / best - 1)
     reached = f"**{enough}** evaluations" if enough else "not reached"
     return (
         f"The mixed phantom at {sizes.spacing} mm, {steps} steps: lowest cost {best:.4g} mm³ of a run of up "
         f"to {CONVERGED_EVALUATIONS} evaluations; within 2 % of it: {reached} (target: at most 25); the "
-        f"default stops after {first} at {100 * (trace[-1].evaluation.cost / best - 1):.1f} % above it. Evaluations "
+        f"default stops after {first} at {above:.1f} % above it. Evaluations "
         f"on coarser grids are not counted.\n"
     )
 
