@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test demo lint
+.PHONY: setup test demo lint bench-truth
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.installed
@@ -33,6 +33,10 @@ test: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/longimorph demo $(DEMO) --cores $(CORES)
+
+# Hours; finished runs are kept, so it can be stopped and started. BENCH_ARGS=--quick for a look in minutes.
+bench-truth: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --jobs $(CORES) $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -144,9 +144,9 @@ def test_oedema_grows_inside_white_matter() -> None:
     assert np.bincount(pieces.ravel())[1:].max() > 0.95 * 15000
 
 
-@pytest.mark.parametrize("case", sorted(maps.CASES))
+@pytest.mark.parametrize("case", ["oedema15", "both"])
 def test_the_maps_in_memory_change_as_the_truth_says(case: str) -> None:
-    pair = maps.make_pair(case, 6, samples_per_mm=1)
+    pair = maps.make_pair(case, 6)
     for volume in (pair.source, pair.target):
         assert volume.min() >= 0
         np.testing.assert_allclose(volume.sum(axis=0), 1, atol=1e-6)

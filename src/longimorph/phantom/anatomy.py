@@ -52,12 +52,16 @@ class Anatomy:
     ``t1`` (i, j, k) float32: intensity, 0 outside the brain.
     ``origin`` (3,) float64: RAS world position in mm of voxel (0, 0, 0); axes are R, A, S with 1 mm steps.
     ``widening`` (i, j, k) bool: the ventricles that the phantom can widen (all but the fourth).
+    ``lesion_centre`` (3,): RAS position in mm of the middle of a lesion. ``native_mm``: the voxel size of the
+    labels that it was made from.
     """
 
     classes: NDArray[np.int8]
     t1: NDArray[np.float32]
     origin: NDArray[np.float64]
     widening: NDArray[np.bool_]
+    lesion_centre: tuple[float, float, float] = (28.0, -24.0, 30.0)
+    native_mm: int = 1
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -98,7 +102,7 @@ def _classify(labels: NDArray[np.uint16]) -> NDArray[np.int8]:
     return classes
 
 
-def _fill_holes(classes: NDArray[np.int8]) -> NDArray[np.int8]:
+def fill_holes(classes: NDArray[np.int8]) -> NDArray[np.int8]:
     """Give voxels that the labels left out inside the brain the class of the nearest labelled voxel."""
     brain = classes != BACKGROUND
     holes = ndimage.binary_fill_holes(brain) & ~brain
@@ -108,7 +112,7 @@ def _fill_holes(classes: NDArray[np.int8]) -> NDArray[np.int8]:
     return filled
 
 
-def _regularise(classes: NDArray[np.int8], sigma_mm: float = 0.7) -> NDArray[np.int8]:
+def regularise(classes: NDArray[np.int8], sigma_mm: float = 0.7) -> NDArray[np.int8]:
     """Remove single-voxel label noise: the class with the largest Gaussian-smoothed indicator wins."""
     best = np.full(classes.shape, -1.0, dtype=np.float32)
     out = classes.copy()
@@ -139,7 +143,7 @@ def load() -> Anatomy:
     labels = np.pad(labels, _PAD)
     origin = affine[:3, 3] - _PAD
     t1 = _window(t1, np.round(origin - t1_affine[:3, 3]).astype(int), labels.shape)
-    classes = _regularise(_fill_holes(_classify(labels)))
+    classes = regularise(fill_holes(_classify(labels)))
     fourth = ndimage.binary_dilation(labels == _FOURTH_VENTRICLE, iterations=2)
     widening = (classes == VENTRICLES) & ~fourth
     return Anatomy(classes, t1.astype(np.float32), origin, widening)

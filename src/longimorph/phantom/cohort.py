@@ -181,13 +181,18 @@ def _write_tables(folder: Path, patients: tuple[PhantomPatient, ...], spacing_mm
             files = [_path(patient, visit, kind) if _has(patient, kind) else "" for kind in _KINDS]
             rows.append("\t".join((patient.name, visit.timepoint, str(visit.days), *files)))
     atomic.write_text(folder / "cohort.tsv", "\n".join(rows) + "\n")
+    atomic.write_text(folder / "classes.tsv", class_table())
+    atomic.write_text(folder / "config.yaml", _CONFIG.format(spacing=spacing_mm))
+
+
+def class_table() -> str:
+    """The text of ``classes.tsv`` for the label volumes of a phantom."""
     rows = ["\t".join(("class", "regions", "states", "region", "state", "color"))]
     for index, name in enumerate(CLASSES):
         region = str(REGION_LABELS[index]) if index in REGION_LABELS and name != "background" else "*"
         names = ("WM", "oedema") if name == "oedema" else (name, "healthy")
         rows.append("\t".join((name, region, "1" if name == "oedema" else "*", *names, COLORS[name])))
-    atomic.write_text(folder / "classes.tsv", "\n".join(rows) + "\n")
-    atomic.write_text(folder / "config.yaml", _CONFIG.format(spacing=spacing_mm))
+    return "\n".join(rows) + "\n"
 
 
 _CONFIG = """\

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+from longimorph.phantom.course import Truth
 
 PAIR = ["patient", "from", "to"]
 KINDS = ("deformation", "reallocation")
@@ -55,6 +59,39 @@ class PairScore:
         ]
 
 
+@dataclass(frozen=True)
+class AttributionError:
+    """How wrong a split is, all but the first in % of the gross true change (None when there is none).
+
+    ``total`` is the gross attribution error, the sum of its parts: what was wrongly called ``deformation`` or
+    not called so, and the same for ``reallocation``. ``unexplained`` is change that was called neither.
+    """
+
+    true_mm3: float
+    total: float | None
+    deformation: float | None
+    reallocation: float | None
+    unexplained: float | None
+
+
+def attribution_error(
+    deformation: NDArray[np.float64], reallocation: NDArray[np.float64], truth: Truth
+) -> AttributionError:
+    """Compare measured deformation and reallocation, (C,) mm³ each, with the truth."""
+    true = gross(truth.deformation) + gross(truth.reallocation)
+    if true == 0:
+        return AttributionError(true, None, None, None, None)
+    missing = truth.volume_to - truth.volume_from - deformation - reallocation
+    wrong = deformation - truth.deformation, reallocation - truth.reallocation
+    first, second, third = (100 * gross(values) / true for values in (*wrong, missing))
+    return AttributionError(true, first + second, first, second, third)
+
+
+def gross(values: NDArray[np.float64] | pd.Series[float]) -> float:
+    """Half the sum over classes of absolute values: what one class gains another loses."""
+    return float(np.abs(np.asarray(values)).sum()) / 2
+
+
 def join(measured: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
     """One row per pair and class: measured and true deformation and reallocation, in mm³.
 
@@ -75,15 +112,15 @@ def score(rows: pd.DataFrame, status: Mapping[str, object]) -> PairScore:
     Gross means half the sum over classes of absolute values: what one class gains another loses.
     """
     pair: PairName = tuple(str(rows.iloc[0][column]) for column in PAIR)  # type: ignore[assignment]
-    true = sum(_gross(rows[f"{kind}_true_mm3"]) for kind in KINDS)
+    true = sum(gross(rows[f"{kind}_true_mm3"]) for kind in KINDS)
     brain = float(rows.loc[rows["class"] != "background", "volume_true_mm3"].sum())
     drift, seconds = _number(status.get("drift")), _number(status.get("seconds"))
     found = [rows[f"{kind}_mm3"] for kind in KINDS]
     if any(column.isna().any() for column in found):
         reason = str(status.get("message") or status.get("status") or "not measured")
         return PairScore(pair, true, None, 0.0, 0.0, None, seconds, reason)
-    wrong = sum(_gross(rows[f"{kind}_mm3"] - rows[f"{kind}_true_mm3"]) for kind in KINDS)
-    deformation, reallocation = (100 * _gross(column) / brain for column in found)
+    wrong = sum(gross(rows[f"{kind}_mm3"] - rows[f"{kind}_true_mm3"]) for kind in KINDS)
+    deformation, reallocation = (100 * gross(column) / brain for column in found)
     error = 100 * wrong / true if true > 0 else None
     drift = None if drift is None else 100 * drift
     return PairScore(pair, true, error, deformation, reallocation, drift, seconds)
@@ -116,10 +153,6 @@ def _verdict(result: PairScore) -> str:
     drift = _shown(result.drift, "%")
     seconds = "" if result.seconds is None else f"; {result.seconds:.0f} s"
     return f"{words}; drift of H {drift} (target {LARGEST_DRIFT:g} %){seconds}"
-
-
-def _gross(values: pd.Series[float]) -> float:
-    return float(values.abs().sum()) / 2
 
 
 def _shown(value: float | None, unit: str) -> str:

@@ -69,27 +69,56 @@ def oedema(anatomy: Anatomy, state: State) -> NDArray[np.bool_]:
     mask = np.zeros(anatomy.classes.shape, dtype=bool)
     if count == 0:
         return mask
-    centre = np.asarray(state.centre) - anatomy.origin
-    noise = ndimage.gaussian_filter(np.random.default_rng(7).standard_normal(mask.shape), 5.0)
-    offset = np.indices(mask.shape) - centre[:, None, None, None]
-    stretch = np.array([1.0, 0.75, 1.0])[:, None, None, None]
-    distance = np.sqrt((stretch**2 * offset**2).sum(axis=0)) + 2.0 * noise / noise.std()
-    distance[anatomy.classes != WM] = np.inf
-    mask.ravel()[np.argsort(distance, axis=None, kind="stable")[:count]] = True
+    nearest = uneven_ball(anatomy.classes == WM, np.asarray(state.centre) - anatomy.origin)
+    mask.ravel()[nearest[:count]] = True
     mask.setflags(write=False)
     return mask
+
+
+def uneven_ball(allowed: NDArray[np.bool_], centre: Array) -> NDArray[np.intp]:
+    """Flat indices of the voxels ``allowed`` (i, j, k), from the middle of an uneven ball outwards.
+
+    ``centre`` (3,) is a voxel index; the first n indices are the ball of n mm³, larger ones hold smaller.
+    """
+    noise = ndimage.gaussian_filter(np.random.default_rng(7).standard_normal(allowed.shape), 5.0)
+    offset = np.indices(allowed.shape) - centre[:, None, None, None]
+    stretch = np.array([1.0, 0.75, 1.0])[:, None, None, None]
+    distance = np.sqrt((stretch**2 * offset**2).sum(axis=0)) + 2.0 * noise / noise.std()
+    distance[~allowed] = np.inf
+    order: NDArray[np.intp] = np.argsort(distance, axis=None, kind="stable")
+    return order[: int(allowed.sum())]
 
 
 def truth(anatomy: Anatomy, before: State, after: State) -> Truth:
     """True deformation and reallocation per class between two states of one patient, in mm³."""
     source, target = classes_at(anatomy, before), classes_at(anatomy, after)
+    return split(source, target, _jacobians(before.flow_time, after.flow_time, source != target))
+
+
+def split(
+    source: NDArray[np.int8],
+    target: NDArray[np.int8],
+    jacobians: tuple[Array, Array, Array],
+    n_classes: int = len(CLASSES),
+) -> Truth:
+    """The truth of tissue (i, j, k) of classes ``source`` at the first visit and ``target`` at the second.
+
+    ``jacobians``: J of every voxel at the first and at the second visit, (i, j, k), and its mean between them
+    in the voxels that turn, (number of them,).
+    """
+    first, last, mean = jacobians
+
+    def sums(classes: NDArray[np.int8], weights: Array) -> Array:
+        """Sum of weights (mm³ per 1 mm voxel) per class."""
+        counts = np.bincount(classes.ravel(), weights=weights.ravel(), minlength=n_classes)
+        return counts.astype(np.float64)
+
     kept = source == target
-    first, last, mean = _jacobians(before.flow_time, after.flow_time, ~kept)
     turned_from, turned_to = source[~kept], target[~kept]
-    deformation = _sums(source[kept], (last - first)[kept])
-    deformation += _sums(turned_from, mean - first[~kept]) + _sums(turned_to, last[~kept] - mean)
-    reallocation = _sums(turned_to, mean) - _sums(turned_from, mean)
-    return Truth(deformation, reallocation, _sums(source, first), _sums(target, last))
+    deformation = sums(source[kept], (last - first)[kept])
+    deformation += sums(turned_from, mean - first[~kept]) + sums(turned_to, last[~kept] - mean)
+    reallocation = sums(turned_to, mean) - sums(turned_from, mean)
+    return Truth(deformation, reallocation, sums(source, first), sums(target, last))
 
 
 def volumes_of(anatomy: Anatomy, state: State) -> Array:
@@ -108,8 +137,3 @@ def _jacobians(start: float, end: float, turned: NDArray[np.bool_]) -> tuple[Arr
 @functools.lru_cache(maxsize=8)
 def _history(start: float, end: float) -> tuple[Array, Array, Array]:
     return flows.jacobian_history(shared_flow(), start, end)
-
-
-def _sums(classes: NDArray[np.int8], weights: Array) -> Array:
-    """Sum of weights (mm³ per 1 mm voxel) per class."""
-    return np.bincount(classes.ravel(), weights=weights.ravel(), minlength=len(CLASSES)).astype(np.float64)

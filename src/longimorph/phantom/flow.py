@@ -7,12 +7,14 @@ Runge-Kutta; the Jacobian determinant is the exponential of the divergence integ
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from longimorph.errors import LongimorphError
 from longimorph.phantom.anatomy import BACKGROUND, GM, THALAMUS, WM, Anatomy
 
 Field = NDArray[np.float64]
@@ -97,19 +99,46 @@ def _potential_gradient(source: Field) -> Field:
 
 def build(anatomy: Anatomy) -> Flow:
     """The flow of an anatomy; one unit of time widens the ventricles by roughly a third."""
-    ventricles = _halve(anatomy.widening.astype(np.float64))
-    near = np.exp(-ndimage.distance_transform_edt(ventricles < 0.5, sampling=_SPACING) / _SINK_RANGE_MM)
-    sinks = sum(w * _halve((anatomy.classes == c).astype(np.float64)) for c, w in _SINK_WEIGHT.items()) * near
+    return pushing(anatomy.widening, anatomy.classes, _SINK_WEIGHT)
+
+
+def pushing(growing: NDArray[np.bool_], classes: NDArray[np.int8], sink_weight: Mapping[int, float]) -> Flow:
+    """The flow that swells the voxels ``growing`` (i, j, k) and compresses the tissue around them.
+
+    ``sink_weight`` says how easily each class of ``classes`` (i, j, k) gives way.
+    """
+    sources = _halve(growing.astype(np.float64))
+    near = np.exp(-ndimage.distance_transform_edt(sources < 0.5, sampling=_SPACING) / _SINK_RANGE_MM)
+    sinks = sum(w * _halve((classes == c).astype(np.float64)) for c, w in sink_weight.items()) * near
     smooth = _SMOOTH_MM / _SPACING
-    ventricles, sinks = (ndimage.gaussian_filter(field, smooth) for field in (ventricles, sinks))
-    velocity = _potential_gradient(_RATE * (ventricles - sinks * ventricles.sum() / sinks.sum()))
-    brain = ndimage.binary_closing(anatomy.classes != BACKGROUND, iterations=4)
+    sources, sinks = (ndimage.gaussian_filter(field, smooth) for field in (sources, sinks))
+    velocity = _potential_gradient(_RATE * (sources - sinks * sources.sum() / sinks.sum()))
+    brain = ndimage.binary_closing(classes != BACKGROUND, iterations=4)
     inside = _halve(brain.astype(np.float64)) > 0.5
     depth = ndimage.distance_transform_edt(inside, sampling=_SPACING)
     ramp = np.clip(depth / _TAPER_MM, 0.0, 1.0)
     velocity *= ndimage.gaussian_filter(ramp * ramp * (3 - 2 * ramp), 1.0, truncate=2.0)
     divergence = sum(np.gradient(v, _SPACING, axis=axis) for axis, v in enumerate(velocity))
     return Flow(velocity, np.asarray(divergence))
+
+
+def time_to_grow(flow: Flow, tissue: NDArray[np.bool_], factor: float) -> float:
+    """The flow time after which ``tissue`` (i, j, k on the anatomy's grid) has ``factor`` times its volume.
+
+    Raises LongimorphError when the flow does not reach it in a time of 10.
+    """
+    points, step, most = np.argwhere(tissue).T.astype(np.float64), 1 / 8, 10.0
+    log_jacobian = np.zeros(points.shape[1])
+    time, before, after = 0.0, 1.0, 1.0
+    while after < factor:
+        if time >= most:
+            raise LongimorphError(
+                f"The flow widens the tissue by {after:.2f} at most; {factor:.2f} is asked."
+            )
+        points, gained = _carry(flow, points, step)
+        log_jacobian += gained
+        time, before, after = time + step, after, float(np.exp(log_jacobian).mean())
+    return time - step * (after - factor) / (after - before) if after > before else 0.0
 
 
 def displacement(flow: Flow, time: float) -> Field:

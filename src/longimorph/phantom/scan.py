@@ -81,7 +81,7 @@ def render(anatomy: Anatomy, state: State, grid: Grid, anatomy_to_scan: Array, s
     shares = np.concatenate([shares, 1 - shares.sum(axis=0, keepdims=True)])
     wanted = volumes_of(anatomy, state) / grid.voxel_volume
     found = np.full(grid.shape, BACKGROUND, dtype=np.int8)
-    found[inside] = _label(shares, wanted)
+    found[inside] = label_shares(shares, wanted)
     image = np.zeros(grid.shape)
     image[inside] = _sample(t1, points)
     noise = np.random.default_rng(seed).normal(0.0, _NOISE, image.shape)
@@ -109,22 +109,22 @@ def _sample(volume: NDArray[Any], points: Array) -> NDArray[np.float32]:
     return np.asarray(found, dtype=np.float32)
 
 
-def _label(shares: NDArray[np.float32], wanted: Array) -> NDArray[np.int8]:
+def label_shares(shares: NDArray[np.float32], wanted: Array) -> NDArray[np.int8]:
     """The class (n,) with the largest share of each voxel, shares (C, n), nudged to the wanted numbers.
 
     Whole voxels cannot follow a boundary, so that counts of the largest shares miss the volume of the cortex
     by up to 1 mL, as much as what the phantom is to show. A small constant per class, added to its share,
-    makes the number of its voxels the ``wanted`` one (C,); the background takes what is left.
+    makes the number of its voxels the ``wanted`` one (C,); the last class, the background, gets the rest.
     """
     largest = shares.argmax(axis=0)
     mixed = shares.max(axis=0) < 1
-    wanted = wanted - np.bincount(largest[~mixed], minlength=len(CLASSES))
+    wanted = wanted - np.bincount(largest[~mixed], minlength=len(shares))
     part = shares[:, mixed]
     scores = part.copy()
     for _ in range(4):
-        for index in range(len(CLASSES)):
+        for index in range(len(shares) - 1):
             count = round(float(wanted[index]))
-            if index == BACKGROUND or not 0 < count < part.shape[1]:
+            if not 0 < count < part.shape[1]:
                 continue
             lead = part[index] - np.delete(scores, index, axis=0).max(axis=0)
             scores[index] = part[index] - np.partition(lead, -count)[-count]

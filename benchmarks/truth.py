@@ -1,0 +1,174 @@
+"""Attribution against known truth: phantoms on real anatomy, the pipeline's defaults, targets beside figures.
+
+python -m benchmarks.truth            everything (hours; a table of finished runs makes it resumable)
+python -m benchmarks.truth --quick    a few cases at 4 mm
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import groupby
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks import truth_report, truth_rigid, truth_runs
+from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, Job
+from longimorph import paths
+from longimorph.io import atomic
+from longimorph.phantom.maps import CASES, default_data
+from longimorph.phantom.subjects import available
+
+OUT = Path("docs/benchmarks/truth.md")
+QUICK_OUT = Path("build/truth-quick.md")
+ANATOMIES = ("demo", "synthseg_01", "ixi_012")
+SPACINGS = (4, 3, 2)
+SWAPPED_CASES = ("ventricles25", "mass", "oedema15", "necrosis", "both")
+QUICK = (
+    Job("demo", "null", 4),
+    Job("demo", "oedema15", 4),
+    Job("demo", "both", 4),
+    Job("demo", "both", 4, visits=SWAPPED),
+)
+COLUMNS = (
+    *KEY, "preset", "true_mm3", "brain_mm3", "error", "false_deformation", "false_reallocation",
+    "unexplained", "map_error", "false_of_brain", "drift", "folded", "inverse_voxels", "steps",
+    "evaluations", "converged", "exact_zero", "mismatch_before", "mismatch_after", "seconds", "voxels",
+    "classes", "deformation_mm3", "reallocation_mm3", "true_deformation_mm3", "true_reallocation_mm3",
+    "program",
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is not in the table yet, then write the report; 0 also when targets are missed."""
+    options = _parser().parse_args(arguments)
+    out = options.out or (QUICK_OUT if options.quick else OUT)
+    table = out.with_suffix(".csv")
+    program = fingerprint()
+    jobs = _planned(options)
+    done = _prepare(table, program)
+    missing = [job for job in jobs if job.key not in done]
+    _say(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them done; table: {table}")
+    groups = [list(group) for _, group in groupby(missing, key=lambda job: (job.anatomy, job.case))]
+    work = partial(run_group, data=options.data, table=table, program=program)
+    if options.jobs == 1:
+        for group in groups:
+            work(group)
+    else:
+        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+            list(pool.map(work, groups))
+    atomic.write_text(out, truth_report.markdown(read(table)))
+    _say(f"Report: {out}")
+    return 0
+
+
+def plan(
+    anatomies: Iterable[str], cases: Iterable[str], spacings: Sequence[int], seeds: Sequence[int]
+) -> list[Job]:
+    """Every run, those of one anatomy and case together, coarse grids first.
+
+    Every case at every spacing; at the finest and the coarsest also swapped visits for one case of each kind,
+    and noisy labels for every case.
+    """
+    jobs, ends = [], sorted({max(spacings), min(spacings)}, reverse=True)
+    for anatomy in anatomies:
+        for case in cases:
+            jobs += [Job(anatomy, case, spacing) for spacing in sorted(spacings, reverse=True)]
+            if case == RIGID:
+                continue
+            jobs += [Job(anatomy, case, spacing, seed) for seed in seeds for spacing in ends]
+            if case in SWAPPED_CASES:
+                jobs += [Job(anatomy, case, spacing, visits=SWAPPED) for spacing in ends]
+    return jobs
+
+
+def run_group(jobs: Sequence[Job], data: Path, table: Path, program: str) -> None:
+    """Run jobs one after the other; each adds its row to the table as soon as it is done."""
+    for job in jobs:
+        measure = truth_rigid.measure if job.case == RIGID else truth_runs.measure
+        row = measure(job, data) | {"program": program}
+        append(table, row)
+        _say(truth_report.line(row))
+
+
+def append(table: Path, row: dict[str, Any]) -> None:
+    """Add a row to the table; other processes may do the same."""
+    text = pd.DataFrame([row], columns=list(COLUMNS)).to_csv(header=False, index=False, float_format="%.6g")
+    with table.open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(text)
+
+
+def read(table: Path) -> pd.DataFrame:
+    """The table; what names a row is text, and the case called null is no missing number."""
+    rows = pd.read_csv(table, dtype={name: str for name in KEY}, keep_default_na=False, na_values=[""])
+    return rows.fillna({"noise": ""})
+
+
+def _prepare(table: Path, program: str) -> set[tuple[str, ...]]:
+    """Make the table ready for more rows, without those of another program; returns the keys it holds."""
+    rows = read(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    kept = rows[rows["program"] == program] if set(COLUMNS) <= set(rows.columns) else rows.iloc[:0]
+    atomic.write_csv(table, kept.reindex(columns=list(COLUMNS)), float_format="%.6g")
+    return {tuple(str(value) for value in key) for key in kept[list(KEY)].itertuples(index=False)}
+
+
+def fingerprint() -> str:
+    """A hash of what the figures depend on: numerics, phantoms, smoothing, defaults and presets."""
+    root, source = paths.repository(), Path(paths.__file__).parent
+    files = [*source.glob("numerics/*.py"), *source.glob("phantom/*.py"), source / "simplex.py"]
+    files += [*source.glob("steps/*.py"), paths.schema("config"), *paths.presets().glob("*.yaml")]
+    files += [root / "benchmarks" / "truth_runs.py", root / "benchmarks" / "truth_rigid.py"]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:12]
+
+
+def _planned(options: argparse.Namespace) -> list[Job]:
+    if options.quick:
+        return list(QUICK)
+    there = available(options.data)
+    wanted = list(there) if options.anatomies == ["all"] else options.anatomies
+    names = [name for name in wanted if name in there]
+    for name in set(wanted) - set(names):
+        _say(f"left out: the anatomy {name} is not in {options.data}; there are: {', '.join(there)}")
+    jobs = plan(names, options.cases, options.spacing, options.noise)
+    return [job for job in jobs if job.visits == FORWARD or not options.no_swap]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.truth", description=__doc__.split("\n")[0])
+    cases = [*CASES, RIGID]
+    add = parser.add_argument
+    add("--spacing", type=int, nargs="+", default=list(SPACINGS), metavar="MM")
+    add("--cases", nargs="+", default=cases, choices=cases, metavar="CASE", help=f"of {', '.join(cases)}")
+    add("--anatomies", nargs="+", default=list(ANATOMIES), metavar="NAME", help="by name, or all")
+    add(
+        "--noise",
+        type=int,
+        nargs="*",
+        default=[1],
+        metavar="SEED",
+        help="seeds of flipped labels; none: clean",
+    )
+    add("--no-swap", action="store_true", help="leave out the swapped visits")
+    add("--quick", action="store_true", help="a few cases at 4 mm on the shipped anatomy")
+    add("--jobs", type=int, default=1, metavar="N", help="processes side by side, one thread each")
+    add("--data", type=Path, default=default_data(), metavar="FOLDER", help="public data")
+    add("--out", type=Path, default=None, metavar="FILE", help="the report; the table lies beside it")
+    return parser
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Nothing but head motion: two posed scans of one brain through alignment, maps and registration."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks.truth_runs import KEY, Job, pipeline_settings
+from longimorph.io import atomic, volumes
+from longimorph.phantom import compare, scan
+from longimorph.phantom.anatomy import CLASSES
+from longimorph.phantom.cohort import class_table
+from longimorph.phantom.course import State
+from longimorph.phantom.scan import Scanner
+from longimorph.phantom.subjects import subject
+from longimorph.steps.align import align
+from longimorph.steps.maps import maps
+from longimorph.steps.register import register
+
+ROTATION_DEG, SHIFT_MM = 6.0, 8.0
+_SCANNERS = {
+    "V1": Scanner((1.0, 1.0, 1.0), "RAS"),
+    "V2": Scanner((1.3, 1.2, 1.2), "ASL", (-10.0, 4.0, 7.0), 12.0),
+}
+_SEED = 1
+
+
+def measure(job: Job, data: Path) -> dict[str, Any]:
+    """Scan a brain in two random poses and run the pipeline on it; returns the job's row of the table."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        atomic.write_text(folder / "classes.tsv", class_table())
+        visits = _scans(folder, job, data)
+        _pipeline(folder, visits, pipeline_settings(job))
+        status = json.loads((folder / "pair" / "status.json").read_text(encoding="utf-8"))
+        if status["status"] != "ok":
+            raise RuntimeError(f"head motion on {job.anatomy}: {status['status']}: {status['message']}")
+        changes = pd.read_csv(folder / "pair" / "changes.csv")
+    return dict(zip(KEY, job.key, strict=True)) | _row(changes, status, job.spacing)
+
+
+def _scans(folder: Path, job: Job, data: Path) -> list[dict[str, Any]]:
+    """Write both visits; returns their records as the steps want them."""
+    anatomy, rng, records = subject(job.anatomy, data), np.random.default_rng(_SEED), []
+    middle = anatomy.origin + np.asarray(anatomy.classes.shape) / 2
+    for timepoint, scanner in _SCANNERS.items():
+        turn, shift = rng.uniform(-ROTATION_DEG, ROTATION_DEG, 3), rng.uniform(-SHIFT_MM, SHIFT_MM, 3)
+        pose = scan.pose(turn, shift, middle)
+        grid = scan.scan_grid(anatomy, scanner, pose)
+        made = scan.render(anatomy, State(), grid, pose, seed=_SEED)
+        record: dict[str, Any] = {"patient": "P", "timepoint": timepoint, "image": None, "states": None}
+        for kind, volume in (("regions", made.regions), ("image", made.image)):
+            if volume.any():
+                record[kind] = str(folder / f"{timepoint}_{kind}.nii.gz")
+                volumes.write_nifti(record[kind], volume, grid)
+        records.append(record)
+    return records
+
+
+def _pipeline(folder: Path, visits: list[dict[str, Any]], settings: dict[str, Any]) -> None:
+    classes = str(folder / "classes.tsv")
+    align("P", visits, classes, folder, settings)
+    for visit in visits:
+        out = folder / visit["timepoint"]
+        maps(visit, classes, folder / "alignment.json", out, settings)
+    source, target = (folder / visit["timepoint"] / "qc.json" for visit in visits)
+    pair = {"patient": "P", "from": "V1", "to": "V2", "days": 0.0, "years": 0.0}
+    register(pair, classes, "preset:lesion", source, target, folder / "pair", settings)
+
+
+def _row(changes: pd.DataFrame, status: dict[str, Any], spacing: int) -> dict[str, Any]:
+    """What was measured although nothing happened, in % of the brain's volume."""
+    parts = [changes[f"{kind}_mm3"].to_numpy() for kind in compare.KINDS]
+    brain = float(changes.loc[changes["class"] != CLASSES[-1], "volume_from_mm3"].sum())
+    return {
+        "preset": "lesion",
+        "classes": " ".join(changes["class"]),
+        **{
+            f"{kind}_mm3": " ".join(f"{v:.1f}" for v in part)
+            for kind, part in zip(compare.KINDS, parts, strict=True)
+        },
+        "true_mm3": 0.0,
+        "brain_mm3": brain,
+        "false_of_brain": 100 * sum(compare.gross(part) for part in parts) / brain,
+        "drift": 100 * status["drift"],
+        "folded": 100 * status["folded_share"],
+        "inverse_voxels": status["inverse_consistency_mm"] / spacing,
+        "steps": status["steps"],
+        "evaluations": status["evaluations"],
+        "converged": status["converged"],
+        "mismatch_before": status["mismatch_before_mm3"],
+        "mismatch_after": status["mismatch_after_mm3"],
+        "seconds": status["seconds"],
+    }

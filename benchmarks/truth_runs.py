@@ -1,0 +1,156 @@
+"""One known pair, registered with the pipeline's defaults and compared with its truth."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from longimorph.cohort import config, presets
+from longimorph.cohort.config import Config
+from longimorph.numerics.register import Registration, register
+from longimorph.numerics.solve import Settings
+from longimorph.phantom import compare
+from longimorph.phantom.course import Truth
+from longimorph.phantom.maps import KnownPair, make_pair
+
+FORWARD, SWAPPED = "forward", "swapped"
+RIGID = "rigid"
+KEY = ("anatomy", "case", "spacing_mm", "noise", "visits")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One registration: a case on an anatomy at a spacing in mm, perhaps with noise, perhaps swapped."""
+
+    anatomy: str
+    case: str
+    spacing: int
+    noise: int | None = None
+    visits: str = FORWARD
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The texts that name the job's row of the table."""
+        noise = "" if self.noise is None else str(self.noise)
+        return self.anatomy, self.case, str(self.spacing), noise, self.visits
+
+
+def defaults() -> Config:
+    """The configuration of a study that sets nothing but its three tables."""
+    tables = {"cohort": "cohort.tsv", "classes": "classes.tsv", "control": "preset:lesion"}
+    return config.from_mapping(tables, Path("."))
+
+
+def numerical(settings: Config) -> Settings:
+    """The settings of the numerics in a configuration; their names are the same."""
+    values = {field.name: getattr(settings, field.name) for field in fields(Settings)}
+    return Settings(**{**values, "steps": None if settings.steps == "auto" else settings.steps})
+
+
+def measure(job: Job, data: Path) -> dict[str, Any]:
+    """Run one job on one thread; returns its row of the table."""
+    torch.set_num_threads(1)
+    settings = defaults()
+    pair = make_pair(job.case, job.spacing, job.anatomy, job.noise, data)
+    source, target = pair.simplex(settings.smoothing_mm, settings.floor)
+    truth = pair.truth
+    if job.visits == SWAPPED:
+        source, target, truth = target, source, backwards(truth)
+    matrix, problems = presets.examine(pair.preset, pair.classes)
+    if matrix is None:
+        raise RuntimeError("; ".join(str(problem) for problem in problems))
+    began = time.perf_counter()
+    found = register(
+        torch.from_numpy(source),
+        torch.from_numpy(target),
+        torch.from_numpy(matrix).float(),
+        pair.grid.spacing.tolist(),
+        numerical(settings),
+    )
+    seconds = time.perf_counter() - began
+    row = dict(zip(KEY, job.key, strict=True)) | {"preset": pair.preset, "classes": " ".join(pair.names)}
+    row |= _against_truth(found, pair, truth, target - source) | _health(found, min(pair.grid.spacing))
+    return row | {"seconds": seconds, "voxels": source[0].size}
+
+
+def backwards(truth: Truth) -> Truth:
+    """The truth of the same course from its end to its beginning."""
+    return Truth(-truth.deformation, -truth.reallocation, truth.volume_to, truth.volume_from)
+
+
+def _against_truth(
+    found: Registration, pair: KnownPair, truth: Truth, change: NDArray[np.float32]
+) -> dict[str, Any]:
+    """Measured and true volumes, and the errors in % of the gross true change and of the brain's volume.
+
+    ``map_error``: by how much the change of the maps themselves misses the truth (sampling, noise).
+    """
+    parts = found.attribution
+    deformation, reallocation, observed = (
+        _volumes(torch.as_tensor(maps), pair) for maps in (parts.deformation, parts.reallocation, change)
+    )
+    error = compare.attribution_error(deformation, reallocation, truth)
+    off = compare.gross(observed - (truth.volume_to - truth.volume_from))
+    brain = float(truth.volume_from[:-1].sum())
+    false = compare.gross(deformation - truth.deformation) + compare.gross(reallocation - truth.reallocation)
+    return {
+        "deformation_mm3": _text(deformation),
+        "reallocation_mm3": _text(reallocation),
+        "true_deformation_mm3": _text(truth.deformation),
+        "true_reallocation_mm3": _text(truth.reallocation),
+        "true_mm3": error.true_mm3,
+        "brain_mm3": brain,
+        "error": error.total,
+        "false_deformation": error.deformation,
+        "false_reallocation": error.reallocation,
+        "unexplained": error.unexplained,
+        "map_error": 100 * off / error.true_mm3 if error.true_mm3 else None,
+        "false_of_brain": 100 * false / brain,
+    }
+
+
+def _health(found: Registration, spacing: float) -> dict[str, Any]:
+    """How the run went; drift and folded share in %, inverse error in voxels."""
+    moved = [
+        found.momentum,
+        found.warps.forward,
+        found.attribution.deformation,
+        found.attribution.reallocation,
+    ]
+    return {
+        "drift": 100 * found.drift,
+        "folded": 100 * found.warps.folded,
+        "inverse_voxels": found.warps.inverse_error / spacing,
+        "steps": found.steps,
+        "evaluations": found.evaluations,
+        "converged": found.converged,
+        "exact_zero": not any(bool(values.any()) for values in moved),
+        "mismatch_before": found.mismatch_before,
+        "mismatch_after": found.mismatch_after,
+    }
+
+
+def _volumes(maps: torch.Tensor, pair: KnownPair) -> NDArray[np.float64]:
+    """Sum over voxels per class, (C,) mm³."""
+    sums: NDArray[np.float64] = maps.flatten(1).sum(1, dtype=torch.float64).numpy()
+    return sums * pair.grid.voxel_volume
+
+
+def _text(values: NDArray[np.float64]) -> str:
+    return " ".join(f"{value:.1f}" for value in values)
+
+
+def numbers(text: str) -> NDArray[np.float64]:
+    """The volumes of a cell of the table, (C,) mm³."""
+    return np.array([float(value) for value in text.split()])
+
+
+def pipeline_settings(job: Job) -> dict[str, Any]:
+    """Every setting by its default, as the steps of the pipeline take them, on a CPU with one thread."""
+    return asdict(defaults()) | {"spacing_mm": float(job.spacing), "device": "cpu", "threads": 1}

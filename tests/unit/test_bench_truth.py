@@ -1,0 +1,184 @@
+"""The benchmark of attribution: its plan, its table that survives an interruption, and its report."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks import truth, truth_report, truth_runs  # noqa: E402
+from benchmarks.truth_runs import RIGID, SWAPPED, Job  # noqa: E402
+from longimorph.cohort.classes import ClassRow, ClassTable  # noqa: E402
+from longimorph.grid import Grid  # noqa: E402
+from longimorph.numerics.solve import Settings  # noqa: E402
+from longimorph.phantom.course import Truth  # noqa: E402
+from longimorph.phantom.maps import KnownPair  # noqa: E402
+
+
+def row(case: str = "both", spacing: int = 4, error: float | None = 3.0, **other: Any) -> dict[str, Any]:
+    """A row of the table; the true change is 10 mL moved and 20 mL of another kind."""
+    return {
+        "anatomy": "demo", "case": case, "spacing_mm": str(spacing), "noise": "", "visits": "forward",
+        "preset": "lesion", "true_mm3": 0.0 if error is None else 3e4, "brain_mm3": 1e6, "error": error,
+        "false_deformation": error, "false_reallocation": error, "unexplained": error, "map_error": 0.1,
+        "false_of_brain": 0.0, "drift": 0.1, "folded": 0.0, "inverse_voxels": 0.01, "steps": 5,
+        "evaluations": 9, "converged": True, "exact_zero": error is None, "mismatch_before": 9.0,
+        "mismatch_after": 1.0, "seconds": 2.0, "voxels": 8,
+        "classes": "a b", "deformation_mm3": "10000 -10000",
+        "reallocation_mm3": "-20000 20000", "true_deformation_mm3": "10000 -10000",
+        "true_reallocation_mm3": "-20000 20000", "program": "p", **other,
+    }  # fmt: skip
+
+
+def table(*rows: dict[str, Any], folder: Path) -> pd.DataFrame:
+    """The rows as the benchmark reads them back."""
+    file = folder / "table.csv"
+    truth._prepare(file, "p")
+    for one in rows:
+        truth.append(file, one)
+    return truth.read(file)
+
+
+def verdicts(rows: pd.DataFrame) -> dict[str, str]:
+    """The verdict on each target."""
+    return {target.name: target.verdict for target in truth_report.targets(rows)}
+
+
+def test_the_plan_holds_every_case_and_swaps_and_noise_at_both_ends() -> None:
+    jobs = truth.plan(["demo"], ["null", "both", RIGID], [2, 3, 4], [1])
+    assert len(set(jobs)) == len(jobs)
+    assert [job.spacing for job in jobs if job.case == "null" and job.noise is None] == [4, 3, 2]
+    assert [job.spacing for job in jobs if job.visits == SWAPPED] == [4, 2]
+    assert {job.case for job in jobs if job.visits == SWAPPED} == {"both"}
+    assert [job.spacing for job in jobs if job.noise == 1 and job.case == "both"] == [4, 2]
+    assert all(job.noise is None for job in jobs if job.case == RIGID)
+
+
+def test_the_settings_are_the_defaults_of_the_schema() -> None:
+    config, settings = truth_runs.defaults(), truth_runs.numerical(truth_runs.defaults())
+    for field in fields(Settings):
+        expected = getattr(config, field.name)
+        assert getattr(settings, field.name) == (None if expected == "auto" else expected)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Job] = []
+
+    def measure(job: Job, data: Path) -> dict[str, Any]:
+        made.append(job)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return {**row(job.case, job.spacing), **dict(zip(truth_runs.KEY, job.key, strict=True))}
+
+    monkeypatch.setattr(truth_runs, "measure", measure)
+    call = ["--anatomies", "demo", "--cases", "null", "both", "--noise", "--out", str(tmp_path / "t.md")]
+    with pytest.raises(KeyboardInterrupt):
+        truth.main(call)
+    assert truth.main(call) == 0
+    finished = truth.read(tmp_path / "t.csv")
+    planned = truth.plan(["demo"], ["null", "both"], truth.SPACINGS, [])
+    assert [tuple(key) for key in finished[list(truth_runs.KEY)].itertuples(index=False)] == [
+        job.key for job in planned
+    ]
+    assert len(made) == len(planned) + 1
+    assert truth.main(call) == 0
+    assert len(made) == len(planned) + 1
+    monkeypatch.setattr(truth, "fingerprint", lambda: "another")
+    assert truth.main(call) == 0
+    assert len(made) == 2 * len(planned) + 1
+
+
+def test_targets_are_met_or_missed_by_the_worst_figure(tmp_path: Path) -> None:
+    good = table(
+        row("null", error=None), row("both", 2, 4.9), row("both", 4, 7.9),
+        row(RIGID, error=None, false_of_brain=0.4),
+        row("both", 4, visits=SWAPPED, deformation_mm3="-10000 10000", reallocation_mm3="20000 -20000"),
+        folder=tmp_path,
+    )  # fmt: skip
+    assert set(verdicts(good).values()) == {"met"}
+    bad = table(
+        row("null", error=None, exact_zero=False), row("both", 2, 5.1), row("oedema2", 2, 1.0),
+        row("both", 4, 8.1, drift=2.1),
+        row("oedema2", 4, 1.0, reallocation_mm3="-15000 15000", folded=0.001, inverse_voxels=0.2),
+        row("both", 4, visits=SWAPPED, deformation_mm3="-10000 10000", reallocation_mm3="-16000 16000"),
+        row(RIGID, error=None, false_of_brain=0.6), folder=tmp_path / "bad",
+    )  # fmt: skip
+    assert set(verdicts(bad).values()) == {"**missed**"}
+    text = truth_report.markdown(bad)
+    assert "Missed: gross error at 2 mm; gross error at 4 mm" in text
+    assert "| 5.1 | demo, both, 2 mm | **missed** |" in text
+    assert verdicts(bad.iloc[:1])["gross error at 2 mm"] == "not measured"
+
+
+def test_noisy_and_swapped_runs_do_not_count_as_clean_ones(tmp_path: Path) -> None:
+    rows = table(
+        row("both", 4, 3.0),
+        row("both", 4, 30.0, noise="1"),
+        row("both", 4, 40.0, visits=SWAPPED),
+        folder=tmp_path,
+    )
+    assert verdicts(rows)["gross error at 4 mm"] == "met"
+    text = truth_report.markdown(rows)
+    assert "| both | 4 | 1 | 3 |" in text
+    assert "| both | 4 | 1 | 30 |" in text
+
+
+def test_a_swap_is_measured_by_sign_and_by_size(tmp_path: Path) -> None:
+    rows = table(
+        row(),
+        row(visits=SWAPPED, deformation_mm3="-12000 12000", reallocation_mm3="20000 -20000"),
+        folder=tmp_path,
+    )
+    (found,) = truth_report.swaps(rows)
+    assert found["magnitude, %"] == pytest.approx(20)
+    assert found["same sign"] == 0
+    assert found["gross of the sum, %"] == pytest.approx(100 * 2 / 30)
+
+
+def tiny_pair(shift: float) -> KnownPair:
+    """A slab of a class that grows by ``shift`` voxels into the background, all by deformation."""
+    maps = np.zeros((2, 2, 12, 10, 10), dtype=np.float32)
+    maps[:, 0, 2:6] = 1
+    maps[1, 0, 6] = shift
+    maps[:, 1] = 1 - maps[:, 0]
+    grown = shift * 100 * 64
+    change = np.array([grown, -grown])
+    volume = maps[0].sum(axis=(1, 2, 3)).astype(float) * 64
+    rows = tuple(
+        ClassRow(n, ((i, i),), None, n, "healthy", "#000000") for i, n in enumerate(("a", "background"))
+    )
+    known = Truth(change, np.zeros(2), volume, volume + change)
+    return KnownPair(
+        maps[0], maps[1], 4.0, known, ("a", "background"), ClassTable("t", rows), "atrophy",
+        Grid((12, 10, 10), np.diag([4.0, 4.0, 4.0, 1.0])),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("visits", ["forward", SWAPPED])
+def test_a_run_is_compared_with_its_truth(visits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(truth_runs, "make_pair", lambda *arguments: tiny_pair(0.5))
+    found = truth_runs.measure(Job("demo", "slab", 4, visits=visits), Path("."))
+    sign = 1 if visits == "forward" else -1
+    assert truth_runs.numbers(found["true_deformation_mm3"]).tolist() == [sign * 3200, -sign * 3200]
+    assert found["error"] == pytest.approx(found["false_deformation"] + found["false_reallocation"])
+    assert found["error"] < 30
+    assert found["map_error"] < 2
+    assert sign * truth_runs.numbers(found["deformation_mm3"])[0] > 2000
+    assert not found["exact_zero"]
+    assert set(found) | {"program"} == set(truth.COLUMNS)
+
+
+def test_identical_maps_are_an_exact_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(truth_runs, "make_pair", lambda *arguments: tiny_pair(0.0))
+    found = truth_runs.measure(Job("demo", "null", 4), Path("."))
+    assert found["exact_zero"]
+    assert found["error"] is None
+    assert found["false_of_brain"] == 0
