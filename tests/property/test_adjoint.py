@@ -9,8 +9,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from small_problems import CONTROLS, random_problem, smooth
 
-from longimorph.numerics.adjoint import flow_derivative, pull_back_step
-from longimorph.numerics.dynamics import State, flow, step
+from longimorph.numerics.adjoint import pull_back_step
+from longimorph.numerics.dynamics import State, step
 from longimorph.numerics.sphere import dot, normalise, tangent
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -34,22 +34,6 @@ def tangent_noise(state, seed):
 
 @examples(max_examples=12, deadline=None)
 @given(SEEDS, DIMS, KINDS)
-def test_the_derivative_of_the_rates_agrees_with_finite_differences_along_the_sphere(seed, dims, kind):
-    """Along the sphere: parts along q are gauge and are accounted for by the step's own adjoint."""
-    state, system = random_problem(seed, dims, kind, speed=0.5)
-    dq, dp = tangent_noise(state, seed)
-    h = 1e-5
-    ahead, behind = (neighbour(state, dq, dp, sign * h) for sign in (1, -1))
-    change = State((ahead.q - behind.q) / (2 * h), (ahead.p - behind.p) / (2 * h))
-    rates = [flow(s, system) for s in (ahead, behind)]
-    numeric_q = (rates[0].transport + rates[0].source - rates[1].transport - rates[1].source) / (2 * h)
-    found = flow_derivative(state, change, system)
-    scale = float(found.q.norm() + found.p.norm())
-    assert float(tangent(found.q - numeric_q, state.q).norm()) < 1e-7 * scale
-
-
-@examples(max_examples=12, deadline=None)
-@given(SEEDS, DIMS, KINDS)
 def test_the_adjoint_of_a_step_pairs_with_its_derivative(seed, dims, kind):
     """<cotangent, step(ahead) - step(behind)> = <pulled back, ahead - behind> to second order."""
     state, system = random_problem(seed, dims, kind, speed=0.5)
@@ -59,9 +43,9 @@ def test_the_adjoint_of_a_step_pairs_with_its_derivative(seed, dims, kind):
     )
     h = 1e-5
     ahead, behind = (neighbour(state, dq, dp, sign * h) for sign in (1, -1))
-    after = [step(s, system, 0.2)[0] for s in (ahead, behind)]
+    after = [step(s, system, 0.2).after for s in (ahead, behind)]
     there = sum(float((c * (a - b)).sum()) for c, a, b in zip(end, *after, strict=True))
-    back = pull_back_step(state, end, system, 0.2)
+    back = pull_back_step(state, State(end.q.clone(), end.p.clone()), system, 0.2)
     here = sum(float((c * (a - b)).sum()) for c, a, b in zip(back, ahead, behind, strict=True))
     scale = sum(float(c.norm() * (a - b).norm()) for c, a, b in zip(back, ahead, behind, strict=True))
     assert there == pytest.approx(here, abs=1e-7 * scale)

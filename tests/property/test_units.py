@@ -57,7 +57,7 @@ def answers():
             "transport": on_the_coarsest(rate.transport, nodes),
             "source": on_the_coarsest(rate.source, nodes),
             "dp": on_the_coarsest(rate.dp, nodes),
-            "end": on_the_coarsest(shoot(state, system, 10).states[-1].q.square(), nodes),
+            "end": on_the_coarsest(shoot(state, system, 10).q.square(), nodes),
             "mismatch": torch.tensor(evaluation.mismatch),
             "gradient": on_the_coarsest(evaluation.gradient, nodes),
         }

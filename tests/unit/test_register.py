@@ -156,9 +156,9 @@ def test_a_large_displacement_asks_for_more_steps():
 def test_the_cap_on_evaluations_holds_on_every_level(monkeypatch, most):
     counts: dict[tuple[int, ...], int] = {}
 
-    def counted(momentum, matching):
+    def counted(momentum, matching, strategy):
         counts[momentum.shape] = counts.get(momentum.shape, 0) + 1
-        return evaluate(momentum, matching)
+        return evaluate(momentum, matching, strategy)
 
     monkeypatch.setattr(solve, "evaluate", counted)
     chosen = settings(max_evaluations=most, tolerance=1e-9, steps=None)

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from longimorph.numerics.dynamics import Flow, State, System
+from longimorph.numerics import equations, passes
+from longimorph.numerics.dynamics import State, Step, System
+from longimorph.numerics.parking import park
 from longimorph.numerics.shooting import walk
 from longimorph.numerics.sphere import dot, normalise, tangent
 
@@ -24,7 +26,7 @@ class Attribution:
 
     ``final`` is the modelled target P(1); ``final - P(0) = deformation + reallocation``.
     The flows are (C, C), rows from, columns to, non-negative, zero on the diagonal.
-    ``velocities`` holds w at the middle of each step, (d, *grid) in mm per unit of time.
+    ``velocities`` holds w at the middle of each step, (d, *grid) in mm per unit of time, on the host.
     """
 
     deformation: Tensor
@@ -35,13 +37,19 @@ class Attribution:
     velocities: tuple[Tensor, ...]
 
 
-def split_step(before: Tensor, rate: Flow, after: Tensor, duration: float) -> tuple[Tensor, Tensor]:
-    """Change of probability over one step by transport and by source (E6): (C, *grid) each."""
-    length = dot(moved := before + duration * (rate.transport + rate.source), moved).sqrt()
-    scale = 2 * duration / (1 + length)
+def split(
+    before: Tensor, after: Tensor, q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor, duration: float
+) -> tuple[Tensor, Tensor]:
+    """Change of probability over one step by transport and by source (E6): (C, *grid) each.
+
+    The step goes from ``before`` to ``after`` by the rates of the state (q, p) half-way.
+    """
+    transport, source, _ = equations.rate_parts(q, p, rho, v, u)
+    moved = before + duration * (transport + source)
+    scale = 2 * duration / (1 + dot(moved, moved).sqrt())
     both = before + after
     middle = normalise(both)
-    return both * tangent(rate.transport, middle) * scale, both * tangent(rate.source, middle) * scale
+    return both * tangent(transport, middle) * scale, both * tangent(source, middle) * scale
 
 
 def flows_between(change: Tensor) -> Tensor:
@@ -57,17 +65,23 @@ def flows_between(change: Tensor) -> Tensor:
 
 def attribute(start: State, system: System, steps: int) -> Attribution:
     """Follow the geodesic once more and add up what moved and what changed its kind, E6."""
-    moved, changed = torch.zeros_like(start.q), torch.zeros_like(start.q)
+    totals = torch.zeros_like(start.q), torch.zeros_like(start.q)
     classes = len(start.q)
     flows = [torch.zeros(classes, classes, dtype=torch.float64, device=start.q.device) for _ in range(2)]
     velocities, final = [], start
     with torch.no_grad():
-        for before, rate, after in walk(start, system, steps):
-            parts = split_step(before.q, rate, after.q, 1.0 / steps)
-            moved += parts[0]
-            changed += parts[1]
-            for total, part in zip(flows, parts, strict=True):
-                total += flows_between(part) * system.voxel_volume
-            velocities.append(rate.velocity)
-            final = after
-    return Attribution(moved, changed, flows[0], flows[1], final, tuple(velocities))
+        for taken in walk(start, system, steps):
+            _add_step(taken, system, totals, flows)
+            velocities.append(park(taken.velocity))
+            final = taken.after
+    return Attribution(*totals, *flows, final, tuple(velocities))
+
+
+def _add_step(taken: Step, system: System, totals: tuple[Tensor, Tensor], flows: list[Tensor]) -> None:
+    """Add what one step moved and changed to the totals and flows, slab by slab."""
+    fields = (taken.before.q, taken.after.q, *taken.middle, taken.drive.rho, taken.drive.v, system.per_mm)
+    for start, stop in passes.slabs(taken.before.q):
+        cut, inside = passes.with_halo(start, stop, *fields)
+        for total, flow, part in zip(totals, flows, split(*cut, taken.duration), strict=True):
+            total[:, start:stop] += part[:, inside]
+            flow += flows_between(part[:, inside]) * system.voxel_volume

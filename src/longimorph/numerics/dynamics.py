@@ -1,4 +1,4 @@
-"""The geodesic equations of class-weighted metamorphosis on the sphere, and one step of them.
+"""Class-weighted metamorphosis on the sphere: its Hamiltonian, its flow, and one step along it.
 
 Discrete Hamiltonian, with D the central difference and P the projection of p to the tangent space at q:
 
@@ -8,23 +8,21 @@ Discrete Hamiltonian, with D the central difference and P the projection of p to
 The right-hand side is its exact symplectic gradient (equations E1 to E4 of docs/theory.md), so |q| = 1
 holds along the exact flow and H is constant. The part of p along q changes neither q nor H; the right-hand
 side moves it such that p stays tangent. Time runs from 0 (source) to 1; q and p have no unit, velocities are
-in mm, H and every integral in mm^3.
+in mm, H and every integral in mm^3. The formulas are in :mod:`longimorph.numerics.equations`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from longimorph.numerics import control
-from longimorph.numerics.fields import adjoint_difference, difference, grid_axes
+from longimorph.numerics import equations, passes
 from longimorph.numerics.kernels import Kernel
-from longimorph.numerics.sphere import dot, normalise, tangent
+from longimorph.numerics.sphere import dot, tangent
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,23 @@ class State(NamedTuple):
     p: Tensor
 
 
+class Drive(NamedTuple):
+    """What a state's motion needs besides the state: rho (1, *grid), alpha m and v (d, *grid)."""
+
+    rho: Tensor
+    am: Tensor
+    v: Tensor
+
+
+class Settling(NamedTuple):
+    """What settling took off after a step: the length of q and the part of p along q, (1, *grid) each."""
+
+    length: Tensor
+    along: Tensor
+
+
 class Flow(NamedTuple):
-    """What drives a state at one time.
+    """What drives a state at one time, everything at once: for looking at, not for memory.
 
     ``transport`` and ``source`` (C, *grid) are the two tangent parts of dq/dt, ``dp`` is dp/dt, of which
     ``gauge`` (1, *grid) times q keeps p tangent and moves nothing; ``velocity`` (d, *grid) in mm
@@ -73,92 +86,88 @@ class Flow(NamedTuple):
     energy: Tensor
 
 
-def differences(q: Tensor, dims: int) -> list[Tensor]:
-    """2 h D_d q for each of the grid's axes."""
-    return [difference(q, axis) for axis in range(-dims, 0)]
+@dataclass(frozen=True)
+class Step:
+    """One midpoint step: the states before, half-way and after, and what drives the one half-way."""
 
+    before: State
+    middle: State
+    drive: Drive
+    after: State
+    duration: float
 
-def momentum_map(p: Tensor, slopes: Sequence[Tensor]) -> Tensor:
-    """sum_n p_n slopes_dn: (d, *grid)."""
-    return torch.stack([(p * slope).sum(0) for slope in slopes])
-
-
-def combine(weights: Tensor, slopes: Sequence[Tensor]) -> Tensor:
-    """sum_d weights_d slopes_d, the adjoint of :func:`momentum_map`: (C, *grid)."""
-    total = weights[0] * slopes[0]
-    for weight, slope in zip(weights[1:], slopes[1:], strict=True):
-        total = torch.addcmul(total, weight, slope)
-    return total
+    @property
+    def velocity(self) -> Tensor:
+        """w half-way, (d, *grid) in mm per unit of time."""
+        return equations.velocity(self.drive.rho, self.drive.v)
 
 
 def flow(state: State, system: System) -> Flow:
-    """Right-hand side of the geodesic equations (E1 to E4) at a state with |q| = 1, <p, q> = 0."""
-    q, p = state
-    rho = control.rho(q, system.alloc)
-    alpha, beta2 = rho.sqrt(), 1 - rho
-    slopes = differences(q, len(system.spacing))
-    m = momentum_map(p, slopes) * system.per_mm
-    v = -system.kernel(alpha * m)
-    w = alpha * v
-    w_grid = w * system.per_mm
-    moved, source = combine(-w_grid, slopes), beta2 * p
-    off_sphere = dot(moved, q)
-    work, pp = (m * v).sum(0, keepdim=True), dot(p, p)
-    dp = torch.addcmul(off_sphere * p, (work / alpha + pp) * q, system.alloc - rho)
-    for d, axis in enumerate(grid_axes(system.spacing)):
-        dp = dp + adjoint_difference(w_grid[d] * p, axis)
-    transport = moved - off_sphere * q
-    gauge = -dot(dp, q) - dot(p, transport + source)
-    energy = 0.5 * (beta2 * pp - alpha * work).sum(dtype=torch.float64) * system.voxel_volume
-    return Flow(transport, source, torch.addcmul(dp, gauge, q), gauge, w, energy)
+    """Right-hand side of the geodesic equations (E1 to E4); can be differentiated."""
+    u = system.per_mm
+    rho, am = equations.density(*state, system.alloc, u)
+    v = -system.kernel(am)
+    found = equations.rates(*state, system.alloc, rho, am, v, u)
+    density = equations.energy_density(state.p, rho, am, v)
+    return Flow(*found, equations.velocity(rho, v), _integral(density, system))
 
 
 def hamiltonian(state: State, system: System) -> Tensor:
     """H(q, p) in mm^3 (a scalar, differentiable); p need not be tangent: only its tangent part counts."""
     q, p = state[0], tangent(state[1], state[0])
-    rho = control.rho(q, system.alloc)
-    am = rho.sqrt() * momentum_map(p, differences(q, len(system.spacing))) * system.per_mm
+    rho, am = equations.density(q, p, system.alloc, system.per_mm)
     density = (am * system.kernel(am)).sum() + ((1 - rho) * dot(p, p)).sum()
     return 0.5 * density * system.voxel_volume
 
 
-def advance(state: State, rate: Flow, duration: float) -> State:
-    """Follow a rate for a time in a straight line; q leaves the sphere, p its tangent space."""
-    return State(state.q + duration * (rate.transport + rate.source), state.p + duration * rate.dp)
+def drive(state: State, system: System) -> Drive:
+    """rho, alpha m and the velocity v = -K(alpha m) of a state (E1)."""
+    rho, am = passes.density(*state, system.alloc, system.per_mm)
+    return Drive(rho, am, -system.kernel(am))
 
 
-def settle(state: State) -> State:
-    """Back to the sphere, and to its tangent space there."""
-    q = normalise(state.q)
-    return State(q, tangent(state.p, q))
+def energy(state: State, driven: Drive, system: System) -> Tensor:
+    """H in mm^3 (a scalar, float64)."""
+    parts = []
+    for start, stop in passes.slabs(state.q):
+        cut = (a[:, start:stop] for a in (state.p, *driven))
+        parts.append(_integral(equations.energy_density(*cut), system))
+    return torch.stack(parts).sum()
 
 
-def step(state: State, system: System, duration: float) -> tuple[State, Flow]:
-    """One explicit midpoint step (order 2); also returns the flow at the midpoint."""
-    middle = settle(advance(state, flow(state, system), duration / 2))
-    rate = flow(middle, system)
-    return settle(advance(state, rate, duration)), rate
+def _integral(density: Tensor, system: System) -> Tensor:
+    return density.sum(dtype=torch.float64) * system.voxel_volume
+
+
+def advance(
+    base: State, at: State, driven: Drive, system: System, duration: float
+) -> tuple[State, Settling]:
+    """From ``base`` follow the rates at a state for a time, and settle on the sphere."""
+    q, p, length, along = passes.advance(base, at, system.alloc, driven, system.per_mm, duration)
+    return State(q, p), Settling(length, along)
+
+
+def step(state: State, system: System, duration: float) -> Step:
+    """One explicit midpoint step (order 2)."""
+    middle, _ = advance(state, state, drive(state, system), system, duration / 2)
+    driven = drive(middle, system)
+    after, _ = advance(state, middle, driven, system, duration)
+    return Step(state, middle, driven, after, duration)
 
 
 @dataclass(frozen=True)
 class InfinitesimalShooting:
     """M p = A^T K A p + beta^2 p with A p = alpha m[p]: symmetric and non-negative on tangent p."""
 
-    slopes: list[Tensor]
-    beta2: Tensor
-    kernel: Kernel
+    q0: Tensor
+    system: System
 
     def __call__(self, p: Tensor) -> Tensor:
         """dq/dt for a tangent momentum p (C, *grid)."""
-        return torch.addcmul(combine(self.kernel(momentum_map(p, self.slopes)), self.slopes), self.beta2, p)
+        rho, _, v = drive(State(self.q0, p), self.system)
+        return passes.rate(self.q0, p, rho, v, self.system.per_mm)
 
 
 def infinitesimal(q0: Tensor, system: System) -> InfinitesimalShooting:
-    """The linear map M: p -> dq/dt at (q0, p), with everything that depends on q0 alone computed once."""
-    rho = control.rho(q0, system.alloc)
-    alpha = rho.sqrt()
-    slopes = [
-        alpha * factor * tangent(slope, q0)
-        for factor, slope in zip(system.per_mm, differences(q0, len(system.spacing)), strict=True)
-    ]
-    return InfinitesimalShooting(slopes, 1 - rho, system.kernel)
+    """The linear map M: p -> dq/dt at (q0, p)."""
+    return InfinitesimalShooting(q0, system)

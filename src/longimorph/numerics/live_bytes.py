@@ -15,20 +15,33 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from longimorph.numerics.parking import parking
+
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context: ``peak`` is the largest sum of bytes of the storages that lived at one time within it.
 
-    ``held`` are tensors made before that count from the start. Use it once, on one thread.
+    ``held`` are tensors made before that count from the start. ``host_peak`` is the same for tensors that were
+    parked on the host (``numerics.parking``), which ``peak`` leaves out. Use it once, on one thread.
     """
 
     def __init__(self, held: Sequence[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
-        self._live = 0
+        self._peaks = {False: 0, True: 0}
+        self._live = {False: 0, True: 0}
         self._seen: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         for tensor in held:
             self._count(tensor)
+
+    @property
+    def peak(self) -> int:
+        """Bytes, apart from what was parked."""
+        return self._peaks[False]
+
+    @property
+    def host_peak(self) -> int:
+        """Bytes that were parked."""
+        return self._peaks[True]
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -42,14 +55,14 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _count(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        key, size = id(storage), storage.nbytes()
+        key, size, where = id(storage), storage.nbytes(), parking()
         if key in self._seen:
             return
 
         def forget(_: weakref.ref[torch.UntypedStorage]) -> None:
             del self._seen[key]
-            self._live -= size
+            self._live[where] -= size
 
         self._seen[key] = weakref.ref(storage, forget)
-        self._live += size
-        self.peak = max(self.peak, self._live)
+        self._live[where] += size
+        self._peaks[where] = max(self._peaks[where], self._live[where])

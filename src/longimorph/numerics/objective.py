@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from longimorph.numerics.dynamics import State, System, flow
-from longimorph.numerics.shooting import pull_back, shoot
+from longimorph.numerics.dynamics import State, System, drive, energy, infinitesimal
+from longimorph.numerics.precondition import inner
+from longimorph.numerics.shooting import shoot, sweep
 from longimorph.numerics.sphere import tangent
+from longimorph.numerics.strategies import CHECKPOINT, Strategy
 
 
 @dataclass(frozen=True)
@@ -40,28 +42,38 @@ class Evaluation:
     gradient: Tensor
 
 
-def evaluate(momentum: Tensor, matching: Matching) -> Evaluation:
+def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOINT) -> Evaluation:
     """Cost (E5) and gradient at a momentum tangent to the source. Raises ``Divergence``."""
-    system, q0 = matching.system, matching.source
-    start = State(q0, momentum)
-    trajectory = shoot(start, system, matching.steps)
-    final = trajectory.states[-1].q
-    residual = final.square() - matching.target
-    cotangent = pull_back(trajectory, system, State(2 * final * residual, torch.zeros_like(residual)))
-    initial = flow(start, system)
-    gradient = tangent(cotangent.p + matching.regularisation * (initial.transport + initial.source), q0)
-    mismatch, energy = _mismatch(residual, system), float(initial.energy)
-    return Evaluation(mismatch + matching.regularisation * energy, mismatch, energy, gradient)
+    start = State(matching.source, momentum)
+    mismatch, cotangent = sweep(
+        start, matching.system, matching.steps, lambda end: _terminal(end, matching), strategy
+    )
+    gradient = cotangent.p
+    del cotangent
+    energy_there = _energy(start, matching.system)
+    gradient.add_(infinitesimal(matching.source, matching.system)(momentum), alpha=matching.regularisation)
+    gradient = tangent(gradient, matching.source)
+    return Evaluation(mismatch + matching.regularisation * energy_there, mismatch, energy_there, gradient)
 
 
 def cost(momentum: Tensor, matching: Matching) -> float:
     """Cost (E5) alone, without its gradient. Raises ``Divergence``."""
     start = State(matching.source, momentum)
+    residual = shoot(start, matching.system, matching.steps).q.square_().sub_(matching.target)
+    return _mismatch(residual, matching) + matching.regularisation * _energy(start, matching.system)
+
+
+def _terminal(end: State, matching: Matching) -> tuple[float, State]:
+    """Mismatch in mm^3 at the end of a shooting, and its cotangent there."""
+    residual = end.q.square() - matching.target
+    mismatch = _mismatch(residual, matching)
+    return mismatch, State(residual.mul_(end.q).mul_(2), torch.zeros_like(residual))
+
+
+def _mismatch(residual: Tensor, matching: Matching) -> float:
+    return 0.5 * float(inner(residual, residual)) * matching.system.voxel_volume
+
+
+def _energy(start: State, system: System) -> float:
     with torch.no_grad():
-        final = shoot(start, matching.system, matching.steps).states[-1].q
-        energy = float(flow(start, matching.system).energy)
-    return _mismatch(final.square() - matching.target, matching.system) + matching.regularisation * energy
-
-
-def _mismatch(residual: Tensor, system: System) -> float:
-    return 0.5 * float(residual.square().sum(dtype=torch.float64)) * system.voxel_volume
+        return float(energy(start, drive(start, system), system))

@@ -5,15 +5,17 @@ The damping follows Levenberg and Marquardt: less after a full step, more after 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from longimorph.numerics.objective import Evaluation
 from longimorph.numerics.precondition import inner
 from longimorph.numerics.shooting import Divergence
+from longimorph.numerics.strategies import CHECKPOINT, Kept, Ladder
 
 SUFFICIENT_DECREASE = 1e-4
 SHORTEST_STEP = 2.0**-12
@@ -40,28 +42,32 @@ class Optimum:
     converged: bool
 
 
+PAIRS_KEPT = 8
+
+
 @dataclass
 class History:
-    """Curvature pairs of L-BFGS: two maps each."""
+    """Curvature pairs of L-BFGS: two maps each, and their scalar product."""
 
-    pairs: deque[tuple[Tensor, Tensor, float]] = field(default_factory=lambda: deque(maxlen=8))
+    pairs: deque[tuple[Kept, Kept, float]] = field(default_factory=lambda: deque(maxlen=PAIRS_KEPT))
 
-    def add(self, s: Tensor, y: Tensor) -> None:
+    def add(self, s: Tensor, y: Tensor, ladder: Ladder) -> None:
         """Keep a pair of step and change of gradient when it has positive curvature."""
         sy = float(inner(s, y))
         if sy > 1e-8 * float(inner(s, s)) ** 0.5 * float(inner(y, y)) ** 0.5:
-            self.pairs.append((s, y, sy))
+            self.pairs.append((ladder.keep(s), ladder.keep(y), sy))
 
     def direction(self, gradient: Tensor, precondition: Callable[[Tensor], Tensor]) -> Tensor:
         """Minus the inverse Hessian times the gradient, by the two-loop recursion."""
-        q, weights = gradient, []
+        q, weights = gradient.clone(), []
         for s, y, sy in reversed(self.pairs):
-            weights.append(float(inner(s, q)) / sy)
-            q = q - weights[-1] * y
+            weights.append(float(inner(s.get(), q)) / sy)
+            q.sub_(y.get(), alpha=weights[-1])
         r = precondition(q)
+        del q
         for (s, y, sy), a in zip(self.pairs, reversed(weights), strict=True):
-            r = r + (a - float(inner(y, r)) / sy) * s
-        return -r
+            r.add_(s.get(), alpha=a - float(inner(y.get(), r)) / sy)
+        return r.neg_()
 
 
 @dataclass
@@ -78,26 +84,38 @@ class _Trials:
             found = self.evaluate(momentum)
         except Divergence:
             return None
-        return found if bool(found.gradient.isfinite().all()) else None
+        return found if math.isfinite(float(found.gradient.sum())) else None
 
     @property
     def exhausted(self) -> bool:
         return self.count >= self.most
 
 
+@dataclass
+class _Point:
+    """A momentum, its gradient and a direction from it, at rest while another is evaluated; cost in mm^3."""
+
+    momentum: Kept
+    gradient: Kept
+    cost: float
+
+
 def _line_search(
-    trial: _Trials, momentum: Tensor, here: Evaluation, direction: Tensor, slope: float
-) -> tuple[float, Evaluation] | None:
+    trial: _Trials, here: _Point, direction: Kept, slope: float
+) -> tuple[float, Evaluation, Tensor] | None:
+    """Step length, evaluation and momentum of a point that is low enough, or None."""
     length = 1.0
     while length >= SHORTEST_STEP and not trial.exhausted:
-        there = trial(momentum + length * direction)
+        momentum = here.momentum.get().add(direction.get(), alpha=length)
+        there = trial(momentum)
         if there is None:
             length *= 0.25
         elif there.cost <= here.cost + SUFFICIENT_DECREASE * length * slope:
-            return length, there
+            return length, there, momentum
         else:
             ratio = -slope * length / (2 * (there.cost - here.cost - slope * length))
             length *= min(max(ratio, 0.1), 0.5)
+        del there, momentum
     return None
 
 
@@ -110,42 +128,70 @@ def minimise(
     most_evaluations: int,
     least_gain: float,
     report: Callable[[Iteration], None] = lambda _: None,
+    ladder: Ladder | None = None,
 ) -> Optimum:
     """Minimise from a finite start.
 
     ``precondition(gradient, damping)`` is an approximate inverse Hessian. Stops when two steps in a row each
-    lower the cost by less than ``least_gain`` (mm^3), or at the cap on evaluations. Raises
-    :class:`Divergence` when the start itself cannot be evaluated.
+    lower the cost by less than ``least_gain`` (mm^3), or at the cap on evaluations. ``ladder`` says where
+    vectors wait meanwhile. Raises :class:`Divergence` when the start itself cannot be evaluated.
     """
+    ladder = ladder or Ladder([CHECKPOINT])
     trial = _Trials(evaluate, most_evaluations)
-    here = trial(start)
-    if here is None:
+    found = trial(start)
+    if found is None:
         raise Divergence("the shooting diverges at the start of the optimisation")
-    momentum, history, small = start, History(), 0
-    report(Iteration(0, trial.count, 0.0, here))
-    number = 0
+    report(Iteration(0, trial.count, 0.0, found))
+    here, history = _Point(ladder.keep(start), ladder.keep(found.gradient), found.cost), History()
+    last, number, small = _without_gradient(found), 0, 0
+    del start, found
+
+    def optimum(reason: str, converged: bool) -> Optimum:
+        evaluation = replace(last, gradient=here.gradient.get())
+        return Optimum(here.momentum.get(), evaluation, trial.count, reason, converged)
+
     while not trial.exhausted:
-        direction = history.direction(here.gradient, lambda g: precondition(g, damping))  # noqa: B023
-        slope = float(inner(here.gradient, direction)) * voxel_volume
-        found = _line_search(trial, momentum, here, direction, slope) if slope < 0 else None
-        if found is None and trial.exhausted:
+        direction, slope = ladder.attempt(lambda: _direction(history, here, precondition, damping, ladder))  # noqa: B023
+        better = _line_search(trial, here, direction, slope * voxel_volume) if slope < 0 else None
+        if better is None and trial.exhausted:
             break
-        if found is None:
+        if better is None:
             if not history.pairs:
-                reason = "No shorter step lowers the cost: it is as low as rounding lets it go."
-                return Optimum(momentum, here, trial.count, reason, True)
+                return optimum("No shorter step lowers the cost: it is as low as rounding lets it go.", True)
             history.pairs.clear()
             damping *= 10
             continue
-        length, there = found
+        length, there, momentum = better
+        del better
         damping *= 0.2 if length == 1.0 else 1 / length
         number += 1
-        history.add(length * direction, there.gradient - here.gradient)
+        history.add(direction.get() * length, there.gradient - here.gradient.get(), ladder)
         small = small + 1 if here.cost - there.cost < least_gain else 0
-        momentum, here = momentum + length * direction, there
-        report(Iteration(number, trial.count, length, here))
+        here = _Point(ladder.keep(momentum), ladder.keep(there.gradient), there.cost)
+        report(Iteration(number, trial.count, length, there))
+        last = _without_gradient(there)
+        del there, momentum
         if small >= 2:
-            reason = f"Converged: two steps in a row each lowered the cost by less than {least_gain:.3g} mm3."
-            return Optimum(momentum, here, trial.count, reason, True)
-    reason = f"The cap of {most_evaluations} evaluations ended it; raise max_evaluations for a closer match."
-    return Optimum(momentum, here, trial.count, reason, False)
+            return optimum(
+                f"Converged: two steps in a row each lowered the cost by less than {least_gain:.3g} mm3.", True
+            )
+    return optimum(
+        f"The cap of {most_evaluations} evaluations ended it; raise max_evaluations for a closer match.", False
+    )
+
+
+def _direction(
+    history: History,
+    here: _Point,
+    precondition: Callable[[Tensor, float], Tensor],
+    damping: float,
+    ladder: Ladder,
+) -> tuple[Kept, float]:
+    """Descent direction from a point, and its product with the gradient."""
+    gradient = here.gradient.get()
+    found = history.direction(gradient, lambda g: precondition(g, damping))
+    return ladder.keep(found), float(inner(gradient, found))
+
+
+def _without_gradient(evaluation: Evaluation) -> Evaluation:
+    return replace(evaluation, gradient=evaluation.gradient.new_empty(0))

@@ -20,24 +20,25 @@ LinearMap = Callable[[Tensor], Tensor]
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
-    """Scalar product over classes and voxels, float64 scalar."""
-    return (a * b).sum(dtype=torch.float64)
+    """Scalar product over classes and voxels, float64 scalar; class by class, so as to need little room."""
+    return torch.stack([(x * y).sum(dtype=torch.float64) for x, y in zip(a, b, strict=True)]).sum()
 
 
 def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance: float) -> Tensor:
     """Solve A x = b for symmetric positive A; stops at |r| <= tolerance |b| or after the iterations."""
-    x, r = torch.zeros_like(b), b
-    direction, rr = r, inner(r, r)
+    x, r, direction = torch.zeros_like(b), b.clone(), b.clone()
+    rr = float(inner(r, r))
     stop = tolerance**2 * rr
     for _ in range(iterations):
-        if not bool(rr > stop):
+        if not rr > stop:
             break
         image = apply(direction)
-        length = (rr / inner(direction, image)).to(b.dtype)
-        x = x + length * direction
-        r = r - length * image
-        rr, previous = inner(r, r), rr
-        direction = r + (rr / previous).to(b.dtype) * direction
+        length = rr / float(inner(direction, image))
+        x.add_(direction, alpha=length)
+        r.sub_(image, alpha=length)
+        del image
+        rr, previous = float(inner(r, r)), rr
+        direction.mul_(rr / previous).add_(r)
     return x
 
 
@@ -56,4 +57,6 @@ class Preconditioner:
         return self._solve(self.shooting(self._solve(first, shift)), shift)
 
     def _solve(self, b: Tensor, shift: float) -> Tensor:
-        return conjugate_gradients(lambda x: self.shooting(x) + shift * x, b, self.iterations, self.tolerance)
+        return conjugate_gradients(
+            lambda x: self.shooting(x).add_(x, alpha=shift), b, self.iterations, self.tolerance
+        )

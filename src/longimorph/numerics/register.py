@@ -13,8 +13,9 @@ from longimorph.numerics.attribution import Attribution, attribute
 from longimorph.numerics.dynamics import State
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.optimise import Optimum
-from longimorph.numerics.shooting import drift, shoot
+from longimorph.numerics.shooting import drift
 from longimorph.numerics.solve import Pair, Report, Settings, silent, solve
+from longimorph.numerics.strategies import CHECKPOINT, Ladder
 from longimorph.numerics.warps import Warps, integrate
 
 
@@ -42,16 +43,17 @@ def register(
     spacing: Sequence[float],
     settings: Settings,
     report: Report = silent,
+    ladder: Ladder | None = None,
 ) -> Registration:
     """Match the source's probability map to the target's, (C, *grid) each, spacing in mm.
 
     ``control`` is the control allocation matrix (C, C). ``report`` hears of each iteration, with the spacing
-    of its level in mm. Identical maps give exact zeros. Raises ``Divergence`` when no momentum can be shot.
+    of its level in mm, and ``ladder`` says what is kept where (one state per step by default). Identical maps give exact zeros. Raises ``Divergence`` when no momentum can be shot.
     """
     pair = Pair(source, target, control, tuple(spacing))
     same = torch.equal(source, target)
     with _denormals_flushed():
-        return _describe(*(_still(pair, settings) if same else solve(pair, settings, report)))
+        return _describe(*(_still(pair, settings) if same else solve(pair, settings, ladder or Ladder([CHECKPOINT]), report)))
 
 
 @contextmanager
@@ -78,9 +80,9 @@ def _describe(optimum: Optimum, matching: Matching) -> Registration:
     return Registration(
         optimum.momentum,
         attribution,
-        integrate(attribution.velocities, system.spacing),
+        integrate(attribution.velocities, system.spacing, matching.source),
         matching.steps,
-        drift(shoot(start, system, matching.steps), system),
+        drift(start, system, matching.steps),
         before * system.voxel_volume,
         optimum.evaluation.mismatch,
         optimum.evaluation.energy,

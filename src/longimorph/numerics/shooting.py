@@ -1,74 +1,174 @@
-"""Geodesic shooting and its adjoint, keeping one state per step.
+"""Geodesic shooting, and its adjoint with as much kept as a strategy says.
 
-Memory: 2 N D for the states of N steps (D = bytes of one map), plus the working set of one step; the
-inside of a step is computed again on the way back. Time: one more forward shooting per gradient.
+What is kept decides memory and time and nothing else: every strategy gives the same numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from longimorph.numerics.adjoint import pull_back_step
-from longimorph.numerics.dynamics import Flow, State, System, flow, step
+from longimorph.numerics.adjoint import Trace, pull_back_step, pull_back_trace, settle_back, trace
+from longimorph.numerics.dynamics import Settling, State, Step, System, drive, energy, step
+from longimorph.numerics.parking import fetch, park
+from longimorph.numerics.strategies import CHECKPOINT, Strategy
+
+T = TypeVar("T")
+Terminal = Callable[[State], tuple[T, State]]
+"""From the final state to a value and the cotangent of that state."""
 
 
 class Divergence(ArithmeticError):
     """The shooting left the range of finite numbers; the momentum or the step is too large."""
 
 
-@dataclass(frozen=True)
-class Trajectory:
-    """States at the N + 1 times k / N."""
-
-    states: tuple[State, ...]
-
-    @property
-    def steps(self) -> int:
-        """Number of steps N."""
-        return len(self.states) - 1
-
-
-def walk(start: State, system: System, steps: int) -> Iterator[tuple[State, Flow, State]]:
-    """The steps one by one: state before, flow at the midpoint, state after."""
+def walk(start: State, system: System, steps: int) -> Iterator[Step]:
+    """The midpoint steps of E1 to E4, one by one."""
     state = start
     for _ in range(steps):
-        after, rate = step(state, system, 1.0 / steps)
-        yield state, rate, after
-        state = after
+        taken = step(state, system, 1.0 / steps)
+        state = taken.after
+        yield taken
 
 
-def shoot(start: State, system: System, steps: int) -> Trajectory:
-    """All states of the shooting from a source map and a tangent momentum, E1 to E4.
+def shoot(start: State, system: System, steps: int) -> State:
+    """The end of the shooting from a source map and a tangent momentum, E1 to E4.
 
-    Raises :class:`Divergence` when the end is not finite.
+    Raises :class:`Divergence` when it is not finite.
+    """
+    state = start
+    with torch.no_grad():
+        for _ in range(steps):
+            state = step(state, system, 1.0 / steps).after
+    return _finite(state)
+
+
+def _finite(state: State) -> State:
+    if not all(bool(torch.isfinite(part.sum())) for part in state):
+        raise Divergence("the shooting left the range of finite numbers")
+    return state
+
+
+def sweep(
+    start: State, system: System, steps: int, terminal: Terminal[T], strategy: Strategy = CHECKPOINT
+) -> tuple[T, State]:
+    """Shoot, ask ``terminal`` for a value and the cotangent of the end, and carry that to the start.
+
+    The cotangent that ``terminal`` returns is written over. Raises :class:`Divergence`.
     """
     with torch.no_grad():
-        states = (start, *(after for _, _, after in walk(start, system, steps)))
-    if not bool(torch.isfinite(states[-1].q).all() & torch.isfinite(states[-1].p).all()):
-        raise Divergence("the shooting left the range of finite numbers")
-    return Trajectory(states)
+        if strategy.traces:
+            return _with_traces(start, system, steps, terminal)
+        if strategy.slots is not None and strategy.slots < steps:
+            return _Nested(system, steps, terminal).run(start, strategy.slots)
+        return _with_states(start, system, steps, terminal, strategy.host_states)
 
 
-def pull_back(trajectory: Trajectory, system: System, end: State) -> State:
-    """Adjoint of the shooting: the cotangent ``end`` of the last state, carried to the first."""
-    cotangent = end
+def _with_states(
+    start: State, system: System, steps: int, terminal: Terminal[T], on_host: bool
+) -> tuple[T, State]:
+    duration, device = 1.0 / steps, start.q.device
+    states, state = [], start
+    for k in range(steps):
+        states.append(State(park(state.q), park(state.p)) if on_host and k > 0 else state)
+        state = step(state, system, duration).after
+    value, cotangent = terminal(_finite(state))
+    del state
+    while states:
+        before = states.pop()
+        if on_host and states:
+            before = State(fetch(before.q, device), fetch(before.p, device))
+        cotangent = pull_back_step(before, cotangent, system, duration)
+    return value, cotangent
+
+
+def _with_traces(start: State, system: System, steps: int, terminal: Terminal[T]) -> tuple[T, State]:
+    duration, state = 1.0 / steps, start
+    kept: list[tuple[State, Trace, Settling]] = []
+    for _ in range(steps):
+        traced, after, settling = trace(state, system, duration)
+        kept.append((state, traced, settling))
+        state = after
+    value, cotangent = terminal(_finite(state))
+    while kept:
+        before, traced, settling = kept.pop()
+        settle_back(state, settling, cotangent, system)
+        cotangent = pull_back_trace(before, traced, cotangent, system, duration)
+        state = before
+    return value, cotangent
+
+
+@cache
+def nested_split(steps: int, slots: int) -> tuple[int, int]:
+    """How many steps to go before the next kept state, and the fewest steps to make again in all.
+
+    The optimum for going back over ``steps`` steps with ``slots`` more states to keep (Griewank and Walther's
+    binomial checkpointing), by dynamic programming.
+    """
+    if steps == 1:
+        return 0, 0
+    if slots == 0:
+        return steps - 1, steps * (steps - 1) // 2
+    costs = [
+        (ahead + nested_split(steps - ahead, slots - 1)[1] + nested_split(ahead, slots)[1], ahead)
+        for ahead in range(1, steps)
+    ]
+    least, ahead = min(costs)
+    return ahead, least
+
+
+@dataclass
+class _Nested(Generic[T]):
+    """Going back with few kept states: the steps between two of them are made again."""
+
+    system: System
+    steps: int
+    terminal: Terminal[T]
+
+    def run(self, start: State, slots: int) -> tuple[T, State]:
+        found: list[T] = []
+        cotangent = self._back(start, 0, self.steps, slots, None, found)
+        return found[0], cotangent
+
+    def _back(
+        self, state: State, begin: int, end: int, slots: int, cotangent: State | None, found: list[T]
+    ) -> State:
+        duration = 1.0 / self.steps
+        while end - begin > 1:
+            ahead = state
+            mid = begin + nested_split(end - begin, slots)[0]
+            for _ in range(mid - begin):
+                ahead = step(ahead, self.system, duration).after
+            cotangent = self._back(ahead, mid, end, max(slots - 1, 0), cotangent, found)
+            del ahead
+            end = mid
+        if cotangent is None:
+            value, cotangent = self.terminal(_finite(step(state, self.system, duration).after))
+            found.append(value)
+        return pull_back_step(state, cotangent, self.system, duration)
+
+
+def energies(start: State, system: System, steps: int) -> Tensor:
+    """H in mm^3 at each of the N + 1 states of a shooting: float64 (N + 1,)."""
     with torch.no_grad():
-        for state in reversed(trajectory.states[:-1]):
-            cotangent = pull_back_step(state, cotangent, system, 1.0 / trajectory.steps)
-    return cotangent
+        state, found = start, []
+        for _ in range(steps):
+            found.append(energy(state, drive(state, system), system))
+            state = step(state, system, 1.0 / steps).after
+        return torch.stack([*found, energy(state, drive(state, system), system)])
 
 
-def energies(trajectory: Trajectory, system: System) -> Tensor:
-    """H in mm^3 at each of the N + 1 states: float64 (N + 1,)."""
-    with torch.no_grad():
-        return torch.stack([flow(state, system).energy for state in trajectory.states])
-
-
-def drift(trajectory: Trajectory, system: System) -> float:
+def drift_of(energies_along: Tensor) -> float:
     """Largest relative departure of H from its start along the shooting; 0 for a zero momentum."""
-    h = energies(trajectory, system)
+    h = energies_along
     return float((h - h[0]).abs().max() / h[0]) if h[0] > 0 else 0.0
+
+
+def drift(start: State, system: System, steps: int) -> float:
+    """Drift of H along a shooting, a fraction of H."""
+    return drift_of(energies(start, system, steps))

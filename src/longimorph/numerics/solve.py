@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import control, levels
-from longimorph.numerics.attribution import attribute
-from longimorph.numerics.dynamics import InfinitesimalShooting, State, System, infinitesimal
+from longimorph.numerics.dynamics import InfinitesimalShooting, State, System, drive, energy, infinitesimal
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.objective import Matching, cost, evaluate
 from longimorph.numerics.optimise import Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
-from longimorph.numerics.shooting import Divergence, drift, shoot
+from longimorph.numerics.shooting import Divergence, drift_of, walk
 from longimorph.numerics.sphere import log_map, tangent, to_sphere
+from longimorph.numerics.strategies import Ladder
 
 FEWEST_STEPS, MOST_STEPS = 5, 80
 CFL_LIMIT = 0.5
@@ -74,18 +74,20 @@ class Pair:
         return Pair(small[0], small[1], self.control, wide)
 
 
-def solve(pair: Pair, settings: Settings, report: Report = silent) -> tuple[Optimum, Matching]:
+def solve(
+    pair: Pair, settings: Settings, ladder: Ladder, report: Report = silent
+) -> tuple[Optimum, Matching]:
     """The optimal momentum of a pair whose maps differ. Raises ``Divergence``."""
     matching = pair.matching(settings)
     shooting = infinitesimal(matching.source, matching.system)
-    start = _start(pair, matching, shooting, settings, report)
+    start = _start(pair, matching, shooting, settings, ladder, report)
     still = cost(torch.zeros_like(start), matching)
     precondition = Preconditioner(shooting, settings.regularisation)
     used = 0
     if settings.steps is None:
         matching = replace(matching, steps=max(matching.steps, _steps_needed(start, matching)))
     while True:
-        optimum = _descend(start, matching, precondition, settings, used, still, report)
+        optimum = _descend(start, matching, precondition, settings, used, still, ladder, report)
         used = optimum.evaluations
         enough = settings.steps or _steps_needed(optimum.momentum, matching)
         if enough <= matching.steps or used >= settings.max_evaluations:
@@ -100,6 +102,7 @@ def _descend(
     settings: Settings,
     used: int,
     still: float,
+    ladder: Ladder,
     report: Report,
 ) -> Optimum:
     """Optimise with the present number of steps; ``used`` evaluations count against the cap."""
@@ -108,7 +111,7 @@ def _descend(
         report(min(matching.system.spacing), replace(iteration, evaluations=used + iteration.evaluations))
 
     optimum = minimise(
-        lambda momentum: evaluate(momentum, matching),
+        lambda momentum: ladder.attempt(lambda: evaluate(momentum, matching, ladder.current)),
         start,
         precondition,
         FIRST_DAMPING,
@@ -116,30 +119,38 @@ def _descend(
         settings.max_evaluations - used,
         settings.tolerance * still,
         tell,
+        ladder,
     )
     return replace(optimum, evaluations=used + optimum.evaluations)
 
 
 def _start(
-    pair: Pair, matching: Matching, shooting: InfinitesimalShooting, settings: Settings, report: Report
+    pair: Pair,
+    matching: Matching,
+    shooting: InfinitesimalShooting,
+    settings: Settings,
+    ladder: Ladder,
+    report: Report,
 ) -> Tensor:
     """The better of two momenta: along the great circles, or as the coarser level moves."""
     rates = [log_map(matching.source, to_sphere(matching.target))]
     coarsest = min(settings.kernel_mm) / FEWEST_VOXELS_PER_SIGMA
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
     if axes is not None:
-        rates.append(_coarse_rate(pair, axes, settings, report))
+        rates.append(_coarse_rate(pair, axes, settings, ladder, report))
     precondition = Preconditioner(shooting, settings.regularisation)
     starts = [precondition(shooting(tangent(rate, matching.source)), FIRST_DAMPING) for rate in rates]
     return _best(starts, matching)
 
 
-def _coarse_rate(pair: Pair, axes: Sequence[bool], settings: Settings, report: Report) -> Tensor:
+def _coarse_rate(
+    pair: Pair, axes: Sequence[bool], settings: Settings, ladder: Ladder, report: Report
+) -> Tensor:
     """dq/dt at time 0 of the coarser level's optimum, on this level's grid.
 
     The rate is handed over rather than the momentum, which scales with the sharpness of the boundaries.
     """
-    optimum, matching = solve(pair.coarser(axes), settings, report)
+    optimum, matching = solve(pair.coarser(axes), settings, ladder, report)
     rate = infinitesimal(matching.source, matching.system)(optimum.momentum)
     return levels.finer(rate, pair.source.shape[1:], pair.spacing, axes)
 
@@ -164,9 +175,14 @@ def _best(starts: Sequence[Tensor], matching: Matching) -> Tensor:
 def _steps_needed(momentum: Tensor, matching: Matching) -> int:
     """Number of steps that keeps the path per step and the drift of H small; may exceed the present one."""
     start, system = State(matching.source, momentum), matching.system
-    velocities = attribute(start, system, matching.steps).velocities
-    voxels = max(float(w[d].abs().max()) / h for w in velocities for d, h in enumerate(system.spacing))
+    voxels, energies = 0.0, []
+    with torch.no_grad():
+        for taken in walk(start, system, matching.steps):
+            reach = [float(w.abs().max()) / h for w, h in zip(taken.velocity, system.spacing, strict=True)]
+            voxels = max(voxels, *reach)
+            energies.append(energy(taken.before, drive(taken.before, system), system))
+        energies.append(energy(taken.after, drive(taken.after, system), system))
     needed = math.ceil(voxels / CFL_LIMIT)
-    if drift(shoot(start, system, matching.steps), system) > DRIFT_LIMIT:
+    if drift_of(torch.stack(energies)) > DRIFT_LIMIT:
         needed = max(needed, 2 * matching.steps)
     return min(needed, MOST_STEPS)

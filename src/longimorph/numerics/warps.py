@@ -37,7 +37,8 @@ class Warps:
 
 def _follow(velocities: Iterable[Tensor], start: Tensor, spacing: Sequence[float], duration: float) -> Tensor:
     points = start
-    for w in velocities:
+    for resting in velocities:
+        w = resting.to(start.device)
         middle = points + 0.5 * duration * interpolate(w, points, spacing)
         points = points + duration * interpolate(w, middle, spacing)
     return points
@@ -53,10 +54,13 @@ def jacobian(displacement: Tensor, spacing: Sequence[float]) -> Tensor:
     return determinant
 
 
-def integrate(velocities: Sequence[Tensor], spacing: Sequence[float]) -> Warps:
-    """Both maps from the velocities (d, *grid), mm per unit of time, in the middle of N equal steps."""
+def integrate(velocities: Sequence[Tensor], spacing: Sequence[float], like: Tensor) -> Warps:
+    """Both maps from the velocities (d, *grid), mm per unit of time, in the middle of N equal steps.
+
+    They may wait on the host; ``like`` gives the device to work on.
+    """
     duration = 1.0 / len(velocities)
-    x = positions(velocities[0].shape[1:], spacing, velocities[0])
+    x = positions(velocities[0].shape[1:], spacing, like)
     ahead = _follow(velocities, x, spacing, duration)
     back = _follow(reversed(velocities), x, spacing, -duration)
     forward, inverse = back - x, ahead - x

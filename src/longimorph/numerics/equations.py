@@ -1,0 +1,228 @@
+"""The geodesic equations and the adjoint of their right-hand side, as formulas on arrays.
+
+Every function here looks at most one voxel to each side, so it may be given a part of a volume that is one
+voxel wider than what is wanted of it: how volumes are walked is the business of
+:mod:`longimorph.numerics.passes`. What is not local, the convolution with the kernel, stands between them.
+
+Shapes: q, p and everything named after a map (C, *grid); rho and other single fields (1, *grid); am, v
+(d, *grid). ``u`` is 1 / (2 h) per axis, (d, 1, ...): differences are not scaled. Units: q, p and rates have
+none, velocities are in mm. The Hamiltonian and its continuation off the sphere are those of
+:mod:`longimorph.numerics.dynamics`; all formulas hold at |q| = 1, <p, q> = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from longimorph.numerics import control
+from longimorph.numerics.fields import adjoint_difference, difference
+from longimorph.numerics.sphere import dot, normalise, tangent
+
+
+class Rates(NamedTuple):
+    """dq/dt in its two tangent parts, dp/dt, and the multiple of q in dp/dt that keeps p tangent."""
+
+    transport: Tensor
+    source: Tensor
+    dp: Tensor
+    gauge: Tensor
+
+
+def differences(q: Tensor, dims: int) -> list[Tensor]:
+    """2 h D_d q for each of the grid's axes."""
+    return [difference(q, axis) for axis in range(-dims, 0)]
+
+
+def momentum_map(p: Tensor, slopes: Sequence[Tensor]) -> Tensor:
+    """sum_n p_n slopes_dn: (d, *grid)."""
+    return torch.stack([(p * slope).sum(0) for slope in slopes])
+
+
+def combine(weights: Tensor, slopes: Sequence[Tensor]) -> Tensor:
+    """sum_d weights_d slopes_d, the adjoint of :func:`momentum_map`: (C, *grid)."""
+    total = weights[0] * slopes[0]
+    for weight, slope in zip(weights[1:], slopes[1:], strict=True):
+        total = torch.addcmul(total, weight, slope)
+    return total
+
+
+def spread(weights: Tensor, maps: Tensor) -> Tensor:
+    """sum_d of the adjoint differences of weights_d maps: (C, *grid)."""
+    total = adjoint_difference(weights[0] * maps, -len(weights))
+    for d in range(1, len(weights)):
+        total = total + adjoint_difference(weights[d] * maps, d - len(weights))
+    return total
+
+
+def density(q: Tensor, p: Tensor, alloc: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """rho and alpha m, the momentum density that the kernel turns into -v (E1)."""
+    rho = control.rho(q, alloc)
+    return rho, rho.sqrt() * u * momentum_map(p, differences(q, len(u)))
+
+
+def velocity(rho: Tensor, v: Tensor) -> Tensor:
+    """w = alpha v in mm per unit of time, (d, *grid)."""
+    return rho.sqrt() * v
+
+
+def rate_parts(q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Transport and source, the two tangent parts of dq/dt (E2), and what was taken off along q."""
+    moved = combine(-u * velocity(rho, v), differences(q, len(u)))
+    off_sphere = dot(moved, q)
+    return moved - off_sphere * q, (1 - rho) * p, off_sphere
+
+
+def rate(q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor) -> Tensor:
+    """dq/dt (E2)."""
+    transport, source, _ = rate_parts(q, p, rho, v, u)
+    return transport + source
+
+
+def rates(q: Tensor, p: Tensor, alloc: Tensor, rho: Tensor, am: Tensor, v: Tensor, u: Tensor) -> Rates:
+    """Both sides of the geodesic equations (E2 to E4)."""
+    transport, source, off_sphere = rate_parts(q, p, rho, v, u)
+    dp = torch.addcmul(off_sphere * p, _force(p, rho, am, v) * q, alloc - rho)
+    dp = dp + spread(u * velocity(rho, v), p)
+    gauge = -dot(dp, q) - dot(p, transport + source)
+    return Rates(transport, source, torch.addcmul(dp, gauge, q), gauge)
+
+
+def _force(p: Tensor, rho: Tensor, am: Tensor, v: Tensor) -> Tensor:
+    """<m, v> / alpha + |p|^2, what drives p along drho/dq."""
+    return (am * v).sum(0, keepdim=True) / rho + dot(p, p)
+
+
+def energy_density(p: Tensor, rho: Tensor, am: Tensor, v: Tensor) -> Tensor:
+    """The integrand of H, with <am, K am> = -<am, v>."""
+    return 0.5 * ((1 - rho) * dot(p, p) - (am * v).sum(0, keepdim=True))
+
+
+def advance(
+    base_q: Tensor,
+    base_p: Tensor,
+    q: Tensor,
+    p: Tensor,
+    alloc: Tensor,
+    rho: Tensor,
+    am: Tensor,
+    v: Tensor,
+    u: Tensor,
+    duration: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Follow the rates of one state from another (``base``) for a time, and settle on the sphere.
+
+    Returns q and p, and what settling did: the length that q had, and the part of p along q taken off.
+    """
+    found = rates(q, p, alloc, rho, am, v, u)
+    end_q = base_q + duration * (found.transport + found.source)
+    end_p = base_p + duration * found.dp
+    length = dot(end_q, end_q).sqrt()
+    end_q = end_q / length
+    along = dot(end_p, end_q)
+    return end_q, end_p - along * end_q, length, along
+
+
+def unsettle(
+    q: Tensor, p: Tensor, length: Tensor, along: Tensor, cot_q: Tensor, cot_p: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Adjoint of settling to (q, p): the cotangent of the state before, from that of the state after."""
+    lift = dot(cot_p, q)
+    turned = cot_q - lift * (p + along * q) - along * cot_p
+    return tangent(turned, q) / length, cot_p - lift * q
+
+
+def direction(q: Tensor, p: Tensor, cot_q: Tensor, cot_p: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """Two fields of the change (E7) of a state that belongs to ``factor`` times a cotangent (a, b).
+
+    The change is dq = -(b - n q), dp = a - n p with n = <b, q>; the second field is <dp, q> + <p, dq>.
+    """
+    return factor * dot(cot_p, q), factor * (dot(cot_q, q) - dot(p, cot_p))
+
+
+class _Change(NamedTuple):
+    """The change of a state along which the right-hand side is derived; dp_t is the tangent part of dp."""
+
+    dq: Tensor
+    dp: Tensor
+    dp_t: Tensor
+
+
+def _change(
+    q: Tensor, p: Tensor, cot_q: Tensor, cot_p: Tensor, factor: float, normal: Tensor, lift: Tensor
+) -> _Change:
+    dp = factor * cot_q - normal * p
+    return _Change(normal * q - factor * cot_p, dp, dp - lift * q)
+
+
+def density_change(
+    q: Tensor,
+    p: Tensor,
+    cot_q: Tensor,
+    cot_p: Tensor,
+    factor: float,
+    normal: Tensor,
+    lift: Tensor,
+    alloc: Tensor,
+    rho: Tensor,
+    am: Tensor,
+    u: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Change of rho and of alpha m along the direction of a cotangent."""
+    change = _change(q, p, cot_q, cot_p, factor, normal, lift)
+    drho = 2 * (q * change.dq * alloc).sum(0, keepdim=True)
+    drho = torch.where(rho > control.RHO_MIN, drho, 0.0)
+    dims = len(u)
+    dm = momentum_map(change.dp_t, differences(q, dims)) + momentum_map(p, differences(change.dq, dims))
+    return drho, rho.sqrt() * u * dm + 0.5 * drho / rho * am
+
+
+def pull_back(
+    q: Tensor,
+    p: Tensor,
+    cot_q: Tensor,
+    cot_p: Tensor,
+    factor: float,
+    normal: Tensor,
+    lift: Tensor,
+    alloc: Tensor,
+    rho: Tensor,
+    am: Tensor,
+    v: Tensor,
+    drho: Tensor,
+    dam: Tensor,
+    dv: Tensor,
+    u: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Cotangent of a state from ``factor`` times that of its rates (E7), the gauge term included.
+
+    What the gauge adds is gauge b - n dp/dt for q and -n dq/dt for p, up to parts that no change of the
+    state can see.
+    """
+    change, dims = _change(q, p, cot_q, cot_p, factor, normal, lift), len(u)
+    alpha, beta2 = rho.sqrt(), 1 - rho
+    w, dw = u * alpha * v, u * (0.5 * drho / alpha * v + alpha * dv)
+    slopes = differences(q, dims)
+    pushed = beta2 * p - combine(w, slopes)
+    dpushed = beta2 * change.dp_t - drho * p - combine(dw, slopes) - combine(w, differences(change.dq, dims))
+    off, doff = dot(pushed, q), dot(dpushed, q) + dot(pushed, change.dq)
+    work = (am * v).sum(0, keepdim=True)
+    dwork = (dam * v + am * dv).sum(0, keepdim=True)
+    force = work / rho + dot(p, p)
+    dforce = (dwork - work * drho / rho) / rho + 2 * dot(p, change.dp_t)
+    back = (dforce * q + force * change.dq) * (alloc - rho) - force * drho * q
+    back = back + doff * p + off * change.dp + lift * pushed + spread(dw, p) + spread(w, change.dp_t)
+    dp = off * p + force * q * (alloc - rho) + spread(w, p)
+    moved = pushed - off * q
+    gauge = -dot(dp, q) - dot(p, moved)
+    out_q = -gauge * change.dq - normal * (dp + gauge * q) - back
+    return out_q, dpushed - doff * q - off * change.dq - normal * moved
+
+
+def settle(q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+    """Back to the sphere, and to its tangent space there."""
+    settled = normalise(q)
+    return settled, tangent(p, settled)

@@ -1,0 +1,153 @@
+"""How the equations are walked over a volume: row by row in machine code, or slab by slab with torch.
+
+A processor takes the fused loops of :mod:`longimorph.numerics.fused`, anything else the formulas of
+:mod:`longimorph.numerics.equations`, on slabs thin enough that what a formula needs for itself is small
+beside one map. The results differ by rounding alone. Nothing here records a graph.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longimorph.numerics import equations
+
+SLAB_BYTES = 1 << 20
+FEWEST_PLANES = 2
+THINNEST_SHARE = 16
+
+Formula = Callable[..., Tensor | tuple[Tensor, ...]]
+
+
+def slabs(like: Tensor) -> Iterator[tuple[int, int]]:
+    """Begin and end of the slabs that a map (C, x, ...) is walked in, along its first grid axis."""
+    planes, size = like.shape[1], like[:, :1].numel() * like.element_size()
+    most = max(FEWEST_PLANES, -(-planes // THINNEST_SHARE), SLAB_BYTES // size)
+    for start in range(0, planes, most):
+        yield start, min(start + most, planes)
+
+
+def with_halo(start: int, stop: int, *arrays: Any) -> tuple[list[Any], slice]:
+    """Planes ``start`` to ``stop`` of each tensor and one more on each side, and where the first ones are.
+
+    Whatever is not a field of the grid (a number, 1 / (2 h) per axis) is handed on as it is.
+    """
+    planes = max(a.shape[1] for a in arrays if isinstance(a, Tensor))
+    low, high = max(start - 1, 0), min(stop + 1, planes)
+    cut = [a[:, low:high] if isinstance(a, Tensor) and a.shape[1] == planes else a for a in arrays]
+    return cut, slice(start - low, stop - low)
+
+
+def _walk(formula: Formula, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+    fields = [a for a in (*inputs, *outputs) if isinstance(a, Tensor)]
+    for start, stop in slabs(max(fields, key=Tensor.numel)):
+        cut, inside = with_halo(start, stop, *inputs)
+        found = formula(*cut)
+        for out, part in zip(outputs, found if isinstance(found, tuple) else (found,), strict=True):
+            out[:, start:stop] = part[:, inside]
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads for the fused loops; like the caller's, they take denormal numbers for zero."""
+    return ThreadPoolExecutor(initializer=lambda: torch.set_flush_denormal(True))
+
+
+def _fused(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
+    from longimorph.numerics import fused  # compiles on first use, and devices other than processors need none of it
+
+    kernel, number = getattr(fused, name), u.numpy().dtype.type
+    arguments = [
+        u.numpy().reshape(-1) if a is u else a.numpy() if isinstance(a, Tensor) else number(a)
+        for a in (*inputs, *outputs)
+    ]
+    planes, threads = outputs[0].shape[1], torch.get_num_threads()
+    cuts = [planes * k // threads for k in range(threads + 1)]
+    pieces = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    list(_pool().map(lambda piece: kernel(*arguments, *piece), pieces))
+
+
+def _run(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
+    """Fill ``outputs`` with what the formula of this name makes of the inputs."""
+    fields = [a for a in (*inputs, *outputs) if isinstance(a, Tensor) and a is not u]
+    if u.device.type == "cpu" and all(a.ndim == 4 and a.is_contiguous() for a in fields):
+        _fused(name, inputs, outputs, u)
+    else:
+        _walk(getattr(equations, name), inputs, outputs)
+
+
+def _field(like: Tensor, channels: int) -> Tensor:
+    return like.new_empty(channels, *like.shape[1:])
+
+
+def density(q: Tensor, p: Tensor, alloc: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """rho (1, *grid) and alpha m (d, *grid): see ``equations.density``."""
+    outputs = _field(q, 1), _field(q, len(u))
+    _run("density", (q, p, alloc, u), outputs, u)
+    return outputs
+
+
+def rate(q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor) -> Tensor:
+    """dq/dt (C, *grid): see ``equations.rate``."""
+    out = torch.empty_like(q)
+    _run("rate", (q, p, rho, v, u), (out,), u)
+    return out
+
+
+def advance(
+    base: tuple[Tensor, Tensor],
+    state: tuple[Tensor, Tensor],
+    alloc: Tensor,
+    drive: tuple[Tensor, Tensor, Tensor],
+    u: Tensor,
+    duration: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """q, p, and the length and part along q that settling took off: see ``equations.advance``."""
+    q = state[0]
+    outputs = torch.empty_like(q), torch.empty_like(q), _field(q, 1), _field(q, 1)
+    _run("advance", (*base, *state, alloc, *drive, u, duration), outputs, u)
+    return outputs
+
+
+def direction(
+    state: tuple[Tensor, Tensor], cotangent: tuple[Tensor, Tensor], factor: float, u: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Two fields (1, *grid) of the direction that belongs to a cotangent: see ``equations.direction``."""
+    outputs = _field(state[0], 1), _field(state[0], 1)
+    _run("direction", (*state, *cotangent, factor), outputs, u)
+    return outputs
+
+
+def density_change(*inputs: Any) -> tuple[Tensor, Tensor]:
+    """Changes of rho (1, *grid) and alpha m (d, *grid): arguments of ``equations.density_change``."""
+    q, u = inputs[0], inputs[-1]
+    outputs = _field(q, 1), _field(q, len(u))
+    _run("density_change", inputs, outputs, u)
+    return outputs
+
+
+def pull_back(*inputs: Any) -> tuple[Tensor, Tensor]:
+    """Cotangent of a state, (C, *grid) twice: arguments of ``equations.pull_back``."""
+    q, u = inputs[0], inputs[-1]
+    outputs = torch.empty_like(q), torch.empty_like(q)
+    _run("pull_back", inputs, outputs, u)
+    return outputs
+
+
+def unsettle(
+    state: tuple[Tensor, Tensor],
+    length: Tensor,
+    along: Tensor,
+    cotangent: tuple[Tensor, Tensor],
+    u: Tensor,
+) -> None:
+    """Adjoint of settling, written over the cotangent: see ``equations.unsettle``."""
+    if u.device.type == "cpu" and all(a.ndim == 4 and a.is_contiguous() for a in (*state, *cotangent)):
+        _fused("unsettle", (*state, length, along), cotangent, u)
+    else:
+        _walk(equations.unsettle, (*state, length, along, *cotangent), cotangent)

@@ -1,0 +1,132 @@
+"""Where a registration keeps what it must come back to: the ladder from fastest to leanest.
+
+Every rung gives the same numbers. Going back over N steps needs the state before each; what is not kept is
+made again. The pairs of L-BFGS and the optimiser's vectors may wait in the host's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+from longimorph.numerics.parking import fetch, park
+
+NESTED_SLOTS = 3
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One rung.
+
+    ``traces``: keep the inside of every step too. ``slots``: keep that many states and nest (None: all).
+    ``host_states``, ``host_vectors``: states, or pairs and resting vectors, wait in the host's memory.
+    """
+
+    name: str
+    sentence: str
+    traces: bool = False
+    slots: int | None = None
+    host_states: bool = False
+    host_vectors: bool = False
+
+
+STORE = Strategy("store", "everything of every step is kept", traces=True)
+CHECKPOINT = Strategy("checkpoint", "one state per step is kept, the inside of a step is made again")
+OFFLOAD = Strategy(
+    "offload", "one state per step is kept, the optimiser's vectors wait on the host", host_vectors=True
+)
+HOST = Strategy(
+    "host",
+    "the states and the optimiser's vectors wait on the host",
+    host_states=True,
+    host_vectors=True,
+)
+NESTED = Strategy(
+    "nested",
+    f"{NESTED_SLOTS} states are kept and the others made again, the optimiser's vectors wait on the host",
+    slots=NESTED_SLOTS,
+    host_vectors=True,
+)
+
+LADDERS = {"cuda": (STORE, CHECKPOINT, OFFLOAD, HOST, NESTED), "cpu": (STORE, CHECKPOINT, NESTED)}
+"""From fastest to leanest; on a processor the host's memory is no other memory."""
+
+BY_NAME = {rung.name: rung for rung in (STORE, CHECKPOINT, OFFLOAD, HOST, NESTED)}
+
+
+def ladder(device: str) -> tuple[Strategy, ...]:
+    """The rungs for a type of device, fastest first."""
+    return LADDERS.get(device, LADDERS["cpu"])
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+class Kept:
+    """A tensor that waits until it is needed again, on the device or parked on the host."""
+
+    def __init__(self, tensor: Tensor, on_host: bool) -> None:
+        self._device, self._on_host = tensor.device, on_host
+        self._tensor = park(tensor) if on_host else tensor
+
+    def get(self) -> Tensor:
+        """The tensor on its device; not to be written over."""
+        return fetch(self._tensor, self._device) if self._on_host else self._tensor
+
+    def park(self) -> None:
+        """Put it on the host, if it is not there."""
+        if not self._on_host:
+            self._tensor, self._on_host = park(self._tensor), True
+
+
+class Ladder:
+    """The strategy in use; steps down when the memory runs out, and keeps going."""
+
+    def __init__(
+        self, rungs: Sequence[Strategy], stepped_down: Callable[[Strategy, Strategy], None] = lambda *_: None
+    ) -> None:
+        self._rungs = list(rungs)
+        self._tell = stepped_down
+        self._kept: WeakSet[Kept] = WeakSet()
+
+    @property
+    def current(self) -> Strategy:
+        """The rung in use."""
+        return self._rungs[0]
+
+    def keep(self, tensor: Tensor) -> Kept:
+        """Put a vector of the optimiser to rest, where the rung in use has room for it."""
+        kept = Kept(tensor, self.current.host_vectors)
+        self._kept.add(kept)
+        return kept
+
+    def attempt(self, work: Callable[[], T]) -> T:
+        """Do a piece of work, again on the next rung each time that memory runs out.
+
+        Raises the error of the last rung when that has not enough either.
+        """
+        while True:
+            try:
+                return work()
+            except RuntimeError as error:
+                if not out_of_memory(error) or len(self._rungs) == 1:
+                    raise
+            self._step_down()
+
+    def _step_down(self) -> None:
+        left = self._rungs.pop(0)
+        if self.current.host_vectors:
+            for kept in list(self._kept):
+                kept.park()
+        self._tell(left, self.current)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
