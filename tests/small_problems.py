@@ -54,9 +54,10 @@ def random_problem(
 
 def random_matching(seed: int, dims: int = 2, steps: int = 4, kind: str = "mixed") -> tuple[Tensor, Matching]:
     """A tangent momentum and the problem of matching one random map with another."""
-    state, system = random_problem(seed, dims, kind, speed=0.3)
+    state, system = random_problem(seed, dims, kind, speed=0.15)
     target = random_maps(torch.Generator().manual_seed(seed + 1_000_000), len(state.q), state.q.shape[1:])
-    return state.p, Matching(state.q, target, system, 0.02, steps)
+    volumes = gaussian_kernel(SHAPES[dims], SPACINGS[dims], [1.5], 2.0, state.q)
+    return state.p, Matching(state.q, target, system, volumes, 0.02, steps)
 
 
 def ball_maps(
@@ -81,6 +82,8 @@ def settings(**changes: object) -> Settings:
         "amplitude_mm": 8.0,
         "regularisation": 1e-3,
         "max_evaluations": 20,
+        "volume_mm": 3.0,
+        "volume_weight": 4.0,
         "tolerance": 1e-3,
         "steps": 5,
     }

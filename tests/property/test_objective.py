@@ -78,7 +78,9 @@ def test_the_cost_is_the_mismatch_of_probabilities_and_the_price_of_the_path(see
     momentum, matching = random_matching(seed, dims, kind=kind)
     found = evaluate(momentum, matching)
     end = plain_end(State(matching.source, momentum), matching.system, matching.steps).q.square()
-    mismatch = 0.5 * float((end - matching.target).square().sum()) * matching.system.voxel_volume
+    rest = end - matching.target
+    weighed = rest + matching.volumes(rest)
+    mismatch = 0.5 * float((rest * weighed).sum()) * matching.system.voxel_volume
     energy = float(hamiltonian(State(matching.source, momentum), matching.system))
     assert found.mismatch == pytest.approx(mismatch, rel=1e-12)
     assert found.energy == pytest.approx(energy, rel=1e-12)

@@ -50,7 +50,8 @@ def answers():
     for nodes in (20, 40, 80, 160):
         state, system, target = sampled(nodes)
         rate = flow(state, system)
-        evaluation = evaluate(state.p, Matching(state.q, target, system, 0.1, 10))
+        volumes = gaussian_kernel(state.q.shape[1:], system.spacing, [3.0], 2.0, state.q)
+        evaluation = evaluate(state.p, Matching(state.q, target, system, volumes, 0.1, 10))
         found[nodes] = {
             "energy": hamiltonian(state, system),
             "velocity": on_the_coarsest(rate.velocity, nodes),

@@ -50,6 +50,8 @@ SETTINGS = {
     "kernel_mm": [4.0],
     "amplitude_mm": 1.0,
     "regularisation": 1e-5,
+    "volume_mm": 6.0,
+    "volume_weight": 10.0,
     "max_evaluations": 10,
     "tolerance": 2e-3,
     "steps": "auto",

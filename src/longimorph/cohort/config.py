@@ -51,6 +51,8 @@ class Config:
     kernel_mm: tuple[float, ...]
     amplitude_mm: float
     regularisation: float
+    volume_mm: float
+    volume_weight: float
     max_evaluations: int
     tolerance: float
     steps: int | Literal["auto"]

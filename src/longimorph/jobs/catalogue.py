@@ -22,13 +22,22 @@ from longimorph.cohort.table import Visit
 from longimorph.errors import LongimorphError
 from longimorph.paths import display
 
-VERSIONS = {"align": 1, "maps": 1, "register": 1, "figure": 1, "tables": 1}
+VERSIONS = {"align": 1, "maps": 1, "register": 2, "figure": 1, "tables": 1}
 """Raise a stage's number when the same inputs give other results: its jobs and all after them run again."""
 
 SETTINGS = {
     "align": ("reference", "spacing_mm", "margin_mm", "align"),
     "maps": ("smoothing_mm", "floor"),
-    "register": ("kernel_mm", "amplitude_mm", "regularisation", "max_evaluations", "tolerance", "steps"),
+    "register": (
+        "kernel_mm",
+        "amplitude_mm",
+        "regularisation",
+        "volume_mm",
+        "volume_weight",
+        "max_evaluations",
+        "tolerance",
+        "steps",
+    ),
 }
 """The settings that the results of each stage depend on. Device and threads are none of them."""
 

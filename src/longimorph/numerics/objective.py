@@ -1,10 +1,12 @@
 """The cost of a momentum: what is left unexplained at the target, plus the price of the path.
 
-    J(p0) = 1/2 |P(1) - T|^2 + lambda H(q0, p0)     (E5), both terms in mm^3, P = q^2.
+    J(p0) = 1/2 <r, r + w G_s r> + lambda H(q0, p0),   r = P(1) - T     (E5), both terms in mm^3, P = q^2.
 
 The mismatch is taken between probabilities, not between their roots: what is measured are volumes, sums of
 probabilities, and differences of roots weigh the tails of blurred boundaries so much that two visits of
-unequal sharpness are matched with a bias in volume (measured: docs/decisions.md).
+unequal sharpness are matched with a bias in volume (measured: docs/decisions.md). G_s averages over s mm and w
+weighs it: where transport cannot bring a voxel to its target (it cannot raise a peak), the neighbours make up
+for it, so that volumes match.
 """
 
 from __future__ import annotations
@@ -16,18 +18,27 @@ from torch import Tensor
 
 from longimorph.numerics.dynamics import State, System, drive, energy, infinitesimal
 from longimorph.numerics.precondition import inner
-from longimorph.numerics.shooting import shoot, sweep
+from longimorph.numerics.kernels import Kernel
+from longimorph.numerics.shooting import Divergence, shoot, sweep
 from longimorph.numerics.sphere import tangent
 from longimorph.numerics.strategies import CHECKPOINT, Strategy
 
 
+WILDEST_DRIFT = 0.1
+"""Drift of H, a fraction of it, above which a path counts as diverged."""
+
+
 @dataclass(frozen=True)
 class Matching:
-    """One pair to match: source on the sphere, target on the simplex, (C, *grid) each, and how to travel."""
+    """One pair to match: source on the sphere, target on the simplex, (C, *grid) each, and how to travel.
+
+    ``volumes`` is w G_s, which acts on what is left unexplained.
+    """
 
     source: Tensor
     target: Tensor
     system: System
+    volumes: Kernel
     regularisation: float
     steps: int
 
@@ -45,33 +56,59 @@ class Evaluation:
 def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOINT) -> Evaluation:
     """Cost (E5) and gradient at a momentum tangent to the source. Raises ``Divergence``."""
     start = State(matching.source, momentum)
-    mismatch, cotangent = sweep(
-        start, matching.system, matching.steps, lambda end: _terminal(end, matching), strategy
-    )
+    energy_there = _energy(start, matching.system)
+
+    def terminal(end: State) -> tuple[float, State]:
+        _check_energy(energy_there, _energy(end, matching.system))
+        return _terminal(end, matching)
+
+    unexplained, cotangent = sweep(start, matching.system, matching.steps, terminal, strategy)
     gradient = cotangent.p
     del cotangent
-    energy_there = _energy(start, matching.system)
     gradient.add_(infinitesimal(matching.source, matching.system)(momentum), alpha=matching.regularisation)
     gradient = tangent(gradient, matching.source)
-    return Evaluation(mismatch + matching.regularisation * energy_there, mismatch, energy_there, gradient)
+    total = unexplained + matching.regularisation * energy_there
+    return Evaluation(total, unexplained, energy_there, gradient)
 
 
 def cost(momentum: Tensor, matching: Matching) -> float:
     """Cost (E5) alone, without its gradient. Raises ``Divergence``."""
     start = State(matching.source, momentum)
-    residual = shoot(start, matching.system, matching.steps).q.square_().sub_(matching.target)
-    return _mismatch(residual, matching) + matching.regularisation * _energy(start, matching.system)
+    end, energy_there = shoot(start, matching.system, matching.steps), _energy(start, matching.system)
+    _check_energy(energy_there, _energy(end, matching.system))
+    return mismatch(end.q, matching) + matching.regularisation * energy_there
+
+
+def mismatch(q: Tensor, matching: Matching) -> float:
+    """What is left unexplained when a shooting ends at q (C, *grid): the first term of E5, in mm^3."""
+    residual = q.square() - matching.target
+    return _half_product(residual, _weighed(residual, matching), matching)
 
 
 def _terminal(end: State, matching: Matching) -> tuple[float, State]:
     """Mismatch in mm^3 at the end of a shooting, and its cotangent there."""
     residual = end.q.square() - matching.target
-    mismatch = _mismatch(residual, matching)
-    return mismatch, State(residual.mul_(end.q).mul_(2), torch.zeros_like(residual))
+    weighed = _weighed(residual, matching)
+    unexplained = _half_product(residual, weighed, matching)
+    return unexplained, State(weighed.mul_(end.q).mul_(2), residual.zero_())
 
 
-def _mismatch(residual: Tensor, matching: Matching) -> float:
-    return 0.5 * float(inner(residual, residual)) * matching.system.voxel_volume
+def _weighed(residual: Tensor, matching: Matching) -> Tensor:
+    """(1 + w G_s) r, class by class: (C, *grid)."""
+    out = torch.empty_like(residual)
+    for c, part in enumerate(residual.split(1)):
+        out[c] = (part + matching.volumes(part))[0]
+    return out
+
+
+def _half_product(a: Tensor, b: Tensor, matching: Matching) -> float:
+    return 0.5 * float(inner(a, b)) * matching.system.voxel_volume
+
+
+def _check_energy(before: float, after: float) -> None:
+    """A path along which H is not kept is none of the model's: the steps are too long for its momentum."""
+    if not abs(after - before) <= WILDEST_DRIFT * before:
+        raise Divergence(f"H drifts from {before:.4g} to {after:.4g} mm3 along the shooting")
 
 
 def _energy(start: State, system: System) -> float:

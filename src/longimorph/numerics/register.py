@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longimorph.numerics.attribution import Attribution, attribute
 from longimorph.numerics.dynamics import State
-from longimorph.numerics.objective import Matching, evaluate
+from longimorph.numerics.objective import Matching, evaluate, mismatch
 from longimorph.numerics.optimise import Optimum
 from longimorph.numerics.shooting import drift
 from longimorph.numerics.solve import Pair, Report, Settings, silent, solve
@@ -76,14 +76,13 @@ def _describe(optimum: Optimum, matching: Matching) -> Registration:
     system = matching.system
     start = State(matching.source, optimum.momentum)
     attribution = attribute(start, system, matching.steps)
-    before = 0.5 * float((matching.source.square() - matching.target).square().sum(dtype=torch.float64))
     return Registration(
         optimum.momentum,
         attribution,
         integrate(attribution.velocities, system.spacing, matching.source),
         matching.steps,
         drift(start, system, matching.steps),
-        before * system.voxel_volume,
+        mismatch(matching.source, matching),
         optimum.evaluation.mismatch,
         optimum.evaluation.energy,
         optimum.evaluations,

@@ -12,17 +12,17 @@ from torch import Tensor
 from longimorph.numerics import control, levels
 from longimorph.numerics.dynamics import InfinitesimalShooting, State, System, drive, energy, infinitesimal
 from longimorph.numerics.kernels import gaussian_kernel
-from longimorph.numerics.objective import Matching, cost, evaluate
+from longimorph.numerics.objective import Matching, cost, evaluate, mismatch
 from longimorph.numerics.optimise import Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
-from longimorph.numerics.shooting import Divergence, drift_of, walk
+from longimorph.numerics.shooting import Divergence, drift_of, shoot, walk
 from longimorph.numerics.sphere import log_map, tangent, to_sphere
 from longimorph.numerics.strategies import Ladder
 
 FEWEST_STEPS, MOST_STEPS = 5, 80
 CFL_LIMIT = 0.5
 DRIFT_LIMIT = 0.02
-FIRST_DAMPING = 3e-4
+FIRST_DAMPING = 3e-3
 FEWEST_VOXELS_PER_SIGMA = 0.6
 
 Report = Callable[[float, Iteration], None]
@@ -36,7 +36,7 @@ def silent(spacing: float, iteration: Iteration) -> None:
 class Settings:
     """How to match: lengths in mm, ``regularisation`` and ``tolerance`` without unit.
 
-    ``steps`` None lets the displacement and the drift of H decide; ``tolerance`` is the share of the first
+    ``volume_mm`` and ``volume_weight`` are s and w of E5. ``steps`` None lets the displacement and the drift of H decide; ``tolerance`` is the share of the first
     mismatch that a step must gain to count.
     """
 
@@ -45,6 +45,8 @@ class Settings:
     regularisation: float
     max_evaluations: int
     tolerance: float
+    volume_mm: float
+    volume_weight: float
     steps: int | None = None
 
 
@@ -65,7 +67,9 @@ class Pair:
         kernel = gaussian_kernel(shape, self.spacing, sigmas, settings.amplitude_mm, self.source)
         system = System(kernel, control.allocation(self.control, self.target), self.spacing)
         steps = settings.steps or FEWEST_STEPS
-        return Matching(to_sphere(self.source), self.target, system, settings.regularisation, steps)
+        volume_sigma, weight = max(settings.volume_mm, narrowest), math.sqrt(settings.volume_weight)
+        volumes = gaussian_kernel(shape, self.spacing, [volume_sigma], weight, self.source)
+        return Matching(to_sphere(self.source), self.target, system, volumes, settings.regularisation, steps)
 
     def coarser(self, axes: Sequence[bool]) -> Pair:
         """The same pair with the chosen axes halved."""
@@ -90,9 +94,21 @@ def solve(
         optimum = _descend(start, matching, precondition, settings, used, still, ladder, report)
         used = optimum.evaluations
         enough = settings.steps or _steps_needed(optimum.momentum, matching)
-        if enough <= matching.steps or used >= settings.max_evaluations:
+        if enough <= matching.steps:
             return optimum, matching
         matching, start = replace(matching, steps=enough), optimum.momentum
+        if used >= settings.max_evaluations:
+            return _with_steps_enough(optimum, matching)
+
+
+def _with_steps_enough(optimum: Optimum, matching: Matching) -> tuple[Optimum, Matching]:
+    """The same momentum with more steps, when no evaluations are left to optimise with them."""
+    while (enough := _steps_needed(optimum.momentum, matching)) > matching.steps:
+        matching = replace(matching, steps=enough)
+    end = shoot(State(matching.source, optimum.momentum), matching.system, matching.steps)
+    left, energy_there = mismatch(end.q, matching), optimum.evaluation.energy
+    total = left + matching.regularisation * energy_there
+    return replace(optimum, evaluation=replace(optimum.evaluation, cost=total, mismatch=left)), matching
 
 
 def _descend(

@@ -150,12 +150,14 @@ def _match(loaded: Loaded, matrix: Tensor, settings: Mapping[str, Any], trace: T
         torch.cuda.reset_peak_memory_stats(loaded.source.device)
     steps = settings["steps"]
     chosen = Settings(
-        tuple(settings["kernel_mm"]),
-        settings["amplitude_mm"],
-        settings["regularisation"],
-        settings["max_evaluations"],
-        settings["tolerance"],
-        None if steps == "auto" else steps,
+        kernel_mm=tuple(settings["kernel_mm"]),
+        amplitude_mm=settings["amplitude_mm"],
+        regularisation=settings["regularisation"],
+        volume_mm=settings["volume_mm"],
+        volume_weight=settings["volume_weight"],
+        max_evaluations=settings["max_evaluations"],
+        tolerance=settings["tolerance"],
+        steps=None if steps == "auto" else steps,
     )
     matrix = matrix.to(loaded.source)
     try:
