@@ -1,7 +1,8 @@
 """Attribution against known truth: phantoms on real anatomy, the pipeline's defaults, targets beside figures.
 
-python -m benchmarks.truth            everything (hours; a table of finished runs makes it resumable)
-python -m benchmarks.truth --quick    a few cases at 4 mm
+python -m benchmarks.truth               what the page needs (a table of finished runs makes it resumable)
+python -m benchmarks.truth --thorough    also what differs little from one anatomy to another (hours)
+python -m benchmarks.truth --quick       a few cases at 4 mm
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ QUICK = (
     Job("demo", "both", 4, visits=SWAPPED),
 )
 COLUMNS = (
-    *KEY, "preset", "true_mm3", "brain_mm3", "error", "false_deformation", "false_reallocation",
-    "unexplained", "map_error", "false_of_brain", "drift", "folded", "inverse_voxels", "steps",
+    *KEY, "true_mm3", "brain_mm3", "error", "false_deformation", "false_reallocation", "unexplained",
+    "control_alone", "closed", "map_error", "false_of_brain", "drift", "folded", "inverse_voxels", "steps",
     "evaluations", "converged", "exact_zero", "mismatch_before", "mismatch_after", "seconds", "voxels",
     "classes", "deformation_mm3", "reallocation_mm3", "true_deformation_mm3", "true_reallocation_mm3",
     "program",
@@ -65,29 +66,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
             list(pool.map(work, groups))
-    atomic.write_text(out, truth_report.markdown(read(table)))
+    rows = read(table)
+    atomic.write_text(out, truth_report.markdown(rows, left_out(rows, options)))
     _say(f"Report: {out}")
     return 0
 
 
 def plan(
-    anatomies: Iterable[str], cases: Iterable[str], spacings: Sequence[int], seeds: Sequence[int]
+    anatomies: Sequence[str],
+    cases: Iterable[str],
+    spacings: Sequence[int],
+    seeds: Sequence[int],
+    thorough: bool = False,
 ) -> list[Job]:
     """Every run, those of one anatomy and case together, coarse grids first.
 
-    Every case at every spacing; at the finest and the coarsest also swapped visits for one case of each kind,
-    and noisy labels for every case.
+    Every case at the finest and the coarsest spacing; at the coarsest also other presets, swapped visits for
+    one case of each kind, and noisy labels for every case. The first anatomy has the spacings between, and
+    swapped and noisy runs at the finest; when ``thorough`` every one has them, and every preset each spacing.
     """
-    jobs, ends = [], sorted({max(spacings), min(spacings)}, reverse=True)
+    jobs, fine_first = [], sorted(spacings)
     for anatomy in anatomies:
+        whole = thorough or anatomy == anatomies[0]
+        clean = fine_first[::-1] if whole else sorted({fine_first[0], fine_first[-1]}, reverse=True)
+        extra = sorted({fine_first[0], fine_first[-1]} if whole else {fine_first[-1]}, reverse=True)
         for case in cases:
-            jobs += [Job(anatomy, case, spacing) for spacing in sorted(spacings, reverse=True)]
             if case == RIGID:
-                continue
-            jobs += [Job(anatomy, case, spacing, seed) for seed in seeds for spacing in ends]
-            if case in SWAPPED_CASES:
-                jobs += [Job(anatomy, case, spacing, visits=SWAPPED) for spacing in ends]
+                jobs += [Job(anatomy, case, spacing) for spacing in clean]
+            else:
+                jobs += _of_case(anatomy, case, clean, extra, seeds, fine_first if thorough else extra[:1])
     return jobs
+
+
+def _of_case(
+    anatomy: str,
+    case: str,
+    clean: Sequence[int],
+    extra: Sequence[int],
+    seeds: Sequence[int],
+    compared: Sequence[int],
+) -> list[Job]:
+    """Clean runs at the spacings ``clean``, noisy and swapped at ``extra``, other presets at ``compared``."""
+    preset, others = CASES[case].preset, CASES[case].others
+    jobs = [Job(anatomy, case, spacing, preset=preset) for spacing in clean]
+    jobs += [Job(anatomy, case, spacing, preset=other) for other in others for spacing in compared]
+    jobs += [Job(anatomy, case, spacing, seed, preset=preset) for seed in seeds for spacing in extra]
+    if case in SWAPPED_CASES:
+        jobs += [Job(anatomy, case, spacing, visits=SWAPPED, preset=preset) for spacing in extra]
+    return jobs
+
+
+def left_out(rows: pd.DataFrame, options: argparse.Namespace) -> list[Job]:
+    """The runs of a thorough benchmark that are not among ``rows``."""
+    done = set(rows[list(KEY)].astype(str).itertuples(index=False, name=None))
+    jobs = plan(list(ANATOMIES), [*CASES, RIGID], SPACINGS, options.noise or [1], thorough=True)
+    return [job for job in jobs if job.key not in done]
 
 
 def run_group(jobs: Sequence[Job], data: Path, table: Path, program: str) -> None:
@@ -138,7 +171,7 @@ def _planned(options: argparse.Namespace) -> list[Job]:
     names = [name for name in wanted if name in there]
     for name in set(wanted) - set(names):
         _say(f"left out: the anatomy {name} is not in {options.data}; there are: {', '.join(there)}")
-    jobs = plan(names, options.cases, options.spacing, options.noise)
+    jobs = plan(names, options.cases, options.spacing, options.noise, options.thorough)
     return [job for job in jobs if job.visits == FORWARD or not options.no_swap]
 
 
@@ -158,6 +191,7 @@ def _parser() -> argparse.ArgumentParser:
         help="seeds of flipped labels; none: clean",
     )
     add("--no-swap", action="store_true", help="leave out the swapped visits")
+    add("--thorough", action="store_true", help="every spacing, preset, noise and swap on every anatomy")
     add("--quick", action="store_true", help="a few cases at 4 mm on the shipped anatomy")
     add("--jobs", type=int, default=1, metavar="N", help="processes side by side, one thread each")
     add("--data", type=Path, default=default_data(), metavar="FOLDER", help="public data")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.truth_runs import FORWARD, RIGID, SWAPPED, numbers
+from benchmarks import report, truth_texts
+from benchmarks.truth_runs import FORWARD, RIGID, SWAPPED, Job, numbers
+from longimorph.phantom.cases import CASES
 from longimorph.phantom.compare import gross
 
 COUNTS = 0.05
@@ -39,16 +40,19 @@ class Target:
         return "met" if self.worst <= self.limit else "**missed**"
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """The page."""
-    parts = [_HEAD.format(**_circumstances(table)), _targets(table)]
-    parts += ["## Clean labels\n\n" + _cases(table[_clean(table)])]
+def markdown(table: pd.DataFrame, left_out: Sequence[Job] = ()) -> str:
+    """The page; ``left_out`` are runs that it does not hold."""
+    parts = [truth_texts.HEAD.format(**_circumstances(table)) + _omissions(left_out), _targets(table)]
+    parts += ["## Clean labels\n\n" + truth_texts.COLUMNS + _cases(table[_clean(table)])]
+    others = table[_unspoilt(table) & ~_suits(table)]
+    if len(others):
+        parts.append("## With another preset\n\n" + truth_texts.OTHERS + _cases(others))
     noisy = table[(table["noise"] != "") & (table["visits"] == FORWARD)]
     if len(noisy):
-        parts.append("## Noisy labels\n\n" + _NOISE + _cases(noisy))
+        parts.append("## Noisy labels\n\n" + truth_texts.NOISE + _cases(noisy))
     for title, note, found in (
-        ("Visits swapped", _SWAP, list(swaps(table))),
-        ("The same answer on another grid", _GRIDS, list(agreements(table))),
+        ("Visits swapped", truth_texts.SWAP, list(swaps(table))),
+        ("The same answer on another grid", truth_texts.GRIDS, list(agreements(table))),
     ):
         if found:
             parts.append(
@@ -57,7 +61,11 @@ def markdown(table: pd.DataFrame) -> str:
     rigid = table[table["case"] == RIGID]
     if len(rigid):
         columns = ["anatomy", "spacing_mm", "false_of_brain", "drift", "seconds"]
-        parts.append("## Head motion alone\n\n" + _RIGID + _rows(columns, rigid[columns].to_numpy().tolist()))
+        parts.append(
+            "## Head motion alone\n\n"
+            + truth_texts.RIGID
+            + _rows(columns, rigid[columns].to_numpy().tolist())
+        )
     return "\n".join(parts)
 
 
@@ -103,7 +111,7 @@ def line(row: dict[str, Any]) -> str:
 
 def swaps(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """One row per swapped run: how much the magnitudes differ and how many signs stay the same."""
-    place = ["anatomy", "case", "spacing_mm", "noise"]
+    place = ["anatomy", "case", "spacing_mm", "preset", "noise"]
     both = _pairs(table, place, "visits", FORWARD, SWAPPED)
     for names, forward, back in both:
         there, again = ([numbers(row[kind]) for kind in _KINDS] for row in (forward, back))
@@ -127,7 +135,7 @@ def swaps(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def agreements(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """One row per case measured at 2 and at 4 mm: gross difference in % of the gross change at 2 mm."""
-    place = ["anatomy", "case", "visits", "noise"]
+    place = ["anatomy", "case", "preset", "visits", "noise"]
     clean = table[_clean(table) & (table["true_mm3"] > 0)]
     for names, fine, coarse in _pairs(clean, place, "spacing_mm", "2", "4"):
         a, b = ([numbers(row[kind]) for kind in _KINDS] for row in (fine, coarse))
@@ -167,15 +175,31 @@ def _targets(table: pd.DataFrame) -> str:
     return "## Targets\n\n" + _rows(["target", "limit", "worst", "where", "verdict"], rows) + "\n" + text
 
 
+def _omissions(jobs: Sequence[Job]) -> str:
+    """A sentence that says which runs are missing, those of one kind together."""
+    kinds: dict[str, list[str]] = {}
+    for job in jobs:
+        kind = "swapped" if job.visits == SWAPPED else "noisy" if job.noise is not None else "clean"
+        own = job.case == RIGID or CASES[job.case].preset == job.preset
+        name = f"{kind if own else 'other presets'} at {job.spacing} mm on {job.anatomy}"
+        kinds.setdefault(name, []).append(job.case)
+    if not kinds:
+        return ""
+    parts = [f"{name} ({len(cases)})" for name, cases in kinds.items()]
+    return f"\nLeft out for time, with the number of runs (`--thorough` has them): {'; '.join(parts)}.\n"
+
+
 def _cases(rows: pd.DataFrame) -> str:
-    """One line per case and spacing; mean over the anatomies, the worst in brackets."""
-    head = ["case", "mm", "runs", "error, %", "deformation", "reallocation", "unexplained", "maps",
+    """One line per case, preset and spacing; mean over the anatomies, the worst in brackets."""
+    head = ["case", "preset", "mm", "runs", "error, %", "deformation", "reallocation", "unexplained",
+            "control alone", "closed", "maps",
             "false, % of brain", "drift, %", "steps", "evaluations", "seconds"]  # fmt: skip
-    columns = ["error", "false_deformation", "false_reallocation", "unexplained", "map_error",
-               "false_of_brain", "drift", "steps", "evaluations", "seconds"]  # fmt: skip
+    columns = ["error", "false_deformation", "false_reallocation", "unexplained", "control_alone",
+               "closed", "map_error", "false_of_brain", "drift", "steps", "evaluations",
+               "seconds"]  # fmt: skip
     lines = []
-    for (case, spacing), group in rows[rows["case"] != RIGID].groupby(["case", "spacing_mm"], sort=False):
-        lines.append([case, spacing, len(group), *(_mean_and_worst(group[column]) for column in columns)])
+    for names, group in rows[rows["case"] != RIGID].groupby(["case", "preset", "spacing_mm"], sort=False):
+        lines.append([*names, len(group), *(_mean_and_worst(group[column]) for column in columns)])
     return _rows(head, lines) + "\n"
 
 
@@ -188,7 +212,18 @@ def _mean_and_worst(values: pd.Series[Any]) -> str:
 
 
 def _clean(table: pd.DataFrame) -> pd.Series[bool]:
+    """Rows without noise, visits in order, with the preset that suits the case."""
+    return _unspoilt(table) & _suits(table)
+
+
+def _unspoilt(table: pd.DataFrame) -> pd.Series[bool]:
     return (table["noise"] == "") & (table["visits"] == FORWARD) & (table["case"] != RIGID)
+
+
+def _suits(table: pd.DataFrame) -> pd.Series[bool]:
+    """Whether each row's preset is the one of its case."""
+    own = table["case"].map(lambda case: CASES[case].preset if case in CASES else "lesion")
+    return table["preset"] == own
 
 
 def _is_true(value: object) -> bool:
@@ -214,59 +249,10 @@ def _circumstances(table: pd.DataFrame) -> dict[str, Any]:
     """Date, machine and extent of the measurement."""
     return {
         "date": datetime.date.today().isoformat(),
-        "processor": _processor(),
+        "processor": report.processor(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "runs": len(table),
         "anatomies": ", ".join(dict.fromkeys(table["anatomy"])),
         "hours": f"{pd.to_numeric(table['seconds']).sum() / 3600:.1f}",
     }
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [row.split(":", 1)[1].strip() for row in text.splitlines() if row.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-_HEAD = """\
-# Attribution against known truth
-
-`make bench-truth`, {date}: {runs} runs, {hours} h of registration, on {processor}, one thread per run,
-Python {python}, torch {torch}. Anatomies: {anatomies}. Times are those of a machine that also did other
-work.
-
-Each case takes a labelled brain at 1 mm and lets tissue flow, turn into another class in place, or both;
-the flow is a diffeomorphism, and what it does to every class is known (`longimorph.phantom.course`). The
-box averages of both visits on the registration grid are smoothed and registered with the default
-settings and the case's preset. Error: half the sum over classes of |measured - true| deformation, and
-the same of reallocation, in % of the gross true change; the two parts are given beside it. Unexplained:
-change that the model leaves. Maps: by how much the change of the maps themselves misses the truth.
-Figures are means over the anatomies, the worst in brackets; every run is in the CSV file beside this
-page.
-"""
-_NOISE = """\
-Each visit's labels are made anew and 5 % of their boundary voxels take the class of a neighbour,
-independently at each visit; the truth is that of the clean brain. Where nothing truly changes, what is
-measured is given in % of the brain's volume.
-
-"""
-_SWAP = """\
-The second visit as source, the first as target. Magnitude: by how much the gross deformation or the
-gross reallocation differs, whichever differs more. Same sign: classes that grow, or shrink, both ways,
-though by more than 5 % of the change. The last column adds both results, which should cancel, in % of
-the change.
-
-"""
-_GRIDS = """\
-Gross difference of the results at 2 mm and at 4 mm in % of the gross change at 2 mm.
-
-"""
-_RIGID = """\
-One brain in two random poses and on two voxel grids, through alignment, maps and registration: gross
-deformation and reallocation that are measured, in % of the brain's volume.
-
-"""

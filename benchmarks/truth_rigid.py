@@ -38,7 +38,7 @@ def measure(job: Job, data: Path) -> dict[str, Any]:
         folder = Path(name)
         atomic.write_text(folder / "classes.tsv", class_table())
         visits = _scans(folder, job, data)
-        _pipeline(folder, visits, pipeline_settings(job))
+        _pipeline(folder, visits, job)
         status = json.loads((folder / "pair" / "status.json").read_text(encoding="utf-8"))
         if status["status"] != "ok":
             raise RuntimeError(f"head motion on {job.anatomy}: {status['status']}: {status['message']}")
@@ -64,15 +64,15 @@ def _scans(folder: Path, job: Job, data: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _pipeline(folder: Path, visits: list[dict[str, Any]], settings: dict[str, Any]) -> None:
-    classes = str(folder / "classes.tsv")
+def _pipeline(folder: Path, visits: list[dict[str, Any]], job: Job) -> None:
+    classes, settings = str(folder / "classes.tsv"), pipeline_settings(job)
     align("P", visits, classes, folder, settings)
     for visit in visits:
         out = folder / visit["timepoint"]
         maps(visit, classes, folder / "alignment.json", out, settings)
     source, target = (folder / visit["timepoint"] / "qc.json" for visit in visits)
     pair = {"patient": "P", "from": "V1", "to": "V2", "days": 0.0, "years": 0.0}
-    register(pair, classes, "preset:lesion", source, target, folder / "pair", settings)
+    register(pair, classes, f"preset:{job.preset}", source, target, folder / "pair", settings)
 
 
 def _row(changes: pd.DataFrame, status: dict[str, Any], spacing: int) -> dict[str, Any]:
@@ -80,7 +80,6 @@ def _row(changes: pd.DataFrame, status: dict[str, Any], spacing: int) -> dict[st
     parts = [changes[f"{kind}_mm3"].to_numpy() for kind in compare.KINDS]
     brain = float(changes.loc[changes["class"] != CLASSES[-1], "volume_from_mm3"].sum())
     return {
-        "preset": "lesion",
         "classes": " ".join(changes["class"]),
         **{
             f"{kind}_mm3": " ".join(f"{v:.1f}" for v in part)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from longimorph.cohort import config, presets
 from longimorph.cohort.config import Config
+from longimorph.numerics.attribution import flows_between
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.solve import Settings
 from longimorph.phantom import compare
@@ -21,24 +22,28 @@ from longimorph.phantom.maps import KnownPair, make_pair
 
 FORWARD, SWAPPED = "forward", "swapped"
 RIGID = "rigid"
-KEY = ("anatomy", "case", "spacing_mm", "noise", "visits")
+KEY = ("anatomy", "case", "preset", "spacing_mm", "noise", "visits")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One registration: a case on an anatomy at a spacing in mm, perhaps with noise, perhaps swapped."""
+    """One registration: a case on an anatomy at a spacing in mm, perhaps with noise, perhaps swapped.
+
+    ``preset`` names the control matrix.
+    """
 
     anatomy: str
     case: str
     spacing: int
     noise: int | None = None
     visits: str = FORWARD
+    preset: str = "lesion"
 
     @property
     def key(self) -> tuple[str, ...]:
         """The texts that name the job's row of the table."""
         noise = "" if self.noise is None else str(self.noise)
-        return self.anatomy, self.case, str(self.spacing), noise, self.visits
+        return self.anatomy, self.case, self.preset, str(self.spacing), noise, self.visits
 
 
 def defaults() -> Config:
@@ -62,7 +67,7 @@ def measure(job: Job, data: Path) -> dict[str, Any]:
     truth = pair.truth
     if job.visits == SWAPPED:
         source, target, truth = target, source, backwards(truth)
-    matrix, problems = presets.examine(pair.preset, pair.classes)
+    matrix, problems = presets.examine(job.preset, pair.classes)
     if matrix is None:
         raise RuntimeError("; ".join(str(problem) for problem in problems))
     began = time.perf_counter()
@@ -74,8 +79,10 @@ def measure(job: Job, data: Path) -> dict[str, Any]:
         numerical(settings),
     )
     seconds = time.perf_counter() - began
-    row = dict(zip(KEY, job.key, strict=True)) | {"preset": pair.preset, "classes": " ".join(pair.names)}
-    row |= _against_truth(found, pair, truth, target - source) | _health(found, min(pair.grid.spacing))
+    row = dict(zip(KEY, job.key, strict=True)) | {"classes": " ".join(pair.names)}
+    row |= _against_truth(found, pair, truth, target - source)
+    row |= _without_flow(found, pair, truth, (source, target), matrix)
+    row |= _health(found, min(pair.grid.spacing))
     return row | {"seconds": seconds, "voxels": source[0].size}
 
 
@@ -113,6 +120,42 @@ def _against_truth(
         "map_error": 100 * off / error.true_mm3 if error.true_mm3 else None,
         "false_of_brain": 100 * false / brain,
     }
+
+
+def _without_flow(
+    found: Registration,
+    pair: KnownPair,
+    truth: Truth,
+    maps: tuple[NDArray[np.float32], NDArray[np.float32]],
+    matrix: NDArray[np.float64],
+) -> dict[str, Any]:
+    """Errors when the control matrix alone splits a change, in % of the gross true change.
+
+    ``control_alone``: all of the change, as if nothing had been registered. ``closed``: what the registration
+    leaves unexplained, added to what it found.
+    """
+    source, target = maps
+    rest = target - found.attribution.final.q.square().numpy()
+    alone, added = (by_matrix(change, matrix, pair.grid.voxel_volume) for change in (target - source, rest))
+    parts = found.attribution.deformation, found.attribution.reallocation
+    closed = [_volumes(part, pair) + more for part, more in zip(parts, added, strict=True)]
+    return {
+        "control_alone": compare.attribution_error(*alone, truth).total,
+        "closed": compare.attribution_error(closed[0], closed[1], truth).total,
+    }
+
+
+def by_matrix(
+    change: NDArray[np.float32], matrix: NDArray[np.float64], voxel_volume: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Deformation and reallocation, (C,) mm³ each, if a control matrix (C, C) alone split a change of maps.
+
+    ``change`` (C, i, j, k) sums to zero over classes. In each voxel it is taken as flows from losing to
+    gaining classes, and each flow is deformation to the share that its entry of the matrix says.
+    """
+    flows = flows_between(torch.as_tensor(change)).numpy() * voxel_volume
+    deformation, reallocation = (part.sum(0) - part.sum(1) for part in (flows * matrix, flows * (1 - matrix)))
+    return deformation, reallocation
 
 
 def _health(found: Registration, spacing: float) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from benchmarks.truth_runs import RIGID, SWAPPED, Job  # noqa: E402
 from longimorph.cohort.classes import ClassRow, ClassTable  # noqa: E402
 from longimorph.grid import Grid  # noqa: E402
 from longimorph.numerics.solve import Settings  # noqa: E402
+from longimorph.phantom import cases
 from longimorph.phantom.course import Truth  # noqa: E402
 from longimorph.phantom.maps import KnownPair  # noqa: E402
 
@@ -28,7 +29,8 @@ def row(case: str = "both", spacing: int = 4, error: float | None = 3.0, **other
     return {
         "anatomy": "demo", "case": case, "spacing_mm": str(spacing), "noise": "", "visits": "forward",
         "preset": "lesion", "true_mm3": 0.0 if error is None else 3e4, "brain_mm3": 1e6, "error": error,
-        "false_deformation": error, "false_reallocation": error, "unexplained": error, "map_error": 0.1,
+        "false_deformation": error, "false_reallocation": error, "unexplained": error, "control_alone": 60.0,
+        "closed": error, "map_error": 0.1,
         "false_of_brain": 0.0, "drift": 0.1, "folded": 0.0, "inverse_voxels": 0.01, "steps": 5,
         "evaluations": 9, "converged": True, "exact_zero": error is None, "mismatch_before": 9.0,
         "mismatch_after": 1.0, "seconds": 2.0, "voxels": 8,
@@ -54,12 +56,52 @@ def verdicts(rows: pd.DataFrame) -> dict[str, str]:
 
 def test_the_plan_holds_every_case_and_swaps_and_noise_at_both_ends() -> None:
     jobs = truth.plan(["demo"], ["null", "both", RIGID], [2, 3, 4], [1])
-    assert len(set(jobs)) == len(jobs)
+    assert len({job.key for job in jobs}) == len(jobs)
     assert [job.spacing for job in jobs if job.case == "null" and job.noise is None] == [4, 3, 2]
     assert [job.spacing for job in jobs if job.visits == SWAPPED] == [4, 2]
     assert {job.case for job in jobs if job.visits == SWAPPED} == {"both"}
     assert [job.spacing for job in jobs if job.noise == 1 and job.case == "both"] == [4, 2]
     assert all(job.noise is None for job in jobs if job.case == RIGID)
+
+
+def test_the_plan_is_whole_on_the_first_anatomy_and_on_all_when_thorough() -> None:
+    asked = ["demo", "other"], ["mass", "both", RIGID], [2, 3, 4], [1]
+    short, whole = truth.plan(*asked), truth.plan(*asked, thorough=True)
+    assert {job.key for job in short} < {job.key for job in whole}
+    own = [job for job in short if job.anatomy == "other" and job.preset == cases.named("mass").preset]
+    assert [job.spacing for job in own if job.visits == "forward" and job.noise is None] == [4, 2]
+    assert all(job.spacing == 4 for job in short if job.anatomy == "other" and job.noise is not None)
+    assert {job.preset for job in short if job.case == "mass"} == {"growth", "atrophy"}
+    assert {job.spacing for job in whole if job.case == "mass" and job.preset == "atrophy"} == {2, 3, 4}
+
+
+def test_the_page_names_what_was_left_out(tmp_path: Path) -> None:
+    rows = table(row("both", 4), row("mass", 4, preset="growth"), folder=tmp_path)
+    missing = [Job("demo", "both", 2), Job("demo", "mass", 2), Job("demo", "oedema2", 4, noise=1)]
+    text = truth_report.markdown(rows, missing)
+    assert "clean at 2 mm on demo (1); other presets at 2 mm on demo (1); noisy at 4 mm on demo (1)" in text
+    assert "Left out" not in truth_report.markdown(rows)
+
+
+def test_another_preset_counts_for_no_target_of_accuracy(tmp_path: Path) -> None:
+    rows = table(
+        row("mass", 4, 3.0, preset="growth"),
+        row("mass", 4, 90.0, preset="atrophy"),
+        folder=tmp_path,
+    )
+    assert verdicts(rows)["gross error at 4 mm"] == "met"
+    text = truth_report.markdown(rows)
+    assert text.index("| mass | growth | 4 | 1 | 3 |") < text.index("## With another preset")
+    assert text.index("## With another preset") < text.index("| mass | atrophy | 4 | 1 | 90 |")
+
+
+def test_a_control_matrix_alone_splits_each_flow_by_its_entry() -> None:
+    """One voxel in which a loses 0.6, two thirds of it to b and a third to c."""
+    change = np.array([-0.6, 0.4, 0.2], dtype=np.float32).reshape(3, 1, 1, 1)
+    matrix = np.array([[1, 0.25, 1.0], [0, 1, 0], [0, 0, 1]])
+    deformation, reallocation = truth_runs.by_matrix(change, matrix, 10.0)
+    np.testing.assert_allclose(deformation, [-3, 1, 2], atol=1e-6)
+    np.testing.assert_allclose(reallocation, [-3, 3, 0], atol=1e-6)
 
 
 def test_the_settings_are_the_defaults_of_the_schema() -> None:
@@ -127,8 +169,8 @@ def test_noisy_and_swapped_runs_do_not_count_as_clean_ones(tmp_path: Path) -> No
     )
     assert verdicts(rows)["gross error at 4 mm"] == "met"
     text = truth_report.markdown(rows)
-    assert "| both | 4 | 1 | 3 |" in text
-    assert "| both | 4 | 1 | 30 |" in text
+    assert "| both | lesion | 4 | 1 | 3 |" in text
+    assert "| both | lesion | 4 | 1 | 30 |" in text
 
 
 def test_a_swap_is_measured_by_sign_and_by_size(tmp_path: Path) -> None:
@@ -171,6 +213,8 @@ def test_a_run_is_compared_with_its_truth(visits: str, monkeypatch: pytest.Monke
     assert found["error"] == pytest.approx(found["false_deformation"] + found["false_reallocation"])
     assert found["error"] < 30
     assert found["map_error"] < 2
+    assert found["control_alone"] < 2
+    assert found["closed"] < found["error"]
     assert sign * truth_runs.numbers(found["deformation_mm3"])[0] > 2000
     assert not found["exact_zero"]
     assert set(found) | {"program"} == set(truth.COLUMNS)

@@ -23,7 +23,7 @@ from longimorph.phantom.course import Truth
 from longimorph.phantom.labels import boundary, flip_boundary, segment
 
 SIDE = 64
-MOVING = ("ventricles25", "mass", "both")
+MOVING = ("ventricles25", "mass", "both", "pushed", "resorbing")
 STILL = ("null", "oedema2", "necrosis")
 
 shipped = pytest.mark.skipif(
@@ -59,9 +59,11 @@ SMALL = {
     "null": Case(),
     "ventricles25": Case(ventricles=1.25),
     "mass": Case(mass_ml=(1.5, 2.2), pathologies=("mass",), preset="growth"),
-    "oedema2": Case(oedema_ml=2.0),
+    "oedema2": Case(oedema_ml=(0.0, 2.0)),
     "necrosis": Case(core_ml=(0.5, 1.5), lesion_ml=3.0, pathologies=("enhancing", "necrosis")),
-    "both": Case(ventricles=1.2, oedema_ml=2.0),
+    "both": Case(ventricles=1.2, oedema_ml=(0.0, 2.0)),
+    "pushed": Case(ventricles=1.4, oedema_ml=(3.0, 3.0)),
+    "resorbing": Case(ventricles=1.2, oedema_ml=(3.0, 1.0)),
 }
 
 
@@ -119,7 +121,7 @@ def test_nothing_deforms_where_tissue_changes_its_kind_in_place(case: str) -> No
     np.testing.assert_allclose(truth.reallocation, truth.volume_to - truth.volume_from)
 
 
-@pytest.mark.parametrize("case", ["ventricles25", "mass"])
+@pytest.mark.parametrize("case", ["ventricles25", "mass", "pushed"])
 def test_nothing_changes_its_kind_where_tissue_only_moves(case: str) -> None:
     course = course_of(case)
     assert not course.truth.reallocation.any()
@@ -140,6 +142,23 @@ def test_the_ring_of_a_lesion_turns_into_its_core() -> None:
     assert truth.volume_from[:2].tolist() == [2500, 500]
     assert truth.reallocation[:2].tolist() == [-1000, 1000]
     assert not truth.reallocation[2:].any()
+
+
+def test_an_oedema_that_is_pushed_is_there_at_both_visits_and_shrinks_without_changing_its_kind() -> None:
+    course = course_of("pushed")
+    assert np.array_equal(course.before, course.after)
+    assert course.truth.volume_from[0] == 3000
+    assert -1500 < course.truth.deformation[0] < 0
+
+
+def test_an_oedema_that_resorbs_turns_back_into_white_matter() -> None:
+    course = course_of("resorbing")
+    turned = course.before != course.after
+    assert turned.sum() == 2000
+    assert (course.before[turned] == 0).all()
+    assert (course.after[turned] == WM).all()
+    assert course.truth.reallocation[0] == pytest.approx(-2000, rel=0.2)
+    assert course.truth.reallocation[WM] == pytest.approx(-course.truth.reallocation[0])
 
 
 @pytest.mark.parametrize("case", MOVING)
@@ -226,9 +245,11 @@ def test_the_gross_error_is_the_sum_of_its_parts() -> None:
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_every_case_has_classes_and_a_control_matrix(case: str) -> None:
     table = CASES[case].classes
-    matrix, problems = presets.examine(CASES[case].preset, table)
-    assert not problems
-    assert matrix.shape == (len(table.names),) * 2
+    for preset in (CASES[case].preset, *CASES[case].others):
+        matrix, problems = presets.examine(preset, table)
+        assert not problems
+        assert matrix.shape == (len(table.names),) * 2
+    assert CASES[case].preset not in CASES[case].others
     assert table.names[-1] == "background"
     assert table.pathological == tuple(name in CASES[case].pathologies for name in table.names)
 

@@ -30,18 +30,20 @@ class Case:
     """What changes between two visits.
 
     ``ventricles``: factor by which they widen. ``mass_ml``: volumes of a mass at both visits, which grows by
-    pushing. ``oedema_ml``: white matter that turns to oedema. ``core_ml``: volumes of the necrotic core of an
-    enhancing lesion of ``lesion_ml``, of which the ring turns into core. ``pathologies`` are the classes
-    beside those of the anatomy, ``preset`` the control matrix that suits the case.
+    pushing. ``oedema_ml``: white matter that is oedema at both visits, measured before anything moves.
+    ``core_ml``: volumes of the necrotic core of an enhancing lesion of ``lesion_ml``, of which the ring turns
+    into core. ``pathologies`` are the classes beside those of the anatomy, ``preset`` the control matrix that
+    suits the case; with ``others`` it is measured too, for comparison.
     """
 
     ventricles: float = 1.0
-    oedema_ml: float = 0.0
+    oedema_ml: Volumes | None = None
     mass_ml: Volumes | None = None
     core_ml: Volumes | None = None
     lesion_ml: float = 15.0
     pathologies: tuple[str, ...] = _OEDEMA
     preset: str = "lesion"
+    others: tuple[str, ...] = ()
 
     @property
     def moves(self) -> bool:
@@ -63,14 +65,16 @@ class Case:
 CASES = {
     "null": Case(),
     "ventricles10": Case(ventricles=1.10),
-    "ventricles25": Case(ventricles=1.25),
+    "ventricles25": Case(ventricles=1.25, others=("atrophy",)),
     "ventricles50": Case(ventricles=1.50),
-    "mass": Case(mass_ml=(10.0, 16.0), pathologies=_MASS, preset="growth"),
-    "oedema2": Case(oedema_ml=2.0),
-    "oedema15": Case(oedema_ml=15.0),
-    "oedema30": Case(oedema_ml=30.0),
-    "necrosis": Case(core_ml=(3.0, 8.0), pathologies=_RING),
-    "both": Case(ventricles=1.37, oedema_ml=15.0),
+    "mass": Case(mass_ml=(10.0, 16.0), pathologies=_MASS, preset="growth", others=("atrophy",)),
+    "oedema2": Case(oedema_ml=(0.0, 2.0)),
+    "oedema15": Case(oedema_ml=(0.0, 15.0), others=("growth",)),
+    "oedema30": Case(oedema_ml=(0.0, 30.0)),
+    "necrosis": Case(core_ml=(3.0, 8.0), pathologies=_RING, others=("growth",)),
+    "both": Case(ventricles=1.37, oedema_ml=(0.0, 15.0)),
+    "pushed": Case(ventricles=1.5, oedema_ml=(15.0, 15.0), others=("growth", "atrophy")),
+    "resorbing": Case(ventricles=1.37, oedema_ml=(15.0, 8.0)),
 }
 """Every case of the benchmark."""
 ALIASES = {"ventricles": Case(ventricles=1.37), "oedema": CASES["oedema15"]}
@@ -127,7 +131,8 @@ def _tissue(anatomy: Anatomy, case: Case) -> tuple[NDArray[np.int8], NDArray[np.
     before = (anatomy.classes + (pathologies - 1)).astype(np.int8)
     if case.oedema_ml:
         after = before.copy()
-        after.ravel()[_ball(anatomy, (WM,), case.oedema_ml)] = 0
+        for tissue, oedema_ml in zip((before, after), case.oedema_ml, strict=True):
+            tissue.ravel()[_ball(anatomy, (WM,), oedema_ml)] = 0
         return before, after
     if case.mass_ml:
         before.ravel()[_ball(anatomy, (WM, GM), case.mass_ml[0])] = 0

@@ -1,0 +1,51 @@
+"""What the page of known truth says around its tables."""
+
+HEAD = """\
+# Attribution against known truth
+
+`make bench-truth`, {date}: {runs} runs, {hours} h of registration, on {processor}, one thread per run,
+Python {python}, torch {torch}. Anatomies: {anatomies}. Times are those of a machine that also did other
+work.
+
+Each case takes a labelled brain at 1 mm and lets tissue flow, turn into another class in place, or both;
+the flow is a diffeomorphism, and what it does to every class is known (`longimorph.phantom.course`). The
+box averages of both visits on the registration grid are prepared as the pipeline does and registered
+with the default settings and the case's preset. Error: half the sum over classes of |measured - true|
+deformation, and the same of reallocation, in % of the gross true change. Figures are means over the
+anatomies, the worst in brackets; every run is in the CSV file beside this page.
+"""
+COLUMNS = """\
+Deformation, reallocation: the two parts of the error. Unexplained: change that the model leaves. Control
+alone: the error if nothing were registered and the control matrix split the difference of the two maps,
+voxel by voxel; what it does not already say is what the registration is for. Closed: the error if the
+matrix split only what the registration leaves unexplained. Maps: by how much the change of the maps
+themselves misses the truth.
+
+"""
+OTHERS = """\
+The same cases with a preset that does not suit them, or suits them as well: how much the choice of the
+control matrix decides. These runs count for no target but drift, folding and inverse consistency.
+
+"""
+NOISE = """\
+Each visit's labels are made anew and 5 % of their boundary voxels take the class of a neighbour,
+independently at each visit; the truth is that of the clean brain. Where nothing truly changes, what is
+measured is given in % of the brain's volume.
+
+"""
+SWAP = """\
+The second visit as source, the first as target. Magnitude: by how much the gross deformation or the
+gross reallocation differs, whichever differs more. Same sign: classes that grow, or shrink, both ways,
+though by more than 5 % of the change. The last column adds both results, which should cancel, in % of
+the change.
+
+"""
+GRIDS = """\
+Gross difference of the results at 2 mm and at 4 mm in % of the gross change at 2 mm.
+
+"""
+RIGID = """\
+One brain in two random poses and on two voxel grids, through alignment, maps and registration: gross
+deformation and reallocation that are measured, in % of the brain's volume.
+
+"""
