@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test demo lint bench-truth
+.PHONY: setup test demo lint bench-memory bench-truth bench-growth
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.installed
@@ -34,9 +34,18 @@ test: $(VENV)/.installed
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/longimorph demo $(DEMO) --cores $(CORES)
 
-# Hours; finished runs are kept, so it can be stopped and started. BENCH_ARGS=--quick for a look in minutes.
+# Half an hour; finished runs are kept, so it can be stopped and started. BENCH_ARGS=--quick for a look in
+# minutes, --thorough for every run on every anatomy.
 bench-truth: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --jobs $(CORES) $(BENCH_ARGS)
+
+# Two real glioblastomas from the public data beside the repository; some minutes.
+bench-growth: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.growth $(BENCH_ARGS)
+
+# A quarter of an hour; after a change of what the numerics keep, first: longimorph memory fit
+bench-memory: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.memory $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

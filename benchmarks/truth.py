@@ -25,6 +25,7 @@ from benchmarks import truth_report, truth_rigid, truth_runs
 from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, Job
 from longimorph import paths
 from longimorph.io import atomic
+from longimorph.numerics.shooting import Divergence
 from longimorph.phantom.maps import CASES, default_data
 from longimorph.phantom.subjects import available
 
@@ -44,7 +45,7 @@ COLUMNS = (
     "control_alone", "closed", "map_error", "false_of_brain", "drift", "folded", "inverse_voxels", "steps",
     "evaluations", "converged", "exact_zero", "mismatch_before", "mismatch_after", "seconds", "voxels",
     "classes", "deformation_mm3", "reallocation_mm3", "true_deformation_mm3", "true_reallocation_mm3",
-    "program",
+    "failure", "program",
 )  # fmt: skip
 
 
@@ -127,7 +128,11 @@ def run_group(jobs: Sequence[Job], data: Path, table: Path, program: str) -> Non
     """Run jobs one after the other; each adds its row to the table as soon as it is done."""
     for job in jobs:
         measure = truth_rigid.measure if job.case == RIGID else truth_runs.measure
-        row = measure(job, data) | {"program": program}
+        try:
+            row = measure(job, data)
+        except Divergence as failure:
+            row = dict(zip(KEY, job.key, strict=True)) | {"failure": str(failure)}
+        row |= {"program": program}
         append(table, row)
         _say(truth_report.line(row))
 
@@ -142,8 +147,10 @@ def append(table: Path, row: dict[str, Any]) -> None:
 
 def read(table: Path) -> pd.DataFrame:
     """The table; what names a row is text, and the case called null is no missing number."""
-    rows = pd.read_csv(table, dtype={name: str for name in KEY}, keep_default_na=False, na_values=[""])
-    return rows.fillna({"noise": ""})
+    rows = pd.read_csv(
+        table, dtype=dict.fromkeys((*KEY, "failure"), str), keep_default_na=False, na_values=[""]
+    )
+    return rows.fillna({"noise": "", "failure": ""})
 
 
 def _prepare(table: Path, program: str) -> set[tuple[str, ...]]:

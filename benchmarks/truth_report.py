@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from benchmarks import report, truth_texts
-from benchmarks.truth_runs import FORWARD, RIGID, SWAPPED, Job, numbers
+from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, Job, numbers
 from longimorph.phantom.cases import CASES
 from longimorph.phantom.compare import gross
 
@@ -42,7 +42,8 @@ class Target:
 
 def markdown(table: pd.DataFrame, left_out: Sequence[Job] = ()) -> str:
     """The page; ``left_out`` are runs that it does not hold."""
-    parts = [truth_texts.HEAD.format(**_circumstances(table)) + _omissions(left_out), _targets(table)]
+    whole, table = table, table[table["failure"] == ""]
+    parts = [truth_texts.HEAD.format(**_circumstances(table)) + _omissions(left_out), _targets(whole)]
     parts += ["## Clean labels\n\n" + truth_texts.COLUMNS + _cases(table[_clean(table)])]
     others = table[_unspoilt(table) & ~_suits(table)]
     if len(others):
@@ -71,12 +72,15 @@ def markdown(table: pd.DataFrame, left_out: Sequence[Job] = ()) -> str:
 
 def targets(table: pd.DataFrame) -> list[Target]:
     """Every target with the worst figure of the table."""
+    failed = table.assign(failed=(table["failure"] != "").astype(float))
+    table = table[table["failure"] == ""]
     clean = table[_clean(table)]
     changed = clean[clean["true_mm3"] > 0]
     null = clean[clean["case"] == "null"]
     wrong = null.assign(nonzero=[0.0 if _is_true(value) else 1.0 for value in null["exact_zero"]])
     swapped, grids = pd.DataFrame(swaps(table)), pd.DataFrame(agreements(table))
     return [
+        _worst("runs that end without a result", 0, "runs", failed, "failed"),
         _worst("gross error at 2 mm", 5, "%", changed[changed["spacing_mm"] == "2"], "error"),
         _worst("gross error at 4 mm", 8, "%", changed[changed["spacing_mm"] == "4"], "error"),
         _worst("identical visits that do not give exact zeros", 0, "runs", wrong, "nonzero"),
@@ -98,6 +102,8 @@ def line(row: dict[str, Any]) -> str:
     name += (f" noise {row['noise']}" if row["noise"] else "") + (
         " swapped" if row["visits"] == SWAPPED else ""
     )
+    if row.get("failure"):
+        return f"{name}: {row['failure']}"
     if row.get("error") is None:
         error = f"{row['false_of_brain']:.4f} % of brain volume, nothing happened"
     else:
@@ -170,6 +176,9 @@ def _targets(table: pd.DataFrame) -> str:
     missed = [t.name for t in found if t.worst is not None and t.worst > t.limit]
     absent = [t.name for t in found if t.worst is None]
     text = f"Missed: {'; '.join(missed)}.\n" if missed else "No target that was measured is missed.\n"
+    for _, row in table[table["failure"] != ""].iterrows():
+        names = " ".join(str(row[key]) for key in KEY if row[key])
+        text += f"No result: {names} ({row['failure']}).\n"
     if absent:
         text += f"Not measured: {'; '.join(absent)}.\n"
     return "## Targets\n\n" + _rows(["target", "limit", "worst", "where", "verdict"], rows) + "\n" + text

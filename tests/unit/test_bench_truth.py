@@ -18,8 +18,9 @@ from benchmarks import truth, truth_report, truth_runs  # noqa: E402
 from benchmarks.truth_runs import RIGID, SWAPPED, Job  # noqa: E402
 from longimorph.cohort.classes import ClassRow, ClassTable  # noqa: E402
 from longimorph.grid import Grid  # noqa: E402
+from longimorph.numerics.shooting import Divergence  # noqa: E402
 from longimorph.numerics.solve import Settings  # noqa: E402
-from longimorph.phantom import cases
+from longimorph.phantom import cases  # noqa: E402
 from longimorph.phantom.course import Truth  # noqa: E402
 from longimorph.phantom.maps import KnownPair  # noqa: E402
 
@@ -36,7 +37,7 @@ def row(case: str = "both", spacing: int = 4, error: float | None = 3.0, **other
         "mismatch_after": 1.0, "seconds": 2.0, "voxels": 8,
         "classes": "a b", "deformation_mm3": "10000 -10000",
         "reallocation_mm3": "-20000 20000", "true_deformation_mm3": "10000 -10000",
-        "true_reallocation_mm3": "-20000 20000", "program": "p", **other,
+        "true_reallocation_mm3": "-20000 20000", "failure": "", "program": "p", **other,
     }  # fmt: skip
 
 
@@ -138,6 +139,24 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
     assert len(made) == 2 * len(planned) + 1
 
 
+def test_a_run_that_diverges_is_a_row_and_a_missed_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(job: Job, data: Path) -> dict[str, Any]:
+        if job.spacing == 3:
+            raise Divergence("it runs away")
+        return {**row(job.case, job.spacing), **dict(zip(truth_runs.KEY, job.key, strict=True))}
+
+    monkeypatch.setattr(truth_runs, "measure", measure)
+    page = tmp_path / "t.md"
+    assert truth.main(["--anatomies", "demo", "--cases", "both", "--noise", "--out", str(page)]) == 0
+    rows = truth.read(tmp_path / "t.csv")
+    assert rows["failure"].tolist().count("it runs away") == 1
+    assert verdicts(rows)["runs that end without a result"] == "**missed**"
+    assert verdicts(rows)["gross error at 4 mm"] == "met"
+    assert "No result: demo both lesion 3 forward (it runs away)." in page.read_text()
+
+
 def test_targets_are_met_or_missed_by_the_worst_figure(tmp_path: Path) -> None:
     good = table(
         row("null", error=None), row("both", 2, 4.9), row("both", 4, 7.9),
@@ -151,11 +170,11 @@ def test_targets_are_met_or_missed_by_the_worst_figure(tmp_path: Path) -> None:
         row("both", 4, 8.1, drift=2.1),
         row("oedema2", 4, 1.0, reallocation_mm3="-15000 15000", folded=0.001, inverse_voxels=0.2),
         row("both", 4, visits=SWAPPED, deformation_mm3="-10000 10000", reallocation_mm3="-16000 16000"),
-        row(RIGID, error=None, false_of_brain=0.6), folder=tmp_path / "bad",
+        row(RIGID, error=None, false_of_brain=0.6), row("oedema30", failure="x"), folder=tmp_path / "bad",
     )  # fmt: skip
     assert set(verdicts(bad).values()) == {"**missed**"}
     text = truth_report.markdown(bad)
-    assert "Missed: gross error at 2 mm; gross error at 4 mm" in text
+    assert "Missed: runs that end without a result; gross error at 2 mm; gross error at 4 mm" in text
     assert "| 5.1 | demo, both, 2 mm | **missed** |" in text
     assert verdicts(bad.iloc[:1])["gross error at 2 mm"] == "not measured"
 
@@ -217,7 +236,7 @@ def test_a_run_is_compared_with_its_truth(visits: str, monkeypatch: pytest.Monke
     assert found["closed"] < found["error"]
     assert sign * truth_runs.numbers(found["deformation_mm3"])[0] > 2000
     assert not found["exact_zero"]
-    assert set(found) | {"program"} == set(truth.COLUMNS)
+    assert set(found) | {"program", "failure"} == set(truth.COLUMNS)
 
 
 def test_identical_maps_are_an_exact_zero(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,9 @@ def test_presets_say_what_their_words_say(tmp_path: Path) -> None:
     touches = sick[:, None] | sick[None, :]
     assert (control.load("preset:atrophy", table) > 0.99).all()
     assert np.array_equal(control.load("preset:lesion", table) < 0.01, touches)
-    assert np.array_equal(control.load("preset:growth", table) < 0.01, touches & ~np.eye(4, dtype=bool))
+    growth, other = control.load("preset:growth", table), ~np.eye(len(sick), dtype=bool)
+    assert np.array_equal(growth < 0.01, sick[:, None] & sick[None, :] & other)
+    assert np.array_equal(growth < growth.max(), touches & other)
 
 
 def test_unknown_preset_names_its_neighbour(tmp_path: Path) -> None:

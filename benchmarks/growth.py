@@ -1,0 +1,218 @@
+"""Real growth: what longimorph says of two glioblastomas, beside the images.
+
+python -m benchmarks.growth    two patients, some minutes; needs the public data beside the repository
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks import growth_data, growth_figure, growth_texts, report, truth_runs
+from longimorph import simplex
+from longimorph.align import AlignSettings, align_patient
+from longimorph.cohort import presets
+from longimorph.grid import Grid, crop
+from longimorph.io import atomic
+from longimorph.numerics.register import Registration, register
+from longimorph.numerics.shooting import Divergence
+from longimorph.phantom.maps import default_data
+
+OUT = Path("docs/benchmarks/growth.md")
+PATIENTS = ("01", "05")
+PRESETS = ("growth", "lesion", "atrophy")
+VISITS = ("Pre", "Post")
+SPACING_MM = 3.0
+_AROUND_MM = 20.0
+_CLASSES = growth_data.CLASSES
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """Both visits on one grid: maps (C, i, j, k) that sum to 1 and images (i, j, k)."""
+
+    name: str
+    grid: Grid
+    maps: tuple[NDArray[np.float32], NDArray[np.float32]]
+    images: tuple[NDArray[np.float32], NDArray[np.float32]]
+    rotation_deg: float
+    translation_mm: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Register both patients with each preset, then write the page and its pictures."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(1)
+    parts = [report.heading("Growth of two glioblastomas", "make bench-growth", 1), growth_texts.HEAD]
+    for name in options.patients:
+        folder = options.data / "gbm_progression" / name
+        if not folder.is_dir():
+            sys.stdout.write(f"left out: there is no {folder}\n")
+            continue
+        patient = prepare(name, folder)
+        parts.append(section(patient, options.out))
+    atomic.write_text(options.out, "\n".join(parts))
+    sys.stdout.write(f"Report: {options.out}\n")
+    return 0
+
+
+def prepare(name: str, folder: Path) -> Patient:
+    """Align the visits half-way between them; maps and images on a grid around the tumour."""
+    scans = {visit: growth_data.read(folder, visit) for visit in VISITS}
+    found = align_patient(
+        scans, AlignSettings(spacing_mm=SPACING_MM), len(_CLASSES.names), _CLASSES.background
+    )
+    failed = [visit.failure.message for visit in found.visits.values() if visit.failure is not None]
+    if failed or found.grid is None:
+        raise RuntimeError(f"patient {name} cannot be aligned: {'; '.join(failed)}")
+    matrices = [found.visits[visit].matrix for visit in VISITS]
+    settings, grid = truth_runs.defaults(), found.grid
+    seen = [
+        simplex.field_of_view(scans[v].label_grid, m, grid) for v, m in zip(VISITS, matrices, strict=True)
+    ]
+
+    def maps_on(where: Grid) -> list[NDArray[np.float32]]:
+        return [
+            simplex.simplex_maps(scans[v].labels, scans[v].label_grid, m, where, len(_CLASSES.names),
+                                 _CLASSES.background, settings.smoothing_mm, settings.floor)
+            for v, m in zip(VISITS, matrices, strict=True)
+        ]  # fmt: skip
+
+    grid = around(maps_on(grid), np.minimum(*seen), grid)
+    images = [
+        simplex.image_means(scans[v].image, scans[v].image_grid, m, grid)
+        for v, m in zip(VISITS, matrices, strict=True)
+    ]
+    source, target = maps_on(grid)
+    motion = np.linalg.inv(matrices[0]) @ matrices[1]
+    turn = float(np.degrees(np.arccos(np.clip((np.trace(motion[:3, :3]) - 1) / 2, -1, 1))))
+    middle = np.append(grid.centre(), 1.0)
+    shift = float(np.linalg.norm((motion @ middle - middle)[:3]))
+    return Patient(name, grid, (source, target), (images[0], images[1]), turn, shift)
+
+
+def around(maps: Sequence[NDArray[np.float32]], seen: NDArray[np.float32], grid: Grid) -> Grid:
+    """The slices of a grid that hold tumour and those near, as far as both visits see the whole brain."""
+    tumour = max_over(maps, growth_data.ENHANCING) > 0.5
+    held = np.flatnonzero(tumour.any(axis=(0, 1)))
+    margin = round(_AROUND_MM / float(grid.spacing[2]))
+    inside = np.maximum(*(1 - m[growth_data.OUTSIDE] for m in maps)) > 0.5
+    whole = [_holds(inside[:, :, k], seen[:, :, k] > 0.99) for k in range(grid.shape[2])]
+    low, high = held[0], held[-1] + 1
+    while low > max(held[0] - margin, 0) and whole[low - 1]:
+        low -= 1
+    while high < min(held[-1] + 1 + margin, grid.shape[2]) and whole[high]:
+        high += 1
+    return crop(grid, (slice(None), slice(None), slice(int(low), int(high))))
+
+
+def _holds(brain: NDArray[np.bool_], seen: NDArray[np.bool_]) -> bool:
+    """Whether a slice holds brain and all of it is seen."""
+    return bool(brain.any() and seen[brain].all())
+
+
+def max_over(maps: Sequence[NDArray[np.float32]], index: int) -> NDArray[np.float32]:
+    """The larger of both visits' probabilities of a class."""
+    return np.asarray(np.maximum(maps[0][index], maps[1][index]))
+
+
+def section(patient: Patient, out: Path) -> str:
+    """A patient's tables and picture as Markdown; the picture is written beside ``out``."""
+    sides = " × ".join(str(n) for n in patient.grid.shape)
+    lines = [
+        f"## Patient {patient.name}\n",
+        f"Grid of {sides} voxels. Motion of the head between the visits: {patient.rotation_deg:.1f}° and "
+        f"{patient.translation_mm:.1f} mm at the tumour's height.\n",
+    ]
+    others = []
+    for preset in PRESETS:
+        try:
+            found, seconds = run(patient, preset)
+        except Divergence as failure:
+            others.append(f"| {preset} | no result: {failure} | | |")
+            continue
+        rows = change(patient, found)
+        sys.stdout.write(f"{patient.name} {preset}: {seconds:.0f} s\n{table(rows)}")
+        sys.stdout.flush()
+        if preset == PRESETS[0]:
+            picture = out.with_name(f"growth-{patient.name}.png")
+            growth_figure.draw(picture, patient.images, patient.maps, found.attribution, patient.grid)
+            lines += [table(rows), health(found, seconds), f"![Patient {patient.name}]({picture.name})\n"]
+        deformation, reallocation, left = rows["enhancing"][2:]
+        others.append(f"| {preset} | {deformation:+.2f} | {reallocation:+.2f} | {left:+.2f} |")
+    head = ["| preset | deformation | reallocation | unexplained |", "| --- | --- | --- | --- |"]
+    return "\n".join(
+        [
+            *lines,
+            "The enhancing class by preset, mL:\n",
+            *head,
+            *others,
+            "",
+            growth_texts.READING.get(patient.name, ""),
+        ]
+    )
+
+
+def run(patient: Patient, preset: str) -> tuple[Registration, float]:
+    """Register the visits with a preset and the default settings; also the seconds that it took."""
+    matrix, problems = presets.examine(preset, _CLASSES)
+    if matrix is None:
+        raise RuntimeError("; ".join(str(problem) for problem in problems))
+    source, target = (torch.from_numpy(maps) for maps in patient.maps)
+    began = time.perf_counter()
+    settings = truth_runs.numerical(truth_runs.defaults())
+    spacing = patient.grid.spacing.tolist()
+    return register(
+        source, target, torch.from_numpy(matrix).float(), spacing, settings
+    ), time.perf_counter() - began
+
+
+def change(patient: Patient, found: Registration) -> dict[str, tuple[float, ...]]:
+    """Per class in mL: volume from and to, deformation, reallocation, unexplained."""
+    parts = found.attribution
+    source, target = patient.maps
+    maps = (source, target, parts.deformation.numpy(), parts.reallocation.numpy())
+    sums = [m.sum(axis=(1, 2, 3), dtype=np.float64) * patient.grid.voxel_volume / 1000 for m in maps]
+    sums.append(sums[1] - sums[0] - sums[2] - sums[3])
+    return {name: tuple(float(s[i]) for s in sums) for i, name in enumerate(_CLASSES.names)}
+
+
+def table(rows: dict[str, tuple[float, ...]]) -> str:
+    """The changes as a Markdown table."""
+    head = (
+        "| class, mL | before | after | deformation | reallocation | unexplained |\n" + "| --- " * 6 + "|\n"
+    )
+    return head + "".join(
+        f"| {name} | {a:.2f} | {b:.2f} | {c:+.2f} | {d:+.2f} | {e:+.2f} |\n"
+        for name, (a, b, c, d, e) in rows.items()
+    )
+
+
+def health(found: Registration, seconds: float) -> str:
+    """How the run went, in a line."""
+    return (
+        f"{found.steps} steps, {found.evaluations} evaluations, {seconds:.0f} s; drift of H "
+        f"{100 * found.drift:.2f} %, folded {100 * found.warps.folded:.3f} %.\n"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.split("\n")[0])
+    parser.add_argument("--patients", nargs="+", default=list(PATIENTS), metavar="NN")
+    parser.add_argument("--data", type=Path, default=default_data(), metavar="FOLDER", help="public data")
+    parser.add_argument(
+        "--out", type=Path, default=OUT, metavar="FILE", help="the page; pictures lie beside it"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
