@@ -1,32 +1,226 @@
-"""The memory model: peak bytes of a registration from its size alone. Arithmetic only, no torch.
+"""The memory model: peak bytes of a registration from its size alone, and the strategy that fits.
 
-D is the size of one probability map, classes x voxels x 4 bytes, and F that of a field of one number per
-voxel, D / classes; N is the number of steps and M the pairs that L-BFGS keeps:
+D is the size of one probability map, classes x voxels x 4 bytes, F that of a field of one number per voxel,
+D / classes; N is the number of steps and M the pairs that L-BFGS keeps. In each phase of a registration a
+strategy holds
 
-    peak = (PER_PAIR M + PER_STEP N + MAPS) D + FIELDS F.
+    (a M + b N + w + s x) D + (g N + f + s y) F + c    bytes,
 
-The constants were fitted to what ``numerics.live_bytes`` counted around whole registrations of 24 x 24 x 24
-voxels, two levels each and all pairs in use: 3 to 13 classes, 5 to 20 steps, 2 to 8 pairs. The instrument
-agrees with PyTorch's allocator to one part in a thousand, and the model with the instrument to 1 % on shapes
-that were not fitted. Of MAPS, 11 are what the optimiser holds besides its pairs (the visits, the control
-allocated to the target, the preconditioner); the rest is what one step of the adjoint works with.
+on the device and, apart, on the host; the peak is that of the phase that needs most. Where a volume is walked
+in slabs, s is the share of it that one slab is. The coefficients are in ``memory_model.json``, fitted to
+measured peaks by ``longimorph memory fit``. Arithmetic only, no torch.
 """
 
 from __future__ import annotations
 
-STRATEGY = "one checkpoint per step"
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longimorph.errors import LongimorphError
+
+MODEL_FILE = Path(__file__).with_name("memory_model.json")
 
 USUAL_STEPS = 20
 """Steps to reckon with where the run chooses them itself (it begins with 5)."""
 
 PAIRS_KEPT = 8
-PER_PAIR = 2.0
-PER_STEP = 2.0
-MAPS = 49.0
-FIELDS = 41.0
+PROCESS_BYTES = 1_200_000_000
+"""What the process of a registration takes besides its tensors: Python, its libraries, images as read."""
+
+DEFAULT_STRATEGY = "checkpoint"
+MARGIN = 0.1
+"""Share of the free memory that is left alone."""
+
+PHASES = ("rest", "evaluation", "direction", "attribution")
+OPTIMISATION = PHASES[:3]
+PLACES = ("device", "host", "both")
+TERMS = (
+    "maps_per_pair",
+    "maps_per_step",
+    "maps",
+    "slab_maps",
+    "fields_per_step",
+    "fields",
+    "slab_fields",
+    "bytes",
+)
+THINNEST_SHARE, FEWEST_PLANES = 16, 2
+"""Planes of the slabs in which volumes are walked, as in ``numerics.passes``: a share, and the fewest."""
+
+MODEL_HINT = "make it anew with: longimorph memory fit"
 
 
-def predicted_peak(map_bytes: int, classes: int, steps: int, pairs: int = PAIRS_KEPT) -> int:
-    """Peak bytes of tensors during a registration; ``map_bytes`` is D."""
-    maps = PER_PAIR * pairs + PER_STEP * steps + MAPS
-    return round(maps * map_bytes + FIELDS * map_bytes / classes)
+@dataclass(frozen=True)
+class Bytes:
+    """Bytes on the device, parked on the host, and at most in both at one time."""
+
+    device: int
+    host: int
+    both: int
+
+    def most(self, other: Bytes) -> Bytes:
+        """The larger of each."""
+        return Bytes(max(self.device, other.device), max(self.host, other.host), max(self.both, other.both))
+
+    def less(self, device: int) -> Bytes:
+        """Without so many bytes on the device."""
+        return Bytes(max(self.device - device, 0), self.host, max(self.both - device, 0))
+
+    def needed(self, device: str) -> int:
+        """What has to be free on a type of device: on a processor, host and device are one memory."""
+        return self.both if device == "cpu" else self.device
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the memory of a registration depends on; ``map_bytes`` is D, ``slab`` is s (see slab_share)."""
+
+    map_bytes: int
+    classes: int
+    steps: int
+    pairs: int = PAIRS_KEPT
+    slab: float = 0.075
+
+    def terms(self) -> tuple[float, ...]:
+        """What the coefficients, in the order of TERMS, are multiplied with."""
+        field = self.map_bytes / self.classes
+        return (
+            self.pairs * self.map_bytes,
+            self.steps * self.map_bytes,
+            self.map_bytes,
+            self.slab * self.map_bytes,
+            self.steps * field,
+            field,
+            self.slab * field,
+            1.0,
+        )
+
+
+def slab_share(planes: int) -> float:
+    """The share of a volume, with so many planes along its first axis, that a slab and its neighbours are."""
+    slab = max(FEWEST_PLANES, -(-planes // THINNEST_SHARE))
+    return min(1.0, (slab + 2) / planes)
+
+
+Coefficients = Mapping[str, float]
+"""By name (TERMS); those that are missing are zero."""
+Form = Mapping[str, Mapping[str, Coefficients]]
+"""Of one strategy: by phase and place."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The coefficients by type of device, strategy, phase and place."""
+
+    devices: Mapping[str, Mapping[str, Form]]
+
+    def phases(self, strategy: str, size: Size, device: str = "cpu") -> dict[str, Bytes]:
+        """Peak of each phase."""
+        forms = self.devices.get(device, self.devices["cpu"])
+        if strategy not in forms:
+            raise LongimorphError(f"The memory model does not know the strategy '{strategy}'; {MODEL_HINT}")
+        terms = dict(zip(TERMS, size.terms(), strict=True))
+        return {
+            phase: Bytes(*(round(sum(c * terms[t] for t, c in places[p].items())) for p in PLACES))
+            for phase, places in forms[strategy].items()
+        }
+
+    def peak(self, strategy: str, size: Size, device: str = "cpu", phases: Iterable[str] = PHASES) -> Bytes:
+        """Peak of the phases named, by default of the whole registration."""
+        found, most = self.phases(strategy, size, device), Bytes(0, 0, 0)
+        for phase in phases:
+            most = most.most(found[phase])
+        return most
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The strategy to begin with, what it needs, whether that is free, and all of this as a sentence."""
+
+    strategy: str
+    needed: int
+    fits: bool
+    reason: str
+
+
+@cache
+def model(path: Path = MODEL_FILE) -> Model:
+    """Read a model file; raises LongimorphError that says what is wrong with it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LongimorphError(f"{path}: the memory model cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise LongimorphError(f"{path}: the memory model is no JSON: {error}; {MODEL_HINT}") from error
+    devices = found.get("devices") if isinstance(found, dict) else None
+    if not isinstance(devices, dict) or "cpu" not in devices:
+        raise LongimorphError(f"{path}: 'devices' with an entry 'cpu' is missing; {MODEL_HINT}")
+    for device, forms in devices.items():
+        _check(path, device, forms)
+    return Model(devices)
+
+
+def _check(path: Path, device: str, forms: Any) -> None:
+    """Raise unless every strategy has every phase and place, with finite numbers for known terms."""
+    if not isinstance(forms, dict) or not forms:
+        raise LongimorphError(f"{path}: 'devices.{device}' holds no strategies; {MODEL_HINT}")
+    for strategy, phases in forms.items():
+        for phase in PHASES:
+            for place in PLACES:
+                where = f"devices.{device}.{strategy}.{phase}.{place}"
+                try:
+                    terms = phases[phase][place].items()
+                except (KeyError, TypeError, AttributeError):
+                    raise LongimorphError(f"{path}: '{where}' is missing; {MODEL_HINT}") from None
+                for term, value in terms:
+                    good = isinstance(value, int | float) and np.isfinite(value)
+                    if term not in TERMS or not good:
+                        text = f"'{where}.{term}' should be a number called one of {', '.join(TERMS)}"
+                        raise LongimorphError(f"{path}: {text}; found {value!r}; {MODEL_HINT}")
+
+
+def fitted(sizes: Sequence[Size], peaks: Sequence[int]) -> dict[str, float]:
+    """Coefficients, by name, by least squares on the relative error; those that are zero are left out."""
+    if not any(peaks):
+        return {}
+    weights = 1.0 / np.maximum(np.array(peaks, dtype=float), 1.0)
+    rows = np.array([size.terms() for size in sizes]) * weights[:, None]
+    scales = np.linalg.norm(rows, axis=0)
+    scales[scales == 0] = 1.0
+    solution, *_ = np.linalg.lstsq(rows / scales, np.ones(len(rows)), rcond=1e-10)
+    found = dict(zip(TERMS, (solution / scales).tolist(), strict=True))
+    return {name: round(value, 5) for name, value in found.items() if abs(value) > 5e-6}
+
+
+def predicted(
+    strategy: str, map_bytes: int, classes: int, steps: int, pairs: int = PAIRS_KEPT, device: str = "cpu"
+) -> tuple[int, int]:
+    """Peak bytes of a registration on the device and on the host."""
+    found = model().peak(strategy, Size(map_bytes, classes, steps, pairs), device)
+    return found.device, found.host
+
+
+def predicted_peak(
+    map_bytes: int, classes: int, steps: int, pairs: int = PAIRS_KEPT, strategy: str = DEFAULT_STRATEGY
+) -> int:
+    """Peak bytes of tensors of a registration on a processor; ``map_bytes`` is D."""
+    return model().peak(strategy, Size(map_bytes, classes, steps, pairs)).both
+
+
+def choose(size: Size, free_bytes: int, ladder: Sequence[str], device: str = "cpu") -> Choice:
+    """The first strategy of the ladder, fastest first, that leaves MARGIN of what is free; else the last."""
+    for strategy in ladder:
+        needed = model().peak(strategy, size, device).needed(device)
+        fits = needed <= (1 - MARGIN) * free_bytes
+        if fits:
+            break
+    reason = f"{strategy}: needs {needed / 1e9:.1f} GB of {free_bytes / 1e9:.1f} GB free"
+    if not fits:
+        reason += "; that may not be enough, and nothing leaner is left"
+    return Choice(strategy, needed, fits, reason)

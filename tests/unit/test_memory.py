@@ -1,9 +1,8 @@
-"""The instrument counts bytes as an allocator does, and the model foretells what it counts."""
+"""The instrument counts bytes as an allocator does, and finds of each strategy what it says of itself."""
 
 from __future__ import annotations
 
 import gc
-from collections import deque
 
 import pytest
 import torch
@@ -11,9 +10,10 @@ from small_problems import random_maps, settings
 from torch.profiler import ProfilerActivity, profile
 
 from longimorph import memory
-from longimorph.numerics import optimise, register, solve
+from longimorph.numerics import optimise, solve
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.objective import evaluate
+from longimorph.numerics.strategies import BY_NAME
 
 SPACING = (1.0, 1.0, 1.0)
 FLOAT = 4
@@ -79,7 +79,8 @@ def test_the_instrument_agrees_with_the_allocator():
     matching = pair.matching(chosen(4))
     momentum = torch.zeros_like(matching.source)
     outside = [pair.source, pair.target, matching.source, matching.system.alloc, momentum]
-    outside += [matrix for factor in matching.system.kernel.factors for matrix in factor]
+    kernels = (matching.system.kernel, matching.volumes)
+    outside += [matrix for kernel in kernels for factor in kernel.factors for matrix in factor]
     gc.collect()
     with LiveBytes(outside) as meter:
         evaluate(momentum, matching)
@@ -89,40 +90,27 @@ def test_the_instrument_agrees_with_the_allocator():
     )
 
 
-def test_a_shooting_keeps_two_maps_per_step():
+def test_a_cost_and_gradient_holds_what_its_strategy_says_per_step():
+    """Two maps per state; the inside of a step is two more and eleven fields; nested states do not add up."""
     pair = solve.Pair(*random_pair((14, 12, 13), 4), SPACING)
-    peaks = {}
-    for steps in (4, 9):
-        matching = pair.matching(chosen(steps))
-        with LiveBytes() as meter:
-            evaluate(torch.zeros_like(matching.source), matching)
-        peaks[steps] = meter.peak / pair.source.numel() / FLOAT
-    assert (peaks[9] - peaks[4]) / 5 == pytest.approx(memory.PER_STEP, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("shape", "classes", "steps", "pairs"),
-    [((20, 18, 22), 6, 6, 8), ((14, 26, 18), 3, 9, 8), ((16, 16, 16), 10, 5, 4)],
-)
-def test_the_model_foretells_the_peak_of_a_registration(monkeypatch, shape, classes, steps, pairs):
-    """Also for other numbers of pairs, and all of them in use. None of these sizes was fitted."""
-    source, target, control = random_pair(shape, classes)
-    add, kept = optimise.History.add, []
-
-    def start(self):
-        self.pairs = deque(maxlen=pairs)
-
-    def add_and_count(self, s, y):
-        add(self, s, y)
-        kept.append(len(self.pairs))
-
-    monkeypatch.setattr(optimise.History, "__init__", start)
-    monkeypatch.setattr(optimise.History, "add", add_and_count)
-    with LiveBytes([source, target, control]) as meter:
-        register.register(source, target, control, SPACING, chosen(steps))
-    assert kept[-1] == pairs
-    predicted = memory.predicted_peak(source.numel() * FLOAT, classes, steps, pairs)
-    assert meter.peak == pytest.approx(predicted, rel=0.01)
+    per_step = {}
+    for name, strategy in BY_NAME.items():
+        peaks = []
+        for steps in (5, 12):
+            matching = pair.matching(chosen(steps))
+            with LiveBytes() as meter:
+                evaluate(torch.zeros_like(matching.source), matching, strategy)
+            peaks.append((meter.peak, meter.host_peak))
+        growth = [
+            (late - early) / 7 / pair.source.numel() / FLOAT for early, late in zip(*peaks, strict=True)
+        ]
+        per_step[name] = [round(value, 3) for value in growth]
+    assert per_step["checkpoint"] == per_step["offload"] == [2, 0]
+    assert per_step["host"] == [0, 2]
+    assert per_step["nested"] == [0, 0]
+    form = memory.model().devices["cpu"]["store"]["evaluation"]["device"]
+    expected = form["maps_per_step"] + form["fields_per_step"] / 4
+    assert per_step["store"] == [pytest.approx(expected, abs=0.02), 0]
 
 
 def test_the_number_of_pairs_of_the_model_is_that_of_the_optimiser():

@@ -10,5 +10,6 @@ with job_log(snakemake):
     p, study = snakemake.params, snakemake.config["longimorph"]
     source, target = Path(snakemake.input.source), Path(snakemake.input.target)
     settings = {**p.settings, "device": snakemake.resources.device, "threads": snakemake.threads}
+    settings["memory_mb"] = snakemake.resources.get("mem_mb")
     out = Path(snakemake.output.status).parent
     register(p.pair, study["classes"], study["control"], source, target, out, settings)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import longimorph
+from longimorph.cli import memory
 from longimorph.errors import InputError, LongimorphError
 
 CONFIG = Path("config", "config.yaml")
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("directory", type=Path, help="folder to write to")
     sub.add_argument("--cores", type=int, default=2, help="jobs at a time (default 2)")
     sub.set_defaults(command=demo)
+    memory.register(commands)
     return parser
 
 

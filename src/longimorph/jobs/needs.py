@@ -15,12 +15,12 @@ from longimorph.cohort.pairs import Pair
 from longimorph.cohort.study import Study
 from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure
-from longimorph.memory import USUAL_STEPS, predicted_peak
+from longimorph.memory import MARGIN, PROCESS_BYTES, USUAL_STEPS, predicted_peak
 
 HEAD_MM = 220.0
 """The longest side of a head, with room: background beyond it is cut away."""
 
-_BASE_MB = 1200
+_BASE_MB = ceil(PROCESS_BYTES / 1e6)
 _NATIVE_BYTES = 60
 _SECONDS_PER_MB = 1.5
 _UNREADABLE = ((256, 256, 256), (1.0, 1.0, 1.0))
@@ -56,10 +56,11 @@ class Needs:
         return 15 + ceil(sum(_voxels(visits)) / 1e6)
 
     def pair_mb(self, pair: Pair) -> int:
-        """Return the memory of the registration of ``pair``."""
+        """Return the memory of the registration of ``pair``, such that the job then finds room for it."""
         size, steps = self.size(pair), self.study.config.steps
         chosen = USUAL_STEPS if steps == "auto" else steps
-        return _BASE_MB + ceil(predicted_peak(round(size.map_mb * 1e6), size.classes, chosen) / 1e6)
+        tensors = predicted_peak(round(size.map_mb * 1e6), size.classes, chosen)
+        return _BASE_MB + ceil(tensors / (1 - MARGIN) / 1e6)
 
     def pair_minutes(self, pair: Pair) -> int:
         """Return the time limit of the registration of ``pair``."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
-import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,13 +24,13 @@ from longimorph.grid import Grid
 from longimorph.io.atomic import write_csv, write_json
 from longimorph.io.transforms import write_displacement
 from longimorph.io.volumes import read_maps, write_maps, write_scalar
-from longimorph.memory import STRATEGY, USUAL_STEPS, predicted_peak
 from longimorph.numerics.dice import dice
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import Registration
 from longimorph.numerics.register import register as match
 from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.solve import Settings
+from longimorph.steps import room
 from longimorph.steps.common import read_json, remove
 from longimorph.tables import PairChanges, write_failed_pair, write_pair
 
@@ -108,9 +107,11 @@ def register(
     torch.set_num_threads(settings["threads"])
     try:
         loaded = _load(source, target, _device(settings["device"]))
-        found = _match(loaded, matrix, settings, trace)
+        chosen = _settings(settings)
+        memory = room.begin(loaded.source, chosen.steps, settings.get("memory_mb"))
+        found = _match(loaded, matrix, chosen, trace, memory)
         status |= {"status": "ok", "stage": None, "message": ""}
-        status |= _health(found, loaded, table.names, len(trace.rows))
+        status |= _health(found, loaded, table.names, len(trace.rows)) | memory.report(found.steps)
         _write_maps(found, loaded.grid, out)
         write_pair(out, pair, table.names, _changes(found, loaded))
     except PairFailure as failure:
@@ -144,12 +145,9 @@ def _load(source: Path, target: Path, device: torch.device) -> Loaded:
     return Loaded(torch.from_numpy(before).to(device), torch.from_numpy(after).to(device), grid)
 
 
-def _match(loaded: Loaded, matrix: Tensor, settings: Mapping[str, Any], trace: Trace) -> Registration:
-    """Run the numerics; what may go wrong there becomes a failure of the pair."""
-    if loaded.source.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(loaded.source.device)
+def _settings(settings: Mapping[str, Any]) -> Settings:
     steps = settings["steps"]
-    chosen = Settings(
+    return Settings(
         kernel_mm=tuple(settings["kernel_mm"]),
         amplitude_mm=settings["amplitude_mm"],
         regularisation=settings["regularisation"],
@@ -159,16 +157,20 @@ def _match(loaded: Loaded, matrix: Tensor, settings: Mapping[str, Any], trace: T
         tolerance=settings["tolerance"],
         steps=None if steps == "auto" else steps,
     )
-    matrix = matrix.to(loaded.source)
+
+
+def _match(
+    loaded: Loaded, matrix: Tensor, chosen: Settings, trace: Trace, memory: room.Watched
+) -> Registration:
+    """Run the numerics; what may go wrong there becomes a failure of the pair."""
+    matrix, spacing = matrix.to(loaded.source), loaded.grid.spacing.tolist()
     try:
-        return match(loaded.source, loaded.target, matrix, loaded.grid.spacing.tolist(), chosen, trace)
+        return match(loaded.source, loaded.target, matrix, spacing, chosen, trace, memory.ladder)
     except Divergence as error:
         message = f"{error}; the visits may be too far apart: look at their alignment, or raise kernel_mm"
         raise PairFailure("register", "diverged", message) from error
     except torch.cuda.OutOfMemoryError as error:
-        needed = (
-            predicted_peak(loaded.source.numel() * 4, len(loaded.source), chosen.steps or USUAL_STEPS) / 1e9
-        )
+        needed = memory.predicted(chosen.steps) / 1e9
         message = f"the GPU ran out of memory ({needed:.1f} GB predicted); use a larger spacing_mm or the CPU"
         raise PairFailure("register", "gpu_memory", message) from error
 
@@ -196,7 +198,6 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
         f"dice_{when}": dict(zip(names, dice(maps, loaded.target).tolist(), strict=True))
         for when, maps in (("before", loaded.source), ("after", final))
     }
-    data_bytes = loaded.source.numel() * loaded.source.element_size()
     return {
         "stop_reason": found.reason,
         "converged": found.converged,
@@ -212,9 +213,6 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
         "iterations": iterations,
         "evaluations": found.evaluations,
         "device": _device_name(loaded.source.device),
-        "memory_strategy": STRATEGY,
-        "predicted_peak_bytes": predicted_peak(data_bytes, len(loaded.source), found.steps),
-        "observed_peak_bytes": _observed_peak(loaded.source.device),
     }
 
 
@@ -233,13 +231,6 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"CPU, {torch.get_num_threads()} threads"
-
-
-def _observed_peak(device: torch.device) -> int:
-    """Peak bytes: what PyTorch allocated on a GPU; on a CPU the resident memory of the whole process."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _write_maps(found: Registration, grid: Grid, out: Path) -> None:

@@ -1,0 +1,254 @@
+"""Peaks of whole registrations of small random pairs, phase by phase, for the memory model to be fitted to.
+
+Bytes are counted by ``numerics.live_bytes``, so a processor can stand in for a graphics card: the volume is
+then walked slab by slab as on a card, on long thin shapes, where slabs are as small a part as in a large one.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool3d
+
+from longimorph.memory import PHASES, Bytes, Size, slab_share
+from longimorph.numerics import attribution, equations, objective, optimise, passes, register, solve
+from longimorph.numerics.live_bytes import LiveBytes
+from longimorph.numerics.shooting import Divergence
+from longimorph.numerics.strategies import BY_NAME, Ladder
+
+SPACING = (1.0, 1.0, 1.0)
+FLOAT = 4
+KERNELS = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """One registration to measure: voxels per axis, classes, steps, pairs that L-BFGS keeps."""
+
+    shape: tuple[int, int, int]
+    classes: int
+    steps: int
+    pairs: int
+
+
+DESIGNS = {
+    "cpu": (
+        Case((16, 16, 16), 5, 5, 2),
+        Case((20, 18, 16), 3, 10, 4),
+        Case((16, 18, 20), 8, 8, 3),
+        Case((18, 16, 16), 13, 5, 4),
+        Case((24, 22, 20), 4, 6, 2),
+        Case((16, 16, 18), 6, 16, 2),
+        Case((28, 26, 24), 3, 7, 3),
+    ),
+    "cuda": (
+        Case((64, 10, 12), 5, 5, 1),
+        Case((32, 12, 16), 3, 8, 3),
+        Case((64, 8, 10), 8, 6, 2),
+        Case((96, 8, 8), 12, 5, 3),
+        Case((48, 10, 10), 4, 7, 1),
+        Case((32, 14, 16), 6, 9, 1),
+        Case((96, 8, 12), 3, 5, 2),
+        Case((40, 12, 12), 13, 7, 2),
+        Case((128, 8, 8), 5, 6, 3),
+    ),
+}
+"""By the way of walking a volume. No two of classes, steps, pairs and size go together."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one registration held at its peak, by phase; ``size`` has the pairs that were kept in fact."""
+
+    strategy: str
+    size: Size
+    peaks: dict[str, Bytes]
+
+
+class _Kept:
+    """How many pairs the history holds, and the most that there were when a cost was evaluated."""
+
+    now = 0
+    used = 0
+
+
+class PhaseMeter(LiveBytes):  # type: ignore[no-untyped-call]
+    """Counts the peak of each phase apart; ``phase`` is the one under way."""
+
+    def __init__(self, held: Sequence[Tensor] = ()) -> None:
+        self._phase, self.peaks = PHASES[0], {name: Bytes(0, 0, 0) for name in PHASES}
+        super().__init__(held)
+
+    def _count(self, tensor: Tensor) -> None:
+        super()._count(tensor)
+        self._note()
+
+    def _note(self) -> None:
+        device, host = self._live[False], self._live[True]
+        self.peaks[self._phase] = self.peaks[self._phase].most(Bytes(device, host, device + host))
+
+    @contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """What is counted within belongs to this phase."""
+        before, self._phase = self._phase, phase
+        self._note()
+        try:
+            yield
+        finally:
+            self._phase = before
+
+    def enter(self, phase: str) -> None:
+        """What is counted from now on belongs to this phase."""
+        self._phase = phase
+        self._note()
+
+    def wrap(self, phase: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, counted under ``phase``."""
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            with self.during(phase):
+                return work(*args, **kwargs)
+
+        return counted
+
+
+def random_pair(shape: Sequence[int], classes: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Two random smooth maps (C, *grid) that resemble each other, and a control matrix (C, C), float32."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = []
+    for _ in range(2):
+        noise = torch.randn(classes, *shape, generator=generator)
+        for _ in range(2):
+            noise = avg_pool3d(noise[None], 3, 1, 1, count_include_pad=False)[0]
+        maps.append(torch.softmax(1.5 * noise / noise.std(), 0))
+    control = 0.05 + 0.9 * torch.rand(classes, classes, generator=generator)
+    return maps[0], 0.8 * maps[0] + 0.2 * maps[1], control
+
+
+def settings(steps: int, evaluations: int) -> solve.Settings:
+    """A registration of a fixed number of steps that goes on until its evaluations are used."""
+    return solve.Settings(
+        kernel_mm=(1.2,),
+        amplitude_mm=3.0,
+        regularisation=1e-3,
+        max_evaluations=evaluations,
+        tolerance=1e-12,
+        volume_mm=3.0,
+        volume_weight=4.0,
+        steps=steps,
+    )
+
+
+def sample(case: Case, strategy: str, walk: str = "cpu") -> Sample:
+    """Measure one registration; ``walk`` is a key of DESIGNS.
+
+    The kernels' matrices are left out: beside a map of a real size they are nothing.
+    """
+    pair = random_pair(case.shape, case.classes)
+    gc.collect()
+    meter, kept = PhaseMeter(pair), _Kept()
+    with ExitStack() as stack:
+        if walk == "cuda":
+            stack.enter_context(slab_walk(pair[0]))
+        stack.enter_context(_history(case.pairs, kept))
+        stack.enter_context(_phases(meter, kept))
+        stack.enter_context(meter)
+        ladder = Ladder([BY_NAME[strategy]])
+        chosen = settings(case.steps, case.pairs + 5)
+        found = register.register(*pair, SPACING, chosen, ladder=ladder)
+    if kept.used != case.pairs:
+        raise Divergence(f"{case}: only {kept.used} pairs came into use: {found.reason}")
+    slab = slab_share(case.shape[0]) if walk == "cuda" else 0.0
+    size = Size(pair[0].numel() * FLOAT, case.classes, case.steps, kept.used, slab)
+    matrices = KERNELS * FLOAT * sum(n * n for n in case.shape)
+    return Sample(strategy, size, {phase: peak.less(matrices) for phase, peak in meter.peaks.items()})
+
+
+@contextmanager
+def _phases(meter: PhaseMeter, kept: _Kept) -> Iterator[None]:
+    """Tell the meter when a cost and gradient, a direction, or the final attribution begins."""
+    evaluate = meter.wrap("evaluation", objective.evaluate)
+
+    def evaluated(*args: Any) -> Any:
+        kept.used = max(kept.used, kept.now)
+        return evaluate(*args)
+
+    def last(*args: Any) -> Any:
+        meter.enter("attribution")
+        return attribution.attribute(*args)
+
+    with (
+        mock.patch.object(solve, "evaluate", evaluated),
+        mock.patch.object(
+            optimise.History, "direction", _method(meter, "direction", optimise.History.direction)
+        ),
+        mock.patch.object(register, "attribute", last),
+    ):
+        yield
+
+
+def _method(meter: PhaseMeter, phase: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(self: Any, *args: Any) -> Any:
+        with meter.during(phase):
+            return work(self, *args)
+
+    return counted
+
+
+@contextmanager
+def _history(pairs: int, kept: _Kept) -> Iterator[None]:
+    """The optimiser keeps that many pairs; ``kept`` is told how many there are on the level under way."""
+    add = optimise.History.add
+
+    def start(self: optimise.History) -> None:
+        self.pairs, kept.now, kept.used = deque(maxlen=pairs), 0, 0
+
+    def add_and_count(self: optimise.History, *args: Any) -> None:
+        add(self, *args)
+        kept.now = len(self.pairs)
+
+    with (
+        mock.patch.object(optimise.History, "__init__", start),
+        mock.patch.object(optimise.History, "add", add_and_count),
+    ):
+        yield
+
+
+@contextmanager
+def slab_walk(like: Tensor) -> Iterator[None]:
+    """On a processor, hold what a walk in slabs holds; slabs of a map (C, *grid) are thin.
+
+    Coarser levels, which hold far less, are walked in fewer slabs.
+    """
+    least = like.numel() * like.element_size() // passes.THINNEST_SHARE
+    fused = passes._fused
+
+    def walk(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
+        extra = tuple(outputs) if name == "unsettle" else ()
+        _two_slabs(getattr(equations, name), (*inputs, *extra), outputs)
+        fused(name, inputs, outputs, u)
+
+    with mock.patch.object(passes, "_fused", walk), mock.patch.object(passes, "SLAB_BYTES", least):
+        yield
+
+
+def _two_slabs(formula: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+    """What a walk in slabs holds besides its results: a slab's formula while the last slab's result lives.
+
+    All slabs but the outermost hold the same, so that two in the middle stand for all.
+    """
+    fields = [a for a in (*inputs, *outputs) if isinstance(a, Tensor)]
+    cuts = list(passes.slabs(max(fields, key=Tensor.numel)))
+    found = None
+    for start, stop in cuts[len(cuts) // 2 - 1 :][:2]:
+        cut, _ = passes.with_halo(start, stop, *inputs)
+        found = formula(*cut)
+    del found

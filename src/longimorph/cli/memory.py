@@ -1,0 +1,168 @@
+"""``longimorph memory``: fit the memory model to measured peaks, and say what it foretells."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longimorph.errors import LongimorphError
+from longimorph.io import atomic
+from longimorph.jobs.progress import aligned
+from longimorph.memory import (
+    MODEL_FILE,
+    OPTIMISATION,
+    PAIRS_KEPT,
+    PHASES,
+    PLACES,
+    TERMS,
+    USUAL_STEPS,
+    Model,
+    Size,
+    fitted,
+    model,
+    slab_share,
+)
+
+if TYPE_CHECKING:
+    from longimorph.cli.measure import Sample
+
+STRATEGIES = ("store", "checkpoint", "offload", "host", "nested")
+QUICK = 8
+"""Registrations per strategy that --quick measures: no more than there are coefficients."""
+
+
+def register(commands: Any) -> None:
+    """Add the command to those of the command line."""
+    text = "the memory of a registration: fit the model to measured peaks, or ask it"
+    parts = commands.add_parser("memory", help=text, description=text).add_subparsers(
+        metavar="PART", required=True
+    )
+    text = "measure small registrations and fit the model to their peaks (minutes)"
+    sub = parts.add_parser("fit", help=text, description=text)
+    sub.add_argument("--out", type=Path, default=MODEL_FILE, help="by default the file of the package")
+    sub.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
+    sub.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        nargs="+",
+        default=("cpu", "cuda"),
+        help="the types of device to fit; a processor that holds what a card would hold stands in for that",
+    )
+    sub.add_argument("--quick", action="store_true", help="fewer registrations, and no error to speak of")
+    sub.set_defaults(command=fit)
+    text = "device and host memory of each strategy for a size"
+    sub = parts.add_parser("predict", help=text, description=text)
+    sub.add_argument("--shape", nargs="+", type=int, required=True, help="voxels per axis")
+    sub.add_argument("--classes", type=int, required=True)
+    sub.add_argument("--steps", type=int, default=USUAL_STEPS, help=f"by default {USUAL_STEPS}")
+    text = f"pairs of L-BFGS, by default {PAIRS_KEPT}"
+    sub.add_argument("--pairs", type=int, default=PAIRS_KEPT, help=text)
+    sub.set_defaults(command=predict)
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Print a table of the strategies."""
+    counts = {"--shape": min(options.shape), "--classes": options.classes, "--steps": options.steps}
+    for name, value in counts.items():
+        if value < 1:
+            raise LongimorphError(f"{name} should be at least 1; found {value}")
+    map_bytes, slab = prod(options.shape) * options.classes * 4, slab_share(options.shape[0])
+    size = Size(map_bytes, options.classes, options.steps, options.pairs, slab)
+    rows = [["device", "strategy", "device GB", "host GB", "optimisation alone: device GB", "host GB"]]
+    known = model()
+    for device, forms in known.devices.items():
+        for strategy in forms:
+            peaks = [known.peak(strategy, size, device, phases) for phases in (PHASES, OPTIMISATION)]
+            numbers = [f"{n / 1e9:.2f}" for peak in peaks for n in (peak.device, peak.host)]
+            rows.append([device, strategy, *numbers])
+    _say("\n".join(aligned(rows)))
+    return 0
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Measure, fit, print the coefficients and write the model."""
+    devices: dict[str, Any] = {}
+    if options.out.is_file():
+        devices.update({name: dict(forms) for name, forms in model(options.out).devices.items()})
+    for device in options.device:
+        found = fit_device(device, options.strategies, options.quick)
+        devices.setdefault(device, {}).update(found)
+    if "cpu" not in devices:
+        raise LongimorphError(f"{options.out} would hold no model of a processor: add --device cpu")
+    atomic.write_json(options.out, {"fitted": date.today().isoformat(), "devices": devices})
+    model.cache_clear()
+    _say(f"written: {options.out}")
+    return 0
+
+
+def fit_device(device: str, strategies: Sequence[str], quick: bool) -> dict[str, Any]:
+    """Coefficients by strategy, phase and place; says each strategy's when it is fitted."""
+    from longimorph.cli.measure import DESIGNS, sample
+
+    cases = DESIGNS[device][: QUICK if quick else None]
+    forms = {}
+    for strategy in strategies:
+        samples = [sample(case, strategy, device) for case in cases]
+        forms[strategy] = fit_samples(samples)
+        _say(f"{device}, {strategy}: {describe(forms[strategy])}")
+        _say(f"    largest error of a peak fitted: {100 * worst_error(forms[strategy], samples):.2f} %")
+    return forms
+
+
+def fit_samples(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, float]]]:
+    """Coefficients by phase and place from the samples of one strategy."""
+    sizes = [one.size for one in samples]
+    return {
+        phase: {
+            place: fitted(sizes, [getattr(one.peaks[phase], place) for one in samples]) for place in PLACES
+        }
+        for phase in PHASES
+    }
+
+
+def worst_error(form: Any, samples: Sequence[Sample]) -> float:
+    """Largest relative error of the model on the device peaks, and on the host's where there are any."""
+    return max(error for one in samples for error in errors(form, one))
+
+
+def errors(form: Any, one: Sample) -> list[float]:
+    """Relative errors of the device peak and of the host peak, if any, of a registration."""
+    predicted, peak = Model({"cpu": {one.strategy: form}}).peak(one.strategy, one.size), one.peaks[PHASES[0]]
+    for phase in PHASES:
+        peak = peak.most(one.peaks[phase])
+    pairs = ((predicted.device, peak.device), (predicted.host, peak.host))
+    return [abs(a / b - 1) for a, b in pairs if b > 0]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Maps per pair (a) and per step (b) of the optimisation on the device."""
+
+    pair: float
+    step: float
+
+
+def growth(form: Any) -> Growth:
+    """a and b of a cost and gradient, the phase that grows with the steps."""
+    terms = form["evaluation"]["device"]
+    return Growth(terms.get("maps_per_pair", 0.0), terms.get("maps_per_step", 0.0))
+
+
+def describe(form: Any) -> str:
+    """The coefficients of a cost and gradient on the device, as a formula."""
+    value = {name: 0.0 for name in TERMS} | form["evaluation"]["device"]
+    maps = f"{value['maps_per_pair']:.3f} M + {value['maps_per_step']:.3f} N + {value['maps']:.2f}"
+    fields = f"{value['fields_per_step']:.2f} N + {value['fields']:.2f}"
+    slabs = f"s ({value['slab_maps']:.1f} D + {value['slab_fields']:.1f} F)"
+    return f"({maps}) D + ({fields}) F + {slabs} + {value['bytes'] / 1e3:.1f} kB"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

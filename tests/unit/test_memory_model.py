@@ -1,0 +1,221 @@
+"""The memory model: fitted from peaks, kept in a file, asked for a strategy; stepping down without loss."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import pytest
+import torch
+from small_problems import settings
+
+from longimorph import memory
+from longimorph.cli import main
+from longimorph.cli import memory as command
+from longimorph.cli.measure import SPACING, Case, random_pair, sample, slab_walk
+from longimorph.errors import LongimorphError
+from longimorph.memory import PHASES, Bytes, Size
+from longimorph.numerics import passes, solve, strategies
+from longimorph.numerics.live_bytes import LiveBytes
+from longimorph.numerics.register import register
+from longimorph.numerics.strategies import Ladder
+from longimorph.steps import room
+
+NOT_FITTED = {
+    "cpu": [Case((22, 17, 19), 7, 9, 3), Case((14, 26, 18), 4, 12, 2)],
+    "cuda": [Case((72, 10, 14), 7, 7, 2)],
+}
+LARGE = Size(prod((160, 190, 160)) * 8 * 4, 8, 10)
+
+
+@pytest.mark.parametrize(
+    ("walk", "case", "strategy"),
+    [
+        (walk, case, strategy)
+        for walk, cases in NOT_FITTED.items()
+        for number, case in enumerate(cases)
+        for strategy in (strategies.BY_NAME if number == 0 else ("checkpoint", "nested"))
+    ],
+)
+def test_the_model_foretells_peaks_of_sizes_that_were_not_fitted(walk, case, strategy):
+    found = sample(case, strategy, walk)
+    form = memory.model().devices[walk][strategy]
+    assert max(command.errors(form, found)) <= 0.05
+
+
+def test_the_fit_recovers_coefficients():
+    generator = np.random.default_rng(1)
+    true = dict(zip(memory.TERMS, (2.0, 1.5, 11.0, 30.0, 3.0, 20.0, 40.0, 5000.0), strict=True))
+    sizes = [
+        Size(int(n) * c * 4, c, int(generator.integers(5, 30)), int(generator.integers(1, 9)), float(s))
+        for n, c, s in zip(
+            generator.integers(4000, 30000, 16),
+            generator.integers(3, 14, 16).tolist(),
+            generator.uniform(0.07, 0.15, 16),
+            strict=True,
+        )
+    ]
+    peaks = [round(sum(a * b for a, b in zip(true.values(), s.terms(), strict=True))) for s in sizes]
+    assert memory.fitted(sizes, peaks) == pytest.approx(true, rel=1e-3)
+    assert memory.fitted(sizes, [0] * len(sizes)) == {}
+
+
+def test_the_command_fits_writes_and_keeps_what_it_did_not_fit(tmp_path, monkeypatch, capsys):
+    """With made-up peaks: what was measured has its own test."""
+
+    def made_up(case, strategy, device):
+        size = Size(prod(case.shape) * case.classes * 4, case.classes, case.steps, case.pairs)
+        peak = (3 * case.pairs + 2 * case.steps + 7) * size.map_bytes
+        return command_sample(strategy, size, {phase: Bytes(peak, 0, peak) for phase in PHASES})
+
+    monkeypatch.setattr("longimorph.cli.measure.sample", made_up)
+    out = tmp_path / "model.json"
+    assert main(["memory", "fit", "--out", str(out), "--device", "cpu", "--strategies", "host"]) == 0
+    assert main(["memory", "fit", "--out", str(out), "--device", "cpu", "--strategies", "store"]) == 0
+    assert "(3.000 M + 2.000 N + 7.00) D" in capsys.readouterr().out
+    found = memory.model(out)
+    assert set(found.devices["cpu"]) == {"host", "store"}
+    assert found.peak("host", LARGE).device == pytest.approx((24 + 20 + 7) * LARGE.map_bytes, rel=1e-4)
+    assert found.peak("host", LARGE).host == 0
+
+
+def command_sample(*args):
+    from longimorph.cli.measure import Sample
+
+    return Sample(*args)
+
+
+def test_the_command_predicts(capsys):
+    assert main(["memory", "predict", "--shape", "240", "240", "155", "--classes", "8", "--steps", "10"]) == 0
+    text = capsys.readouterr().out
+    for name in strategies.BY_NAME:
+        assert name in text
+    assert main(["memory", "predict", "--shape", "0", "--classes", "8"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "no JSON"),
+        ("{}", "'devices'"),
+        ('{"devices": {"cpu": {}}}', "no strategies"),
+        ('{"devices": {"cpu": {"store": {}}}}', "devices.cpu.store.rest.device"),
+    ],
+)
+def test_a_broken_model_file_is_told(tmp_path, text, said):
+    path = tmp_path / "model.json"
+    path.write_text(text)
+    with pytest.raises(LongimorphError, match="memory fit") as error:
+        memory.model(path)
+    assert said in str(error.value) and str(path) in str(error.value)
+
+
+def test_a_coefficient_that_is_no_number_is_told(tmp_path):
+    content = json.loads(memory.MODEL_FILE.read_text())
+    content["devices"]["cpu"]["store"]["rest"]["device"]["maps"] = "many"
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    with pytest.raises(LongimorphError, match=r"store\.rest\.device\.maps.*found 'many'"):
+        memory.model(tmp_path / "model.json")
+
+
+def test_slabs_are_those_of_the_numerics():
+    assert (memory.THINNEST_SHARE, memory.FEWEST_PLANES) == (passes.THINNEST_SHARE, passes.FEWEST_PLANES)
+
+
+def test_the_model_knows_every_rung_of_every_ladder():
+    for device, rungs in strategies.LADDERS.items():
+        assert {rung.name for rung in rungs} <= set(memory.model().devices[device])
+    assert set(command.STRATEGIES) == set(strategies.BY_NAME)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_choice_walks_down_the_ladder(device):
+    names = [rung.name for rung in strategies.LADDERS[device]]
+    needs = {n: memory.model().peak(n, LARGE, device).needed(device) for n in names}
+    for name in names:
+        choice = memory.choose(LARGE, round(needs[name] / 0.9) + 10, names, device)
+        assert choice.fits and needs[choice.strategy] <= needs[name]
+        assert names.index(choice.strategy) <= names.index(name)
+    assert memory.choose(LARGE, 10**15, names, device).strategy == names[0]
+    least = memory.choose(LARGE, 10**6, names, device)
+    assert (least.strategy, least.fits) == (names[-1], False)
+    assert f"{names[-1]}: needs {needs[names[-1]] / 1e9:.1f} GB of 0.0 GB free" in least.reason
+
+
+def test_a_job_has_no_more_room_than_it_asked_for(tmp_path, monkeypatch):
+    processor = torch.device("cpu")
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 16000000 kB\nMemAvailable: 8000000 kB\n")
+    limit, used = tmp_path / "max", tmp_path / "current"
+    limit.write_text("max\n")
+    used.write_text("1000\n")
+    monkeypatch.setattr(room, "MEMINFO", meminfo)
+    monkeypatch.setattr(room, "CGROUPS", ((limit, used),))
+    assert room.free_bytes(processor) == 8_000_000 * 1024
+    assert room.free_bytes(processor, 2000) == 2000 * 10**6 - memory.PROCESS_BYTES
+    assert room.free_bytes(processor, 1) == 0
+    limit.write_text("5001000\n")
+    assert room.free_bytes(processor) == 5_000_000
+    monkeypatch.setattr(room, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(room, "CGROUPS", ())
+    assert room.free_bytes(processor) > 10**8
+
+
+def test_a_registration_begins_where_it_fits(caplog):
+    maps = torch.zeros(4, 10, 10, 10)
+    with caplog.at_level("INFO"):
+        roomy, tight = room.begin(maps, 5, None), room.begin(maps, 5, 1)
+    assert (roomy.begun, tight.begun) == ("store", "nested")
+    assert "nested: needs 0.0 GB of 0.0 GB free" in caplog.text
+    assert roomy.report(5)["predicted_peak_bytes"] == memory.predicted_peak(16000, 4, 5, strategy="store")
+
+
+def test_what_slabs_hold_is_held_and_the_results_stay():
+    """The stand-in for a graphics card counts what a walk in slabs holds, and no more."""
+    q, p, alloc = (torch.rand(3, 64, 6, 5) for _ in range(3))
+    u = torch.rand(3, 1, 1, 1)
+    plain, counts = passes.density(q, p, alloc, u), {}
+    with slab_walk(q):
+        with LiveBytes([q, p, alloc]) as meter:
+            same = passes.density(q, p, alloc, u)
+        counts["stand-in"] = meter.peak
+        outputs = [torch.empty_like(a) for a in plain]
+        del same
+        with LiveBytes([q, p, alloc, *outputs]) as meter:
+            passes._walk(passes.equations.density, (q, p, alloc, u), outputs)
+        counts["walk"] = meter.peak
+    assert counts["stand-in"] == pytest.approx(counts["walk"], rel=0.01)
+    assert counts["walk"] > 4 * sum(a.numel() for a in (q, p, alloc, *outputs))
+    for a, b in zip(plain, outputs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("failing", [1, 4])
+def test_memory_that_runs_out_costs_no_iteration(monkeypatch, failing):
+    """The evaluation in which it ran out is made again one rung lower; the result is the same."""
+    source, target, control = random_pair((12, 10, 9), 3)
+    chosen = replace(settings(max_evaluations=7), kernel_mm=(1.2,), tolerance=1e-9)
+    smooth, told, tried = Ladder([strategies.NESTED]), [], []
+    heard = []
+    expected = register(source, target, control, SPACING, chosen, lambda _, i: heard.append(i.number), smooth)
+    evaluate = solve.evaluate
+
+    def once_out_of_memory(momentum, matching, strategy):
+        tried.append(strategy.name)
+        if len(tried) == failing:
+            raise torch.OutOfMemoryError("made up")
+        return evaluate(momentum, matching, strategy)
+
+    monkeypatch.setattr(solve, "evaluate", once_out_of_memory)
+    ladder = Ladder([strategies.CHECKPOINT, strategies.NESTED], lambda *rungs: told.append(rungs))
+    iterations = []
+    found = register(
+        source, target, control, SPACING, chosen, lambda _, i: iterations.append(i.number), ladder
+    )
+    assert told == [(strategies.CHECKPOINT, strategies.NESTED)]
+    assert tried == ["checkpoint"] * failing + ["nested"] * (found.evaluations + 1 - failing)
+    assert iterations == heard and found.evaluations == expected.evaluations
+    assert found.mismatch_after == pytest.approx(expected.mismatch_after, rel=1e-5)
+    torch.testing.assert_close(found.momentum, expected.momentum, rtol=1e-4, atol=1e-6)
