@@ -12,6 +12,7 @@ from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import register
 from longimorph.numerics.solve import Pair
 from longimorph.numerics.sphere import tangent
+from longimorph.steps import room
 
 pytestmark = [
     pytest.mark.gpu,
@@ -74,4 +75,5 @@ def test_the_device_holds_what_the_model_and_the_instrument_say():
         register(source, target, control, SPACING, chosen)
     peak = torch.cuda.max_memory_allocated()
     assert peak == pytest.approx(meter.peak, rel=0.05)
-    assert peak == pytest.approx(memory.predicted_peak(source.numel() * 4, 5, 6), rel=0.1)
+    predicted = memory.model().peak("checkpoint", room.size_of(source, 6), "cuda")
+    assert peak == pytest.approx(predicted.device, rel=0.1)

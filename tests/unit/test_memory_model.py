@@ -14,7 +14,7 @@ from small_problems import settings
 from longimorph import memory
 from longimorph.cli import main
 from longimorph.cli import memory as command
-from longimorph.cli.measure import SPACING, Case, random_pair, sample, slab_walk
+from longimorph.cli.measure import SPACING, Case, PhaseMeter, random_pair, sample, slab_walk
 from longimorph.errors import LongimorphError
 from longimorph.memory import PHASES, Bytes, Size
 from longimorph.numerics import passes, solve, strategies
@@ -120,8 +120,12 @@ def test_a_coefficient_that_is_no_number_is_told(tmp_path):
         memory.model(tmp_path / "model.json")
 
 
-def test_slabs_are_those_of_the_numerics():
-    assert (memory.THINNEST_SHARE, memory.FEWEST_PLANES) == (passes.THINNEST_SHARE, passes.FEWEST_PLANES)
+def test_slabs_are_those_of_the_numerics(monkeypatch):
+    """For volumes so large that the least size of a slab plays no part."""
+    monkeypatch.setattr(passes, "SLAB_BYTES", 1)
+    for planes in (20, 64, 100, 240):
+        size = room.size_of(torch.empty(2, planes, 3, 3), 5)
+        assert size.slab == memory.slab_share(planes)
 
 
 def test_the_model_knows_every_rung_of_every_ladder():
@@ -177,8 +181,9 @@ def test_what_slabs_hold_is_held_and_the_results_stay():
     q, p, alloc = (torch.rand(3, 64, 6, 5) for _ in range(3))
     u = torch.rand(3, 1, 1, 1)
     plain, counts = passes.density(q, p, alloc, u), {}
-    with slab_walk(q):
-        with LiveBytes([q, p, alloc]) as meter:
+    meter = PhaseMeter([q, p, alloc])
+    with slab_walk(q, meter):
+        with meter:
             same = passes.density(q, p, alloc, u)
         counts["stand-in"] = meter.peak
         outputs = [torch.empty_like(a) for a in plain]

@@ -85,6 +85,7 @@ class PhaseMeter(LiveBytes):  # type: ignore[no-untyped-call]
 
     def __init__(self, held: Sequence[Tensor] = ()) -> None:
         self._phase, self.peaks = PHASES[0], {name: Bytes(0, 0, 0) for name in PHASES}
+        self._highest: dict[tuple[str, str], Bytes] = {}
         super().__init__(held)
 
     def _count(self, tensor: Tensor) -> None:
@@ -94,6 +95,13 @@ class PhaseMeter(LiveBytes):  # type: ignore[no-untyped-call]
     def _note(self) -> None:
         device, host = self._live[False], self._live[True]
         self.peaks[self._phase] = self.peaks[self._phase].most(Bytes(device, host, device + host))
+
+    def rises(self, name: str) -> bool:
+        """Whether more is held than at any earlier call with this name in the same phase."""
+        device, host = self._live[False], self._live[True]
+        before, now = self._highest.get((self._phase, name), Bytes(0, 0, 0)), Bytes(device, 0, device + host)
+        self._highest[self._phase, name] = before.most(now)
+        return now.device > before.device or now.both > before.both
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
@@ -157,7 +165,7 @@ def sample(case: Case, strategy: str, walk: str = "cpu") -> Sample:
     meter, kept = PhaseMeter(pair), _Kept()
     with ExitStack() as stack:
         if walk == "cuda":
-            stack.enter_context(slab_walk(pair[0]))
+            stack.enter_context(slab_walk(pair[0], meter))
         stack.enter_context(_history(case.pairs, kept))
         stack.enter_context(_phases(meter, kept))
         stack.enter_context(meter)
@@ -223,17 +231,18 @@ def _history(pairs: int, kept: _Kept) -> Iterator[None]:
 
 
 @contextmanager
-def slab_walk(like: Tensor) -> Iterator[None]:
+def slab_walk(like: Tensor, meter: PhaseMeter) -> Iterator[None]:
     """On a processor, hold what a walk in slabs holds; slabs of a map (C, *grid) are thin.
 
-    Coarser levels, which hold far less, are walked in fewer slabs.
+    What a formula holds for itself is always the same, so it is only held where more than ever lies below it.
     """
     least = like.numel() * like.element_size() // passes.THINNEST_SHARE
     fused = passes._fused
 
     def walk(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
         extra = tuple(outputs) if name == "unsettle" else ()
-        _two_slabs(getattr(equations, name), (*inputs, *extra), outputs)
+        if meter.rises(name):
+            _two_slabs(getattr(equations, name), (*inputs, *extra), outputs)
         fused(name, inputs, outputs, u)
 
     with mock.patch.object(passes, "_fused", walk), mock.patch.object(passes, "SLAB_BYTES", least):

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longimorph.memory import PROCESS_BYTES, USUAL_STEPS, Size, choose, model, slab_share
+from longimorph.memory import PROCESS_BYTES, USUAL_STEPS, Size, choose, model
+from longimorph.numerics import passes
 from longimorph.numerics.strategies import Ladder, Strategy, ladder
 
 LOGGER = logging.getLogger(__name__)
@@ -57,8 +58,9 @@ class Watched:
 
 def size_of(maps: Tensor, steps: int | None) -> Size:
     """What the registration of ``maps`` (C, *grid) needs depends on this; ``steps`` None: not known yet."""
-    map_bytes, slab = maps.numel() * maps.element_size(), slab_share(maps.shape[1])
-    return Size(map_bytes, len(maps), steps or USUAL_STEPS, slab=slab)
+    start, stop = next(passes.slabs(maps))
+    slab = min(1.0, (stop - start + 2) / maps.shape[1])
+    return Size(maps.numel() * maps.element_size(), len(maps), steps or USUAL_STEPS, slab=slab)
 
 
 def begin(maps: Tensor, steps: int | None, asked_mb: int | None) -> Watched:
