@@ -12,5 +12,24 @@ are. There is no known truth here: the question is whether the split agrees with
 Visits aligned by their images to half-way, maps at 3 mm, default settings, preset `growth`; only the slices
 around the tumour that both visits see.
 """
-READING: dict[str, str] = {}
-"""Per patient: whether the split agrees with the images, as seen on the page of the date given."""
+READING = {
+    "01": """\
+Beside the images (slices at 72 and 84 mm): the ring breaks up and necrosis takes its inner side, which
+is where enhancing turns into something else in place (blue under reallocation); the outer contour moves
+out by a voxel or less, called deformation. What is left unexplained is enhancement at a distance from
+the old rim, in front and at the side, where there was none to be moved, and a second focus that the
+later mask does not have at that height; slices of 6.5 mm may account for some of it. That makes sense,
+but the preset explains only a third of the growth of the enhancing class: it is no summary of this
+course.
+""",
+    "05": """\
+Beside the images (slices at 72 and 81 mm): two foci grow to more than twice their volume and merge, and
+their middle turns necrotic. The latter is found (blue under reallocation). Between the foci and the
+ventricle tissue enhances anew that looks ordinary in the first image; the preset calls almost none of
+it deformation, which fits, and leaves it unexplained, since it does not allow healthy tissue to turn
+into tumour. With `lesion` the same change is reallocation, with `atrophy` all of it is deformation,
+without an image that speaks for it: for growth by infiltration choose `lesion`, and compare the presets
+where both may happen.
+""",
+}
+"""Per patient: whether the split agrees with the images, as seen when the page was made."""
