@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "benchmarks" / "memory.md"
 QUICK_OUT = ROOT / "build" / "memory-quick.md"
 WALKS = {"cpu": "On a processor", "cuda": "On a graphics card, as a processor holds in its stead"}
+PLAIN = {"checkpoint": "history on the device", "offload": "history on the host"}
 CLASSES = 8
 METHOD = """D is the size of one probability map of all classes (classes × voxels × 4 bytes), N the number of
 steps, M the pairs of L-BFGS. Whole registrations of random pairs of 8 classes; the instrument counts the
@@ -142,23 +143,21 @@ def _cell(one: Sample, phases: Sequence[str], walk: str) -> str:
 def _targets(found: dict[str, Measured], sizes: Sizes, walk: str) -> list[str]:
     few, many = sizes.steps
     leanest = min(found, key=lambda name: _maps(found[name].many))
-    best, plain = found[leanest], _plain(found)
+    best = found[leanest]
     error = max(_error(s, walk) for one in found.values() for s in (one.few, one.many, one.few_pairs))
     rows = [
         (f"leanest (`{leanest}`), optimisation at N = {few}, in D", _maps(best.few), 16),
         (f"leanest (`{leanest}`), optimisation at N = {many}, in D", _maps(best.many), 18),
         (f"a of `{leanest}`", _a(best), 0.1),
         (f"b of `{leanest}`", _b(best), 0.1),
-        (f"plain checkpoints (`{plain}`) at N = {few}, in D", _maps(found[plain].few), 12 + 2 * few),
-        (f"plain checkpoints (`{plain}`) at N = {many}, in D", _maps(found[plain].many), 12 + 2 * many),
+        *(
+            (f"plain checkpoints, {where}, at N = {n}, in D", _maps(one), 12 + 2 * n)
+            for name, where in PLAIN.items()
+            for n, one in ((few, found[name].few), (many, found[name].many))
+        ),
         ("largest error of the model, device and host, %", 100 * error, 5),
     ]
     return _table_of_targets(rows)
-
-
-def _plain(found: dict[str, Measured]) -> str:
-    """The leaner of the two strategies that keep every state on the device."""
-    return min(("checkpoint", "offload"), key=lambda name: _maps(found[name].few))
 
 
 def _table_of_targets(rows: Sequence[tuple[str, float, float]]) -> list[str]:
