@@ -27,7 +27,7 @@ CONTRACT = (
 def found(values: np.ndarray) -> PairChanges:
     """Changes of three classes out of five columns of numbers."""
     flows = np.abs(values[:3, :3])
-    return PairChanges(values[:, 0], values[:, 1], values[:, 2], values[:, 3], flows, flows.T)
+    return PairChanges(values[:, 0], values[:, 1], values[:, 2], values[:, 3], flows, flows.T, np.abs(values[:, :4].T))
 
 
 NAMED = [
@@ -94,7 +94,7 @@ def test_transitions_hold_every_ordered_pair_of_classes_once(tmp_path: Path) -> 
     flows = np.arange(9.0).reshape(3, 3)
     nothing = np.zeros(3)
     tables.write_pair(
-        tmp_path, PAIR, CLASSES, PairChanges(nothing, nothing, nothing, nothing, flows, flows * 10)
+        tmp_path, PAIR, CLASSES, PairChanges(*[nothing] * 4, flows, flows * 10, np.zeros((4, 3)))
     )
     read = tables.read_transitions(tmp_path / "transitions.csv")
     assert len(read) == 6

@@ -133,7 +133,7 @@ def minimise(
     """Minimise from a finite start.
 
     ``precondition(gradient, damping)`` is an approximate inverse Hessian. Stops when two steps in a row each
-    lower the cost by less than ``least_gain`` (mm^3), or at the cap on evaluations. ``ladder`` says where
+    lower the cost by less than a share ``least_gain`` of itself, or at the cap on evaluations. ``ladder`` says where
     vectors wait meanwhile. Raises :class:`Divergence` when the start itself cannot be evaluated.
     """
     ladder = ladder or Ladder([CHECKPOINT])
@@ -166,14 +166,14 @@ def minimise(
         damping *= 0.2 if length == 1.0 else 1 / length
         number += 1
         history.add(direction.get() * length, there.gradient - here.gradient.get(), ladder)
-        small = small + 1 if here.cost - there.cost < least_gain else 0
+        small = small + 1 if here.cost - there.cost < least_gain * here.cost else 0
         here = _Point(ladder.keep(momentum), ladder.keep(there.gradient), there.cost)
         report(Iteration(number, trial.count, length, there))
         last = _without_gradient(there)
         del there, momentum
         if small >= 2:
             return optimum(
-                f"Converged: two steps in a row each lowered the cost by less than {least_gain:.3g} mm3.", True
+                f"Converged: two steps in a row each lowered the cost by less than {100 * least_gain:.3g} %.", True
             )
     return optimum(
         f"The cap of {most_evaluations} evaluations ended it; raise max_evaluations for a closer match.", False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from longimorph.numerics import equations
 SLAB_BYTES = 1 << 20
 FEWEST_PLANES = 2
 THINNEST_SHARE = 16
+FUSED_LOOPS = find_spec("numba") is not None
 
 Formula = Callable[..., Tensor | tuple[Tensor, ...]]
 
@@ -72,10 +74,14 @@ def _fused(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tenso
     list(_pool().map(lambda piece: kernel(*arguments, *piece), pieces))
 
 
+def _can_fuse(u: Tensor, fields: Sequence[Tensor]) -> bool:
+    return FUSED_LOOPS and u.device.type == "cpu" and all(a.ndim == 4 and a.is_contiguous() for a in fields)
+
+
 def _run(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
     """Fill ``outputs`` with what the formula of this name makes of the inputs."""
     fields = [a for a in (*inputs, *outputs) if isinstance(a, Tensor) and a is not u]
-    if u.device.type == "cpu" and all(a.ndim == 4 and a.is_contiguous() for a in fields):
+    if _can_fuse(u, fields):
         _fused(name, inputs, outputs, u)
     else:
         _walk(getattr(equations, name), inputs, outputs)
@@ -147,7 +153,7 @@ def unsettle(
     u: Tensor,
 ) -> None:
     """Adjoint of settling, written over the cotangent: see ``equations.unsettle``."""
-    if u.device.type == "cpu" and all(a.ndim == 4 and a.is_contiguous() for a in (*state, *cotangent)):
+    if _can_fuse(u, (*state, *cotangent)):
         _fused("unsettle", (*state, length, along), cotangent, u)
     else:
         _walk(equations.unsettle, (*state, length, along, *cotangent), cotangent)

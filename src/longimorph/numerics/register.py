@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics.attribution import Attribution, attribute
+from longimorph.numerics.doubt import Doubt, doubt
 from longimorph.numerics.dynamics import State
 from longimorph.numerics.objective import Matching, evaluate, mismatch
 from longimorph.numerics.optimise import Optimum
@@ -25,6 +26,7 @@ class Registration:
 
     momentum: Tensor
     attribution: Attribution
+    doubt: Doubt
     warps: Warps
     steps: int
     drift: float
@@ -44,16 +46,18 @@ def register(
     settings: Settings,
     report: Report = silent,
     ladder: Ladder | None = None,
+    device: torch.device | None = None,
 ) -> Registration:
     """Match the source's probability map to the target's, (C, *grid) each, spacing in mm.
 
     ``control`` is the control allocation matrix (C, C). ``report`` hears of each iteration, with the spacing
-    of its level in mm, and ``ladder`` says what is kept where (one state per step by default). Identical maps give exact zeros. Raises ``Divergence`` when no momentum can be shot.
+    of its level in mm, and ``ladder`` says what is kept where (one state per step by default);
+    ``device`` is where to work (None: where the source lies). Identical maps give exact zeros. Raises ``Divergence`` when no momentum can be shot.
     """
-    pair = Pair(source, target, control, tuple(spacing))
+    pair = Pair(source, target, control, tuple(spacing), device)
     same = torch.equal(source, target)
     with _denormals_flushed():
-        return _describe(*(_still(pair, settings) if same else solve(pair, settings, ladder or Ladder([CHECKPOINT]), report)))
+        return _describe(control, *(_still(pair, settings) if same else solve(pair, settings, ladder or Ladder([CHECKPOINT]), report)))
 
 
 @contextmanager
@@ -67,18 +71,20 @@ def _denormals_flushed() -> Iterator[None]:
 
 
 def _still(pair: Pair, settings: Settings) -> tuple[Optimum, Matching]:
-    zero, matching = torch.zeros_like(pair.source), pair.matching(settings)
+    matching = pair.matching(settings)
+    zero = torch.zeros_like(matching.source)
     reason = "The two maps are identical: nothing to explain."
     return Optimum(zero, evaluate(zero, matching), 1, reason, True), matching
 
 
-def _describe(optimum: Optimum, matching: Matching) -> Registration:
+def _describe(control: Tensor, optimum: Optimum, matching: Matching) -> Registration:
     system = matching.system
     start = State(matching.source, optimum.momentum)
     attribution = attribute(start, system, matching.steps)
     return Registration(
         optimum.momentum,
         attribution,
+        doubt(attribution, matching.target, control, system.voxel_volume),
         integrate(attribution.velocities, system.spacing, matching.source),
         matching.steps,
         drift(start, system, matching.steps),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from longimorph.numerics import control, levels
 from longimorph.numerics.dynamics import InfinitesimalShooting, State, System, drive, energy, infinitesimal
+from longimorph.numerics.equations import combine, differences, velocity
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.objective import Matching, cost, evaluate, mismatch
 from longimorph.numerics.optimise import Iteration, Optimum, minimise
@@ -22,7 +23,7 @@ from longimorph.numerics.strategies import Ladder
 FEWEST_STEPS, MOST_STEPS = 5, 80
 CFL_LIMIT = 0.5
 DRIFT_LIMIT = 0.02
-FIRST_DAMPING = 3e-3
+START_DAMPING, FIRST_DAMPING = 3e-4, 3e-3
 FEWEST_VOXELS_PER_SIGMA = 0.6
 
 Report = Callable[[float, Iteration], None]
@@ -36,8 +37,8 @@ def silent(spacing: float, iteration: Iteration) -> None:
 class Settings:
     """How to match: lengths in mm, ``regularisation`` and ``tolerance`` without unit.
 
-    ``volume_mm`` and ``volume_weight`` are s and w of E5. ``steps`` None lets the displacement and the drift of H decide; ``tolerance`` is the share of the first
-    mismatch that a step must gain to count.
+    ``volume_mm`` and ``volume_weight`` are s and w of E5. ``steps`` None lets the displacement and the drift
+    of H decide; ``tolerance`` is the share of the cost that a step must gain to count.
     """
 
     kernel_mm: tuple[float, ...]
@@ -52,30 +53,35 @@ class Settings:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two maps on the simplex, (C, *grid) each, the control matrix (C, C) and the spacing in mm."""
+    """Two maps on the simplex, (C, *grid) each, the control matrix (C, C) and the spacing in mm.
+
+    They may lie on another device than ``device``, on which they are matched (None: where the source lies).
+    """
 
     source: Tensor
     target: Tensor
     control: Tensor
     spacing: tuple[float, ...]
+    device: torch.device | None = None
 
     def matching(self, settings: Settings) -> Matching:
         """The problem on this grid; a kernel that the grid cannot resolve is widened until it can."""
         narrowest = FEWEST_VOXELS_PER_SIGMA * max(self.spacing)
         sigmas = [max(sigma, narrowest) for sigma in settings.kernel_mm]
-        shape = self.source.shape[1:]
-        kernel = gaussian_kernel(shape, self.spacing, sigmas, settings.amplitude_mm, self.source)
-        system = System(kernel, control.allocation(self.control, self.target), self.spacing)
+        shape, device = self.source.shape[1:], self.device or self.source.device
+        source, target = to_sphere(self.source.to(device)), self.target.to(device)
+        kernel = gaussian_kernel(shape, self.spacing, sigmas, settings.amplitude_mm, source)
+        system = System(kernel, control.allocation(self.control.to(source), target), self.spacing)
         steps = settings.steps or FEWEST_STEPS
         volume_sigma, weight = max(settings.volume_mm, narrowest), math.sqrt(settings.volume_weight)
-        volumes = gaussian_kernel(shape, self.spacing, [volume_sigma], weight, self.source)
-        return Matching(to_sphere(self.source), self.target, system, volumes, settings.regularisation, steps)
+        volumes = gaussian_kernel(shape, self.spacing, [volume_sigma], weight, source)
+        return Matching(source, target, system, volumes, settings.regularisation, steps)
 
     def coarser(self, axes: Sequence[bool]) -> Pair:
         """The same pair with the chosen axes halved."""
         small = [levels.coarser(maps, axes) for maps in (self.source, self.target)]
         wide = tuple(h * (2 if halve else 1) for h, halve in zip(self.spacing, axes, strict=True))
-        return Pair(small[0], small[1], self.control, wide)
+        return Pair(small[0], small[1], self.control, wide, self.device)
 
 
 def solve(
@@ -85,13 +91,12 @@ def solve(
     matching = pair.matching(settings)
     shooting = infinitesimal(matching.source, matching.system)
     start = _start(pair, matching, shooting, settings, ladder, report)
-    still = cost(torch.zeros_like(start), matching)
     precondition = Preconditioner(shooting, settings.regularisation)
     used = 0
     if settings.steps is None:
         matching = replace(matching, steps=max(matching.steps, _steps_needed(start, matching)))
     while True:
-        optimum = _descend(start, matching, precondition, settings, used, still, ladder, report)
+        optimum = _descend(start, matching, precondition, settings, used, ladder, report)
         used = optimum.evaluations
         enough = settings.steps or _steps_needed(optimum.momentum, matching)
         if enough <= matching.steps:
@@ -117,7 +122,6 @@ def _descend(
     precondition: Preconditioner,
     settings: Settings,
     used: int,
-    still: float,
     ladder: Ladder,
     report: Report,
 ) -> Optimum:
@@ -133,7 +137,7 @@ def _descend(
         FIRST_DAMPING,
         matching.system.voxel_volume,
         settings.max_evaluations - used,
-        settings.tolerance * still,
+        settings.tolerance,
         tell,
         ladder,
     )
@@ -153,22 +157,32 @@ def _start(
     coarsest = min(settings.kernel_mm) / FEWEST_VOXELS_PER_SIGMA
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
     if axes is not None:
-        rates.append(_coarse_rate(pair, axes, settings, ladder, report))
+        rates.append(_coarse_rate(pair, matching, axes, settings, ladder, report))
     precondition = Preconditioner(shooting, settings.regularisation)
-    starts = [precondition(shooting(tangent(rate, matching.source)), FIRST_DAMPING) for rate in rates]
+    starts = [precondition(shooting(tangent(rate, matching.source)), START_DAMPING) for rate in rates]
     return _best(starts, matching)
 
 
 def _coarse_rate(
-    pair: Pair, axes: Sequence[bool], settings: Settings, ladder: Ladder, report: Report
+    pair: Pair,
+    matching: Matching,
+    axes: Sequence[bool],
+    settings: Settings,
+    ladder: Ladder,
+    report: Report,
 ) -> Tensor:
-    """dq/dt at time 0 of the coarser level's optimum, on this level's grid.
+    """dq/dt at time 0 when this level's source moves and changes as the coarser level's optimum does.
 
-    The rate is handed over rather than the momentum, which scales with the sharpness of the boundaries.
+    Velocity and source are handed over, which are smooth or local, and moved with this level's own boundaries;
+    the momentum, and dq/dt itself, scale with the sharpness of the boundaries.
     """
-    optimum, matching = solve(pair.coarser(axes), settings, ladder, report)
-    rate = infinitesimal(matching.source, matching.system)(optimum.momentum)
-    return levels.finer(rate, pair.source.shape[1:], pair.spacing, axes)
+    optimum, coarse = solve(pair.coarser(axes), settings, ladder, report)
+    found = drive(State(coarse.source, optimum.momentum), coarse.system)
+    w, source = velocity(found.rho, found.v), (1 - found.rho) * optimum.momentum
+    w, source = (levels.finer(x, pair.source.shape[1:], pair.spacing, axes) for x in (w, source))
+    q = matching.source
+    moved = combine(-matching.system.per_mm * w, differences(q, len(w)))
+    return tangent(moved + source, q)
 
 
 def _best(starts: Sequence[Tensor], matching: Matching) -> Tensor:

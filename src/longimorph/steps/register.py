@@ -182,7 +182,9 @@ def _changes(found: Registration, loaded: Loaded) -> PairChanges:
         for maps in (loaded.source, loaded.target, parts.deformation, parts.reallocation)
     ]
     flows = [flow.cpu().numpy() for flow in (parts.deformation_flows, parts.reallocation_flows)]
-    return PairChanges(*sums, *flows)
+    doubt = found.doubt
+    doubts = (doubt.deformation, doubt.reallocation, doubt.closed_deformation, doubt.closed_reallocation)
+    return PairChanges(*sums, *flows, torch.stack(doubts).cpu().numpy())
 
 
 def _volumes(maps: Tensor, grid: Grid) -> np.ndarray:

@@ -20,15 +20,21 @@ DAYS_PER_YEAR = 365.25
 PAIR = ("patient", "from", "to")
 VOLUMES = ("volume_from_mm3", "volume_to_mm3", "deformation_mm3", "reallocation_mm3", "unexplained_mm3")
 RATES = ("deformation_mm3_per_year", "reallocation_mm3_per_year")
+DOUBTS = (
+    "deformation_uncertainty_mm3",
+    "reallocation_uncertainty_mm3",
+    "deformation_closed_mm3",
+    "reallocation_closed_mm3",
+)
 FLOWS = ("deformation_mm3", "reallocation_mm3")
 
-PAIR_CHANGES = (*PAIR, "class", *VOLUMES, "status")
-CHANGES = (*PAIR, "days", "class", *VOLUMES, "status", *RATES)
+PAIR_CHANGES = (*PAIR, "class", *VOLUMES, "status", *DOUBTS)
+CHANGES = (*PAIR, "days", "class", *VOLUMES, "status", *RATES, *DOUBTS)
 TRANSITIONS = (*PAIR, "from_class", "to_class", *FLOWS)
 FAILURES = (*PAIR, "stage", "code", "message", "log")
 PAIR_LIST = (*PAIR, "days", "left_out")
 
-_NUMBERS = frozenset({"days", *VOLUMES, *RATES})
+_NUMBERS = frozenset({"days", *VOLUMES, *RATES, *DOUBTS})
 
 
 def to_decimals(values: np.ndarray | pd.Series) -> np.ndarray:

@@ -20,7 +20,7 @@ class PairChanges:
     ``volume_from``, ``volume_to``: (C,) volumes of the two visits' maps, sums of probabilities.
     ``deformation``, ``reallocation``: (C,) signed; + means that the class grew.
     ``deformation_flows``, ``reallocation_flows``: (C, C), from row to column, never negative; the diagonals
-    are ignored.
+    are ignored. ``doubts``: (4, C), the uncertainties of deformation and reallocation and their closed values.
     """
 
     volume_from: np.ndarray
@@ -29,6 +29,7 @@ class PairChanges:
     reallocation: np.ndarray
     deformation_flows: np.ndarray
     reallocation_flows: np.ndarray
+    doubts: np.ndarray
 
 
 def write_pair(folder: Path, pair: Mapping[str, object], classes: Sequence[str], found: PairChanges) -> None:
@@ -45,7 +46,8 @@ def write_pair(folder: Path, pair: Mapping[str, object], classes: Sequence[str],
 def write_failed_pair(folder: Path, pair: Mapping[str, object], classes: Sequence[str], code: str) -> None:
     """Write the same two tables for a pair that failed: every row is there, with empty numbers."""
     nothing, no_flow = np.full(len(classes), np.nan), np.full((len(classes), len(classes)), np.nan)
-    empty = PairChanges(nothing, nothing, nothing, nothing, no_flow, no_flow)
+    doubts = np.full((len(columns.DOUBTS), len(classes)), np.nan)
+    empty = PairChanges(nothing, nothing, nothing, nothing, no_flow, no_flow, doubts)
     write_csv(folder / "changes.csv", columns.as_text(_changes(pair, classes, empty, status=code)))
     write_csv(folder / "transitions.csv", columns.as_text(_transitions(pair, classes, (no_flow, no_flow))))
 
@@ -71,6 +73,8 @@ def _changes(
     for name, values in zip(columns.VOLUMES, (before, after, moved, changed, unexplained), strict=True):
         table[name] = values
     table["status"] = status
+    for name, values in zip(columns.DOUBTS, found.doubts, strict=True):
+        table[name] = columns.to_decimals(values)
     return table[list(columns.PAIR_CHANGES)]
 
 

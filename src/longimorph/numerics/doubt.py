@@ -1,0 +1,61 @@
+"""How far the split of a pair can be trusted, and what it would be if nothing were left unexplained.
+
+Three things speak against a number: what the model left unexplained, of which the control matrix says which
+kind it would be; tissue that the model reallocated although the control matrix calls that transition
+deformation (and the other way round), which happens where classes mix within a voxel; and the rounding of
+any measurement, taken as a hundredth of what changed. None of them can tell that the control matrix is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from longimorph.numerics import passes
+from longimorph.numerics.attribution import Attribution, flows_between
+
+SHARE_OF_CHANGE = 0.01
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Per class, (C,) float64 in mm^3.
+
+    ``deformation`` and ``reallocation`` are uncertainties, never negative; the closed numbers are what was
+    measured and, split by the control matrix, what is left unexplained: they sum to the change of volume.
+    """
+
+    deformation: Tensor
+    reallocation: Tensor
+    closed_deformation: Tensor
+    closed_reallocation: Tensor
+
+
+def net(flows: Tensor) -> Tensor:
+    """What each class gains less what it loses, from flows (C, C) between classes."""
+    return flows.sum(0) - flows.sum(1)
+
+
+def unexplained_flows(attribution: Attribution, target: Tensor, voxel_volume: float) -> Tensor:
+    """Flows between classes (C, C) in mm^3 that are still missing at the modelled target."""
+    q, classes = attribution.final.q, len(target)
+    total = torch.zeros(classes, classes, dtype=torch.float64, device=q.device)
+    for start, stop in passes.slabs(q):
+        total += flows_between(target[:, start:stop] - q[:, start:stop].square())
+    return total * voxel_volume
+
+
+def doubt(attribution: Attribution, target: Tensor, control: Tensor, voxel_volume: float) -> Doubt:
+    """Uncertainties and closed numbers of an attribution; ``target`` (C, *grid), ``control`` (C, C)."""
+    share = control.to(attribution.final.q.device, torch.float64)
+    rest = unexplained_flows(attribution, target.to(attribution.final.q), voxel_volume)
+    moved, changed = net(attribution.deformation_flows), net(attribution.reallocation_flows)
+    astray = attribution.reallocation_flows * share
+    against = astray.sum(0) + astray.sum(1) + net(attribution.deformation_flows * (1 - share)).abs()
+    against = against + SHARE_OF_CHANGE * 0.5 * (moved.abs().sum() + changed.abs().sum())
+    rest_moved, rest_changed = net(rest * share), net(rest * (1 - share))
+    return Doubt(
+        rest_moved.abs() + against, rest_changed.abs() + against, moved + rest_moved, changed + rest_changed
+    )
