@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test demo lint bench-memory bench-truth bench-growth
+.PHONY: setup test demo lint bench-memory bench-truth bench-growth bench-gpu
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/.installed
@@ -46,6 +46,10 @@ bench-growth: $(VENV)/.installed
 # A quarter of an hour; after a change of what the numerics keep, first: longimorph memory fit
 bench-memory: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.memory $(BENCH_ARGS)
+
+# Ten minutes on a CUDA device; without one it says so and writes nothing.
+bench-gpu: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.gpu $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
