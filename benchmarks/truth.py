@@ -34,6 +34,8 @@ QUICK_OUT = Path("build/truth-quick.md")
 ANATOMIES = ("demo", "synthseg_01", "ixi_012")
 SPACINGS = (4, 3, 2)
 SWAPPED_CASES = ("ventricles25", "mass", "oedema15", "necrosis", "both")
+NOISY_CASES = ("null", *SWAPPED_CASES)
+"""Those with noise on the finest grid."""
 QUICK = (
     Job("demo", "null", 4),
     Job("demo", "oedema15", 4),
@@ -84,7 +86,8 @@ def plan(
 
     Every case at the finest and the coarsest spacing; at the coarsest also other presets, swapped visits for
     one case of each kind, and noisy labels for every case. The first anatomy has the spacings between, and
-    swapped and noisy runs at the finest; when ``thorough`` every one has them, and every preset each spacing.
+    swapped and some noisy runs at the finest; when ``thorough`` every one has them, and every preset each
+    spacing.
     """
     jobs, fine_first = [], sorted(spacings)
     for anatomy in anatomies:
@@ -94,8 +97,9 @@ def plan(
         for case in cases:
             if case == RIGID:
                 jobs += [Job(anatomy, case, spacing) for spacing in clean]
-            else:
-                jobs += _of_case(anatomy, case, clean, extra, seeds, fine_first if thorough else extra[:1])
+                continue
+            noisy = extra if thorough or case in NOISY_CASES else extra[:1]
+            jobs += _of_case(anatomy, case, clean, extra, noisy, seeds, fine_first if thorough else extra[:1])
     return jobs
 
 
@@ -104,14 +108,16 @@ def _of_case(
     case: str,
     clean: Sequence[int],
     extra: Sequence[int],
+    noisy: Sequence[int],
     seeds: Sequence[int],
     compared: Sequence[int],
 ) -> list[Job]:
-    """Clean runs at the spacings ``clean``, noisy and swapped at ``extra``, other presets at ``compared``."""
+    """Clean runs at the spacings ``clean``, swapped at ``extra``, and the others at theirs; ``compared`` are
+    those of other presets."""
     preset, others = CASES[case].preset, CASES[case].others
     jobs = [Job(anatomy, case, spacing, preset=preset) for spacing in clean]
     jobs += [Job(anatomy, case, spacing, preset=other) for other in others for spacing in compared]
-    jobs += [Job(anatomy, case, spacing, seed, preset=preset) for seed in seeds for spacing in extra]
+    jobs += [Job(anatomy, case, spacing, seed, preset=preset) for seed in seeds for spacing in noisy]
     if case in SWAPPED_CASES:
         jobs += [Job(anatomy, case, spacing, visits=SWAPPED, preset=preset) for spacing in extra]
     return jobs
