@@ -26,6 +26,7 @@ from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import register
 from longimorph.numerics.solve import Settings
 from longimorph.numerics.strategies import BY_NAME, Ladder, Strategy, ladder
+from longimorph.steps import room
 
 GIB = 1 << 30
 AGREEMENT, MOST_MS, MOST_SECONDS, MOST_BYTES = 1e-4, 100, 20, 8 * GIB
@@ -74,7 +75,8 @@ def agreement(sizes: Sizes, device: torch.device) -> str:
     exact = _numbers(*posed(pair, settings, torch.device("cpu"), torch.float64))
     lines = [
         f"{_cross(sizes.compared)}, N = {sizes.steps}, one momentum: relative difference (in norm)",
-        f"of the device from the processor, and of each from the processor in float64. Target: at most {AGREEMENT:g}.",
+        "of the device from the processor, and of each from the processor in float64.",
+        f"Target: at most {AGREEMENT:g}.",
         "",
         "| | device from processor | device from float64 | processor from float64 | |",
         "| --- | --- | --- | --- | --- |",
@@ -103,9 +105,9 @@ def _gap(found: Tensor, expected: Tensor) -> float:
 
 
 TIMES = """N = {steps}, medians of {repeats}. Measured: a copy moves {speed:.3g} GB/s, a product of matrices
-does {products:.3g} TFLOP/s. *Moved* are the bytes that the operations as they are read and write at least, *fused*
-those if each pass over the volume read its inputs and wrote its results once; the floor is fused bytes at the
-speed of a copy. *Kernels* is the arithmetic of the convolutions at the speed of a product.
+does {products:.3g} TFLOP/s. *Moved* are the bytes that the operations as they are read and write at least,
+*fused* those if each pass over the volume read its inputs and wrote its results once; the floor is fused
+bytes at the speed of a copy. *Kernels* is the arithmetic of the convolutions at the speed of a product.
 
 | size | strategy | ms | moved, GB | fused, GB | floor, ms | time / floor | kernels, ms |
 | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -264,8 +266,8 @@ def memory(sizes: Sizes, device: torch.device) -> str:
     )
     lines = [
         f"{_cross(shape)}, N = {few}, at most {PAIRS_TO_FILL} evaluations; peaks of registrations in D.",
-        "The device is `torch.cuda.max_memory_allocated`, the instrument counts the bytes of live tensors, foretold",
-        "is by the memory model with 8 pairs. Target: within 10 % of the device.",
+        "The device is `torch.cuda.max_memory_allocated`, the instrument counts the bytes of live tensors,",
+        "foretold is by the memory model with 8 pairs. Target: within 10 % of the device.",
         "",
         "| strategy | device | instrument | foretold | device / foretold | |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -308,8 +310,7 @@ class _Peak:
 
 
 def _size(maps: Tensor, steps: int, pairs: int = memory_model.PAIRS_KEPT) -> Size:
-    slab = memory_model.slab_share(maps.shape[1])
-    return Size(maps.numel() * maps.element_size(), len(maps), steps, pairs, slab)
+    return replace(room.size_of(maps, steps), pairs=pairs)
 
 
 def _free(device: torch.device) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_problems import ball_maps, random_maps, settings
 
-from longimorph.memory import Size, model, slab_share
+from longimorph.memory import model
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import register
@@ -86,7 +86,7 @@ def test_the_device_holds_what_the_model_and_the_instrument_say(name):
     torch.cuda.reset_peak_memory_stats()
     with LiveBytes([source, target, control]) as meter:
         register(source, target, control, SPACING, chosen, ladder=Ladder([BY_NAME[name]]))
-    peak, size = torch.cuda.max_memory_allocated(), Size(source.numel() * 4, 5, 6, slab=slab_share(64))
+    peak, size = torch.cuda.max_memory_allocated(), room.size_of(source, 6)
     assert peak == pytest.approx(meter.peak, rel=0.05)
     assert peak == pytest.approx(model().peak(name, size, "cuda").device, rel=0.1)
 
