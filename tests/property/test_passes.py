@@ -1,0 +1,58 @@
+"""The fused loops of a processor give what the plain formulas give, slab by slab, on any shape."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_problems import control_matrix, random_maps, random_matching, settings, smooth
+
+from longimorph.numerics import passes
+from longimorph.numerics.objective import evaluate
+from longimorph.numerics.solve import Pair
+from longimorph.numerics.sphere import tangent
+
+PRECISIONS = {torch.float64: 1e-12, torch.float32: 2e-5}
+
+
+def both_ways(monkeypatch, work):
+    """What a piece of work gives with the fused loops, and with the formulas on the thinnest slabs."""
+    assert passes.FUSED_LOOPS
+    fused = work()
+    monkeypatch.setattr(passes, "_fused", lambda *_: pytest.fail("a fused loop where slabs were asked for"))
+    monkeypatch.setattr(passes, "FUSED_LOOPS", False)
+    monkeypatch.setattr(passes, "SLAB_BYTES", 1)
+    return fused, work()
+
+
+def agree(found, expected, tolerance):
+    assert float((found - expected).norm()) <= tolerance * float(expected.norm())
+
+
+def problem(shape, kind):
+    generator = torch.Generator().manual_seed(sum(shape))
+    source, target = (random_maps(generator, 3, shape).to(kind) for _ in range(2))
+    control = control_matrix("mixed", 3, generator).to(kind)
+    chosen = settings(kernel_mm=(2.0, 4.0), amplitude_mm=4.0, steps=4)
+    matching = Pair(source, target, control, (1.0, 1.2, 0.9)).matching(chosen)
+    return tangent(0.1 * smooth(generator, 3, shape).to(kind), matching.source), matching
+
+
+@pytest.mark.parametrize("kind", PRECISIONS)
+@pytest.mark.parametrize("shape", [(7, 6, 5), (2, 5, 6), (6, 2, 5), (5, 6, 2), (2, 2, 2)])
+def test_cost_and_gradient(monkeypatch, shape, kind):
+    momentum, matching = problem(shape, kind)
+    fused, plain = both_ways(monkeypatch, lambda: evaluate(momentum, matching))
+    assert fused.cost == pytest.approx(plain.cost, rel=PRECISIONS[kind])
+    agree(fused.gradient, plain.gradient, PRECISIONS[kind])
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_pieces_of_several_threads(monkeypatch, threads):
+    momentum, matching = random_matching(5, dims=3)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        fused, plain = both_ways(monkeypatch, lambda: evaluate(momentum, matching))
+    finally:
+        torch.set_num_threads(before)
+    agree(fused.gradient, plain.gradient, 1e-12)
