@@ -181,5 +181,7 @@ def test_relabelling_the_classes_commutes(seed, dims, kind, order):
 
 def test_energies_are_those_of_the_states():
     state, system = random_problem(3)
-    expected = torch.stack([hamiltonian(s, system) for s in [state, *(t.after for t in walk(state, system, 3))]])
+    expected = torch.stack(
+        [hamiltonian(s, system) for s in [state, *(t.after for t in walk(state, system, 3))]]
+    )
     torch.testing.assert_close(energies(state, system, 3), expected, rtol=1e-12, atol=0)

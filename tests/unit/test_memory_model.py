@@ -170,7 +170,7 @@ def test_a_job_has_no_more_room_than_it_asked_for(tmp_path, monkeypatch):
 def test_a_registration_begins_where_it_fits(caplog):
     maps = torch.zeros(4, 10, 10, 10)
     with caplog.at_level("INFO"):
-        roomy, tight = room.begin(maps, 5, None), room.begin(maps, 5, 1)
+        roomy, tight = room.begin(maps, maps.device, 5, None), room.begin(maps, maps.device, 5, 1)
     assert (roomy.begun, tight.begun) == ("store", "nested")
     assert "nested: needs 0.0 GB of 0.0 GB free" in caplog.text
     assert roomy.report(5)["predicted_peak_bytes"] == memory.predicted_peak(16000, 4, 5, strategy="store")

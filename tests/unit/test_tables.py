@@ -27,7 +27,9 @@ CONTRACT = (
 def found(values: np.ndarray) -> PairChanges:
     """Changes of three classes out of five columns of numbers."""
     flows = np.abs(values[:3, :3])
-    return PairChanges(values[:, 0], values[:, 1], values[:, 2], values[:, 3], flows, flows.T, np.abs(values[:, :4].T))
+    return PairChanges(
+        values[:, 0], values[:, 1], values[:, 2], values[:, 3], flows, flows.T, np.abs(values[:, :4].T)
+    )
 
 
 NAMED = [

@@ -162,7 +162,8 @@ def sample(case: Case, strategy: str, walk: str = "cpu") -> Sample:
     """
     pair = random_pair(case.shape, case.classes)
     gc.collect()
-    meter, kept = PhaseMeter(pair), _Kept()
+    held = pair if walk == "cpu" else pair[1:]  # a graphics card makes its own map of the source
+    meter, kept = PhaseMeter(held), _Kept()
     with ExitStack() as stack:
         if walk == "cuda":
             stack.enter_context(slab_walk(pair[0], meter))

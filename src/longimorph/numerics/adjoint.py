@@ -63,7 +63,7 @@ def pull_back_trace(before: State, traced: Trace, end: State, system: System, du
 
 
 def pull_back_step(before: State, end: State, system: System, duration: float) -> State:
-    """Cotangent of the state before a step from that of the state after it, ``end``, which is written over."""
+    """Cotangent of the state before a step from that of the state after it, ``end``, which is lost."""
     return pull_back_trace(before, _trace_back(before, end, system, duration), end, system, duration)
 
 

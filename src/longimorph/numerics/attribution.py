@@ -66,8 +66,8 @@ def flows_between(change: Tensor) -> Tensor:
 def attribute(start: State, system: System, steps: int) -> Attribution:
     """Follow the geodesic once more and add up what moved and what changed its kind, E6."""
     totals = torch.zeros_like(start.q), torch.zeros_like(start.q)
-    classes = len(start.q)
-    flows = [torch.zeros(classes, classes, dtype=torch.float64, device=start.q.device) for _ in range(2)]
+    none = torch.zeros(len(start.q), len(start.q), dtype=torch.float64, device=start.q.device)
+    flows = none, none.clone()
     velocities, final = [], start
     with torch.no_grad():
         for taken in walk(start, system, steps):
@@ -77,11 +77,15 @@ def attribute(start: State, system: System, steps: int) -> Attribution:
     return Attribution(*totals, *flows, final, tuple(velocities))
 
 
-def _add_step(taken: Step, system: System, totals: tuple[Tensor, Tensor], flows: list[Tensor]) -> None:
+def _add_step(
+    taken: Step, system: System, totals: tuple[Tensor, Tensor], flows: tuple[Tensor, Tensor]
+) -> None:
     """Add what one step moved and changed to the totals and flows, slab by slab."""
-    fields = (taken.before.q, taken.after.q, *taken.middle, taken.drive.rho, taken.drive.v, system.per_mm)
+    fields = (taken.before.q, taken.after.q, *taken.middle, taken.drive.rho, taken.drive.v)
     for start, stop in passes.slabs(taken.before.q):
         cut, inside = passes.with_halo(start, stop, *fields)
-        for total, flow, part in zip(totals, flows, split(*cut, taken.duration), strict=True):
+        before, after, q, p, rho, v = cut
+        parts = split(before, after, q, p, rho, v, system.per_mm, taken.duration)
+        for total, flow, part in zip(totals, flows, parts, strict=True):
             total[:, start:stop] += part[:, inside]
             flow += flows_between(part[:, inside]) * system.voxel_volume

@@ -139,9 +139,7 @@ def _integral(density: Tensor, system: System) -> Tensor:
     return density.sum(dtype=torch.float64) * system.voxel_volume
 
 
-def advance(
-    base: State, at: State, driven: Drive, system: System, duration: float
-) -> tuple[State, Settling]:
+def advance(base: State, at: State, driven: Drive, system: System, duration: float) -> tuple[State, Settling]:
     """From ``base`` follow the rates at a state for a time, and settle on the sphere."""
     q, p, length, along = passes.advance(base, at, system.alloc, driven, system.per_mm, duration)
     return State(q, p), Settling(length, along)

@@ -3,7 +3,8 @@
 Every function does to rows ``start`` to ``stop`` of the first grid axis what the function of the same name in
 ``passes`` does to whole arrays, with all classes of a row of voxels in the cache. Arrays are (K, x, y, z) and
 contiguous; a plane is a volume of one layer. ``u`` holds 1 / (2 h) per axis. The caller runs pieces of the
-first axis on as many threads as it likes: the interpreter's lock is released and no two pieces write the same row.
+first axis on as many threads as it likes: the interpreter's lock is released, and no two
+pieces write the same row.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ RHO_MIN = 1e-12
 
 def _compiled(function: Any) -> Any:
     """Compile on first use; keep the machine code on disk where a folder for it can be written."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+    options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:
@@ -50,6 +51,7 @@ def _add_adjoint(row: Any, out: Any) -> None:
 
 @_compiled
 def density(q: Any, p: Any, alloc: Any, u: Any, rho: Any, am: Any, start: int, stop: int) -> None:
+    """rho and alpha m."""
     classes, xs, ys, zs = q.shape
     s = np.empty(zs, q.dtype)
     least = rho.dtype.type(RHO_MIN)
@@ -78,6 +80,7 @@ def density(q: Any, p: Any, alloc: Any, u: Any, rho: Any, am: Any, start: int, s
 
 @_compiled
 def rate(q: Any, p: Any, rho: Any, v: Any, u: Any, out: Any, start: int, stop: int) -> None:
+    """dq/dt."""
     classes, xs, ys, zs = q.shape
     s, off = np.empty(zs, q.dtype), np.empty(zs, q.dtype)
     w = np.empty((3, zs), q.dtype)
@@ -95,7 +98,11 @@ def rate(q: Any, p: Any, rho: Any, v: Any, u: Any, out: Any, start: int, stop: i
             for c in range(classes):
                 _slope(q[c, x, y], s)
                 for z in range(zs):
-                    out[c, x, y, z] = -(w[0, z] * (q[c, xp, y, z] - q[c, xm, y, z]) + w[1, z] * (q[c, x, yp, z] - q[c, x, ym, z]) + w[2, z] * s[z])
+                    out[c, x, y, z] = -(
+                        w[0, z] * (q[c, xp, y, z] - q[c, xm, y, z])
+                        + w[1, z] * (q[c, x, yp, z] - q[c, x, ym, z])
+                        + w[2, z] * s[z]
+                    )
                     off[z] += out[c, x, y, z] * q[c, x, y, z]
             for c in range(classes):
                 for z in range(zs):
@@ -115,6 +122,7 @@ def advance(
     base_q: Any, base_p: Any, q: Any, p: Any, alloc: Any, rho: Any, am: Any, v: Any, u: Any, duration: Any,
     out_q: Any, out_p: Any, length: Any, along: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
+    """One half or whole step, and what settling takes off."""
     classes, xs, ys, zs = q.shape
     one = q.dtype.type(1)
     rows = np.empty((6, zs), q.dtype)
@@ -135,16 +143,31 @@ def advance(
             for c in range(classes):
                 _slope(q[c, x, y], s)
                 for z in range(zs):
-                    dq[c, z] = -(w[0, z] * (q[c, xp, y, z] - q[c, xm, y, z]) + w[1, z] * (q[c, x, yp, z] - q[c, x, ym, z]) + w[2, z] * s[z])
+                    dq[c, z] = -(
+                        w[0, z] * (q[c, xp, y, z] - q[c, xm, y, z])
+                        + w[1, z] * (q[c, x, yp, z] - q[c, x, ym, z])
+                        + w[2, z] * s[z]
+                    )
                     off[z] += dq[c, z] * q[c, x, y, z]
                     pp[z] += p[c, x, y, z] * p[c, x, y, z]
             for z in range(zs):
-                force[z] = (am[0, x, y, z] * v[0, x, y, z] + am[1, x, y, z] * v[1, x, y, z] + am[2, x, y, z] * v[2, x, y, z]) / rho[0, x, y, z] + pp[z]
+                force[z] = (
+                    am[0, x, y, z] * v[0, x, y, z]
+                    + am[1, x, y, z] * v[1, x, y, z]
+                    + am[2, x, y, z] * v[2, x, y, z]
+                ) / rho[0, x, y, z] + pp[z]
                 turn[z] = 0
             for c in range(classes):
                 for z in range(zs):
-                    dp[c, z] = off[z] * p[c, x, y, z] + force[z] * q[c, x, y, z] * (alloc[c, x, y, z] - rho[0, x, y, z])
-                    dp[c, z] += w[3, z] * p[c, xm, y, z] - w[4, z] * p[c, xp, y, z] + w[5, z] * p[c, x, ym, z] - w[6, z] * p[c, x, yp, z]
+                    dp[c, z] = off[z] * p[c, x, y, z] + force[z] * q[c, x, y, z] * (
+                        alloc[c, x, y, z] - rho[0, x, y, z]
+                    )
+                    dp[c, z] += (
+                        w[3, z] * p[c, xm, y, z]
+                        - w[4, z] * p[c, xp, y, z]
+                        + w[5, z] * p[c, x, ym, z]
+                        - w[6, z] * p[c, x, yp, z]
+                    )
                     g[z] = w[2, z] * p[c, x, y, z]
                 _add_adjoint(g, dp[c])
                 for z in range(zs):
@@ -170,6 +193,7 @@ def advance(
 
 @_compiled
 def unsettle(q: Any, p: Any, length: Any, along: Any, cot_q: Any, cot_p: Any, start: int, stop: int) -> None:
+    """Adjoint of settling, over the cotangent."""
     classes, _, ys, zs = q.shape
     a, t = np.empty(zs, q.dtype), np.empty(zs, q.dtype)
     for x in range(start, stop):
@@ -181,7 +205,10 @@ def unsettle(q: Any, p: Any, length: Any, along: Any, cot_q: Any, cot_p: Any, st
                     a[z] += cot_p[c, x, y, z] * q[c, x, y, z]
             for c in range(classes):
                 for z in range(zs):
-                    cot_q[c, x, y, z] -= a[z] * (p[c, x, y, z] + along[0, x, y, z] * q[c, x, y, z]) + along[0, x, y, z] * cot_p[c, x, y, z]
+                    cot_q[c, x, y, z] -= (
+                        a[z] * (p[c, x, y, z] + along[0, x, y, z] * q[c, x, y, z])
+                        + along[0, x, y, z] * cot_p[c, x, y, z]
+                    )
                     t[z] += cot_q[c, x, y, z] * q[c, x, y, z]
                     cot_p[c, x, y, z] -= a[z] * q[c, x, y, z]
             for c in range(classes):
@@ -193,6 +220,7 @@ def unsettle(q: Any, p: Any, length: Any, along: Any, cot_q: Any, cot_p: Any, st
 def direction(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, start: int, stop: int
 ) -> None:
+    """n = <b, q> and <dp, q> + <p, dq> of the direction of a cotangent."""
     classes, _, ys, zs = q.shape
     for x in range(start, stop):
         for y in range(ys):
@@ -209,9 +237,10 @@ def direction(
 
 @_compiled
 def density_change(
-    q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, alloc: Any, rho: Any, am: Any,
-    u: Any, drho: Any, dam: Any, start: int, stop: int,
+    q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, alloc: Any, rho: Any,
+    am: Any, u: Any, drho: Any, dam: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
+    """Changes of rho and alpha m along that direction."""
     classes, xs, ys, zs = q.shape
     s, dq, ds = np.empty(zs, q.dtype), np.empty(zs, q.dtype), np.empty(zs, q.dtype)
     half, two = q.dtype.type(0.5), q.dtype.type(2)
@@ -231,9 +260,21 @@ def density_change(
                 _slope(q[c, x, y], s)
                 _slope(dq, ds)
                 for z in range(zs):
-                    dpt = factor * cot_q[c, x, y, z] - normal[0, x, y, z] * p[c, x, y, z] - lift[0, x, y, z] * q[c, x, y, z]
-                    dx = normal[0, xp, y, z] * q[c, xp, y, z] - normal[0, xm, y, z] * q[c, xm, y, z] - factor * (cot_p[c, xp, y, z] - cot_p[c, xm, y, z])
-                    dy = normal[0, x, yp, z] * q[c, x, yp, z] - normal[0, x, ym, z] * q[c, x, ym, z] - factor * (cot_p[c, x, yp, z] - cot_p[c, x, ym, z])
+                    dpt = (
+                        factor * cot_q[c, x, y, z]
+                        - normal[0, x, y, z] * p[c, x, y, z]
+                        - lift[0, x, y, z] * q[c, x, y, z]
+                    )
+                    dx = (
+                        normal[0, xp, y, z] * q[c, xp, y, z]
+                        - normal[0, xm, y, z] * q[c, xm, y, z]
+                        - factor * (cot_p[c, xp, y, z] - cot_p[c, xm, y, z])
+                    )
+                    dy = (
+                        normal[0, x, yp, z] * q[c, x, yp, z]
+                        - normal[0, x, ym, z] * q[c, x, ym, z]
+                        - factor * (cot_p[c, x, yp, z] - cot_p[c, x, ym, z])
+                    )
                     dam[0, x, y, z] += dpt * (q[c, xp, y, z] - q[c, xm, y, z]) + p[c, x, y, z] * dx
                     dam[1, x, y, z] += dpt * (q[c, x, yp, z] - q[c, x, ym, z]) + p[c, x, y, z] * dy
                     dam[2, x, y, z] += dpt * s[z] + p[c, x, y, z] * ds[z]
@@ -253,7 +294,9 @@ def _add(out: Any, a: Any, b: Any) -> None:
 
 
 @_compiled
-def _neighbour_weights(w: Any, dw: Any, normal: Any, lift: Any, factor: Any, on_p: Any, on_a: Any, on_q: Any) -> None:
+def _neighbour_weights(
+    w: Any, dw: Any, normal: Any, lift: Any, factor: Any, on_p: Any, on_a: Any, on_q: Any
+) -> None:
     """Weights of p, a and q of a row in dw p + w dp_t, with dp_t = factor a - normal p - lift q."""
     for z in range(w.shape[0]):
         on_p[z] = dw[z] - w[z] * normal[z]
@@ -272,16 +315,19 @@ def _changed_weights(
     for z in range(out.shape[0]):
         out[z] = factor * math.sqrt(rho[0, x, y, z])
     for z in range(out.shape[0]):
-        changed[z] = out[z] * dv[axis, x, y, z] + half * drho[0, x, y, z] / rho[0, x, y, z] * out[z] * v[axis, x, y, z]
+        changed[z] = (
+            out[z] * dv[axis, x, y, z] + half * drho[0, x, y, z] / rho[0, x, y, z] * out[z] * v[axis, x, y, z]
+        )
     for z in range(out.shape[0]):
         out[z] *= v[axis, x, y, z]
 
 
 @_compiled
 def pull_back(
-    q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, alloc: Any, rho: Any, am: Any,
-    v: Any, drho: Any, dam: Any, dv: Any, u: Any, out_q: Any, out_p: Any, start: int, stop: int,
+    q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, alloc: Any, rho: Any,
+    am: Any, v: Any, drho: Any, dam: Any, dv: Any, u: Any, out_q: Any, out_p: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
+    """Cotangent of a state from that of its rates."""
     classes, xs, ys, zs = q.shape
     one, two = q.dtype.type(1), q.dtype.type(2)
     rows = np.empty((11, zs), q.dtype)
@@ -303,10 +349,18 @@ def pull_back(
             _changed_weights(rho, drho, v, dv, u, 0, xp, y, -1 if x < xs - 1 else 1, w[4], dw[4])
             _changed_weights(rho, drho, v, dv, u, 1, x, ym, 1 if y > 0 else -1, w[5], dw[5])
             _changed_weights(rho, drho, v, dv, u, 1, x, yp, -1 if y < ys - 1 else 1, w[6], dw[6])
-            _neighbour_weights(w[3], dw[3], normal[0, xm, y], lift[0, xm, y], factor, on_p[3], on_a[3], on_q[3])
-            _neighbour_weights(w[4], dw[4], normal[0, xp, y], lift[0, xp, y], factor, on_p[4], on_a[4], on_q[4])
-            _neighbour_weights(w[5], dw[5], normal[0, x, ym], lift[0, x, ym], factor, on_p[5], on_a[5], on_q[5])
-            _neighbour_weights(w[6], dw[6], normal[0, x, yp], lift[0, x, yp], factor, on_p[6], on_a[6], on_q[6])
+            _neighbour_weights(
+                w[3], dw[3], normal[0, xm, y], lift[0, xm, y], factor, on_p[3], on_a[3], on_q[3]
+            )
+            _neighbour_weights(
+                w[4], dw[4], normal[0, xp, y], lift[0, xp, y], factor, on_p[4], on_a[4], on_q[4]
+            )
+            _neighbour_weights(
+                w[5], dw[5], normal[0, x, ym], lift[0, x, ym], factor, on_p[5], on_a[5], on_q[5]
+            )
+            _neighbour_weights(
+                w[6], dw[6], normal[0, x, yp], lift[0, x, yp], factor, on_p[6], on_a[6], on_q[6]
+            )
             for z in range(zs):
                 ahead_x[z] = dw[0, z] + w[0, z] * normal[0, xp, y, z]
             for z in range(zs):
@@ -326,19 +380,38 @@ def pull_back(
                 for z in range(zs):
                     dq[c, z] = normal[0, x, y, z] * q[c, x, y, z] - factor * cot_p[c, x, y, z]
                 for z in range(zs):
-                    dpt[c, z] = factor * cot_q[c, x, y, z] - normal[0, x, y, z] * p[c, x, y, z] - lift[0, x, y, z] * q[c, x, y, z]
+                    dpt[c, z] = (
+                        factor * cot_q[c, x, y, z]
+                        - normal[0, x, y, z] * p[c, x, y, z]
+                        - lift[0, x, y, z] * q[c, x, y, z]
+                    )
                 _slope(q[c, x, y], sz)
                 _slope(dq[c], dz)
                 for z in range(zs):
                     push[c, z] = beta2[z] * p[c, x, y, z] - w[2, z] * sz[z]
                 for z in range(zs):
-                    push[c, z] -= w[0, z] * (q[c, xp, y, z] - q[c, xm, y, z]) + w[1, z] * (q[c, x, yp, z] - q[c, x, ym, z])
+                    push[c, z] -= w[0, z] * (q[c, xp, y, z] - q[c, xm, y, z]) + w[1, z] * (
+                        q[c, x, yp, z] - q[c, x, ym, z]
+                    )
                 for z in range(zs):
-                    dpush[c, z] = beta2[z] * dpt[c, z] - drho[0, x, y, z] * p[c, x, y, z] - dw[2, z] * sz[z] - w[2, z] * dz[z]
+                    dpush[c, z] = (
+                        beta2[z] * dpt[c, z]
+                        - drho[0, x, y, z] * p[c, x, y, z]
+                        - dw[2, z] * sz[z]
+                        - w[2, z] * dz[z]
+                    )
                 for z in range(zs):
-                    dpush[c, z] -= ahead_x[z] * q[c, xp, y, z] - behind_x[z] * q[c, xm, y, z] - factor * w[0, z] * (cot_p[c, xp, y, z] - cot_p[c, xm, y, z])
+                    dpush[c, z] -= (
+                        ahead_x[z] * q[c, xp, y, z]
+                        - behind_x[z] * q[c, xm, y, z]
+                        - factor * w[0, z] * (cot_p[c, xp, y, z] - cot_p[c, xm, y, z])
+                    )
                 for z in range(zs):
-                    dpush[c, z] -= ahead_y[z] * q[c, x, yp, z] - behind_y[z] * q[c, x, ym, z] - factor * w[1, z] * (cot_p[c, x, yp, z] - cot_p[c, x, ym, z])
+                    dpush[c, z] -= (
+                        ahead_y[z] * q[c, x, yp, z]
+                        - behind_y[z] * q[c, x, ym, z]
+                        - factor * w[1, z] * (cot_p[c, x, yp, z] - cot_p[c, x, ym, z])
+                    )
                 _add(off, push[c], q[c, x, y])
                 for z in range(zs):
                     doff[z] += dpush[c, z] * q[c, x, y, z] + push[c, z] * dq[c, z]
@@ -350,7 +423,11 @@ def pull_back(
                 for z in range(zs):
                     force[z] += am[axis, x, y, z] * v[axis, x, y, z] / rho[0, x, y, z]
                 for z in range(zs):
-                    dforce[z] += (dam[axis, x, y, z] * v[axis, x, y, z] + am[axis, x, y, z] * (dv[axis, x, y, z] - v[axis, x, y, z] * drho[0, x, y, z] / rho[0, x, y, z])) / rho[0, x, y, z]
+                    dforce[z] += (
+                        dam[axis, x, y, z] * v[axis, x, y, z]
+                        + am[axis, x, y, z]
+                        * (dv[axis, x, y, z] - v[axis, x, y, z] * drho[0, x, y, z] / rho[0, x, y, z])
+                    ) / rho[0, x, y, z]
             for c in range(classes):
                 for z in range(zs):
                     spread[z] = alloc[c, x, y, z] - rho[0, x, y, z]
@@ -373,13 +450,29 @@ def pull_back(
                 for z in range(zs):
                     e[c, z] += w[5, z] * p[c, x, ym, z] + w[6, z] * p[c, x, yp, z]
                 for z in range(zs):
-                    f[c, z] += on_p[3, z] * p[c, xm, y, z] + on_a[3, z] * cot_q[c, xm, y, z] + on_q[3, z] * q[c, xm, y, z]
+                    f[c, z] += (
+                        on_p[3, z] * p[c, xm, y, z]
+                        + on_a[3, z] * cot_q[c, xm, y, z]
+                        + on_q[3, z] * q[c, xm, y, z]
+                    )
                 for z in range(zs):
-                    f[c, z] += on_p[4, z] * p[c, xp, y, z] + on_a[4, z] * cot_q[c, xp, y, z] + on_q[4, z] * q[c, xp, y, z]
+                    f[c, z] += (
+                        on_p[4, z] * p[c, xp, y, z]
+                        + on_a[4, z] * cot_q[c, xp, y, z]
+                        + on_q[4, z] * q[c, xp, y, z]
+                    )
                 for z in range(zs):
-                    f[c, z] += on_p[5, z] * p[c, x, ym, z] + on_a[5, z] * cot_q[c, x, ym, z] + on_q[5, z] * q[c, x, ym, z]
+                    f[c, z] += (
+                        on_p[5, z] * p[c, x, ym, z]
+                        + on_a[5, z] * cot_q[c, x, ym, z]
+                        + on_q[5, z] * q[c, x, ym, z]
+                    )
                 for z in range(zs):
-                    f[c, z] += on_p[6, z] * p[c, x, yp, z] + on_a[6, z] * cot_q[c, x, yp, z] + on_q[6, z] * q[c, x, yp, z]
+                    f[c, z] += (
+                        on_p[6, z] * p[c, x, yp, z]
+                        + on_a[6, z] * cot_q[c, x, yp, z]
+                        + on_q[6, z] * q[c, x, yp, z]
+                    )
                 for z in range(zs):
                     dpush[c, z] -= doff[z] * q[c, x, y, z] + off[z] * dq[c, z]
                 for z in range(zs):
@@ -388,6 +481,10 @@ def pull_back(
                     gauge[z] -= e[c, z] * q[c, x, y, z] + p[c, x, y, z] * push[c, z]
             for c in range(classes):
                 for z in range(zs):
-                    out_q[c, x, y, z] = -gauge[z] * (dq[c, z] + normal[0, x, y, z] * q[c, x, y, z]) - normal[0, x, y, z] * e[c, z] - f[c, z]
+                    out_q[c, x, y, z] = (
+                        -gauge[z] * (dq[c, z] + normal[0, x, y, z] * q[c, x, y, z])
+                        - normal[0, x, y, z] * e[c, z]
+                        - f[c, z]
+                    )
                 for z in range(zs):
                     out_p[c, x, y, z] = dpush[c, z] - normal[0, x, y, z] * push[c, z]

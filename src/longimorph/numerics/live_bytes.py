@@ -19,9 +19,9 @@ from longimorph.numerics.parking import parking
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A context: ``peak`` is the largest sum of bytes of the storages that lived at one time within it.
+    """A context: ``peak`` is the largest sum of bytes of storages that lived at one time within it.
 
-    ``held`` are tensors made before that count from the start. ``host_peak`` is the same for tensors that were
+    ``held`` are tensors made before that count from the start. ``host_peak`` is the same for what was
     parked on the host (``numerics.parking``), which ``peak`` leaves out. Use it once, on one thread.
     """
 

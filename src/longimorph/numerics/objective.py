@@ -4,8 +4,8 @@
 
 The mismatch is taken between probabilities, not between their roots: what is measured are volumes, sums of
 probabilities, and differences of roots weigh the tails of blurred boundaries so much that two visits of
-unequal sharpness are matched with a bias in volume (measured: docs/decisions.md). G_s averages over s mm and w
-weighs it: where transport cannot bring a voxel to its target (it cannot raise a peak), the neighbours make up
+unequal sharpness are matched with a bias in volume (measured: docs/decisions.md). G_s averages over s mm
+and w weighs it: where transport cannot bring a voxel to its target (it cannot raise a peak), the neighbours make up
 for it, so that volumes match.
 """
 
@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics.dynamics import State, System, drive, energy, infinitesimal
-from longimorph.numerics.precondition import inner
 from longimorph.numerics.kernels import Kernel
+from longimorph.numerics.precondition import inner
 from longimorph.numerics.shooting import Divergence, shoot, sweep
 from longimorph.numerics.sphere import tangent
 from longimorph.numerics.strategies import CHECKPOINT, Strategy
-
 
 WILDEST_DRIFT = 0.1
 """Drift of H, a fraction of it, above which a path counts as diverged."""
@@ -96,8 +95,8 @@ def _terminal(end: State, matching: Matching) -> tuple[float, State]:
 def _weighed(residual: Tensor, matching: Matching) -> Tensor:
     """(1 + w G_s) r, class by class: (C, *grid)."""
     out = torch.empty_like(residual)
-    for c, part in enumerate(residual.split(1)):
-        out[c] = (part + matching.volumes(part))[0]
+    for whole, part in zip(out, residual, strict=True):
+        torch.add(part, matching.volumes(part[None])[0], out=whole)
     return out
 
 

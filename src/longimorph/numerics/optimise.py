@@ -133,8 +133,8 @@ def minimise(
     """Minimise from a finite start.
 
     ``precondition(gradient, damping)`` is an approximate inverse Hessian. Stops when two steps in a row each
-    lower the cost by less than a share ``least_gain`` of itself, or at the cap on evaluations. ``ladder`` says where
-    vectors wait meanwhile. Raises :class:`Divergence` when the start itself cannot be evaluated.
+    lower the cost by less than a share ``least_gain`` of itself, or at the cap on evaluations. ``ladder``
+    says where vectors wait meanwhile. Raises :class:`Divergence` when the start itself cannot be evaluated.
     """
     ladder = ladder or Ladder([CHECKPOINT])
     trial = _Trials(evaluate, most_evaluations)
@@ -173,10 +173,12 @@ def minimise(
         del there, momentum
         if small >= 2:
             return optimum(
-                f"Converged: two steps in a row each lowered the cost by less than {100 * least_gain:.3g} %.", True
+                f"Converged: two steps in a row each lowered the cost by less than {100 * least_gain:.3g} %.",
+                True,
             )
     return optimum(
-        f"The cap of {most_evaluations} evaluations ended it; raise max_evaluations for a closer match.", False
+        f"The cap of {most_evaluations} evaluations ended it; raise max_evaluations for a closer match.",
+        False,
     )
 
 

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -61,7 +62,9 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _fused(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
-    from longimorph.numerics import fused  # compiles on first use, and devices other than processors need none of it
+    from longimorph.numerics import (
+        fused,
+    )  # compiles on first use, and devices other than processors need none of it
 
     kernel, number = getattr(fused, name), u.numpy().dtype.type
     arguments = [
@@ -70,7 +73,7 @@ def _fused(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tenso
     ]
     planes, threads = outputs[0].shape[1], torch.get_num_threads()
     cuts = [planes * k // threads for k in range(threads + 1)]
-    pieces = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    pieces = [(a, b) for a, b in pairwise(cuts) if b > a]
     list(_pool().map(lambda piece: kernel(*arguments, *piece), pieces))
 
 

@@ -52,12 +52,20 @@ def register(
 
     ``control`` is the control allocation matrix (C, C). ``report`` hears of each iteration, with the spacing
     of its level in mm, and ``ladder`` says what is kept where (one state per step by default);
-    ``device`` is where to work (None: where the source lies). Identical maps give exact zeros. Raises ``Divergence`` when no momentum can be shot.
+    ``device`` is where to work (None: where the source lies). Identical maps give exact zeros. Raises
+    ``Divergence`` when no momentum can be shot.
     """
     pair = Pair(source, target, control, tuple(spacing), device)
     same = torch.equal(source, target)
     with _denormals_flushed():
-        return _describe(control, *(_still(pair, settings) if same else solve(pair, settings, ladder or Ladder([CHECKPOINT]), report)))
+        return _describe(
+            control,
+            *(
+                _still(pair, settings)
+                if same
+                else solve(pair, settings, ladder or Ladder([CHECKPOINT]), report)
+            ),
+        )
 
 
 @contextmanager

@@ -173,8 +173,8 @@ def _coarse_rate(
 ) -> Tensor:
     """dq/dt at time 0 when this level's source moves and changes as the coarser level's optimum does.
 
-    Velocity and source are handed over, which are smooth or local, and moved with this level's own boundaries;
-    the momentum, and dq/dt itself, scale with the sharpness of the boundaries.
+    Velocity and source are handed over, which are smooth or local, and moved with this level's own
+    boundaries; the momentum, and dq/dt itself, scale with the sharpness of the boundaries.
     """
     optimum, coarse = solve(pair.coarser(axes), settings, ladder, report)
     found = drive(State(coarse.source, optimum.momentum), coarse.system)

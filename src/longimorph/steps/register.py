@@ -80,11 +80,12 @@ class Trace:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A pair in memory: maps (C, i, j, k) on one grid."""
+    """A pair in memory: maps (C, i, j, k) on one grid, and the device that is to match them."""
 
     source: Tensor
     target: Tensor
     grid: Grid
+    device: torch.device
 
 
 def register(
@@ -108,7 +109,7 @@ def register(
     try:
         loaded = _load(source, target, _device(settings["device"]))
         chosen = _settings(settings)
-        memory = room.begin(loaded.source, chosen.steps, settings.get("memory_mb"))
+        memory = room.begin(loaded.source, loaded.device, chosen.steps, settings.get("memory_mb"))
         found = _match(loaded, matrix, chosen, trace, memory)
         status |= {"status": "ok", "stage": None, "message": ""}
         status |= _health(found, loaded, table.names, len(trace.rows)) | memory.report(found.steps)
@@ -142,7 +143,7 @@ def _load(source: Path, target: Path, device: torch.device) -> Loaded:
         _require(read_json(qc))
     before, grid = read_maps(source.parent / "simplex.nii.gz")
     after, _ = read_maps(target.parent / "simplex.nii.gz")
-    return Loaded(torch.from_numpy(before).to(device), torch.from_numpy(after).to(device), grid)
+    return Loaded(torch.from_numpy(before), torch.from_numpy(after), grid, device)
 
 
 def _settings(settings: Mapping[str, Any]) -> Settings:
@@ -164,8 +165,9 @@ def _match(
 ) -> Registration:
     """Run the numerics; what may go wrong there becomes a failure of the pair."""
     matrix, spacing = matrix.to(loaded.source), loaded.grid.spacing.tolist()
+    maps = loaded.source, loaded.target
     try:
-        return match(loaded.source, loaded.target, matrix, spacing, chosen, trace, memory.ladder)
+        return match(*maps, matrix, spacing, chosen, trace, memory.ladder, loaded.device)
     except Divergence as error:
         message = f"{error}; the visits may be too far apart: look at their alignment, or raise kernel_mm"
         raise PairFailure("register", "diverged", message) from error
@@ -177,14 +179,14 @@ def _match(
 
 def _changes(found: Registration, loaded: Loaded) -> PairChanges:
     parts = found.attribution
-    sums = [
+    before, after, moved, changed = (
         _volumes(maps, loaded.grid)
         for maps in (loaded.source, loaded.target, parts.deformation, parts.reallocation)
-    ]
-    flows = [flow.cpu().numpy() for flow in (parts.deformation_flows, parts.reallocation_flows)]
+    )
+    flows = parts.deformation_flows.cpu().numpy(), parts.reallocation_flows.cpu().numpy()
     doubt = found.doubt
     doubts = (doubt.deformation, doubt.reallocation, doubt.closed_deformation, doubt.closed_reallocation)
-    return PairChanges(*sums, *flows, torch.stack(doubts).cpu().numpy())
+    return PairChanges(before, after, moved, changed, *flows, torch.stack(doubts).cpu().numpy())
 
 
 def _volumes(maps: Tensor, grid: Grid) -> np.ndarray:
@@ -195,7 +197,7 @@ def _volumes(maps: Tensor, grid: Grid) -> np.ndarray:
 
 def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterations: int) -> dict[str, Any]:
     """How the run went, for status.json; distances in mm, mismatch and H in mm³, drift as a fraction."""
-    final = found.attribution.final.q.square()
+    final = found.attribution.final.q.square().cpu()
     dices = {
         f"dice_{when}": dict(zip(names, dice(maps, loaded.target).tolist(), strict=True))
         for when, maps in (("before", loaded.source), ("after", final))
@@ -214,7 +216,7 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
         "steps": found.steps,
         "iterations": iterations,
         "evaluations": found.evaluations,
-        "device": _device_name(loaded.source.device),
+        "device": _device_name(loaded.device),
     }
 
 

@@ -34,16 +34,17 @@ CGROUPS = (
 class Watched:
     """The memory of one registration: where on the ladder it began, and where it is by now.
 
-    ``maps`` is one of the probability maps (C, *grid), on the device of the registration.
+    ``maps`` is one of the probability maps (C, *grid), ``device`` is where the registration runs.
     """
 
     maps: Tensor
+    device: torch.device
     begun: str
     ladder: Ladder
 
     def predicted(self, steps: int | None) -> int:
         """Peak bytes that the model foretells for the strategy in use; ``steps`` None: the usual number."""
-        kind = self.maps.device.type
+        kind = self.device.type
         return model().peak(self.ladder.current.name, size_of(self.maps, steps), kind).needed(kind)
 
     def report(self, steps: int) -> dict[str, Any]:
@@ -52,7 +53,7 @@ class Watched:
             "memory_strategy_begun": self.begun,
             "memory_strategy": self.ladder.current.name,
             "predicted_peak_bytes": self.predicted(steps),
-            "observed_peak_bytes": observed_peak(self.maps.device),
+            "observed_peak_bytes": observed_peak(self.device),
         }
 
 
@@ -63,19 +64,19 @@ def size_of(maps: Tensor, steps: int | None) -> Size:
     return Size(maps.numel() * maps.element_size(), len(maps), steps or USUAL_STEPS, slab=slab)
 
 
-def begin(maps: Tensor, steps: int | None, asked_mb: int | None) -> Watched:
+def begin(maps: Tensor, device: torch.device, steps: int | None, asked_mb: int | None) -> Watched:
     """The rungs from the fastest one that fits on; the choice, and every step down, is said in the log.
 
     ``asked_mb`` is the memory that the job asked for in MB, where it did.
     """
-    kind = maps.device.type
+    kind = device.type
     if kind == "cuda":
-        torch.cuda.reset_peak_memory_stats(maps.device)
+        torch.cuda.reset_peak_memory_stats(device)
     rungs = ladder(kind)
     names = [rung.name for rung in rungs]
-    choice = choose(size_of(maps, steps), free_bytes(maps.device, asked_mb), names, kind)
+    choice = choose(size_of(maps, steps), free_bytes(device, asked_mb), names, kind)
     LOGGER.info("memory: %s", choice.reason)
-    return Watched(maps, choice.strategy, Ladder(rungs[names.index(choice.strategy) :], _tell))
+    return Watched(maps, device, choice.strategy, Ladder(rungs[names.index(choice.strategy) :], _tell))
 
 
 def observed_peak(device: torch.device) -> int:

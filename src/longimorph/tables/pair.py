@@ -20,7 +20,7 @@ class PairChanges:
     ``volume_from``, ``volume_to``: (C,) volumes of the two visits' maps, sums of probabilities.
     ``deformation``, ``reallocation``: (C,) signed; + means that the class grew.
     ``deformation_flows``, ``reallocation_flows``: (C, C), from row to column, never negative; the diagonals
-    are ignored. ``doubts``: (4, C), the uncertainties of deformation and reallocation and their closed values.
+    are ignored. ``doubts``: (4, C), the uncertainties of deformation and reallocation, and both closed.
     """
 
     volume_from: np.ndarray
