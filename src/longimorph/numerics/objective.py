@@ -5,8 +5,8 @@
 The mismatch is taken between probabilities, not between their roots: what is measured are volumes, sums of
 probabilities, and differences of roots weigh the tails of blurred boundaries so much that two visits of
 unequal sharpness are matched with a bias in volume (measured: docs/decisions.md). G_s averages over s mm
-and w weighs it: where transport cannot bring a voxel to its target (it cannot raise a peak), the neighbours make up
-for it, so that volumes match.
+and w weighs it: where transport cannot bring a voxel to its target (it cannot raise a peak), the
+neighbours make up for it, so that volumes match.
 """
 
 from __future__ import annotations
