@@ -270,7 +270,7 @@ def test_maps_that_no_momentum_can_be_shot_from_raise_divergence():
 
 def test_every_stop_has_its_sentence():
     start = torch.zeros(2, dtype=torch.float64)
-    good = run(flat_bowl, start, gain=1e-4, precondition=lambda g, damping: 0.5 * g, gain=0.99)
+    good = run(flat_bowl, start, gain=0.99, precondition=lambda g, damping: 0.5 * g)
     assert good.converged
     assert good.reason.startswith("Converged")
     capped = run(bowl(), start, most=2, precondition=lambda g, damping: 1e-3 * g)
