@@ -62,19 +62,19 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _fused(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
-    from longimorph.numerics import (
-        fused,
-    )  # compiles on first use, and devices other than processors need none of it
+    from longimorph.numerics import fused  # slow to import, and a graphics card needs none of it
 
     kernel, number = getattr(fused, name), u.numpy().dtype.type
-    arguments = [
-        u.numpy().reshape(-1) if a is u else a.numpy() if isinstance(a, Tensor) else number(a)
-        for a in (*inputs, *outputs)
-    ]
-    planes, threads = outputs[0].shape[1], torch.get_num_threads()
-    cuts = [planes * k // threads for k in range(threads + 1)]
-    pieces = [(a, b) for a, b in pairwise(cuts) if b > a]
-    list(_pool().map(lambda piece: kernel(*arguments, *piece), pieces))
+
+    def argument(value: Any) -> Any:
+        if value is u:
+            return u.numpy().reshape(-1)
+        return value.flatten(2).numpy() if isinstance(value, Tensor) else number(value)
+
+    arguments = [argument(value) for value in (*inputs, *outputs)]
+    planes, row, threads = outputs[0].shape[1], outputs[0].shape[3], torch.get_num_threads()
+    pieces = pairwise(planes * k // threads for k in range(threads + 1))
+    list(_pool().map(lambda piece: kernel(*arguments, row, *piece), pieces))
 
 
 def _can_fuse(u: Tensor, fields: Sequence[Tensor]) -> bool:

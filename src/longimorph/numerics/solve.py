@@ -96,6 +96,7 @@ def solve(
     if settings.steps is None:
         matching = replace(matching, steps=max(matching.steps, _steps_needed(start, matching)))
     while True:
+        start = _best([start], matching)
         optimum = _descend(start, matching, precondition, settings, used, ladder, report)
         used = optimum.evaluations
         enough = settings.steps or _steps_needed(optimum.momentum, matching)
