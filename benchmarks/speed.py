@@ -32,8 +32,8 @@ from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import register
 from longimorph.numerics.solve import Pair, Settings
-from longimorph.numerics.strategies import STORE
 from longimorph.numerics.sphere import tangent
+from longimorph.numerics.strategies import STORE
 from longimorph.phantom.maps import make_pair
 
 OUT = environments.ROOT / "docs" / "benchmarks" / "speed.md"
