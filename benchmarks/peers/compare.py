@@ -44,7 +44,8 @@ true change (moved and changed kind together). Volumes are sums of probabilities
 deformation is the class's map warped to the target less the map itself. antspyx 0.6.3: SyN alone from
 the identity, mean squares on every class (the masked variant does not see the pathological classes),
 40, 20 and 10 iterations, flow sigma 3, total sigma 0.5 voxels. greedy 1.4.0.3: SSD on every class, 100,
-70 and 50 iterations. Both take the maps unsmoothed, which suited them better. demeter-metamorphosis
+70 and 50 iterations. Both take the maps unsmoothed. Their settings are the best of about six variants
+tried on one case, ventricles at 2 mm; sigmas in voxels make them worse at 4 mm. demeter-metamorphosis
 0.2.11: its simplex class, rho 0.9, Gaussian kernel of 8 mm, 10 steps, {iterations} iterations of its
 L-BFGS, on the maps that longimorph takes; what its transport moves is deformation; at 4 mm only, for
 its time. longimorph: the defaults, and the preset of the case. Images carry their spacing. Seconds are
