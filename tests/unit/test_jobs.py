@@ -1,8 +1,7 @@
-"""What jobs depend on and ask for, and how far a run got."""
+"""What jobs depend on and ask for."""
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -13,10 +12,9 @@ import pytest
 from longimorph.cohort import study as studies
 from longimorph.cohort.study import Study
 from longimorph.errors import LongimorphError
-from longimorph.jobs import progress, start
+from longimorph.jobs import start
 from longimorph.jobs.catalogue import SETTINGS, Jobs, log_files, pair_record, visit_record
 from longimorph.jobs.needs import Needs
-from longimorph.tables import write_pair_list
 
 TABLES = {
     "classes.tsv": "class\tregions\tstates\nWM\t1\t*\nbackground\t*\t*\n",
@@ -114,43 +112,6 @@ def test_a_thousand_patients_are_planned_within_seconds(folder: Path) -> None:
     records = [pair_record(pair) for patient in jobs.patients for pair in jobs.pairs_of(patient)]
     assert len(records) == 2000
     assert time.perf_counter() - began < 2
-
-
-def write(path: Path, content: object) -> None:
-    """Write JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-
-
-def test_progress_tells_done_failed_running_and_waiting_apart(study: Study, folder: Path) -> None:
-    results = folder / "results"
-    pairs = [{"patient": "P1", "from": a, "to": b, "days": 1} for a, b in ("AB", "BC", "CD")]
-    write_pair_list(pairs, [{"patient": "P2", "reason": "one visit"}], results / "cohort" / "pairs.csv")
-    write(results / "patients" / "P1" / "alignment.json", {"visits": {}})
-    failure = {"status": "diverged", "stage": "register", "message": "No step was short enough."}
-    write(results / "patients" / "P1" / "A__B" / "status.json", {"status": "ok"})
-    write(results / "patients" / "P1" / "B__C" / "status.json", failure)
-    log = results / "logs" / "P1" / "register_C__D.log"
-    log.parent.mkdir(parents=True)
-    log.write_text("head\n")
-    found = progress.read(results)
-    assert found.patients["P1"]["register"] == {"done": 1, "failed": 1, "running": 1}
-    assert found.patients["P1"]["figure"] == {"waiting": 3}
-    assert found.failures[0].sentence == "register: diverged: No step was short enough."
-    assert found.left_out == ("P2",)
-    text = progress.table(found)
-    assert "1 of 3 pairs done, 1 failed, 1 running or interrupted." in text
-    log.write_text("head\nverdict: crashed: KilledError\n")
-    found = progress.read(results)
-    assert found.count("register") == {"done": 1, "failed": 2}
-    assert found.failures[-1].what == "register C__D"
-    assert found.failures[-1].sentence.startswith("crashed: KilledError (log: ")
-
-
-def test_progress_works_before_the_list_of_pairs_is_there(folder: Path) -> None:
-    write(folder / "results" / "patients" / "P1" / "A__B" / "status.json", {"status": "ok"})
-    assert progress.read(folder / "results").count("register") == {"done": 1}
-    assert progress.read(folder / "nothing").patients == {}
 
 
 def test_the_logs_of_a_pair_are_those_of_its_patient_visits_and_registration(study: Study) -> None:

@@ -12,7 +12,7 @@ from longimorph.jobs.catalogue import (
     visit_record,
 )
 from longimorph.jobs.needs import Needs
-from longimorph.jobs.progress import closing
+from longimorph.jobs.progress_text import closing
 
 try:
     STUDY = start.begin(workflow, config)

@@ -51,8 +51,11 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("config", nargs="?", type=Path, default=CONFIG, help=f"by default {CONFIG}")
         sub.set_defaults(command=command)
-    sub = commands.add_parser("status", help="how far a run got, from its files alone")
+    text = "how far a run got, from its files alone: during the run, after it or when it broke off"
+    sub = commands.add_parser("status", help=text, description=text)
     sub.add_argument("directory", nargs="?", type=Path, default=Path(), help="working folder of the run")
+    sub.add_argument("--all", action="store_true", help="every patient, and no list cut short")
+    sub.add_argument("--patient", metavar="NAME", help="every job of one patient")
     sub.set_defaults(command=status)
     sub = commands.add_parser("doctor", help="whether this machine has what a run needs")
     sub.set_defaults(command=doctor)
@@ -90,12 +93,14 @@ def plan(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """Print how far a run got."""
-    from longimorph.jobs import progress
+    from longimorph.jobs import progress, progress_text
 
     results = options.directory / "results"
     if not results.is_dir():
         raise LongimorphError(f"There is no run in {options.directory}: the folder {results} does not exist.")
-    sys.stdout.write(progress.table(progress.read(results)) + "\n")
+    found = progress.read(results, options.patient)
+    shown = progress_text.jobs_of(found, options.patient) if options.patient else None
+    sys.stdout.write((shown or progress_text.table(found, options.all)) + "\n")
     return 0
 
 

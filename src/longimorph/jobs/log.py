@@ -21,7 +21,9 @@ from typing import Any, TextIO
 
 import longimorph
 from longimorph.errors import LongimorphError
+from longimorph.jobs import life
 
+MACHINE = "machine: "
 VERDICT = "verdict: "
 CONTEXT = "longimorph"
 """Key of Snakemake's ``config`` under which every job finds the study's files and the command of the run."""
@@ -43,7 +45,7 @@ def job_log(job: Any) -> Iterator[None]:
     sentence on the terminal; its traceback is in the log unless the error is one that is expected.
     """
     path = Path(str(job.log[0]))
-    with _output_to(path) as terminal, _logging():
+    with _output_to(path) as terminal, _logging(), life.beating(path):
         began = time.monotonic()
         _set_threads(int(job.threads))
         sys.stdout.write(_head(job))
@@ -101,10 +103,11 @@ def _set_threads(threads: int) -> None:
 
 def _head(job: Any) -> str:
     wildcards = " ".join(f"{name}={value}" for name, value in job.wildcards.items())
+    versions = f"longimorph {longimorph.__version__}, Python {platform.python_version()}"
     lines = [
-        f"longimorph {longimorph.__version__}: {job.rule} {wildcards}".rstrip(),
+        f"{versions}: {job.rule} {wildcards}".rstrip(),
         f"again: {repeat_command(job)}",
-        f"machine: {platform.node()}, Python {platform.python_version()}, process {os.getpid()}",
+        f"{MACHINE}{life.machine()}",
         f"threads: {job.threads}; resources: {_resources(job.resources)}",
         *(f"input: {name} ({_size(name)})" for name in map(str, job.input)),
         *(f"{name}: {_shorten(value)}" for name, value in job.params.items()),

@@ -2,169 +2,193 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from longimorph.jobs.log import VERDICT
-from longimorph.tables import columns
+from longimorph.cohort.suggest import did_you_mean
+from longimorph.errors import LongimorphError
+from longimorph.jobs.life import SILENT_SECONDS, last_iteration
+from longimorph.jobs.log import MACHINE, VERDICT
 
 STAGES = ("align", "maps", "register", "figure")
-DONE, FAILED, RUNNING, WAITING = "done", "failed", "running", "waiting"
+DONE, FAILED, RUNNING, SILENT, WAITING = STATES = ("done", "failed", "running", "silent", "waiting")
+
+_HEAD_BYTES, _TAIL_BYTES = 4_000, 60_000
+_READERS = 16
+"""Patients that are read at a time: on a network disk each file is a wait."""
 
 Pairs = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A pair without numbers or a job that broke off: which, and the sentence that says why."""
+class Job:
+    """One job of a run; ``name`` is the visit's or the pair's."""
 
     patient: str
-    what: str
-    sentence: str
+    stage: str
+    name: str
+    output: Path
+    log: Path
+
+    @property
+    def title(self) -> str:
+        """The job in words, such as ``register V1 to V2``."""
+        return f"{self.stage} {self.name.replace('__', ' to ', 1)}".rstrip()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A job's state; of a failed one why, of one that runs where it is by now.
+
+    ``age`` and ``said``: seconds since its last sign of life and since its last iteration; ``machine``: where
+    it runs; ``broke_off``: it ended without its output, which even an expected failure writes.
+    """
+
+    job: Job
+    state: str
+    words: str = ""
+    age: float | None = None
+    said: float | None = None
+    machine: str = ""
+    broke_off: bool = False
 
 
 @dataclass(frozen=True)
 class Progress:
-    """States of a run's jobs: for each patient and stage, how many are in each state."""
+    """What was seen of every job of a run, by patient, and the patients that have no pair."""
 
-    patients: dict[str, dict[str, Counter[str]]]
-    failures: tuple[Failure, ...]
+    patients: dict[str, tuple[Seen, ...]]
     left_out: tuple[str, ...] = ()
 
     def count(self, stage: str) -> Counter[str]:
         """Return how many jobs of ``stage`` are in each state, over all patients."""
-        return sum((stages[stage] for stages in self.patients.values()), Counter())
+        return Counter(
+            seen.state for jobs in self.patients.values() for seen in jobs if seen.job.stage == stage
+        )
+
+    def of_state(self, state: str) -> list[Seen]:
+        """Return the jobs in a state."""
+        return [seen for jobs in self.patients.values() for seen in jobs if seen.state == state]
+
+    def failures(self) -> list[Seen]:
+        """Return the failed pairs and the jobs that broke off; a failed visit is told by its pairs."""
+        return [s for s in self.of_state(FAILED) if s.job.stage == "register" or s.broke_off]
 
 
-def read(results: Path) -> Progress:
-    """Read the progress of the run whose outputs are in ``results``.
+def read(results: Path, patient: str | None = None) -> Progress:
+    """Read the progress of the run whose outputs are in ``results``, of all patients or of one.
 
     The pairs are those that the run lists in ``cohort/pairs.csv``; before that file is there, those that
-    have a folder.
+    have a folder. Raises LongimorphError when there is no such patient.
     """
-    listed = results / "cohort" / "pairs.csv"
-    if listed.exists():
-        rows = columns.read(listed).to_dict("records")
-        left_out = tuple(str(row["patient"]) for row in rows if row["left_out"])
-        planned = [{str(k): v for k, v in row.items()} for row in rows if not row["left_out"]]
-        return of_pairs(results, planned, left_out)
-    folders = sorted((results / "patients").glob("*/*__*"))
-    names = [(folder.parent.name, *folder.name.split("__", 1)) for folder in folders if folder.is_dir()]
-    return of_pairs(results, [dict(zip(columns.PAIR, name, strict=True)) for name in names])
+    pairs, left_out = _listed(results)
+    if patient is not None:
+        known = sorted({str(pair["patient"]) for pair in pairs} | set(left_out))
+        if patient not in known:
+            hint = did_you_mean(patient, known)
+            raise LongimorphError(
+                f"The run has no patient called '{patient}'." + (f" {hint}" if hint else "")
+            )
+        pairs = [pair for pair in pairs if pair["patient"] == patient]
+        left_out = [name for name in left_out if name == patient]
+    return of_pairs(results, pairs, left_out)
+
+
+def _listed(results: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the pairs of a run (``patient``, ``from``, ``to``), and the patients without one."""
+    try:
+        with (results / "cohort" / "pairs.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        folders = sorted((results / "patients").glob("*/*__*"))
+        names = [(folder.parent.name, *folder.name.split("__", 1)) for folder in folders if folder.is_dir()]
+        return [dict(zip(("patient", "from", "to"), name, strict=True)) for name in names], []
+    left_out = [row["patient"] for row in rows if row["left_out"]]
+    return [row for row in rows if not row["left_out"]], left_out
 
 
 def of_pairs(results: Path, pairs: Pairs, left_out: Sequence[str] = ()) -> Progress:
     """Read the progress of these pairs (dicts with ``patient``, ``from``, ``to``)."""
-    patients: dict[str, dict[str, Counter[str]]] = {}
-    failures: list[Failure] = []
-    for patient in dict.fromkeys(str(pair["patient"]) for pair in pairs):
-        own = [pair for pair in pairs if pair["patient"] == patient]
-        jobs = list(_jobs(results, patient, own))
-        patients[patient] = {s: Counter(job.state() for job in jobs if job.stage == s) for s in STAGES}
-        failures += _failures(jobs, patient)
-    return Progress(patients, tuple(failures), tuple(left_out))
+    by_patient: dict[str, list[Mapping[str, Any]]] = {}
+    for pair in pairs:
+        by_patient.setdefault(str(pair["patient"]), []).append(pair)
+    with ThreadPool(_READERS) as readers:
+        seen = readers.map(partial(_patient, results, time.time()), by_patient.items())
+    return Progress(dict(zip(by_patient, seen, strict=True)), tuple(left_out))
 
 
-def table(progress: Progress) -> str:
-    """Return one line per patient, then the failures, then the totals."""
-    rows = [["patient", *STAGES]]
-    rows += [[name, *map(_cell, stages.values())] for name, stages in progress.patients.items()]
-    lines = aligned(rows)
-    lines += [f"left out (one visit): {', '.join(progress.left_out)}"] if progress.left_out else []
-    if progress.failures:
-        lines += ["", "failed:"]
-        lines += [f"  {failure.patient} {failure.what}: {failure.sentence}" for failure in progress.failures]
-    return "\n".join([*lines, "", totals(progress)])
+def _patient(results: Path, now: float, pairs: tuple[str, Pairs]) -> tuple[Seen, ...]:
+    return tuple(_look(job, now) for job in _jobs(results, *pairs))
 
 
-def totals(progress: Progress) -> str:
-    """Return one sentence on the pairs."""
-    states = progress.count("register")
-    parts = [f"{states[DONE]} of {states.total()} pairs done"]
-    for state, words in ((FAILED, "failed"), (RUNNING, "running or interrupted"), (WAITING, "not begun")):
-        parts += [f"{states[state]} {words}"] if states[state] else []
-    return ", ".join(parts) + "."
+def _jobs(results: Path, patient: str, pairs: Pairs) -> Iterator[Job]:
+    folder, logs = results / "patients" / patient, results / "logs" / patient
+    yield Job(patient, "align", "", folder / "alignment.json", logs / "align.log")
+    for name in dict.fromkeys(str(pair[end]) for pair in pairs for end in ("from", "to")):
+        yield Job(patient, "maps", name, folder / name / "qc.json", logs / f"maps_{name}.log")
+    for pair in pairs:
+        name = f"{pair['from']}__{pair['to']}"
+        for stage, file in (("register", "status.json"), ("figure", "overview.png")):
+            yield Job(patient, stage, name, folder / name / file, logs / f"{stage}_{name}.log")
 
 
-def closing(pairs: Pairs, results: Path = Path("results")) -> str:
-    """Return the last words of a run: how many pairs are done, where the tables are, where to look."""
-    progress = of_pairs(results, pairs)
-    lines = [f"longimorph: {totals(progress)}", f"  one folder per patient: {results / 'patients'}"]
-    cohort = results / "cohort"
-    if (cohort / "changes.csv").exists():
-        lines.append(f"  tables of the cohort: {cohort / 'changes.csv'}, transitions.csv, marginals_by_*.csv")
-    lines += [f"  {f.patient} {f.what}: {f.sentence}" for f in progress.failures[:5]]
-    if progress.failures:
-        lines.append(f"  all that failed, and why: {cohort / 'failures.csv'}")
-    return "\n".join(lines)
+def _look(job: Job, now: float) -> Seen:
+    """A job with its output has ended; one whose log has no verdict runs, or was killed."""
+    record = _output(job.output)
+    if record is not None:
+        if record.get("status", "ok") == "ok":
+            return Seen(job, DONE)
+        return Seen(
+            job, FAILED, f"{record.get('stage', job.stage)}: {record['status']}: {record.get('message', '')}"
+        )
+    text, changed = _log(job.log)
+    if changed is None:
+        return Seen(job, WAITING)
+    verdict = next((line for line in reversed(text.splitlines()) if line.startswith(VERDICT)), None)
+    if verdict is not None:
+        return Seen(job, FAILED, f"{verdict.removeprefix(VERDICT)} (log: {job.log})", broke_off=True)
+    age = max(now - changed, 0.0)
+    words, said = last_iteration(text) or ("", None)
+    since = None if said is None else max(now - said.timestamp(), 0.0)
+    machine = next((line for line in text.splitlines() if line.startswith(MACHINE)), "").removeprefix(MACHINE)
+    return Seen(job, SILENT if age > SILENT_SECONDS else RUNNING, words, age, since, machine)
+
+
+def _output(path: Path) -> dict[str, Any] | None:
+    """Return what a job's status file says, None before it is there; other kinds of file say nothing."""
+    if path.suffix != ".json":
+        return {} if path.exists() else None
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError:
+        return None
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _log(path: Path) -> tuple[str, float | None]:
+    """Return the head and the tail of a log and when it was last touched, None when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            state = os.fstat(file.fileno())
+            head = b"" if state.st_size <= _TAIL_BYTES else file.read(_HEAD_BYTES)
+            file.seek(max(state.st_size - _TAIL_BYTES, 0))
+            return (head + b"\n" + file.read()).decode(errors="replace"), state.st_mtime
+    except OSError:
+        return "", None
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows of text as lines with columns of equal width."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _cell(states: Counter[str]) -> str:
-    extra = [f"{states[state]} {state}" for state in (FAILED, RUNNING) if states[state]]
-    return f"{states[DONE]}/{states.total()}" + (f" ({', '.join(extra)})" if extra else "")
-
-
-@dataclass(frozen=True)
-class _Job:
-    stage: str
-    name: str
-    output: Path
-    log: Path
-
-    def state(self) -> str:
-        """Return the job's state; a log without a verdict belongs to a job that has not ended."""
-        if self.output.exists():
-            return FAILED if _status(self.output).get("status", "ok") != "ok" else DONE
-        if not self.log.exists():
-            return WAITING
-        return RUNNING if self.verdict() is None else FAILED
-
-    def verdict(self) -> str | None:
-        """Return the verdict in the job's log, None when it has none."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return next(
-            (line.removeprefix(VERDICT) for line in reversed(lines) if line.startswith(VERDICT)), None
-        )
-
-
-def _jobs(results: Path, patient: str, pairs: Pairs) -> Iterator[_Job]:
-    folder, logs = results / "patients" / patient, results / "logs" / patient
-    yield _Job("align", "", folder / "alignment.json", logs / "align.log")
-    for name in dict.fromkeys(str(pair[end]) for pair in pairs for end in ("from", "to")):
-        yield _Job("maps", name, folder / name / "qc.json", logs / f"maps_{name}.log")
-    for pair in pairs:
-        name = f"{pair['from']}__{pair['to']}"
-        for stage, file in (("register", "status.json"), ("figure", "overview.png")):
-            yield _Job(stage, name, folder / name / file, logs / f"{stage}_{name}.log")
-
-
-def _failures(jobs: Sequence[_Job], patient: str) -> Iterator[Failure]:
-    """Return the pairs that failed as expected, and the jobs that broke off."""
-    for job in jobs:
-        if job.state() == FAILED and not job.output.exists():
-            yield Failure(patient, f"{job.stage} {job.name}".rstrip(), f"{job.verdict()} (log: {job.log})")
-        elif job.state() == FAILED and job.stage == "register":
-            status = _status(job.output)
-            sentence = f"{status.get('stage', job.stage)}: {status['status']}: {status.get('message', '')}"
-            yield Failure(patient, job.name.replace("__", " to ", 1), sentence)
-
-
-def _status(path: Path) -> dict[str, Any]:
-    """Return a status file's content; empty when it is another kind of file, missing or half-written."""
-    if path.suffix != ".json":
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

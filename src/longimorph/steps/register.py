@@ -24,6 +24,7 @@ from longimorph.grid import Grid
 from longimorph.io.atomic import write_csv, write_json
 from longimorph.io.transforms import write_displacement
 from longimorph.io.volumes import read_maps, write_maps, write_scalar
+from longimorph.jobs import life
 from longimorph.numerics.dice import dice
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import Registration
@@ -60,8 +61,9 @@ POOR_DRIFT = 0.05
 
 @dataclass
 class Trace:
-    """Every iteration of a registration, said in the log as it happens."""
+    """Every iteration of a registration, said in the log as it happens; ``most``: the cap on evaluations."""
 
+    most: int
     rows: list[dict[str, float]] = field(default_factory=list)
 
     def __call__(self, spacing: float, iteration: Iteration) -> None:
@@ -70,8 +72,7 @@ class Trace:
         counts = (spacing, iteration.number, iteration.evaluations)
         values = (*counts, found.cost, found.mismatch, found.energy, iteration.step_length)
         self.rows.append(dict(zip(TRACE, values, strict=True)))
-        text = "%.3g mm: iteration %d, %d evaluations, cost %.4g mm3"
-        LOGGER.info(text, spacing, iteration.number, iteration.evaluations, found.cost)
+        LOGGER.info(life.iteration(*counts, self.most, found.cost))
 
     def table(self) -> pd.DataFrame:
         """One row per iteration; empty when there was none."""
@@ -102,7 +103,8 @@ def register(
     ``source`` and ``target`` are the ``qc.json`` of the two visits, beside their probability maps.
     """
     remove(out / name for name in (*MAPS, *TABLES))
-    table, trace, began = class_tables.load(classes), Trace(), time.monotonic()
+    table, began = class_tables.load(classes), time.monotonic()
+    trace = Trace(settings["max_evaluations"])
     matrix = torch.from_numpy(control_tables.load(control, table))
     status: dict[str, Any] = {name: pair[name] for name in ("patient", "from", "to")}
     torch.set_num_threads(settings["threads"])
