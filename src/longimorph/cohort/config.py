@@ -13,7 +13,7 @@ from longimorph.cohort.schema import Source
 from longimorph.errors import InputError, Problem
 
 PRESET = "preset:"
-_TABLES = ("cohort", "classes", "control")
+_PATHS = ("cohort", "classes", "control", "gpus")
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ class AlignConfig:
 class Config:
     """Every setting of a study; the schema ``workflow/schemas/config.schema.yaml`` describes each.
 
-    ``cohort`` and ``classes`` are absolute paths; ``control`` is one too, or ``preset:NAME``.
+    ``cohort``, ``classes`` and ``gpus`` are absolute paths; ``control`` is one too, or ``preset:NAME``.
     """
 
     cohort: Path
     classes: Path
     control: str
+    gpus: Path | None
     pairs: Literal["consecutive", "baseline", "all"]
     patients: tuple[str, ...] | None
     reference: Literal["midspace", "baseline", "none"]
@@ -88,8 +89,8 @@ def examine(
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Check ``settings``: the constructor arguments of Config as far as they are usable, and all problems."""
     values, problems = schemas.check(settings, schemas.load(), source)
-    for key in _TABLES:
-        if key in values and not (key == "control" and values[key].startswith(PRESET)):
+    for key in _PATHS:
+        if values.get(key) is not None and not (key == "control" and values[key].startswith(PRESET)):
             values[key] = _resolve(values[key], folder)
     if "control" in values:
         values["control"] = str(values["control"])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from longimorph import paths
@@ -18,7 +19,7 @@ def key_table() -> str:
     """Return every key with its values, unit, default and meaning, as a Markdown table."""
     rows = ["| key | value | unit | default | meaning |", "| --- | --- | --- | --- | --- |"]
     for key, rule, required in schema.keys(schema.load()):
-        default = "required" if required else _shown(rule["default"])
+        default = "required" if required else _shown(rule)
         unit = rule.get("unit", "")
         cells = (f"`{key}`", schema.expected_text(rule), unit, default, rule["description"])
         rows.append("| " + " | ".join(cells) + " |")
@@ -41,8 +42,9 @@ def updated(page: str) -> str:
     return page
 
 
-def _shown(value: Any) -> str:
-    return "all" if value is None else f"`{value}`"
+def _shown(rule: Mapping[str, Any]) -> str:
+    value = rule["default"]
+    return str(rule.get("absent", "none")) if value is None else f"`{value}`"
 
 
 if __name__ == "__main__":

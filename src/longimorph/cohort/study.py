@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from longimorph.cohort import classes as class_tables
 from longimorph.cohort import config as configs
 from longimorph.cohort import control as controls
+from longimorph.cohort import gpus as gpu_tables
 from longimorph.cohort import pairs as pairing
 from longimorph.cohort import table as cohorts
 from longimorph.cohort import yamlfile
 from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.config import Config
+from longimorph.cohort.gpus import Gpu
 from longimorph.cohort.pairs import Plan
 from longimorph.cohort.schema import Source
 from longimorph.cohort.suggest import did_you_mean
@@ -32,7 +34,8 @@ class Study:
     """Everything that the input files say.
 
     ``cohort`` holds the chosen patients only; ``control`` is (C, C), rows from and columns to, in the order
-    of ``classes``; ``plan`` lists the pairs and the patients that have none.
+    of ``classes``; ``plan`` lists the pairs and the patients that have none; ``gpus`` are the kinds of cards
+    that a cluster offers.
     """
 
     config: Config
@@ -40,6 +43,7 @@ class Study:
     classes: ClassTable
     control: NDArray[np.float64]
     plan: Plan
+    gpus: tuple[Gpu, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Draft:
     cohort: Cohort | None
     classes: ClassTable | None
     control: NDArray[np.float64] | None
+    gpus: tuple[Gpu, ...]
     problems: tuple[Problem, ...]
 
     def finish(self) -> Study:
@@ -61,7 +66,7 @@ class Draft:
             raise InputError(self.problems)
         config = configs.build(self.values)
         plan = pairing.plan(self.cohort, config.pairs)
-        return Study(config, self.cohort, self.classes, self.control, plan)
+        return Study(config, self.cohort, self.classes, self.control, plan, self.gpus)
 
 
 def load(
@@ -88,6 +93,7 @@ def draft(
     """Read a study as far as it goes; arguments as for ``load``."""
     values, source, problems = _settings(settings, folder, file)
     cohort = classes = control = None
+    gpus: tuple[Gpu, ...] = ()
     if "cohort" in values:
         cohort, found = cohorts.examine(values["cohort"], check_files)
         problems += found + _unknown_patients(cohort, values["patients"], source)
@@ -99,7 +105,10 @@ def draft(
     if "control" in values:
         control, found = controls.examine(values["control"], classes)
         problems += found
-    return Draft(values, cohort, classes, control, tuple(problems))
+    if values.get("gpus") is not None:
+        gpus, found = gpu_tables.examine(values["gpus"])
+        problems += found
+    return Draft(values, cohort, classes, control, gpus, tuple(problems))
 
 
 def _settings(

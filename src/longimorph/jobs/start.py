@@ -19,7 +19,7 @@ from longimorph.jobs.log import CONTEXT
 
 SCAN_CACHE = Path(".snakemake", "longimorph", "scans.json")
 
-_TABLES = ("cohort", "classes", "control")
+_TABLES = ("cohort", "classes", "control", "gpus")
 
 
 def begin(workflow: Any, settings: dict[str, Any]) -> Study:
