@@ -15,7 +15,10 @@ from longimorph.cohort import study as studies
 from longimorph.cohort.config import PRESET
 from longimorph.cohort.study import Settings, Study
 from longimorph.cohort.validate import validate
+from longimorph.errors import InputError
+from longimorph.jobs import signals
 from longimorph.jobs.log import CONTEXT
+from longimorph.jobs.needs import Needs
 
 SCAN_CACHE = Path(".snakemake", "longimorph", "scans.json")
 
@@ -34,6 +37,8 @@ def begin(workflow: Any, settings: dict[str, Any]) -> Study:
     overrides = dict(workflow.config_settings.config)
     source = source_of(settings, files, overrides)
     run = command(Path(workflow.main_snakefile), files, overrides)
+    if signals.in_slurm_step() and not workflow.is_main_process:
+        signals.hand_on()
     study = _read(workflow, source)
     settings[CONTEXT] = {
         "command": run,
@@ -48,6 +53,8 @@ def _read(workflow: Any, source: Settings) -> Study:
     if linting or not workflow.is_main_process:
         return studies.load(source, check_files=False)
     checked = validate(source, cache=SCAN_CACHE)
+    if refused := Needs(checked.study).refusals():
+        raise InputError(refused)
     for remark in (*map(str, checked.warnings), *checked.notes):
         sys.stderr.write(f"longimorph: {remark}\n")
     return checked.study
