@@ -62,6 +62,7 @@ def test_plan_has_a_line_per_pair_and_the_patients_left_out(
     assert lines[0].split()[:6] == ["patient", "from", "to", "days", "voxels", "classes"]
     assert lines[1].split()[:6] == ["P1", "A", "B", "10", str(40**3), "2"]
     assert lines[2].startswith("P2 is left out")
+    assert "1 registrations of 1 patients" in lines[4]
 
 
 def test_status_of_a_folder_without_a_run_is_a_sentence(

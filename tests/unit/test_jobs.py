@@ -44,7 +44,17 @@ def study(folder: Path) -> Study:
 
 def test_every_setting_belongs_to_one_stage_or_is_known_to_change_no_result(study: Study) -> None:
     staged = [key for keys in SETTINGS.values() for key in keys]
-    elsewhere = {"cohort", "classes", "control", "pairs", "patients", "device", "threads"}
+    elsewhere = {
+        "cohort",
+        "classes",
+        "control",
+        "pairs",
+        "patients",
+        "device",
+        "threads",
+        "gpus",
+        "memory_model",
+    }
     assert sorted(staged) == sorted(set(type(study.config).__annotations__) - elsewhere)
 
 
@@ -79,16 +89,17 @@ def test_finer_grids_ask_for_more(folder: Path) -> None:
         (folder / "config.yaml").write_text(TABLES["config.yaml"] + f"spacing_mm: {spacing}\n")
         study = studies.load(folder / "config.yaml")
         pair = Jobs(study).pair("P1", "A__B")
-        needs.append((Needs(study).pair_mb(pair), Needs(study).pair_minutes(pair)))
-    assert needs[0][0] < needs[1][0] < needs[2][0]
-    assert needs[0][1] < needs[1][1] < needs[2][1]
+        asked = Needs(study).register(pair)
+        needs.append((asked.mem_mb, asked.minutes, asked.disk_mb))
+    for column in zip(*needs, strict=True):
+        assert column[0] < column[1] < column[2]
 
 
 def test_a_scan_that_cannot_be_read_still_gets_a_size(folder: Path) -> None:
     (folder / "b.nii.gz").write_bytes(b"nothing")
     (folder / "cohort.tsv").write_text(TABLES["cohort.tsv"].replace("a.nii", "b.nii"))
     study = studies.load(folder / "config.yaml")
-    assert Needs(study).visits_mb(Jobs(study).visits_of("P1")) > 1000
+    assert Needs(study).align(Jobs(study).visits_of("P1")).mem_mb > 1000
 
 
 def test_tables_start_at_the_folder_of_the_file_that_names_them(folder: Path) -> None:

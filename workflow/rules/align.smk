@@ -9,9 +9,7 @@ rule align:
         ENVIRONMENT
     threads: STUDY.config.threads
     resources:
-        mem_mb=lambda w, attempt: attempt * NEEDS.visits_mb(JOBS.visits_of(w.patient)),
-        runtime=lambda w, attempt: attempt
-        * NEEDS.visits_minutes(JOBS.visits_of(w.patient)),
+        **asking(lambda w: NEEDS.align(JOBS.visits_of(w.patient))),
     params:
         visits=lambda w: [visit_record(v) for v in JOBS.visits_of(w.patient)],
         labels_version=JOBS.labels_version,

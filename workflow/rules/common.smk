@@ -39,6 +39,43 @@ def qc_of(visit):
     return f"results/patients/{visit.patient}/{visit.timepoint}/qc.json"
 
 
+def asking(need):
+    """What a job asks for; more memory and time with each attempt.
+
+    Where a profile gives the jobs of a patient to the cluster as one, it limits ``in_turn`` to 1: they are
+    then reckoned, and run, one after the other.
+    """
+    return {
+        "mem_mb": lambda w, attempt: attempt * need(w).mem_mb,
+        "runtime": lambda w, attempt: attempt * need(w).minutes,
+        "disk_mb": lambda w: need(w).disk_mb,
+        "in_turn": 1,
+    }
+
+
+def asking_for_card():
+    """The resources by which registrations ask for graphics cards, and the device that each is to take."""
+    names = NEEDS.card_resources()
+    return {"device": lambda w: NEEDS.device(JOBS.pair(w.patient, w.pair))} | {
+        name: of_card(name) for name in names
+    }
+
+
+def of_card(name):
+    """One resource of a registration's card; the profile's default where the card leaves it open."""
+    default = (workflow.resource_settings.default_resources or {}).get(name)
+
+    def asked(wildcards, input, attempt, threads, rulename, async_run):
+        own = NEEDS.card(JOBS.pair(wildcards.patient, wildcards.pair)).get(name)
+        if own is not None or default is None:
+            return own
+        known = {"input": input, "attempt": attempt, "threads": threads}
+        known |= {"rulename": rulename, "async_run": async_run}
+        return default.evaluate(wildcards, **known).value
+
+    return asked
+
+
 wildcard_constraints:
     patient="[A-Za-z0-9_-]+",
     timepoint="[A-Za-z0-9_-]+",

@@ -10,10 +10,7 @@ rule maps:
         ENVIRONMENT
     threads: STUDY.config.threads
     resources:
-        mem_mb=lambda w, attempt: attempt
-        * NEEDS.visits_mb([JOBS.visit(w.patient, w.timepoint)]),
-        runtime=lambda w, attempt: attempt
-        * NEEDS.visits_minutes([JOBS.visit(w.patient, w.timepoint)]),
+        **asking(lambda w: NEEDS.maps(JOBS.visit(w.patient, w.timepoint))),
     params:
         visit=lambda w: visit_record(JOBS.visit(w.patient, w.timepoint)),
         labels_version=JOBS.labels_version,

@@ -13,10 +13,8 @@ rule register:
         ENVIRONMENT
     threads: STUDY.config.threads
     resources:
-        mem_mb=lambda w, attempt: attempt * NEEDS.pair_mb(JOBS.pair(w.patient, w.pair)),
-        runtime=lambda w, attempt: attempt
-        * NEEDS.pair_minutes(JOBS.pair(w.patient, w.pair)),
-        device=STUDY.config.device,
+        **asking(lambda w: NEEDS.register(JOBS.pair(w.patient, w.pair))),
+        **asking_for_card(),
     params:
         pair=lambda w: pair_record(JOBS.pair(w.patient, w.pair)),
         labels_version=JOBS.labels_version,

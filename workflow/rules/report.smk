@@ -8,8 +8,7 @@ rule figure:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=3000,
-        runtime=20,
+        **asking(lambda w: NEEDS.figure(JOBS.pair(w.patient, w.pair))),
     params:
         pair=lambda w: pair_row(JOBS.pair(w.patient, w.pair)),
         colors_version=JOBS.colors_version,

@@ -1,7 +1,7 @@
 localrules:
     pairs,
-    patient_tables,
     cohort_tables,
+    cohort_figure,
     patient_verdict,
     cohort_verdict,
 
@@ -14,6 +14,8 @@ rule pairs:
     priority: 100
     conda:
         ENVIRONMENT
+    resources:
+        **asking(lambda w: NEEDS.tables(0)),
     params:
         pairs=JOBS.planned(),
         left_out=JOBS.left_out(),
@@ -30,10 +32,13 @@ rule patient_tables:
         failures="results/patients/{patient}/failures.csv",
         by_region="results/patients/{patient}/marginals_by_region.csv",
         by_state="results/patients/{patient}/marginals_by_state.csv",
+        memory="results/patients/{patient}/memory.csv",
     log:
         "results/logs/{patient}/tables.log",
     conda:
         ENVIRONMENT
+    resources:
+        **asking(lambda w: NEEDS.tables(len(JOBS.pairs_of(w.patient)))),
     params:
         pairs=lambda w: [
             {**pair_row(p), "logs": log_files(p)} for p in JOBS.pairs_of(w.patient)
@@ -49,7 +54,7 @@ rule cohort_tables:
         expand(
             "results/patients/{patient}/{table}.csv",
             patient=JOBS.patients,
-            table=["changes", "transitions", "failures"],
+            table=["changes", "transitions", "failures", "memory"],
         ),
     output:
         expand(
@@ -60,18 +65,38 @@ rule cohort_tables:
                 "failures",
                 "marginals_by_region",
                 "marginals_by_state",
+                "memory",
             ],
         ),
     log:
         "results/logs/cohort/tables.log",
     conda:
         ENVIRONMENT
+    resources:
+        **asking(lambda w: NEEDS.tables(len(STUDY.plan.pairs))),
     params:
         patients=JOBS.patients,
         classes=JOBS.class_names,
         version=VERSIONS["tables"],
     script:
         "../scripts/cohort_tables.py"
+
+
+rule cohort_figure:
+    input:
+        "results/cohort/memory.csv",
+    output:
+        "results/cohort/memory.png",
+    log:
+        "results/logs/cohort/figure.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        **asking(lambda w: NEEDS.tables(len(STUDY.plan.pairs))),
+    params:
+        version=VERSIONS["figure"],
+    script:
+        "../scripts/cohort_figure.py"
 
 
 rule patient_verdict:
@@ -84,6 +109,8 @@ rule patient_verdict:
         "results/logs/{patient}/verdict.log",
     conda:
         ENVIRONMENT
+    resources:
+        **asking(lambda w: NEEDS.tables(0)),
     script:
         "../scripts/verdict.py"
 
@@ -92,6 +119,7 @@ rule cohort_verdict:
     input:
         "results/cohort/failures.csv",
         "results/cohort/pairs.csv",
+        "results/cohort/memory.png",
         [of_pairs(patient, ["overview.png"]) for patient in JOBS.patients],
     output:
         "results/cohort/complete.json",
@@ -99,6 +127,8 @@ rule cohort_verdict:
         "results/logs/cohort/verdict.log",
     conda:
         ENVIRONMENT
+    resources:
+        **asking(lambda w: NEEDS.tables(0)),
     script:
         "../scripts/verdict.py"
 

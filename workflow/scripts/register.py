@@ -5,11 +5,14 @@ from pathlib import Path
 from longimorph.jobs.log import job_log
 
 with job_log(snakemake):
+    from longimorph.jobs.needs import STARTERS_MB
     from longimorph.steps.register import register
 
     p, study = snakemake.params, snakemake.config["longimorph"]
     source, target = Path(snakemake.input.source), Path(snakemake.input.target)
     settings = {**p.settings, "device": snakemake.resources.device, "threads": snakemake.threads}
-    settings["memory_mb"] = snakemake.resources.get("mem_mb")
+    asked = snakemake.resources.get("mem_mb")
+    settings["memory_mb"] = asked - STARTERS_MB if asked else None
+    settings["memory_model"] = study.get("memory_model")
     out = Path(snakemake.output.status).parent
     register(p.pair, study["classes"], study["control"], source, target, out, settings)

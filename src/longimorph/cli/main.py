@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import longimorph
-from longimorph.cli import memory
+from longimorph.cli import memory, plan
 from longimorph.errors import InputError, LongimorphError
 
 CONFIG = Path("config", "config.yaml")
@@ -44,13 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"longimorph {longimorph.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, command, text in (
-        ("check", check, "check a study's files: every problem of all of them at once"),
-        ("plan", plan, "list the pairs that a run will register, with their size, memory and time"),
-    ):
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("config", nargs="?", type=Path, default=CONFIG, help=f"by default {CONFIG}")
-        sub.set_defaults(command=command)
+    text = "check a study's files: every problem of all of them at once"
+    sub = commands.add_parser("check", help=text, description=text)
+    sub.add_argument("config", nargs="?", type=Path, default=CONFIG, help=f"by default {CONFIG}")
+    sub.set_defaults(command=check)
+    plan.register(commands, CONFIG)
     text = "how far a run got, from its files alone: during the run, after it or when it broke off"
     sub = commands.add_parser("status", help=text, description=text)
     sub.add_argument("directory", nargs="?", type=Path, default=Path(), help="working folder of the run")
@@ -79,15 +77,6 @@ def check(options: argparse.Namespace) -> int:
     sys.stdout.write(
         f"{visits} visits, {len(plan.pairs)} pairs of {len(plan.patients())} patients can run.\n"
     )
-    return 0
-
-
-def plan(options: argparse.Namespace) -> int:
-    """List the pairs with their size and needs."""
-    from longimorph.cli.plan import describe
-    from longimorph.cohort.study import load
-
-    sys.stdout.write(describe(load(options.config)) + "\n")
     return 0
 
 

@@ -1,34 +1,132 @@
-"""What a run will do, told before it begins."""
+"""What a run will do, told before it begins: a row per pair and the totals, as text and as CSV."""
 
 from __future__ import annotations
 
-from longimorph.cohort.pairs import Pair
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 from longimorph.cohort.study import Study
+from longimorph.errors import InputError
+from longimorph.io.atomic import write_text
+from longimorph.jobs.catalogue import pair_row
 from longimorph.jobs.needs import Needs
 from longimorph.jobs.progress import aligned
 
-_HEAD = ["patient", "from", "to", "days", "voxels", "classes", "map MB", "memory MB", "minutes"]
+PROCESSOR, ANY_CARD = "processor", "any card"
+
+COLUMNS = (
+    "patient", "from", "to", "days", "voxels", "classes", "map_mb", "runs_on", "strategy",
+    "card_memory_mb", "host_memory_mb", "expected_minutes", "limit_minutes", "disk_mb",
+)  # fmt: skip
+_HEAD = (
+    "patient", "from", "to", "days", "voxels", "classes", "runs on", "strategy",
+    "card GB", "host GB", "expected", "limit", "disk GB",
+)  # fmt: skip
 
 
-def describe(study: Study) -> str:
-    """Return a table of the pairs, the patients left out, and what the numbers mean.
+def register(commands: Any, config: Path) -> None:
+    """Add the command to those of the command line; ``config`` is the usual configuration file."""
+    text = "list the pairs that a run will register: size, where each runs, memory, time and disk"
+    sub = commands.add_parser("plan", help=text, description=text)
+    sub.add_argument("config", nargs="?", type=Path, default=config, help=f"by default {config}")
+    sub.add_argument("--csv", type=Path, metavar="FILE", help="write the table to FILE too")
+    sub.set_defaults(command=plan)
 
-    Voxels are those of the registration grid, at most (the box of the brain is found later); a map holds all
-    classes in float32; memory and minutes are the limits that a job is given, on one processor thread.
+
+def plan(options: argparse.Namespace) -> int:
+    """Print the plan of a study, and write it where that is asked for."""
+    from longimorph.cohort.study import load
+
+    study = load(options.config)
+    rows = table(study)
+    if options.csv is not None:
+        lines = [COLUMNS, *(row.values() for row in rows)]
+        write_text(options.csv, "".join(",".join(map(str, line)) + "\n" for line in lines))
+    sys.stdout.write("\n".join([*described(rows), *closing(study, rows)]) + "\n")
+    return 0
+
+
+def table(study: Study) -> list[dict[str, Any]]:
+    """Return a row per pair; raises InputError when a registration needs a card and fits none.
+
+    Voxels are those of the registration grid, at most: the brain's box is found later. Memory and disk are in
+    MB (10^6 bytes), time in minutes; ``host_memory_mb`` and ``limit_minutes`` are what the job asks for.
     """
     needs = Needs(study)
-    pairs = study.plan.pairs
-    lines = aligned([_HEAD, *(_row(needs, pair) for pair in pairs)])
-    lines += [f"{out.patient} is left out: it {out.reason}" for out in study.plan.left_out]
-    minutes = sum(needs.pair_minutes(pair) for pair in pairs)
-    total = f"{len(pairs)} pairs; at most {minutes} minutes one after the other on one processor thread."
-    if pairs:
-        total += f" The largest needs {max(needs.pair_mb(pair) for pair in pairs)} MB of memory."
-    return "\n".join([*lines, "", total])
+    if refused := needs.refusals():
+        raise InputError(refused)
+    rows = []
+    for pair in study.plan.pairs:
+        size, placed, asked = needs.size(pair), needs.placed(pair), needs.register(pair)
+        card = placed.gpu.name if placed.gpu else ANY_CARD if placed.device == "cuda" else PROCESSOR
+        sizes = (size.voxels, size.classes, round(size.map_mb, 1))
+        place = (card, placed.strategy, round(placed.device_bytes / 1e6), asked.mem_mb)
+        limits = (round(needs.seconds(pair) / 60, 1), asked.minutes, asked.disk_mb)
+        cells = (*pair_row(pair).values(), *sizes, *place, *limits)
+        rows.append(dict(zip(COLUMNS, cells, strict=True)))
+    return rows
 
 
-def _row(needs: Needs, pair: Pair) -> list[str]:
-    size = needs.size(pair)
-    names = [pair.patient, pair.source.timepoint, pair.target.timepoint, f"{pair.days:g}"]
-    numbers = [str(size.voxels), str(size.classes), f"{size.map_mb:.1f}"]
-    return [*names, *numbers, str(needs.pair_mb(pair)), str(needs.pair_minutes(pair))]
+def described(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the rows as lines with columns of equal width."""
+    return aligned([_HEAD, *map(_cells, rows)])
+
+
+def closing(study: Study, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the patients left out and the totals, in sentences."""
+    lines = [f"{out.patient} is left out: it {out.reason}" for out in study.plan.left_out] + [""]
+    if not rows:
+        return [*lines, "There is no pair to register."]
+    patients = len({row["patient"] for row in rows})
+    hours = sum(row["expected_minutes"] for row in rows) / 60
+    lines.append(
+        f"{len(rows)} registrations of {patients} patients; {_hours(60 * hours)} one after the other."
+    )
+    for (card, strategy), count in Counter((row["runs_on"], row["strategy"]) for row in rows).most_common():
+        own = [row for row in rows if (row["runs_on"], row["strategy"]) == (card, strategy)]
+        lines.append(f"  {count} on {card}, strategy {strategy}: {_largest(own)}")
+    return [*lines, f"  disk: {_gb(_disk(study, rows))} GB at most", _NOTE]
+
+
+_NOTE = (
+    "Expected times are for one processor thread, or for the speed that gpus.tsv gives a card; limit and\n"
+    "host memory are what a job asks for. Voxels are an upper bound: the brain's box is found in the run."
+)
+
+
+def _largest(rows: Sequence[dict[str, Any]]) -> str:
+    card, host = (max(row[key] for row in rows) for key in ("card_memory_mb", "host_memory_mb"))
+    limit = max(row["limit_minutes"] for row in rows)
+    on_card = f"{_gb(card)} GB of a card and " if card else ""
+    return f"at most {on_card}{_gb(host)} GB of host memory, {_hours(limit)} each"
+
+
+def _disk(study: Study, rows: Sequence[dict[str, Any]]) -> int:
+    """MB of all results: those of the pairs, and the maps of the visits."""
+    needs = Needs(study)
+    visits = [visit for name in study.plan.patients() for visit in study.cohort.visits_of(name)]
+    of_pairs = sum(int(row["disk_mb"]) for row in rows)
+    return of_pairs + sum(needs.maps(visit).disk_mb for visit in visits)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    names = [row["patient"], row["from"], row["to"], f"{row['days']:g}"]
+    sizes = [str(row["voxels"]), str(row["classes"]), row["runs_on"], row["strategy"]]
+    card = _gb(row["card_memory_mb"]) if row["card_memory_mb"] else "-"
+    times = [_hours(row["expected_minutes"]), _hours(row["limit_minutes"])]
+    return [*names, *sizes, card, _gb(row["host_memory_mb"]), *times, _gb(row["disk_mb"])]
+
+
+def _gb(megabytes: float) -> str:
+    return f"{megabytes / 1000:.1f}"
+
+
+def _hours(minutes: float) -> str:
+    """Minutes up to two hours, then hours, then days of 24."""
+    if minutes < 120:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"
