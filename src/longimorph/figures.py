@@ -71,7 +71,7 @@ def pair_figure(folder: Path, source: Path, target: Path, classes: ClassTable, o
     figure.text(0.5, 0.29, health(status, classes), fontsize=10, va="top", linespacing=1.5)
     figure.text(0.012, 0.972, _title(folder, changes), fontsize=15, weight="bold", va="center")
     figure.text(0.012, 0.942, _CONVENTION, fontsize=9.5, va="center", color="#404040")
-    _save(figure, out)
+    save(figure, out)
 
 
 def failure_figure(name: str, code: str, message: str, out: Path) -> None:
@@ -80,7 +80,7 @@ def failure_figure(name: str, code: str, message: str, out: Path) -> None:
     figure.text(0.06, 0.80, name, fontsize=16, weight="bold", va="center")
     figure.text(0.06, 0.62, f"No result: {code}", fontsize=13, color="#b2182b", va="center")
     figure.text(0.06, 0.50, "\n".join(textwrap.wrap(message, 88)[:8]), fontsize=11, va="top", linespacing=1.5)
-    _save(figure, out)
+    save(figure, out)
 
 
 def load_maps(folder: Path, source: Path, target: Path) -> PairMaps:
@@ -272,7 +272,7 @@ def _ratio(value: float | None) -> str:
     return "none" if value is None else f"{float(value):.2f}"
 
 
-def _save(figure: Figure, out: Path) -> None:
+def save(figure: Figure, out: Path) -> None:
     """Write the PNG whole or not at all; equal content gives equal bytes."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as temporary:

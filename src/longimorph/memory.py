@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,12 @@ USUAL_STEPS = 20
 
 PAIRS_KEPT = 8
 PROCESS_BYTES = 1_200_000_000
-"""What the process of a registration takes besides its tensors: Python, its libraries, images as read."""
+"""What the process of a registration takes besides its tensors: Python, its libraries, images as read. A
+model that was fitted to a cohort has its own number."""
+CUDA_HOST_BYTES = 2_000_000_000
+"""What CUDA's libraries take of the host's memory besides. A usual figure, not measured here."""
+HOST_MAPS, RESULT_MAPS = 2, 6
+"""Maps on the host with a graphics card: the pair while it works; the pair and a result as it is written."""
 
 DEFAULT_STRATEGY = "checkpoint"
 MARGIN = 0.1
@@ -89,15 +94,15 @@ class Size:
 
     def terms(self) -> tuple[float, ...]:
         """What the coefficients, in the order of TERMS, are multiplied with."""
-        field = self.map_bytes / self.classes
+        one_field = self.map_bytes / self.classes
         return (
             self.pairs * self.map_bytes,
             self.steps * self.map_bytes,
             self.map_bytes,
             self.slab * self.map_bytes,
-            self.steps * field,
-            field,
-            self.slab * field,
+            self.steps * one_field,
+            one_field,
+            self.slab * one_field,
             1.0,
         )
 
@@ -116,9 +121,10 @@ Form = Mapping[str, Mapping[str, Coefficients]]
 
 @dataclass(frozen=True)
 class Model:
-    """The coefficients by type of device, strategy, phase and place."""
+    """The coefficients by type of device, strategy, phase and place; ``process`` bytes by type of device."""
 
     devices: Mapping[str, Mapping[str, Form]]
+    process: Mapping[str, int] = field(default_factory=dict)
 
     def phases(self, strategy: str, size: Size, device: str = "cpu") -> dict[str, Bytes]:
         """Peak of each phase."""
@@ -138,6 +144,20 @@ class Model:
             most = most.most(found[phase])
         return most
 
+    def process_bytes(self, device: str = "cpu") -> int:
+        """What the process takes besides its tensors."""
+        usual = PROCESS_BYTES if device == "cpu" else PROCESS_BYTES + CUDA_HOST_BYTES
+        return self.process.get(device, usual)
+
+    def host_peak(self, strategy: str, size: Size, device: str = "cpu") -> int:
+        """Peak of the whole process in the host's memory."""
+        peak = self.peak(strategy, size, device)
+        if device == "cpu":
+            return self.process_bytes(device) + peak.both
+        return self.process_bytes(device) + max(
+            peak.host + HOST_MAPS * size.map_bytes, RESULT_MAPS * size.map_bytes
+        )
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -150,8 +170,9 @@ class Choice:
 
 
 @cache
-def model(path: Path = MODEL_FILE) -> Model:
-    """Read a model file; raises LongimorphError that says what is wrong with it."""
+def model(path: Path | None = None) -> Model:
+    """Read a model file, by default the package's; raises LongimorphError that says what is wrong with it."""
+    path = path or MODEL_FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -163,7 +184,11 @@ def model(path: Path = MODEL_FILE) -> Model:
         raise LongimorphError(f"{path}: 'devices' with an entry 'cpu' is missing; {MODEL_HINT}")
     for device, forms in devices.items():
         _check(path, device, forms)
-    return Model(devices)
+    process = found.get("process_bytes", {})
+    if not isinstance(process, dict) or not all(isinstance(n, int) and n >= 0 for n in process.values()):
+        text = "'process_bytes' should be whole numbers of bytes by type of device"
+        raise LongimorphError(f"{path}: {text}; found {process!r}; {MODEL_HINT}")
+    return Model(devices, process)
 
 
 def _check(path: Path, device: str, forms: Any) -> None:
@@ -213,10 +238,13 @@ def predicted_peak(
     return model().peak(strategy, Size(map_bytes, classes, steps, pairs)).both
 
 
-def choose(size: Size, free_bytes: int, ladder: Sequence[str], device: str = "cpu") -> Choice:
+def choose(
+    size: Size, free_bytes: int, ladder: Sequence[str], device: str = "cpu", known: Model | None = None
+) -> Choice:
     """The first strategy of the ladder, fastest first, that leaves MARGIN of what is free; else the last."""
+    known = known or model()
     for strategy in ladder:
-        needed = model().peak(strategy, size, device).needed(device)
+        needed = known.peak(strategy, size, device).needed(device)
         fits = needed <= (1 - MARGIN) * free_bytes
         if fits:
             break

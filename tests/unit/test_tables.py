@@ -104,6 +104,20 @@ def test_transitions_hold_every_ordered_pair_of_classes_once(tmp_path: Path) -> 
     assert (row["deformation_mm3"], row["reallocation_mm3"]) == (3.0, 30.0)
 
 
+def test_the_memory_of_all_pairs_is_in_one_table(tmp_path: Path) -> None:
+    folders = [make_patient(tmp_path, "P1"), make_patient(tmp_path, "P2", failed=True)]
+    said = {"status": "ok", "seconds": 2.5, "memory": {"device": "cpu", "strategy": "store", "map_bytes": 8}}
+    (tmp_path / "P1" / "V1__V2" / "status.json").write_text(json.dumps(said))
+    logs = {"register": "register.log"}
+    pair = {"from": "V1", "to": "V2", "days": 100, "logs": logs}
+    tables.patient_tables("P1", [pair], [tmp_path / "P1" / "V1__V2"], NAMED, tmp_path / "P1")
+    tables.cohort_tables(folders, NAMED, tmp_path / "cohort")
+    lines = (tmp_path / "cohort" / "memory.csv").read_text().splitlines()
+    assert lines[0] == ",".join(columns.MEMORY)
+    assert lines[1].startswith("P1,V1,V2,ok,cpu,,store,,8,") and lines[1].endswith(",2.5")
+    assert lines[2] == "P2,V1,V2,unreadable" + "," * (len(columns.MEMORY) - 4)
+
+
 def test_a_failed_pair_keeps_its_rows_with_empty_numbers_and_says_why(tmp_path: Path) -> None:
     folders = [make_patient(tmp_path, "P1"), make_patient(tmp_path, "P2", failed=True)]
     tables.cohort_tables(folders, [{"class": c} for c in CLASSES], tmp_path / "cohort")

@@ -82,6 +82,18 @@ def test_every_file_of_the_contract_is_there(results: Path) -> None:
                 assert (folder / visit / name).is_file(), name
 
 
+def test_the_cohorts_memory_is_told_and_drawn(results: Path) -> None:
+    with (results / "cohort" / "memory.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    done = [row for row in rows if row["status"] == "ok"]
+    assert [(row["patient"], row["from"], row["to"]) for row in done] == list(DONE)
+    for row in done:
+        assert (row["device"], row["observed_device_bytes"]) == ("cpu", "")
+        assert 0 < int(row["process_bytes"]) <= int(row["observed_host_bytes"])
+        assert int(row["map_bytes"]) > 0 and int(row["predicted_host_bytes"]) > int(row["map_bytes"])
+    assert (results / "cohort" / "memory.png").is_file()
+
+
 def test_maps_are_probabilities_with_classes_last(results: Path) -> None:
     image = nib.load(results / "patients" / "P001" / "V1" / "simplex.nii.gz")
     maps = np.asarray(image.dataobj)

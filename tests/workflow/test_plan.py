@@ -14,7 +14,7 @@ from tiny import ENTRY_POINTS, REPOSITORY, TinyCohort
 
 TOP = {"everything", "all"}
 HEAVY = {"align", "maps", "register"}
-END = {"patient_tables", "cohort_tables", "cohort_verdict"}
+END = {"patient_tables", "cohort_tables", "cohort_figure", "cohort_verdict"}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,7 @@ def test_both_entry_points_plan_the_same_jobs(tmp_path: Path) -> None:
         "pairs": 1,
         "patient_tables": 2,
         "cohort_tables": 1,
+        "cohort_figure": 1,
         "cohort_verdict": 1,
     }
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from longimorph.cli.measure import Sample
 
 STRATEGIES = ("store", "checkpoint", "offload", "host", "nested")
+REFITTED = Path("memory_model.json")
 QUICK = 8
 """Registrations per strategy that --quick measures: no more than there are coefficients."""
 
@@ -43,9 +44,13 @@ def register(commands: Any) -> None:
     parts = commands.add_parser("memory", help=text, description=text).add_subparsers(
         metavar="PART", required=True
     )
-    text = "measure small registrations and fit the model to their peaks (minutes)"
+    text = (
+        "measure small registrations and fit the model to their peaks (minutes), or correct it by a cohort's"
+    )
     sub = parts.add_parser("fit", help=text, description=text)
-    sub.add_argument("--out", type=Path, default=MODEL_FILE, help="by default the file of the package")
+    sub.add_argument("--out", type=Path, help=f"by default the package's file; with --from {REFITTED}")
+    text = "correct the package's model by what the registrations below these results took (seconds)"
+    sub.add_argument("--from", dest="results", type=Path, nargs="+", metavar="RESULTS", help=text)
     sub.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
     sub.add_argument(
         "--device",
@@ -63,6 +68,7 @@ def register(commands: Any) -> None:
     sub.add_argument("--steps", type=int, default=USUAL_STEPS, help=f"by default {USUAL_STEPS}")
     text = f"pairs of L-BFGS, by default {PAIRS_KEPT}"
     sub.add_argument("--pairs", type=int, default=PAIRS_KEPT, help=text)
+    sub.add_argument("--model", type=Path, help="by default the package's")
     sub.set_defaults(command=predict)
 
 
@@ -75,7 +81,7 @@ def predict(options: argparse.Namespace) -> int:
     map_bytes, slab = prod(options.shape) * options.classes * 4, slab_share(options.shape[0])
     size = Size(map_bytes, options.classes, options.steps, options.pairs, slab)
     rows = [["device", "strategy", "device GB", "host GB", "optimisation alone: device GB", "host GB"]]
-    known = model()
+    known = model(options.model)
     for device, forms in known.devices.items():
         for strategy in forms:
             peaks = [known.peak(strategy, size, device, phases) for phases in (PHASES, OPTIMISATION)]
@@ -86,19 +92,35 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def fit(options: argparse.Namespace) -> int:
-    """Measure, fit, print the coefficients and write the model."""
+    """Measure, fit, print the coefficients and write the model; or correct it by finished cohorts."""
+    if options.results:
+        from longimorph.cli.refit import corrected
+
+        better, pairs = corrected(options.results)
+        _write(options.out or REFITTED, {"fitted": date.today().isoformat(), "pairs": pairs}, better)
+        _say(f"To use it, write into config.yaml: memory_model: {(options.out or REFITTED).resolve()}")
+        return 0
+    out: Path = options.out or MODEL_FILE
     devices: dict[str, Any] = {}
-    if options.out.is_file():
-        devices.update({name: dict(forms) for name, forms in model(options.out).devices.items()})
+    process: dict[str, int] = {}
+    if out.is_file():
+        known = model(out)
+        devices.update({name: dict(forms) for name, forms in known.devices.items()})
+        process.update(known.process)
     for device in options.device:
         found = fit_device(device, options.strategies, options.quick)
         devices.setdefault(device, {}).update(found)
     if "cpu" not in devices:
-        raise LongimorphError(f"{options.out} would hold no model of a processor: add --device cpu")
-    atomic.write_json(options.out, {"fitted": date.today().isoformat(), "devices": devices})
-    model.cache_clear()
-    _say(f"written: {options.out}")
+        raise LongimorphError(f"{out} would hold no model of a processor: add --device cpu")
+    _write(out, {"fitted": date.today().isoformat()}, Model(devices, process))
     return 0
+
+
+def _write(out: Path, head: dict[str, Any], found: Model) -> None:
+    content = {**head, "process_bytes": found.process} if found.process else head
+    atomic.write_json(out, {**content, "devices": found.devices})
+    model.cache_clear()
+    _say(f"written: {out}")
 
 
 def fit_device(device: str, strategies: Sequence[str], quick: bool) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from longimorph import memory
 from longimorph.cohort import schema as schemas
 from longimorph.cohort import yamlfile
 from longimorph.cohort.schema import Source
-from longimorph.errors import InputError, Problem
+from longimorph.errors import InputError, LongimorphError, Problem
 
 PRESET = "preset:"
-_PATHS = ("cohort", "classes", "control", "gpus")
+_PATHS = ("cohort", "classes", "control", "gpus", "memory_model")
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,14 @@ class AlignConfig:
 class Config:
     """Every setting of a study; the schema ``workflow/schemas/config.schema.yaml`` describes each.
 
-    ``cohort``, ``classes`` and ``gpus`` are absolute paths; ``control`` is one too, or ``preset:NAME``.
+    Paths are absolute; ``control`` is one too, or ``preset:NAME``.
     """
 
     cohort: Path
     classes: Path
     control: str
     gpus: Path | None
+    memory_model: Path | None
     pairs: Literal["consecutive", "baseline", "all"]
     patients: tuple[str, ...] | None
     reference: Literal["midspace", "baseline", "none"]
@@ -94,8 +96,18 @@ def examine(
             values[key] = _resolve(values[key], folder)
     if "control" in values:
         values["control"] = str(values["control"])
+    if values.get("memory_model") is not None:
+        problems += _unusable_model(values["memory_model"], source)
     _convert(values)
     return values, problems
+
+
+def _unusable_model(file: Path, source: Source) -> list[Problem]:
+    try:
+        memory.model(file)
+    except LongimorphError as error:
+        return [source.problem("memory_model", f"cannot be used: {error}")]
+    return []
 
 
 def _resolve(text: str, folder: Path) -> Path:

@@ -22,7 +22,7 @@ from longimorph.jobs.needs import Needs
 
 SCAN_CACHE = Path(".snakemake", "longimorph", "scans.json")
 
-_TABLES = ("cohort", "classes", "control", "gpus")
+_TABLES = ("cohort", "classes", "control", "gpus", "memory_model")
 
 
 def begin(workflow: Any, settings: dict[str, Any]) -> Study:
@@ -44,6 +44,7 @@ def begin(workflow: Any, settings: dict[str, Any]) -> Study:
         "command": run,
         "classes": str(study.config.classes),
         "control": study.config.control,
+        "memory_model": str(study.config.memory_model or "") or None,
     }
     return study
 

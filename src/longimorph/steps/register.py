@@ -25,6 +25,7 @@ from longimorph.io.atomic import write_csv, write_json
 from longimorph.io.transforms import write_displacement
 from longimorph.io.volumes import read_maps, write_maps, write_scalar
 from longimorph.jobs import life
+from longimorph.memory import model
 from longimorph.numerics.dice import dice
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import Registration
@@ -74,6 +75,12 @@ class Trace:
         self.rows.append(dict(zip(TRACE, values, strict=True)))
         LOGGER.info(life.iteration(*counts, self.most, found.cost))
 
+    @property
+    def longest(self) -> int:
+        """The most iterations of one descent on the finest level."""
+        finest = [row for row in self.rows if row["spacing_mm"] == self.rows[-1]["spacing_mm"]]
+        return int(max((row["iteration"] for row in finest), default=0))
+
     def table(self) -> pd.DataFrame:
         """One row per iteration; empty when there was none."""
         return pd.DataFrame(self.rows, columns=list(TRACE))
@@ -107,24 +114,32 @@ def register(
     trace = Trace(settings["max_evaluations"])
     matrix = torch.from_numpy(control_tables.load(control, table))
     status: dict[str, Any] = {name: pair[name] for name in ("patient", "from", "to")}
+    chosen, memory = _settings(settings), None
     torch.set_num_threads(settings["threads"])
     try:
         loaded = _load(source, target, _device(settings["device"]))
-        chosen = _settings(settings)
-        memory = room.begin(loaded.source, loaded.device, chosen.steps, settings.get("memory_mb"))
+        memory = _memory(loaded, chosen, settings)
         found = _match(loaded, matrix, chosen, trace, memory)
         status |= {"status": "ok", "stage": None, "message": ""}
-        status |= _health(found, loaded, table.names, len(trace.rows)) | memory.report(found.steps)
+        status |= _health(found, loaded, table.names, len(trace.rows))
         _write_maps(found, loaded.grid, out)
         write_pair(out, pair, table.names, _changes(found, loaded))
+        status |= memory.report(found.steps, trace.longest)
     except PairFailure as failure:
         status |= {"status": failure.code, "stage": failure.stage, "message": failure.message}
         status["timepoint"] = failure.timepoint
+        status |= memory.report(chosen.steps, trace.longest) if memory else {}
         remove(out / name for name in MAPS)
         write_failed_pair(out, pair, table.names, failure.code)
     write_csv(out / "convergence.csv", trace.table())
     status |= {"seconds": time.monotonic() - began, **_provenance(source, target, control, settings)}
     write_json(out / "status.json", status)
+
+
+def _memory(loaded: Loaded, chosen: Settings, settings: Mapping[str, Any]) -> room.Watched:
+    file = settings.get("memory_model")
+    known = model(Path(file) if file else None)
+    return room.begin(loaded.source, loaded.device, chosen.steps, settings.get("memory_mb"), known)
 
 
 def _require(qc: Mapping[str, Any]) -> None:

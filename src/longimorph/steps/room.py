@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longimorph.memory import PROCESS_BYTES, USUAL_STEPS, Size, choose, model
+from longimorph.memory import PAIRS_KEPT, PROCESS_BYTES, USUAL_STEPS, Model, Size, choose, model
 from longimorph.numerics import passes
 from longimorph.numerics.strategies import Ladder, Strategy, ladder
 
 LOGGER = logging.getLogger(__name__)
 
 MEMINFO = Path("/proc/meminfo")
+STATM = Path("/proc/self/statm")
 CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (
@@ -34,26 +35,51 @@ CGROUPS = (
 class Watched:
     """The memory of one registration: where on the ladder it began, and where it is by now.
 
-    ``maps`` is one of the probability maps (C, *grid), ``device`` is where the registration runs.
+    ``maps`` is one of the probability maps (C, *grid), ``device`` is where the registration runs, ``process``
+    what the process took before it, in bytes and without the pair's maps.
     """
 
     maps: Tensor
     device: torch.device
     begun: str
     ladder: Ladder
+    known: Model
+    process: int
 
     def predicted(self, steps: int | None) -> int:
         """Peak bytes that the model foretells for the strategy in use; ``steps`` None: the usual number."""
         kind = self.device.type
-        return model().peak(self.ladder.current.name, size_of(self.maps, steps), kind).needed(kind)
+        return self.known.peak(self.ladder.current.name, size_of(self.maps, steps), kind).needed(kind)
 
-    def report(self, steps: int) -> dict[str, Any]:
-        """What status.json says of the memory, after a registration with this number of steps."""
+    def report(self, steps: int | None, iterations: int) -> dict[str, Any]:
+        """What status.json says of the memory: predicted, observed, and what the prediction is made from.
+
+        ``steps`` None: the usual number; ``iterations``: the most in one descent on the finest level, of
+        which L-BFGS kept the last as pairs.
+        """
+        kind, strategy, size = self.device.type, self.ladder.current.name, size_of(self.maps, steps)
+        on_card = kind == "cuda"
         return {
             "memory_strategy_begun": self.begun,
-            "memory_strategy": self.ladder.current.name,
+            "memory_strategy": strategy,
             "predicted_peak_bytes": self.predicted(steps),
             "observed_peak_bytes": observed_peak(self.device),
+            "memory": {
+                "device": kind,
+                "strategy_begun": self.begun,
+                "strategy": strategy,
+                "classes": size.classes,
+                "map_bytes": size.map_bytes,
+                "slab_share": size.slab,
+                "steps": size.steps,
+                "pairs_kept": min(iterations, PAIRS_KEPT),
+                "process_bytes": self.process,
+                "predicted_device_bytes": self.predicted(steps) if on_card else None,
+                "observed_device_bytes": observed_peak(self.device) if on_card else None,
+                "reserved_device_bytes": torch.cuda.max_memory_reserved(self.device) if on_card else None,
+                "predicted_host_bytes": self.known.host_peak(strategy, size, kind),
+                "observed_host_bytes": resident_peak(),
+            },
         }
 
 
@@ -64,36 +90,60 @@ def size_of(maps: Tensor, steps: int | None) -> Size:
     return Size(maps.numel() * maps.element_size(), len(maps), steps or USUAL_STEPS, slab=slab)
 
 
-def begin(maps: Tensor, device: torch.device, steps: int | None, asked_mb: int | None) -> Watched:
+def begin(
+    maps: Tensor,
+    device: torch.device,
+    steps: int | None,
+    asked_mb: int | None,
+    known: Model | None = None,
+) -> Watched:
     """The rungs from the fastest one that fits on; the choice, and every step down, is said in the log.
 
-    ``asked_mb`` is the memory that the job asked for in MB, where it did.
+    ``maps`` is one of the two maps that the process holds. ``asked_mb`` is the memory that the job asked for
+    in MB, where it did; ``known`` is the model to trust, by default the package's.
     """
-    kind = device.type
+    kind, known = device.type, known or model()
     if kind == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     rungs = ladder(kind)
     names = [rung.name for rung in rungs]
-    choice = choose(size_of(maps, steps), free_bytes(device, asked_mb), names, kind)
+    free = free_bytes(device, asked_mb, known.process_bytes())
+    choice = choose(size_of(maps, steps), free, names, kind, known)
     LOGGER.info("memory: %s", choice.reason)
-    return Watched(maps, device, choice.strategy, Ladder(rungs[names.index(choice.strategy) :], _tell))
+    chosen = Ladder(rungs[names.index(choice.strategy) :], _tell)
+    process = max(resident() - 2 * maps.numel() * maps.element_size(), 0)
+    return Watched(maps, device, choice.strategy, chosen, known, process)
 
 
 def observed_peak(device: torch.device) -> int:
     """Peak bytes: what PyTorch allocated on a GPU; on a CPU the resident memory of the whole process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    return resident_peak()
+
+
+def resident_peak() -> int:
+    """Most bytes that this process has had in the host's memory so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def resident() -> int:
+    """Bytes that this process has in the host's memory now; the peak where the system does not say."""
+    try:
+        return int(STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return resident_peak()
 
 
 def _tell(left: Strategy, now: Strategy) -> None:
     LOGGER.warning("memory ran out with '%s'; goes on with '%s': %s", left.name, now.name, now.sentence)
 
 
-def free_bytes(device: torch.device, asked_mb: int | None = None) -> int:
+def free_bytes(device: torch.device, asked_mb: int | None = None, process: int = PROCESS_BYTES) -> int:
     """Bytes that tensors may still take on a device.
 
-    On a processor the least of what the machine has free, what its limits leave, and what the job asked for.
+    On a processor the least of what the machine has free, what its limits leave, and what the job asked for
+    beyond ``process``, what its process takes anyhow.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -101,7 +151,7 @@ def free_bytes(device: torch.device, asked_mb: int | None = None) -> int:
         return int(free + held)
     found = [*_available(), *_left_by_limits()]
     if asked_mb is not None:
-        found.append(asked_mb * 1_000_000 - PROCESS_BYTES)
+        found.append(asked_mb * 1_000_000 - process)
     return max(min(found, default=_physical()), 0)
 
 

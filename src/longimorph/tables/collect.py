@@ -11,6 +11,7 @@ import pandas as pd
 
 from longimorph.io.atomic import write_csv
 from longimorph.tables import columns
+from longimorph.tables.memory import memory_row
 
 UNNAMED = "(unnamed)"
 
@@ -22,21 +23,25 @@ def patient_tables(
     classes: Sequence[Mapping[str, str]],
     out: Path,
 ) -> None:
-    """Write a patient's ``changes.csv``, ``transitions.csv``, ``failures.csv`` and marginals from its pairs.
+    """Write a patient's changes, transitions, failures, memory and marginals from its pairs.
 
     ``pairs``: dicts with ``from``, ``to``, ``days`` (between the visits) and ``logs`` (stage, or
     ``stage:timepoint``, → log file);
     ``folders``: the pairs' folders, in the same order; ``classes``: as for :func:`cohort_tables`.
     """
-    changes, transitions, failures = [], [], []
+    changes, transitions, failures, memory = [], [], [], []
     for pair, folder in zip(pairs, folders, strict=True):
         changes.append(_with_days(columns.read(folder / "changes.csv"), float(pair["days"])))
         transitions.append(columns.read(folder / "transitions.csv"))
-        failures += _failure(patient, pair, folder)
+        status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+        failures += _failure(patient, pair, status)
+        names = {"patient": patient, "from": str(pair["from"]), "to": str(pair["to"])}
+        memory.append(memory_row(status) | names)
     own = columns.stack(changes, columns.CHANGES)
     write_csv(out / "changes.csv", columns.as_text(own))
     write_csv(out / "transitions.csv", columns.as_text(columns.stack(transitions, columns.TRANSITIONS)))
     write_csv(out / "failures.csv", pd.DataFrame(failures, columns=list(columns.FAILURES)))
+    write_csv(out / "memory.csv", pd.DataFrame(memory, columns=list(columns.MEMORY)))
     _write_marginals(own, classes, out)
 
 
@@ -52,6 +57,8 @@ def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]]
     write_csv(out / "changes.csv", columns.as_text(changes))
     write_csv(out / "transitions.csv", columns.as_text(transitions))
     write_csv(out / "failures.csv", failures)
+    memory = columns.stack((columns.read(p / "memory.csv") for p in patients), columns.MEMORY)
+    write_csv(out / "memory.csv", memory)
     _write_marginals(changes, classes, out)
 
 
@@ -94,9 +101,8 @@ def _with_days(changes: pd.DataFrame, days: float) -> pd.DataFrame:
     return rates[list(columns.CHANGES)]
 
 
-def _failure(patient: str, pair: Mapping[str, Any], folder: Path) -> list[dict[str, str]]:
+def _failure(patient: str, pair: Mapping[str, Any], status: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the pair's row of ``failures.csv``, or nothing when the pair is done."""
-    status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
     if status["status"] == "ok":
         return []
     stage = str(status.get("stage") or "register")

@@ -32,6 +32,26 @@ PAIR_CHANGES = (*PAIR, "class", *VOLUMES, "status", *DOUBTS)
 CHANGES = (*PAIR, "days", "class", *VOLUMES, "status", *RATES, *DOUBTS)
 TRANSITIONS = (*PAIR, "from_class", "to_class", *FLOWS)
 FAILURES = (*PAIR, "stage", "code", "message", "log")
+MEMORY = (
+    *PAIR,
+    "status",
+    "device",
+    "strategy_begun",
+    "strategy",
+    "classes",
+    "map_bytes",
+    "slab_share",
+    "steps",
+    "pairs_kept",
+    "process_bytes",
+    "predicted_device_bytes",
+    "observed_device_bytes",
+    "reserved_device_bytes",
+    "predicted_host_bytes",
+    "observed_host_bytes",
+    "evaluations",
+    "seconds",
+)
 PAIR_LIST = (*PAIR, "days", "left_out")
 
 _NUMBERS = frozenset({"days", *VOLUMES, *RATES, *DOUBTS})

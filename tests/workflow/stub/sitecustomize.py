@@ -58,7 +58,12 @@ def figure(pair: dict[str, Any], classes: str, folder: Path) -> None:
     (folder / "overview.png").write_bytes(b"")
 
 
-for _function in (align, maps, register, figure):
+def cohort_figure(table: Path, out: Path) -> None:
+    """Draw nothing."""
+    out.write_bytes(b"")
+
+
+for _function in (align, maps, register, figure, cohort_figure):
     _name = f"longimorph.steps.{_function.__name__}"
     _module = types.ModuleType(_name)
     setattr(_module, _function.__name__, _function)

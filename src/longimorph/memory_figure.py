@@ -1,0 +1,87 @@
+"""One picture of a cohort's memory: what was predicted against what was taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from longimorph.figures import save
+from longimorph.tables.memory import read
+
+BAND = 0.1
+_COLORS = {
+    "store": "#1b7837",
+    "checkpoint": "#2166ac",
+    "offload": "#762a83",
+    "host": "#b35806",
+    "nested": "#b2182b",
+}
+_PLACES = {"device": "Graphics card: tensors", "host": "Host: the whole process"}
+
+
+def memory_figure(table: Path, out: Path) -> None:
+    """Draw a cohort's ``memory.csv`` as PNG ``out``; a panel for cards where there are any, one for hosts."""
+    rows = read(table)
+    known = {place: _known(rows, place) for place in _PLACES}
+    shown = [place for place in _PLACES if len(known[place])] or ["host"]
+    figure = Figure(figsize=(6.2 * len(shown), 6.4), dpi=120, facecolor="white")
+    for number, place in enumerate(shown, 1):
+        _panel(figure.add_subplot(1, len(shown), number), known[place], place)
+    text = f"{len(known['host'])} of {len(rows)} pairs; grey: within {100 * BAND:.0f} % of the prediction"
+    figure.suptitle("Memory of the registrations", fontsize=14, weight="bold", y=0.975)
+    figure.text(0.5, 0.92, text, fontsize=10, ha="center", va="center", color="#404040")
+    figure.subplots_adjust(left=0.14 / len(shown), right=0.97, bottom=0.1, top=0.85, wspace=0.22)
+    save(figure, out)
+
+
+def _known(rows: pd.DataFrame, place: str) -> pd.DataFrame:
+    """The rows with both numbers of a place, in GB, as ``predicted`` and ``observed``."""
+    names = {f"{kind}_{place}_bytes": kind for kind in ("predicted", "observed")}
+    found = rows.dropna(subset=list(names)).rename(columns=names)
+    return found.assign(predicted=found["predicted"] / 1e9, observed=found["observed"] / 1e9)
+
+
+def _panel(panel: Axes, rows: pd.DataFrame, place: str) -> None:
+    """Observed over predicted peaks, with the identity and a band around it."""
+    panel.set_title(_PLACES[place], fontsize=11)
+    panel.set_xlabel("predicted peak, GB")
+    panel.set_ylabel("observed peak, GB")
+    for side in ("top", "right"):
+        panel.spines[side].set_visible(False)
+    if rows.empty:
+        panel.text(0.5, 0.5, "no pair says what it took", ha="center", transform=panel.transAxes)
+        return
+    numbers = rows[["predicted", "observed"]].to_numpy()
+    low, high = 0.9 * numbers.min(), 1.1 * numbers.max()
+    if high > 8 * low:
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+    line = np.geomspace(low, high)
+    panel.fill_between(line, (1 - BAND) * line, (1 + BAND) * line, color="#e8e8e8", linewidth=0, zorder=0)
+    panel.plot(line, line, color="#808080", linewidth=0.9, zorder=1, label="observed = predicted")
+    _points(panel, rows)
+    panel.set_xlim(low, high)
+    panel.set_ylim(low, high)
+    panel.legend(loc="upper left", frameon=False, fontsize=9)
+
+
+def _points(panel: Axes, rows: pd.DataFrame) -> None:
+    """A colour per strategy; circles for processors, squares for cards; hollow where a run stepped down."""
+    stepped = (rows["strategy"] != rows["strategy_begun"]).rename("stepped")
+    for (device, strategy, down), group in rows.groupby(["device", "strategy", stepped]):
+        color = _COLORS.get(str(strategy), "#404040")
+        panel.scatter(
+            group["predicted"],
+            group["observed"],
+            s=24,
+            marker="o" if device == "cpu" else "s",
+            facecolors="none" if down else color,
+            edgecolors=color,
+            linewidths=0.9,
+            alpha=0.75,
+            label=f"{device}, {strategy}{', stepped down' if down else ''} ({len(group)})",
+        )

@@ -1,0 +1,57 @@
+"""The cohort's memory: what each registration was predicted to take, and what it took."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from longimorph.tables.columns import MEMORY, PAIR
+
+NAMES = (*PAIR, "status", "device", "strategy_begun", "strategy")
+
+
+def memory_row(status: Mapping[str, Any]) -> dict[str, str]:
+    """Return a pair's row of ``memory.csv`` from its ``status.json``; what that does not say is empty."""
+    said = {**status, **(status.get("memory") or {})}
+    if "memory" not in status:  # not begun: there is no device and no strategy
+        said["device"] = None
+    return {name: "" if said.get(name) is None else _text(said[name]) for name in MEMORY}
+
+
+def read(path: Path | str) -> pd.DataFrame:
+    """Read a ``memory.csv``: names are text, all other columns are numbers, NaN where they are empty."""
+    return _numbers(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8"))
+
+
+def of_results(results: Path) -> pd.DataFrame:
+    """Return the same table from the ``status.json`` of every pair below ``results`` that has one."""
+    rows = []
+    for file in sorted((results / "patients").glob("*/*__*/status.json")):
+        source, _, target = file.parent.name.partition("__")
+        names = dict(zip(PAIR, (file.parent.parent.name, source, target), strict=True))
+        rows.append(memory_row(_status(file)) | names)
+    return _numbers(pd.DataFrame(rows, columns=list(MEMORY)))
+
+
+def _status(file: Path) -> dict[str, Any]:
+    """Return what a status file says; nothing when it is being replaced."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _numbers(table: pd.DataFrame) -> pd.DataFrame:
+    for name in table.columns.difference(list(NAMES)):
+        table[name] = pd.to_numeric(table[name].replace("", np.nan)).astype(float)
+    return table
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
