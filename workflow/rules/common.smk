@@ -1,7 +1,7 @@
 import sys
 
 from longimorph.errors import InputError
-from longimorph.jobs import start
+from longimorph.jobs import restart, start
 from longimorph.jobs.catalogue import (
     VERSIONS,
     Jobs,
@@ -74,6 +74,14 @@ def of_card(name):
         return default.evaluate(wildcards, **known).value
 
     return asked
+
+
+def check_restart(workflow):
+    """End this run before its first job where that would repeat what another one is doing."""
+    try:
+        restart.check(workflow)
+    except restart.Refused as reason:
+        sys.exit(f"longimorph: {reason}")
 
 
 wildcard_constraints:

@@ -5,6 +5,7 @@ Imports nothing heavy: the log has to be open before anything can go wrong.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from longimorph.errors import LongimorphError
 from longimorph.jobs import life
 
 MACHINE = "machine: "
+MADE_OF = "made of: "
 VERDICT = "verdict: "
 CONTEXT = "longimorph"
 """Key of Snakemake's ``config`` under which every job finds the study's files and the command of the run."""
@@ -109,10 +111,17 @@ def _head(job: Any) -> str:
         f"again: {repeat_command(job)}",
         f"{MACHINE}{life.machine()}",
         f"threads: {job.threads}; resources: {_resources(job.resources)}",
+        f"{MADE_OF}{made_of(job.params)}",
         *(f"input: {name} ({_size(name)})" for name in map(str, job.input)),
         *(f"{name}: {_shorten(value)}" for name, value in job.params.items()),
     ]
     return "\n".join(lines) + "\n\n"
+
+
+def made_of(params: Any) -> str:
+    """Return a fingerprint of the parameters of a job: two jobs with the same one do the same."""
+    text = json.dumps(dict(params.items()), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def repeat_command(job: Any) -> str:
