@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,10 @@ def count(regions: NDArray[Any], states: NDArray[Any] | None = None) -> LabelCou
     """
     if states is not None and states.shape != regions.shape:
         raise ValueError(f"regions have shape {regions.shape}, states {states.shape}")
-    flat_regions = regions.ravel()
-    flat_states = states.ravel() if states is not None else None
+    alike = states is None or states.strides == regions.strides
+    order: Literal["K", "C"] = "K" if alike else "C"  # as they lie in memory, without a copy
+    flat_regions = regions.ravel(order)
+    flat_states = states.ravel(order) if states is not None else None
     parts = []
     for start in range(0, flat_regions.size, _PIECE):
         piece = slice(start, start + _PIECE)
@@ -72,24 +74,24 @@ def _count_piece(
     regions: NDArray[Any], states: NDArray[Any] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the distinct (region, state), one a row, and their counts; the state is 0 without states."""
-    region_labels, region_index = _compact(regions)
     if states is None:
-        voxels = np.bincount(region_index, minlength=len(region_labels)).astype(np.int64)
-        return np.stack([region_labels, np.zeros_like(region_labels)], axis=1), voxels
+        labels, voxels = _unique(regions)
+        return np.stack([labels, np.zeros_like(labels)], axis=1), voxels
+    region_labels, region_index = _compact(regions)
     state_labels, state_index = _compact(states)
     codes, voxels = _unique(region_index * len(state_labels) + state_index)
     first, second = np.divmod(codes, len(state_labels))
     return np.stack([region_labels[first], state_labels[second]], axis=1), voxels
 
 
-def _unique(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _unique(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the distinct values, ascending, and their counts, by a histogram when they are small."""
     if int(values.min()) >= 0 and int(values.max()) < _LARGEST_HISTOGRAM:
         histogram = np.bincount(values)
         present = np.flatnonzero(histogram)
         return present.astype(np.int64), histogram[present].astype(np.int64)
     labels, voxels = np.unique(values, return_counts=True)
-    return labels, voxels.astype(np.int64)
+    return labels.astype(np.int64), voxels.astype(np.int64)
 
 
 def _compact(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
