@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from longimorph.figures import save
 from longimorph.tables.memory import read
@@ -28,13 +29,12 @@ def memory_figure(table: Path, out: Path) -> None:
     rows = read(table)
     known = {place: _known(rows, place) for place in _PLACES}
     shown = [place for place in _PLACES if len(known[place])] or ["host"]
-    figure = Figure(figsize=(6.2 * len(shown), 6.4), dpi=120, facecolor="white")
+    figure = Figure(figsize=(6.2 * len(shown), 6.6), dpi=120, facecolor="white", layout="constrained")
     for number, place in enumerate(shown, 1):
         _panel(figure.add_subplot(1, len(shown), number), known[place], place)
     text = f"{len(known['host'])} of {len(rows)} pairs; grey: within {100 * BAND:.0f} % of the prediction"
-    figure.suptitle("Memory of the registrations", fontsize=14, weight="bold", y=0.975)
-    figure.text(0.5, 0.92, text, fontsize=10, ha="center", va="center", color="#404040")
-    figure.subplots_adjust(left=0.14 / len(shown), right=0.97, bottom=0.1, top=0.85, wspace=0.22)
+    figure.suptitle("Memory of the registrations", fontsize=14, weight="bold")
+    figure.supxlabel(text, fontsize=10, color="#404040")
     save(figure, out)
 
 
@@ -58,8 +58,7 @@ def _panel(panel: Axes, rows: pd.DataFrame, place: str) -> None:
     numbers = rows[["predicted", "observed"]].to_numpy()
     low, high = 0.9 * numbers.min(), 1.1 * numbers.max()
     if high > 8 * low:
-        panel.set_xscale("log")
-        panel.set_yscale("log")
+        _logarithmic(panel)
     line = np.geomspace(low, high)
     panel.fill_between(line, (1 - BAND) * line, (1 + BAND) * line, color="#e8e8e8", linewidth=0, zorder=0)
     panel.plot(line, line, color="#808080", linewidth=0.9, zorder=1, label="observed = predicted")
@@ -67,6 +66,16 @@ def _panel(panel: Axes, rows: pd.DataFrame, place: str) -> None:
     panel.set_xlim(low, high)
     panel.set_ylim(low, high)
     panel.legend(loc="upper left", frameon=False, fontsize=9)
+
+
+def _logarithmic(panel: Axes) -> None:
+    """Both axes, with plain numbers at 1, 2 and 5."""
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _points(panel: Axes, rows: pd.DataFrame) -> None:

@@ -6,8 +6,8 @@ the relative error, is
 
 - by type of device and strategy one factor on all bytes of tensors, from the peak on a graphics card, or from
   the peak of the whole process on a processor;
-- by type of device the bytes of the process itself: on a processor along with the factors, from the process
-  before and at the peak; with a graphics card as the most that was seen beside the pair's maps.
+- by type of device the bytes of the process itself: on a processor along with the factors (it grows during
+  the run, so what it took before does not tell), with a card as the most that was seen beside the maps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from longimorph.memory import PLACES, Bytes, Form, Model, Size
 
 FEWEST_PAIRS = 5
 LEAST_SPREAD = 1.2
-"""Of the sizes: the largest map over the smallest."""
+"""Of the registrations: the bytes of tensors foretold for the largest over those for the smallest."""
 WORST_FACTOR_ERROR = 0.05
 
 Array = NDArray[np.float64]
@@ -84,7 +84,7 @@ def refit(table: pd.DataFrame, known: Model) -> Refit:
 
 def usable(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a ``memory.csv`` that say the peak of one strategy: done with what they began with."""
-    numbers = ["classes", "map_bytes", "slab_share", "steps", "pairs_kept", "process_bytes"]
+    numbers = ["classes", "map_bytes", "slab_share", "steps", "pairs_kept"]
     good = (table["status"] == "ok") & (table["strategy"] == table["strategy_begun"])
     good &= table[[*numbers, "observed_host_bytes"]].notna().all(axis=1)
     return table[good & ((table["device"] == "cpu") | table["observed_device_bytes"].notna())]
@@ -108,22 +108,28 @@ def _enough(rows: pd.DataFrame, known: Model) -> tuple[pd.DataFrame, list[str]]:
     """The rows of the strategies that can be fitted, and why the others cannot."""
     kept, refused = [], []
     for (device, strategy), group in rows.groupby(["device", "strategy"]):
-        spread = group["map_bytes"].max() / group["map_bytes"].min()
         reason = None
         if strategy not in known.devices.get(str(device), {}):
             reason = "the model does not know it"
         elif len(group) < FEWEST_PAIRS:
             reason = f"{len(group)} pairs, at least {FEWEST_PAIRS} are needed"
-        elif spread < LEAST_SPREAD:
+        elif (spread := _spread(group, known)) < LEAST_SPREAD:
             reason = (
-                f"the largest map is only {spread:.2f} times the smallest, {LEAST_SPREAD} times is needed: "
-                "add results of another size, for instance of another spacing_mm"
+                f"the largest pair needs only {spread:.2f} times what the smallest does, "
+                f"{LEAST_SPREAD} times is asked for: add results of another size, such as another spacing_mm"
             )
         if reason is None:
             kept.append(group)
         else:
             refused.append(f"{device}, {strategy}: {reason}")
     return (pd.concat(kept) if kept else rows[:0]), refused
+
+
+def _spread(rows: pd.DataFrame, known: Model) -> float:
+    """The most bytes of tensors foretold over the least, of the pairs of one device and strategy."""
+    device, strategy = str(rows["device"].iloc[0]), str(rows["strategy"].iloc[0])
+    needed = _tensors([known.peak(strategy, size, device) for size in _sizes(rows)], device)
+    return float(needed.max() / needed.min())
 
 
 def _fit(rows: pd.DataFrame, known: Model, device: str) -> tuple[dict[Key, float], list[str], int]:
@@ -133,12 +139,8 @@ def _fit(rows: pd.DataFrame, known: Model, device: str) -> tuple[dict[Key, float
     peaks = [known.peak(s, size, device) for s, size in zip(strategies, _sizes(rows), strict=True)]
     columns = np.stack([(strategies == name) * _tensors(peaks, device) for name in names], axis=1)
     if device == "cpu":
-        before = rows["process_bytes"].to_numpy()
-        lower = np.zeros((len(before), len(names) + 1))
-        lower[:, -1] = 1
-        upper = np.column_stack([columns, np.ones(len(host))])
-        found, spread = _least_squares(np.vstack([upper, lower]), np.concatenate([host, before]))
-        process = round(found[-1])
+        found, spread = _least_squares(np.column_stack([columns, np.ones(len(host))]), host)
+        process = max(round(found[-1]), 0)
     else:
         found, spread = _least_squares(columns, rows["observed_device_bytes"].to_numpy())
         model = Model(known.devices, {device: 0})

@@ -165,7 +165,7 @@ def test_too_few_too_similar_and_scattered_pairs_are_refused(tmp_path: Path) -> 
     with pytest.raises(LongimorphError, match="cpu, store: 4 pairs, at least 5 are needed"):
         refit(few, memory.model())
     similar = table_of(tmp_path / "similar", [status(SHAPES[3]) for _ in range(20)])
-    with pytest.raises(LongimorphError, match=r"only 1.00 times the smallest, 1.2 times is needed"):
+    with pytest.raises(LongimorphError, match=r"only 1.00 times what the smallest does, 1.2 times is"):
         refit(similar, memory.model())
     scattered = [
         status(shape, factor=float(f)) for shape, f in zip(SHAPES, generator.uniform(0.2, 5, 8), strict=True)
