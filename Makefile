@@ -1,26 +1,29 @@
-# make setup | test | demo | lint. Each does its own set-up: a virtual environment in .venv, with pinned versions.
+# make setup | test | test-slurm | demo | lint. Each does its own set-up: a virtual environment in .venv, with pinned versions.
 
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 CORES ?= 2
+SLURM_TESTS ?= 6
 DEMO ?= demo
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test demo lint bench-memory bench-truth bench-growth bench-gpu
+.PHONY: setup test test-slurm demo lint bench-memory bench-truth bench-growth bench-gpu
 .DELETE_ON_ERROR:
 
+# Also lets "snakemake --profile slurm" find the project's profile; what is in its place already stays.
 setup: $(VENV)/.installed
+	@$(BIN)/longimorph profiles
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "longimorph needs Python 3.11 or newer; say which with: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP_INSTALL) -e '.[demo,test]'
+	$(PIP_INSTALL) -e '.[demo,slurm,test]'
 	@touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed
@@ -30,6 +33,10 @@ $(VENV)/.installed-lint: $(VENV)/.installed
 # One numerical thread per worker; the tests of one file share a worker, since they share what is slow to make.
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(CORES) --dist loadfile $(PYTEST_ARGS)
+
+# A SLURM cluster is started on this machine for it, where that can be done: root, Debian or Ubuntu.
+test-slurm: $(VENV)/.installed
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster.sh run $(BIN)/python -m pytest -n $(SLURM_TESTS) $(PYTEST_ARGS) tests/slurm
 
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/longimorph demo $(DEMO) --cores $(CORES)

@@ -94,3 +94,38 @@ def test_doctor_finds_the_packages_and_names_what_is_missing(
     (folder / "snakemake").write_text("#!/bin/sh\n")
     (folder / "snakemake").chmod(0o755)
     assert main(["doctor"]) == 0
+
+
+def test_profiles_are_found_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The links are made once, lead to the repository, and can be taken away."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for expected in ("is now a link to", "is a link to"):
+        assert main(["profiles"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert {line.split(":")[0] for line in lines} >= {"snakemake --profile slurm"}
+        assert all(expected in line for line in lines)
+    assert (tmp_path / "snakemake" / "slurm" / "config.yaml").is_file()
+    assert main(["profiles", "--unlink"]) == 0
+    assert list((tmp_path / "snakemake").iterdir()) == []
+
+
+def test_a_profile_of_the_user_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What stands in a link's place stays, unless it leads nowhere."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    own = tmp_path / "snakemake" / "slurm"
+    own.mkdir(parents=True)
+    (own / "config.yaml").write_text("jobs: 1\n")
+    (tmp_path / "snakemake" / "slurm-gpus").symlink_to(tmp_path / "gone")
+    assert main(["profiles"]) == 0
+    lines = {
+        Path(line.split(": ")[1].split(" is ")[0]).name: line for line in capsys.readouterr().out.splitlines()
+    }
+    assert lines["slurm"].startswith("NOT linked") and "snakemake --profile /" in lines["slurm"]
+    assert (own / "config.yaml").read_text() == "jobs: 1\n"
+    assert (tmp_path / "snakemake" / "slurm-gpus" / "config.yaml").is_file()
+    assert main(["profiles", "--unlink"]) == 0
+    assert own.is_dir()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import longimorph
-from longimorph.cli import memory, plan
+from longimorph.cli import memory, plan, profiles
 from longimorph.errors import InputError, LongimorphError
 
 CONFIG = Path("config", "config.yaml")
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--cores", type=int, default=2, help="jobs at a time (default 2)")
     sub.set_defaults(command=demo)
     memory.register(commands)
+    profiles.register(commands)
     return parser
 
 
