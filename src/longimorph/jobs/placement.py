@@ -22,10 +22,6 @@ LADDERS = {
 
 CONTEXT_BYTES = 600_000_000
 """What driver and libraries take of a card for themselves. A usual figure, not measured here."""
-CUDA_HOST_BYTES = 2_000_000_000
-"""What CUDA's libraries take of the host's memory. A usual figure, not measured here."""
-RESULT_MAPS = 6
-"""Maps on the host while a card's results are written: the two of the pair, one result and its copies."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +76,7 @@ def device_bytes(size: Size, strategy: str, known: Path | None = None) -> int:
 
 
 def _on_card(size: Size, gpu: Gpu | None, strategy: str, known: Path | None) -> Placement:
-    found = model(known)
-    results = found.process_bytes("cuda") + RESULT_MAPS * size.map_bytes
-    host = max(found.host_peak(strategy, size, "cuda"), results) + CUDA_HOST_BYTES
+    host = model(known).host_peak(strategy, size, "cuda")
     return Placement("cuda", gpu, strategy, device_bytes(size, strategy, known), host)
 
 
