@@ -70,7 +70,11 @@ lint: $(VENV)/.installed-lint
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
 
+# Some minutes; how long 1,000 patients take until the first job could start.
+bench-plan: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.plan $(BENCH_ARGS)
+
 bench-peers: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
 
-.PHONY: bench bench-peers
+.PHONY: bench bench-peers bench-plan

@@ -24,6 +24,8 @@ from longimorph.errors import InputError, Problem
 log = logging.getLogger(__name__)
 
 _MOST_THREADS = 4
+_MANY = 100
+"""Visits whose scans take so long to read that the user is told."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,10 @@ def scan_reports(
     kept = ScanCache(cache)
     known = {visit: report for visit in visits if (report := kept.get(visit)) is not None}
     new = [visit for visit in dict.fromkeys(visits) if visit not in known]
-    if new:
-        log.info("Reading the scans of %d visits to check their labels", len(new))
+    if len(new) >= _MANY:
+        log.warning(
+            "Checking the labels of %d visits that are new or changed: this takes a while, once", len(new)
+        )
     try:
         with ThreadPoolExecutor(threads or min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
             for visit, report in zip(new, pool.map(examine_visit, new), strict=True):
