@@ -1,7 +1,8 @@
 """The stub steps of the workflow's tests, which here also write down that they ran, and fail as a test wants.
 
 A file ``faults/RULE-PATIENT[-NAME]`` in the working folder says how a job behaves: ``wait`` until the file is
-gone, ``fail``, or ``memory MB`` to hold that much for a while. ``ran.txt`` gets a line per job that began.
+gone, which a signal ends; ``stubborn`` to wait for ever and heed no signal; ``fail``; ``memory MB`` to hold
+that much for a while. ``ran.txt`` gets a line per job that began and per signal that one got.
 """
 
 from __future__ import annotations
@@ -52,8 +53,12 @@ def _behave(name: str) -> None:
             signal.signal(number, functools.partial(_signalled, name))
         while fault.exists():
             time.sleep(0.1)
+    elif words[:1] == ["stubborn"]:
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+        time.sleep(3600)
     elif words[:1] == ["memory"]:
-        held = bytearray(os.urandom(1000) * (int(words[1]) * 1000))
+        held = bytearray(b"x") * (int(words[1]) * 1_000_000)
         time.sleep(3)  # long enough for a cluster that looks once a second
         print("held", len(held))
     elif words[:1] == ["fail"]:
@@ -63,7 +68,8 @@ def _behave(name: str) -> None:
 def _noted(rule: str, step: Callable[..., None]) -> Callable[..., None]:
     def run(subject: Any, *arguments: Any, **options: Any) -> None:
         name = _name(rule, subject)
-        _note("began", name, os.environ.get("SLURM_JOB_ID"), os.environ.get("CUDA_VISIBLE_DEVICES", "-"))
+        card = os.environ.get("CUDA_VISIBLE_DEVICES", "-")
+        _note("began", name, os.environ.get("SLURM_JOB_ID"), card, os.getpid())
         _behave(name)
         step(subject, *arguments, **options)
 
