@@ -21,7 +21,7 @@ except InputError as problems:
 
 JOBS = Jobs(STUDY)
 NEEDS = Needs(STUDY)
-ENVIRONMENT = f"../../envs/{'gpu' if STUDY.config.device == 'cuda' else 'cpu'}.yaml"
+ENVIRONMENT = f"../../envs/{'gpu' if NEEDS.cards_wanted else 'cpu'}.yaml"
 
 
 def of_pairs(patient, names):
