@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,10 +11,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from small_problems import CONTROLS, random_matching, random_problem
 
-from longimorph.numerics.dynamics import State, flow, hamiltonian
-from longimorph.numerics.equations import settle
-from longimorph.numerics.objective import cost, evaluate
-from longimorph.numerics.shooting import sweep
+from longimorph.numerics.dynamics import State, drive, fastest, flow, hamiltonian
+from longimorph.numerics.equations import settle, velocity
+from longimorph.numerics.objective import cost, curvature, evaluate, mismatch
+from longimorph.numerics.shooting import Divergence, sweep
 from longimorph.numerics.sphere import dot, tangent
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -95,3 +97,32 @@ def test_a_step_down_the_gradient_lowers_the_cost(dims):
     momentum, matching = random_matching(11, dims)
     found = evaluate(momentum, matching)
     assert cost(momentum - 1e-3 * found.gradient, matching) < found.cost
+
+
+@examples(max_examples=10, deadline=None)
+@given(SEEDS, DIMS)
+def test_the_curvature_is_that_of_the_mismatch_along_the_sphere_where_nothing_is_left(seed, dims):
+    """By finite differences of the mismatch around a match without a residual, where nothing is left out."""
+    _, matching = random_matching(seed, dims)
+    q = matching.source
+    matched = replace(matching, target=q.square())
+    x = torch.randn(q.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = tangent(x / x.abs().max(), q)
+    h = 1e-4
+    numeric = (mismatch(q + h * x, matched) + mismatch(q - h * x, matched)) / h**2
+    bent = curvature(matched)(x)
+    assert float((bent * x).sum()) * matching.system.voxel_volume == pytest.approx(numeric, rel=1e-5)
+    assert float(dot(bent, q).abs().max()) < 1e-12 * float(bent.norm())
+
+
+def test_steps_too_long_for_the_speed_of_the_tissue_are_a_divergence():
+    momentum, matching = random_matching(5, steps=1)
+    system = matching.system
+    driven = drive(State(matching.source, momentum), system)
+    pace = fastest(velocity(driven.rho, driven.v), system)
+    faster = momentum * (1.5 / pace)
+    with pytest.raises(Divergence, match="voxels in one step"):
+        evaluate(faster, matching)
+    with pytest.raises(Divergence, match="voxels in one step"):
+        cost(faster, matching)
+    assert cost(faster, replace(matching, steps=20)) > 0

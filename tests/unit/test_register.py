@@ -11,7 +11,7 @@ from small_problems import ball_maps, random_matching, settings
 from longimorph.numerics import optimise, solve
 from longimorph.numerics.dynamics import infinitesimal
 from longimorph.numerics.kernels import gaussian_kernel
-from longimorph.numerics.objective import Evaluation, evaluate
+from longimorph.numerics.objective import Evaluation, curvature, evaluate
 from longimorph.numerics.optimise import minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.register import register
@@ -220,7 +220,7 @@ def flat_bowl(x):
 
 def run(evaluate_at, start, most=30, gain=1e-9, precondition=no_preconditioner, heard=None):
     report = (lambda _: None) if heard is None else heard.append
-    return minimise(evaluate_at, start, precondition, 1e-3, 1.0, most, gain, report)
+    return minimise(evaluate_at, [start], precondition, 1e-3, 1.0, most, gain, report)
 
 
 def is_a_sentence(text):
@@ -240,10 +240,11 @@ def test_a_trial_that_diverges_shortens_the_step_and_raises_nothing():
 def test_a_real_step_too_long_to_be_shot_is_shortened():
     momentum, matching = random_matching(3, steps=3)
     start, heard = 0 * momentum, []
-    reckless = Preconditioner(infinitesimal(matching.source, matching.system), matching.regularisation)
+    shooting = infinitesimal(matching.source, matching.system)
+    reckless = Preconditioner(shooting, curvature(matching), matching.regularisation)
     found = minimise(
         lambda p: evaluate(p, matching),
-        start,
+        [start],
         lambda g, damping: 1e150 * reckless(g, damping),
         1e-3,
         matching.system.voxel_volume,

@@ -135,6 +135,11 @@ def energy(state: State, driven: Drive, system: System) -> Tensor:
     return torch.stack(parts).sum()
 
 
+def fastest(w: Tensor, system: System) -> float:
+    """The largest component of a velocity w (d, *grid), in voxels per unit of time."""
+    return max(float(one.abs().max()) / h for one, h in zip(w, system.spacing, strict=True))
+
+
 def _integral(density: Tensor, system: System) -> Tensor:
     return density.sum(dtype=torch.float64) * system.voxel_volume
 

@@ -16,15 +16,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from longimorph.numerics.dynamics import State, System, drive, energy, infinitesimal
+from longimorph.numerics.dynamics import State, System, drive, energy, fastest, infinitesimal
+from longimorph.numerics.equations import velocity
 from longimorph.numerics.kernels import Kernel
-from longimorph.numerics.precondition import inner
+from longimorph.numerics.precondition import LinearMap, inner
 from longimorph.numerics.shooting import Divergence, shoot, sweep
 from longimorph.numerics.sphere import tangent
 from longimorph.numerics.strategies import CHECKPOINT, Strategy
 
 WILDEST_DRIFT = 0.1
 """Drift of H, a fraction of it, above which a path counts as diverged."""
+WILDEST_PACE = 1.0
+"""Voxels per step, at either end of a path, above which it counts as diverged: its steps are too long."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,10 @@ class Evaluation:
 def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOINT) -> Evaluation:
     """Cost (E5) and gradient at a momentum tangent to the source. Raises ``Divergence``."""
     start = State(matching.source, momentum)
-    energy_there = _energy(start, matching.system)
+    energy_there = _energy(start, matching)
 
     def terminal(end: State) -> tuple[float, State]:
-        _check_energy(energy_there, _energy(end, matching.system))
+        _check_energy(energy_there, _energy(end, matching))
         return _terminal(end, matching)
 
     unexplained, cotangent = sweep(start, matching.system, matching.steps, terminal, strategy)
@@ -73,8 +76,9 @@ def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOI
 def cost(momentum: Tensor, matching: Matching) -> float:
     """Cost (E5) alone, without its gradient. Raises ``Divergence``."""
     start = State(matching.source, momentum)
-    end, energy_there = shoot(start, matching.system, matching.steps), _energy(start, matching.system)
-    _check_energy(energy_there, _energy(end, matching.system))
+    energy_there = _energy(start, matching)
+    end = shoot(start, matching.system, matching.steps)
+    _check_energy(energy_there, _energy(end, matching))
     return mismatch(end.q, matching) + matching.regularisation * energy_there
 
 
@@ -100,6 +104,19 @@ def _weighed(residual: Tensor, matching: Matching) -> Tensor:
     return out
 
 
+def curvature(matching: Matching) -> LinearMap:
+    """W, the second derivative of the mismatch by q at the source, per mm^3, on tangent fields (C, *grid).
+
+    The part that vanishes with the residual is left out (Gauss and Newton).
+    """
+    q = matching.source
+
+    def apply(x: Tensor) -> Tensor:
+        return tangent(_weighed(2 * q * x, matching).mul_(q).mul_(2), q)
+
+    return apply
+
+
 def _half_product(a: Tensor, b: Tensor, matching: Matching) -> float:
     return 0.5 * float(inner(a, b)) * matching.system.voxel_volume
 
@@ -110,6 +127,12 @@ def _check_energy(before: float, after: float) -> None:
         raise Divergence(f"H drifts from {before:.4g} to {after:.4g} mm3 along the shooting")
 
 
-def _energy(start: State, system: System) -> float:
+def _energy(state: State, matching: Matching) -> float:
+    """H in mm^3 at an end of a path; raises ``Divergence`` when tissue moves too far per step there."""
+    system = matching.system
     with torch.no_grad():
-        return float(energy(start, drive(start, system), system))
+        driven = drive(state, system)
+        pace = fastest(velocity(driven.rho, driven.v), system) / matching.steps
+        if not pace <= WILDEST_PACE:
+            raise Divergence(f"tissue moves {pace:.3g} voxels in one step of the shooting")
+        return float(energy(state, driven, system))

@@ -1,6 +1,7 @@
 """L-BFGS whose initial inverse Hessian is a damped preconditioner; a trial that diverges is a failed trial.
 
-The damping follows Levenberg and Marquardt: less after a full step, more after a shortened one.
+The damping follows Levenberg and Marquardt: less after a step that did what was foretold, more when a full
+step fails, which is then tried again before it is shortened.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from longimorph.numerics.strategies import CHECKPOINT, Kept, Ladder
 
 SUFFICIENT_DECREASE = 1e-4
 SHORTEST_STEP = 2.0**-12
+LESS_DAMPED, MORE_DAMPED, LEAST_DAMPING = 0.2, 5.0, 3e-4
+WORTHWHILE = 0.8
+"""Share of the fall of the cost foretold by its slope that a step must reach for less damping afterwards."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,11 @@ class _Point:
 
 
 def _line_search(
-    trial: _Trials, here: _Point, direction: Kept, slope: float
+    trial: _Trials, here: _Point, direction: Kept, slope: float, shortest: float
 ) -> tuple[float, Evaluation, Tensor] | None:
-    """Step length, evaluation and momentum of a point that is low enough, or None."""
+    """Step length (1 to ``shortest``), evaluation and momentum of a point that is low enough, or None."""
     length = 1.0
-    while length >= SHORTEST_STEP and not trial.exhausted:
+    while length >= shortest and not trial.exhausted:
         momentum = here.momentum.get().add(direction.get(), alpha=length)
         there = trial(momentum)
         if there is None:
@@ -121,7 +125,7 @@ def _line_search(
 
 def minimise(
     evaluate: Callable[[Tensor], Evaluation],
-    start: Tensor,
+    start: list[Tensor],
     precondition: Callable[[Tensor, float], Tensor],
     damping: float,
     voxel_volume: float,
@@ -130,7 +134,7 @@ def minimise(
     report: Callable[[Iteration], None] = lambda _: None,
     ladder: Ladder | None = None,
 ) -> Optimum:
-    """Minimise from a finite start.
+    """Minimise from a finite start: the one tensor in ``start``, which is taken out of it (memory).
 
     ``precondition(gradient, damping)`` is an approximate inverse Hessian. Stops when two steps in a row each
     lower the cost by less than a share ``least_gain`` of itself, or at the cap on evaluations. ``ladder``
@@ -138,13 +142,14 @@ def minimise(
     """
     ladder = ladder or Ladder([CHECKPOINT])
     trial = _Trials(evaluate, most_evaluations)
-    found = trial(start)
+    momentum = start.pop()
+    found = trial(momentum)
     if found is None:
         raise Divergence("the shooting diverges at the start of the optimisation")
     report(Iteration(0, trial.count, 0.0, found))
-    here, history = _Point(ladder.keep(start), ladder.keep(found.gradient), found.cost), History()
-    last, number, small = _without_gradient(found), 0, 0
-    del start, found
+    here, history = _Point(ladder.keep(momentum), ladder.keep(found.gradient), found.cost), History()
+    last, number, small, again = _without_gradient(found), 0, 0, False
+    del momentum, found
 
     def optimum(reason: str, converged: bool) -> Optimum:
         evaluation = replace(last, gradient=here.gradient.get())
@@ -152,9 +157,14 @@ def minimise(
 
     while not trial.exhausted:
         direction, slope = ladder.attempt(lambda: _direction(history, here, precondition, damping, ladder))  # noqa: B023
-        better = _line_search(trial, here, direction, slope * voxel_volume) if slope < 0 else None
+        shortest = SHORTEST_STEP if again else 1.0
+        slope *= voxel_volume
+        better = _line_search(trial, here, direction, slope, shortest) if slope < 0 else None
         if better is None and trial.exhausted:
             break
+        if better is None and slope < 0 and not again:
+            damping, again = damping * MORE_DAMPED, True
+            continue
         if better is None:
             if not history.pairs:
                 return optimum("No shorter step lowers the cost: it is as low as rounding lets it go.", True)
@@ -163,8 +173,11 @@ def minimise(
             continue
         length, there, momentum = better
         del better
-        damping *= 0.2 if length == 1.0 else 1 / length
-        number += 1
+        if length < 1.0:
+            damping *= 2
+        elif not again and here.cost - there.cost > -0.5 * WORTHWHILE * slope:
+            damping = max(damping * LESS_DAMPED, min(damping, LEAST_DAMPING))
+        number, again = number + 1, False
         history.add(direction.get() * length, there.gradient - here.gradient.get(), ladder)
         small = small + 1 if here.cost - there.cost < least_gain * here.cost else 0
         here = _Point(ladder.keep(momentum), ladder.keep(there.gradient), there.cost)

@@ -1,9 +1,8 @@
 """Preconditioner of the momentum's optimisation, from the shooting linearised at p0 = 0.
 
-There q(1) = q0 + M p0 with M symmetric and non-negative. With the curvature of the mismatch (0 to 2 for
-probabilities, 1 for their roots) taken as 1, the Hessian of the cost E5 is M (M + lambda). Its inverse is
-applied as regularised solves by conjugate gradients, times M (M + shift)^-1: directions that hardly move the
-map (the kernel of M) are left alone, where a momentum would only grow.
+There q(1) = q0 + M p0 with M symmetric and non-negative, and the Hessian of the cost E5 is M W M + lambda M
+with W the curvature of the mismatch. Its inverse is approximated by regularised solves with conjugate
+gradients.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from longimorph.numerics.dynamics import InfinitesimalShooting
 
 LinearMap = Callable[[Tensor], Tensor]
 
@@ -42,21 +39,42 @@ def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance:
     return x
 
 
+CURVATURE_FLOOR = 8.0
+"""Added to W, whose eigenvalues lie between 0 and 4 (1 + w): the voxels that W hardly sees stay in bounds."""
+
+
 @dataclass(frozen=True)
 class Preconditioner:
-    """M (M + shift)^-2 (M + shift + lambda)^-1, each solve by at most ``iterations`` conjugate gradients."""
+    """(M + s)^-1 (W + CURVATURE_FLOOR)^-1 (M + s)^-1 with s the damping plus lambda.
 
-    shooting: InfinitesimalShooting
+    ``shooting`` is M and ``curvature`` is W, both on tangent fields (C, *grid); ``iterations`` and
+    ``tolerance`` bound each solve with M, and half as many iterations that with W.
+    """
+
+    shooting: LinearMap
+    curvature: LinearMap
     regularisation: float
     iterations: int = 20
     tolerance: float = 1e-2
 
-    def __call__(self, gradient: Tensor, shift: float) -> Tensor:
+    def __call__(self, gradient: Tensor, damping: float) -> Tensor:
         """Apply to a tangent gradient (C, *grid)."""
-        first = self._solve(gradient, shift + self.regularisation)
-        return self._solve(self.shooting(self._solve(first, shift)), shift)
+        shift = damping + self.regularisation
+        first = self._inverse(gradient, shift)
+        return self._inverse(self._solve(self.curvature, first, CURVATURE_FLOOR, 2), shift)
 
-    def _solve(self, b: Tensor, shift: float) -> Tensor:
+    def momentum(self, rate: Tensor, shift: float) -> Tensor:
+        """A momentum for a tangent rate of change (C, *grid): M^2 (M + shift)^-3 rate, about.
+
+        Directions that hardly move the map (the kernel of M), where it would only grow, are left alone.
+        """
+        found = self._inverse(self.shooting(rate), shift + self.regularisation)
+        return self._inverse(self.shooting(self._inverse(found, shift)), shift)
+
+    def _inverse(self, b: Tensor, shift: float) -> Tensor:
+        return self._solve(self.shooting, b, shift)
+
+    def _solve(self, a: LinearMap, b: Tensor, shift: float, fewer: int = 1) -> Tensor:
         return conjugate_gradients(
-            lambda x: self.shooting(x).add_(x, alpha=shift), b, self.iterations, self.tolerance
+            lambda x: a(x).add_(x, alpha=shift), b, self.iterations // fewer, self.tolerance
         )

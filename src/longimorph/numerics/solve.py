@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import control, levels
-from longimorph.numerics.dynamics import InfinitesimalShooting, State, System, drive, energy, infinitesimal
+from longimorph.numerics.dynamics import State, System, drive, energy, fastest, infinitesimal
 from longimorph.numerics.equations import combine, differences, velocity
 from longimorph.numerics.kernels import gaussian_kernel
-from longimorph.numerics.objective import Matching, cost, evaluate, mismatch
+from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
 from longimorph.numerics.optimise import Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.shooting import Divergence, drift_of, shoot, walk
@@ -89,22 +89,28 @@ def solve(
 ) -> tuple[Optimum, Matching]:
     """The optimal momentum of a pair whose maps differ. Raises ``Divergence``."""
     matching = pair.matching(settings)
-    shooting = infinitesimal(matching.source, matching.system)
-    start = _start(pair, matching, shooting, settings, ladder, report)
-    precondition = Preconditioner(shooting, settings.regularisation)
+    precondition = _preconditioner(matching)
+    waiting = [_start(pair, matching, precondition, settings, ladder, report)]
     used = 0
     if settings.steps is None:
-        matching = replace(matching, steps=max(matching.steps, _steps_needed(start, matching)))
+        matching = replace(matching, steps=max(matching.steps, _steps_needed(waiting[0], matching)))
     while True:
-        start = _best([start], matching)
-        optimum = _descend(start, matching, precondition, settings, used, ladder, report)
+        waiting = [_best(waiting, matching)]
+        optimum = _descend(waiting, matching, precondition, settings, used, ladder, report)
         used = optimum.evaluations
         enough = settings.steps or _steps_needed(optimum.momentum, matching)
         if enough <= matching.steps:
             return optimum, matching
-        matching, start = replace(matching, steps=enough), optimum.momentum
+        matching = replace(matching, steps=enough)
         if used >= settings.max_evaluations:
             return _with_steps_enough(optimum, matching)
+        waiting = [optimum.momentum]
+        del optimum
+
+
+def _preconditioner(matching: Matching) -> Preconditioner:
+    shooting = infinitesimal(matching.source, matching.system)
+    return Preconditioner(shooting, curvature(matching), matching.regularisation)
 
 
 def _with_steps_enough(optimum: Optimum, matching: Matching) -> tuple[Optimum, Matching]:
@@ -118,7 +124,7 @@ def _with_steps_enough(optimum: Optimum, matching: Matching) -> tuple[Optimum, M
 
 
 def _descend(
-    start: Tensor,
+    start: list[Tensor],
     matching: Matching,
     precondition: Preconditioner,
     settings: Settings,
@@ -126,7 +132,10 @@ def _descend(
     ladder: Ladder,
     report: Report,
 ) -> Optimum:
-    """Optimise with the present number of steps; ``used`` evaluations count against the cap."""
+    """Optimise with the present number of steps; ``used`` evaluations count against the cap.
+
+    ``start`` holds one momentum, which is taken out of it.
+    """
 
     def tell(iteration: Iteration) -> None:
         report(min(matching.system.spacing), replace(iteration, evaluations=used + iteration.evaluations))
@@ -148,7 +157,7 @@ def _descend(
 def _start(
     pair: Pair,
     matching: Matching,
-    shooting: InfinitesimalShooting,
+    precondition: Preconditioner,
     settings: Settings,
     ladder: Ladder,
     report: Report,
@@ -159,8 +168,7 @@ def _start(
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
     if axes is not None:
         rates.append(_coarse_rate(pair, matching, axes, settings, ladder, report))
-    precondition = Preconditioner(shooting, settings.regularisation)
-    starts = [precondition(shooting(tangent(rate, matching.source)), START_DAMPING) for rate in rates]
+    starts = [precondition.momentum(tangent(rate, matching.source), START_DAMPING) for rate in rates]
     return _best(starts, matching)
 
 
@@ -209,8 +217,7 @@ def _steps_needed(momentum: Tensor, matching: Matching) -> int:
     voxels, energies = 0.0, []
     with torch.no_grad():
         for taken in walk(start, system, matching.steps):
-            reach = [float(w.abs().max()) / h for w, h in zip(taken.velocity, system.spacing, strict=True)]
-            voxels = max(voxels, *reach)
+            voxels = max(voxels, fastest(taken.velocity, system))
             energies.append(energy(taken.before, drive(taken.before, system), system))
         energies.append(energy(taken.after, drive(taken.after, system), system))
     needed = math.ceil(voxels / CFL_LIMIT)
