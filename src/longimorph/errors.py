@@ -52,6 +52,10 @@ class InputError(LongimorphError):
         super().__init__("\n".join([head, *(f"  {i}. {p}" for i, p in enumerate(self.problems, 1))]))
 
 
+class Interrupted(LongimorphError):
+    """A job was told to stop before it had ended; the same job run again takes up its work."""
+
+
 class PairFailure(LongimorphError):
     """An expected failure of one visit or pair: a row of failures.csv, while the cohort goes on.
 

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import longimorph
-from longimorph.errors import LongimorphError
+from longimorph.errors import Interrupted, LongimorphError
 from longimorph.jobs import life
 
 MACHINE = "machine: "
 MADE_OF = "made of: "
-VERDICT = "verdict: "
+VERDICT, STOPPED = "verdict: ", "interrupted: "
 CONTEXT = "longimorph"
 """Key of Snakemake's ``config`` under which every job finds the study's files and the command of the run."""
 _THREAD_VARIABLES = (
@@ -148,7 +148,9 @@ def _shorten(value: object, most: int = 500) -> str:
 
 
 def _say_failed(error: Exception, sentence: str, terminal: TextIO) -> None:
-    if isinstance(error, LongimorphError):
+    if isinstance(error, Interrupted):
+        sys.stdout.write(f"{VERDICT}{STOPPED}{error}\n")
+    elif isinstance(error, LongimorphError):
         sys.stdout.write(f"{VERDICT}failed: {error}\n")
     else:
         sys.stdout.write(traceback.format_exc())

@@ -17,10 +17,17 @@ from typing import Any
 from longimorph.cohort.suggest import did_you_mean
 from longimorph.errors import LongimorphError
 from longimorph.jobs.life import SILENT_SECONDS, last_iteration
-from longimorph.jobs.log import MACHINE, VERDICT
+from longimorph.jobs.log import MACHINE, STOPPED, VERDICT
 
 STAGES = ("align", "maps", "register", "figure")
-DONE, FAILED, RUNNING, SILENT, WAITING = STATES = ("done", "failed", "running", "silent", "waiting")
+DONE, FAILED, RUNNING, SILENT, INTERRUPTED, WAITING = STATES = (
+    "done",
+    "failed",
+    "running",
+    "silent",
+    "interrupted",
+    "waiting",
+)
 
 _HEAD_BYTES, _TAIL_BYTES = 4_000, 60_000
 _READERS = 16
@@ -155,7 +162,10 @@ def _look(job: Job, now: float) -> Seen:
         return Seen(job, WAITING)
     verdict = next((line for line in reversed(text.splitlines()) if line.startswith(VERDICT)), None)
     if verdict is not None:
-        return Seen(job, FAILED, f"{verdict.removeprefix(VERDICT)} (log: {job.log})", broke_off=True)
+        words = verdict.removeprefix(VERDICT)
+        if words.startswith(STOPPED):
+            return Seen(job, INTERRUPTED, words.removeprefix(STOPPED))
+        return Seen(job, FAILED, f"{words} (log: {job.log})", broke_off=True)
     age = max(now - changed, 0.0)
     words, said = last_iteration(text) or ("", None)
     since = None if said is None else max(now - said.timestamp(), 0.0)

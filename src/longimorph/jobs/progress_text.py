@@ -10,6 +10,7 @@ from longimorph.jobs import life
 from longimorph.jobs.progress import (
     DONE,
     FAILED,
+    INTERRUPTED,
     RUNNING,
     SILENT,
     STAGES,
@@ -22,6 +23,7 @@ from longimorph.jobs.progress import (
     of_pairs,
 )
 
+_SAID = (RUNNING, SILENT, INTERRUPTED, FAILED)
 MOST_SHOWN = 20
 """Lines of one kind, unless all are wanted."""
 
@@ -43,6 +45,7 @@ def table(progress: Progress, everything: bool = False) -> str:
     parts += [_list("running", progress.of_state(RUNNING), most, _running)]
     parts += [_list("no sign of life, may have been killed", progress.of_state(SILENT), most, _silent)]
     parts[-1] += [_ADVICE] if parts[-1] else []
+    parts += [_list("interrupted", progress.of_state(INTERRUPTED), most, _interrupted)]
     parts += [_failed(progress.failures(), most)]
     parts += [[totals(progress)]]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
@@ -61,7 +64,8 @@ def totals(progress: Progress) -> str:
     """Return one sentence on the pairs."""
     states = progress.count("register")
     parts = [f"{states[DONE]} of {states.total()} pairs done"]
-    words = {FAILED: "failed", RUNNING: "running", SILENT: "without a sign of life", WAITING: "not begun"}
+    words = {FAILED: "failed", RUNNING: "running", SILENT: "without a sign of life"}
+    words |= {INTERRUPTED: "interrupted", WAITING: "not begun"}
     parts += [f"{states[state]} {text}" for state, text in words.items() if states[state]]
     return ", ".join(parts) + "."
 
@@ -98,7 +102,7 @@ def _patients(progress: Progress, most: int | None) -> list[str]:
     """A row per patient: all of them when they are few or all are wanted, else those that need a look."""
     chosen = progress.patients
     if most is not None and len(chosen) > most:
-        busy = [seen.job.patient for state in (RUNNING, SILENT, FAILED) for seen in progress.of_state(state)]
+        busy = [seen.job.patient for state in _SAID for seen in progress.of_state(state)]
         chosen = {name: chosen[name] for name in busy}
     rows = [["patient", *STAGES]]
     rows += [[name, *(_cell(jobs, stage) for stage in STAGES)] for name, jobs in [*chosen.items()][:most]]
@@ -118,7 +122,7 @@ def _names(names: Sequence[str], most: int | None) -> str:
 
 def _cell(jobs: Sequence[Seen], stage: str) -> str:
     states = Counter(seen.state for seen in jobs if seen.job.stage == stage)
-    extra = [f"{states[state]} {state}" for state in (FAILED, RUNNING, SILENT) if states[state]]
+    extra = [f"{states[state]} {state}" for state in _SAID if states[state]]
     return f"{states[DONE]}/{states.total()}" + (f" ({', '.join(extra)})" if extra else "")
 
 
@@ -146,6 +150,10 @@ def _silent(seen: Seen) -> list[str]:
         seen.machine,
         f"log: {seen.job.log}",
     ]
+
+
+def _interrupted(seen: Seen) -> list[str]:
+    return [seen.job.patient, seen.job.title, seen.words]
 
 
 def _where(seen: Seen) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from longimorph.numerics.journal import Journal, Standing
 from longimorph.numerics.objective import Evaluation
 from longimorph.numerics.precondition import inner
 from longimorph.numerics.shooting import Divergence
@@ -133,27 +134,46 @@ def minimise(
     least_gain: float,
     report: Callable[[Iteration], None] = lambda _: None,
     ladder: Ladder | None = None,
+    journal: Journal | None = None,
 ) -> Optimum:
     """Minimise from a finite start: the one tensor in ``start``, which is taken out of it (memory).
 
     ``precondition(gradient, damping)`` is an approximate inverse Hessian. Stops when two steps in a row each
     lower the cost by less than a share ``least_gain`` of itself, or at the cap on evaluations. ``ladder``
-    says where vectors wait meanwhile. Raises :class:`Divergence` when the start itself cannot be evaluated.
+    says where vectors wait meanwhile; ``journal`` hears of every step, and may know some of them already.
+    Raises :class:`Divergence` when the start itself cannot be evaluated.
     """
-    ladder = ladder or Ladder([CHECKPOINT])
+    ladder, journal = ladder or Ladder([CHECKPOINT]), journal or Journal()
     trial = _Trials(evaluate, most_evaluations)
-    momentum = start.pop()
-    found = trial(momentum)
-    if found is None:
-        raise Divergence("the shooting diverges at the start of the optimisation")
-    report(Iteration(0, trial.count, 0.0, found))
-    here, history = _Point(ladder.keep(momentum), ladder.keep(found.gradient), found.cost), History()
-    last, number, small, again = _without_gradient(found), 0, 0, False
-    del momentum, found
+    momentum, known = start.pop(), journal.begin()
+    if isinstance(known, Optimum):
+        return replace(known, momentum=known.momentum.to(momentum))
+    history, number, small, again = History(), 0, 0, False
+
+    def stand() -> None:
+        vectors = here.momentum, here.gradient, history.pairs
+        journal.stands(Standing(*vectors, last, damping, number, trial.count, small, again))
+
+    if known is None:
+        found = trial(momentum)
+        if found is None:
+            raise Divergence("the shooting diverges at the start of the optimisation")
+        here, last = _point(momentum, found, ladder), _without_gradient(found)
+        with journal.undisturbed():
+            report(Iteration(0, trial.count, 0.0, found))
+            stand()
+        del found
+    else:
+        here, last = _restored(known, history, momentum, ladder), known.evaluation
+        damping, number, small, again = known.damping, known.number, known.small, known.again
+        trial.count = known.evaluations
+    del momentum, known
 
     def optimum(reason: str, converged: bool) -> Optimum:
         evaluation = replace(last, gradient=here.gradient.get())
-        return Optimum(here.momentum.get(), evaluation, trial.count, reason, converged)
+        found = Optimum(here.momentum.get(), evaluation, trial.count, reason, converged)
+        journal.ended(found)
+        return found
 
     while not trial.exhausted:
         direction, slope = ladder.attempt(lambda: _direction(history, here, precondition, damping, ladder))  # noqa: B023
@@ -168,8 +188,10 @@ def minimise(
         if better is None:
             if not history.pairs:
                 return optimum("No shorter step lowers the cost: it is as low as rounding lets it go.", True)
-            history.pairs.clear()
-            damping *= 10
+            with journal.undisturbed():
+                history.pairs.clear()
+                damping *= 10
+                stand()
             continue
         length, there, momentum = better
         del better
@@ -178,12 +200,13 @@ def minimise(
         elif not again and here.cost - there.cost > -0.5 * WORTHWHILE * slope:
             damping = max(damping * LESS_DAMPED, min(damping, LEAST_DAMPING))
         number, again = number + 1, False
-        history.add(direction.get() * length, there.gradient - here.gradient.get(), ladder)
         small = small + 1 if here.cost - there.cost < least_gain * here.cost else 0
-        here = _Point(ladder.keep(momentum), ladder.keep(there.gradient), there.cost)
-        report(Iteration(number, trial.count, length, there))
-        last = _without_gradient(there)
-        del there, momentum
+        with journal.undisturbed():
+            history.add(direction.get() * length, there.gradient - here.gradient.get(), ladder)
+            here, last = _point(momentum, there, ladder), _without_gradient(there)
+            report(Iteration(number, trial.count, length, there))
+            del there, momentum
+            stand()
         if small >= 2:
             return optimum(
                 f"Converged: two steps in a row each lowered the cost by less than {100 * least_gain:.3g} %.",
@@ -206,6 +229,18 @@ def _direction(
     gradient = here.gradient.get()
     found = history.direction(gradient, lambda g: precondition(g, damping))
     return ladder.keep(found), float(inner(gradient, found))
+
+
+def _point(momentum: Tensor, found: Evaluation, ladder: Ladder) -> _Point:
+    return _Point(ladder.keep(momentum), ladder.keep(found.gradient), found.cost)
+
+
+def _restored(known: Standing, history: History, like: Tensor, ladder: Ladder) -> _Point:
+    """The point where a descent stood, its pairs put into ``history``; on the device of ``like``."""
+    for s, y, sy in known.pairs:
+        history.pairs.append((ladder.keep(s.get().to(like)), ladder.keep(y.get().to(like)), sy))
+    momentum, gradient = (ladder.keep(v.get().to(like)) for v in (known.momentum, known.gradient))
+    return _Point(momentum, gradient, known.evaluation.cost)
 
 
 def _without_gradient(evaluation: Evaluation) -> Evaluation:

@@ -12,6 +12,7 @@ from torch import Tensor
 from longimorph.numerics.attribution import Attribution, attribute
 from longimorph.numerics.doubt import Doubt, doubt
 from longimorph.numerics.dynamics import State
+from longimorph.numerics.journal import Journal
 from longimorph.numerics.objective import Matching, evaluate, mismatch
 from longimorph.numerics.optimise import Optimum
 from longimorph.numerics.shooting import drift
@@ -47,12 +48,14 @@ def register(
     report: Report = silent,
     ladder: Ladder | None = None,
     device: torch.device | None = None,
+    journal: Journal | None = None,
 ) -> Registration:
     """Match the source's probability map to the target's, (C, *grid) each, spacing in mm.
 
     ``control`` is the control allocation matrix (C, C). ``report`` hears of each iteration, with the spacing
     of its level in mm, and ``ladder`` says what is kept where (one state per step by default);
-    ``device`` is where to work (None: where the source lies). Identical maps give exact zeros. Raises
+    ``device`` is where to work (None: where the source lies), and ``journal`` lets a registration that was
+    broken off go on. Identical maps give exact zeros. Raises
     ``Divergence`` when no momentum can be shot.
     """
     pair = Pair(source, target, control, tuple(spacing), device)
@@ -63,7 +66,7 @@ def register(
             *(
                 _still(pair, settings)
                 if same
-                else solve(pair, settings, ladder or Ladder([CHECKPOINT]), report)
+                else solve(pair, settings, ladder or Ladder([CHECKPOINT]), report, journal)
             ),
         )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from longimorph.numerics import control, levels
 from longimorph.numerics.dynamics import State, System, drive, energy, fastest, infinitesimal
 from longimorph.numerics.equations import combine, differences, velocity
+from longimorph.numerics.journal import Journal
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
 from longimorph.numerics.optimise import Iteration, Optimum, minimise
@@ -85,18 +86,23 @@ class Pair:
 
 
 def solve(
-    pair: Pair, settings: Settings, ladder: Ladder, report: Report = silent
+    pair: Pair,
+    settings: Settings,
+    ladder: Ladder,
+    report: Report = silent,
+    journal: Journal | None = None,
 ) -> tuple[Optimum, Matching]:
     """The optimal momentum of a pair whose maps differ. Raises ``Divergence``."""
+    journal = journal or Journal()
     matching = pair.matching(settings)
     precondition = _preconditioner(matching)
-    waiting = [_start(pair, matching, precondition, settings, ladder, report)]
+    waiting = [_start(pair, matching, precondition, settings, ladder, report, journal)]
     used = 0
     if settings.steps is None:
         matching = replace(matching, steps=max(matching.steps, _steps_needed(waiting[0], matching)))
     while True:
         waiting = [_best(waiting, matching)]
-        optimum = _descend(waiting, matching, precondition, settings, used, ladder, report)
+        optimum = _descend(waiting, matching, precondition, settings, used, ladder, report, journal)
         used = optimum.evaluations
         enough = settings.steps or _steps_needed(optimum.momentum, matching)
         if enough <= matching.steps:
@@ -131,6 +137,7 @@ def _descend(
     used: int,
     ladder: Ladder,
     report: Report,
+    journal: Journal,
 ) -> Optimum:
     """Optimise with the present number of steps; ``used`` evaluations count against the cap.
 
@@ -150,6 +157,7 @@ def _descend(
         settings.tolerance,
         tell,
         ladder,
+        journal,
     )
     return replace(optimum, evaluations=used + optimum.evaluations)
 
@@ -161,13 +169,14 @@ def _start(
     settings: Settings,
     ladder: Ladder,
     report: Report,
+    journal: Journal,
 ) -> Tensor:
     """The better of two momenta: along the great circles, or as the coarser level moves."""
     rates = [log_map(matching.source, to_sphere(matching.target))]
     coarsest = min(settings.kernel_mm) / FEWEST_VOXELS_PER_SIGMA
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
     if axes is not None:
-        rates.append(_coarse_rate(pair, matching, axes, settings, ladder, report))
+        rates.append(_coarse_rate(pair, matching, axes, settings, ladder, report, journal))
     starts = [precondition.momentum(tangent(rate, matching.source), START_DAMPING) for rate in rates]
     return _best(starts, matching)
 
@@ -179,13 +188,14 @@ def _coarse_rate(
     settings: Settings,
     ladder: Ladder,
     report: Report,
+    journal: Journal,
 ) -> Tensor:
     """dq/dt at time 0 when this level's source moves and changes as the coarser level's optimum does.
 
     Velocity and source are handed over, which are smooth or local, and moved with this level's own
     boundaries; the momentum, and dq/dt itself, scale with the sharpness of the boundaries.
     """
-    optimum, coarse = solve(pair.coarser(axes), settings, ladder, report)
+    optimum, coarse = solve(pair.coarser(axes), settings, ladder, report, journal)
     found = drive(State(coarse.source, optimum.momentum), coarse.system)
     w, source = velocity(found.rho, found.v), (1 - found.rho) * optimum.momentum
     w, source = (levels.finer(x, pair.source.shape[1:], pair.spacing, axes) for x in (w, source))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,8 @@ from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.solve import Settings
 from longimorph.steps import room
 from longimorph.steps.common import read_json, remove
+from longimorph.steps.resume import FOLDER, Journal
+from longimorph.steps.state import fingerprint
 from longimorph.tables import PairChanges, write_failed_pair, write_pair
 
 LOGGER = logging.getLogger(__name__)
@@ -110,16 +111,19 @@ def register(
     ``source`` and ``target`` are the ``qc.json`` of the two visits, beside their probability maps.
     """
     remove(out / name for name in (*MAPS, *TABLES))
-    table, began = class_tables.load(classes), time.monotonic()
+    table = class_tables.load(classes)
     trace = Trace(settings["max_evaluations"])
     matrix = torch.from_numpy(control_tables.load(control, table))
     status: dict[str, Any] = {name: pair[name] for name in ("patient", "from", "to")}
-    chosen, memory = _settings(settings), None
+    chosen, memory, inputs = _settings(settings), None, _hashes(source, target)
+    key = fingerprint(chosen, matrix.tolist(), list(inputs.values()))
+    journal = Journal(out / FOLDER, key, trace.rows)
     torch.set_num_threads(settings["threads"])
     try:
         loaded = _load(source, target, _device(settings["device"]))
         memory = _memory(loaded, chosen, settings)
-        found = _match(loaded, matrix, chosen, trace, memory)
+        with journal:
+            found = _match(loaded, matrix, chosen, trace, memory, journal)
         status |= {"status": "ok", "stage": None, "message": ""}
         status |= _health(found, loaded, table.names, len(trace.rows))
         _write_maps(found, loaded.grid, out)
@@ -132,8 +136,9 @@ def register(
         remove(out / name for name in MAPS)
         write_failed_pair(out, pair, table.names, failure.code)
     write_csv(out / "convergence.csv", trace.table())
-    status |= {"seconds": time.monotonic() - began, **_provenance(source, target, control, settings)}
-    write_json(out / "status.json", status)
+    status |= {"seconds": journal.seconds, "attempts": journal.attempts}
+    write_json(out / "status.json", status | _provenance(inputs, control, settings))
+    journal.delete()
 
 
 def _memory(loaded: Loaded, chosen: Settings, settings: Mapping[str, Any]) -> room.Watched:
@@ -178,13 +183,18 @@ def _settings(settings: Mapping[str, Any]) -> Settings:
 
 
 def _match(
-    loaded: Loaded, matrix: Tensor, chosen: Settings, trace: Trace, memory: room.Watched
+    loaded: Loaded,
+    matrix: Tensor,
+    chosen: Settings,
+    trace: Trace,
+    memory: room.Watched,
+    journal: Journal,
 ) -> Registration:
     """Run the numerics; what may go wrong there becomes a failure of the pair."""
     matrix, spacing = matrix.to(loaded.source), loaded.grid.spacing.tolist()
     maps = loaded.source, loaded.target
     try:
-        return match(*maps, matrix, spacing, chosen, trace, memory.ladder, loaded.device)
+        return match(*maps, matrix, spacing, chosen, trace, memory.ladder, loaded.device, journal)
     except Divergence as error:
         message = f"{error}; the visits may be too far apart: look at their alignment, or raise kernel_mm"
         raise PairFailure("register", "diverged", message) from error
@@ -269,12 +279,18 @@ def _write_maps(found: Registration, grid: Grid, out: Path) -> None:
     write_scalar(out / "log_jacobian.nii.gz", found.warps.log_jacobian.cpu().numpy(), grid)
 
 
-def _provenance(source: Path, target: Path, control: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    inputs = {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for qc in (source, target)
-        if (path := qc.parent / "simplex.nii.gz").exists()
-    }
+def _hashes(source: Path, target: Path) -> dict[str, str]:
+    """SHA-256 of the two visits' maps, where they are there, by path."""
+    files = [qc.parent / "simplex.nii.gz" for qc in (source, target)]
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()}
+
+
+def _provenance(inputs: Mapping[str, str], control: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     versions = {"longimorph": longimorph.__version__, "torch": torch.__version__, "numpy": np.__version__}
     versions["python"] = platform.python_version()
-    return {"settings": dict(settings), "control": control, "inputs_sha256": inputs, "versions": versions}
+    return {
+        "settings": dict(settings),
+        "control": control,
+        "inputs_sha256": dict(inputs),
+        "versions": versions,
+    }

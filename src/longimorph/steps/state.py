@@ -1,0 +1,146 @@
+"""The state of a registration on the disk: numbers in one JSON file, each vector in a file of its own.
+
+Vectors are written once and named by the JSON file, which is replaced in one step: whenever the process ends,
+what it names is there. Vectors that it no longer names are deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longimorph import numerics
+from longimorph.io.atomic import atomic_path, write_json
+from longimorph.numerics.journal import Standing, Vector
+from longimorph.numerics.objective import Evaluation
+from longimorph.numerics.optimise import Optimum
+
+NAME = "state.json"
+_EVALUATION = ("cost", "mismatch", "energy")
+_COUNTERS = ("damping", "number", "evaluations", "small", "again")
+_OUTCOME = ("evaluations", "reason", "converged")
+
+Record = dict[str, Any]
+
+
+def fingerprint(*parts: object) -> str:
+    """What a state belongs to: ``parts`` by their text, the code of the numerics, the version of PyTorch."""
+    digest = hashlib.sha256(repr((parts, torch.__version__)).encode())
+    for file in sorted(Path(numerics.__path__[0]).glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A vector in a file."""
+
+    file: Path
+
+    def get(self) -> Tensor:
+        """Read it."""
+        return torch.from_numpy(np.load(self.file))
+
+
+class StateFiles:
+    """The states of one registration in a folder; ``key`` is what they belong to."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._folder, self._key, self._count = folder, key, 0
+        self._names: WeakKeyDictionary[Vector, str] = WeakKeyDictionary()
+
+    def read(self) -> Record | None:
+        """The record last written, None when there is none of this key; what cannot be used is deleted."""
+        try:
+            found = json.loads((self._folder / NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            found = None
+        if not isinstance(found, dict) or found.get("key") != self._key or not self._whole(found):
+            self.delete()
+            return None
+        self._count = int(found["files"])
+        record: Record = found["record"]
+        return record
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Put ``record`` in the place of the last one, and delete the vectors that it does not name."""
+        write_json(self._folder / NAME, {"key": self._key, "files": self._count, "record": record})
+        named = set(_names_in(record))
+        for file in self._folder.glob("*.npy"):
+            if file.name not in named:
+                file.unlink(missing_ok=True)
+
+    def delete(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def ended(self, optimum: Optimum) -> Record:
+        """The record of a descent that has ended; its momentum is written."""
+        name = self._put(optimum.momentum)
+        return {
+            "vectors": [name],
+            **{key: getattr(optimum.evaluation, key) for key in _EVALUATION},
+            "outcome": {key: getattr(optimum, key) for key in _OUTCOME},
+        }
+
+    def optimum(self, record: Mapping[str, Any]) -> Optimum:
+        """The optimum of such a record, on the host and without its gradient."""
+        (name,) = record["vectors"]
+        return Optimum(Stored(self._folder / name).get(), _evaluation(record), **record["outcome"])
+
+    def stands(self, standing: Standing) -> Record:
+        """The record of where a descent stands; vectors that are not on the disk yet are written."""
+        pairs = list(standing.pairs)
+        vectors = [standing.momentum, standing.gradient, *(v for s, y, _ in pairs for v in (s, y))]
+        return {
+            "vectors": [self._store(vector) for vector in vectors],
+            "products": [sy for _, _, sy in pairs],
+            **{key: getattr(standing.evaluation, key) for key in _EVALUATION},
+            "counters": {key: getattr(standing, key) for key in _COUNTERS},
+        }
+
+    def standing(self, record: Mapping[str, Any]) -> Standing:
+        """Where a descent stands by such a record; its vectors are read when they are asked for."""
+        momentum, gradient, *rest = (self._stored(name) for name in record["vectors"])
+        pairs = list(zip(rest[::2], rest[1::2], record["products"], strict=True))
+        return Standing(momentum, gradient, pairs, _evaluation(record), **record["counters"])
+
+    def _stored(self, name: str) -> Stored:
+        stored = Stored(self._folder / name)
+        self._names[stored] = name
+        return stored
+
+    def _store(self, vector: Vector) -> str:
+        if vector not in self._names:
+            self._names[vector] = self._put(vector.get())
+        return self._names[vector]
+
+    def _put(self, tensor: Tensor) -> str:
+        self._count += 1
+        name = f"{self._count:05d}.npy"
+        with atomic_path(self._folder / name) as temporary:
+            np.save(temporary, tensor.cpu().numpy())
+        return name
+
+    def _whole(self, found: Mapping[str, Any]) -> bool:
+        return all((self._folder / name).is_file() for name in _names_in(found["record"]))
+
+
+def _names_in(record: Mapping[str, Any]) -> list[str]:
+    parts = [*record["ended"], *([record["standing"]] if record["standing"] else [])]
+    return [name for part in parts for name in part["vectors"]]
+
+
+def _evaluation(record: Mapping[str, Any]) -> Evaluation:
+    cost, mismatch, energy = (float(record[key]) for key in _EVALUATION)
+    return Evaluation(cost, mismatch, energy, torch.empty(0))
