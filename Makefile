@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 CORES ?= 2
 SLURM_TESTS ?= 6
+PYTEST_SLURM = $(BIN)/python -m pytest $(PYTEST_ARGS) tests/slurm
 DEMO ?= demo
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -36,7 +37,8 @@ test: $(VENV)/.installed
 
 # A SLURM cluster is started on this machine for it, where that can be done: root, Debian or Ubuntu.
 test-slurm: $(VENV)/.installed
-	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster.sh run $(BIN)/python -m pytest -n $(SLURM_TESTS) $(PYTEST_ARGS) tests/slurm
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster.sh run sh -c \
+	  '$(PYTEST_SLURM) -n $(SLURM_TESTS) -m "not alone" && $(PYTEST_SLURM) -m alone'
 
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/longimorph demo $(DEMO) --cores $(CORES)

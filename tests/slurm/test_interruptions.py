@@ -32,11 +32,9 @@ def test_cancelled(study: ClusterCohort) -> None:
     fault = study.fault(JOB, "wait")
     head = study.start()
     number, *_ = study.wait_for(JOB)
-    fault.unlink()
-    study.fault(JOB, "wait")
     slurm("scancel", number)
     until(lambda: study.notes("signal"), "the job to be told")
-    fault.unlink(missing_ok=True)
+    fault.unlink()
     assert head.end() == 0
     assert study.notes("signal") == [[JOB, "SIGTERM"]]
     check_once_more(study, JOB)

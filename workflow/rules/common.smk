@@ -1,7 +1,7 @@
 import sys
 
 from longimorph.errors import InputError
-from longimorph.jobs import restart, start
+from longimorph.jobs import restart, slurm, start
 from longimorph.jobs.catalogue import (
     VERSIONS,
     Jobs,
@@ -76,8 +76,10 @@ def of_card(name):
     return asked
 
 
-def check_restart(workflow):
+def before_jobs(workflow):
     """End this run before its first job where that would repeat what another one is doing."""
+    if warning := slurm.settle_plugin():
+        print(f"longimorph: {warning}", file=sys.stderr)
     try:
         restart.check(workflow)
     except restart.Refused as reason:

@@ -6,11 +6,15 @@ import getpass
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 _FORMAT = "%i|%T|%r|%Z|%k"
 _TIMEOUT = 30.0
+_PLUGIN = "snakemake_executor_plugin_slurm"
+SHORTEST_MEMORY = 200
+"""Seconds for which SLURM has to know an ended job: longer than the plugin's longest pause of 180 s."""
 
 
 @dataclass(frozen=True)
@@ -55,4 +59,31 @@ def of_folder(listing: str, folder: Path) -> tuple[SlurmJob, ...]:
         SlurmJob(number, state, reason, comment)
         for number, state, reason, place, comment in rows
         if os.path.realpath(place) == own
+    )
+
+
+def settle_plugin() -> str | None:
+    """Let Snakemake's plugin ask for MinJobAge once instead of before every look; returns a warning.
+
+    Where the controller does not answer that question, the plugin turns to sacct, and without accounting it
+    then forgets its jobs and waits for them for ever. No option of the plugin prevents it (2.8.0).
+    """
+    plugin = sys.modules.get(_PLUGIN)
+    if plugin is None or not hasattr(plugin, "get_min_job_age"):
+        return None
+    seconds = plugin.get_min_job_age()
+    if seconds is None:
+        return "SLURM does not say its MinJobAge: is its controller there? scontrol ping tells."
+    vars(plugin)["get_min_job_age"] = lambda: seconds
+    return memory_problem(seconds)
+
+
+def memory_problem(seconds: int) -> str | None:
+    """Return what is wrong with SLURM's MinJobAge, if anything."""
+    if seconds >= SHORTEST_MEMORY:
+        return None
+    return (
+        f"SLURM forgets an ended job after MinJobAge = {seconds} s, less than {SHORTEST_MEMORY} s: Snakemake "
+        "may not see its end and wait for ever. Ask the administrator for 300, which is SLURM's default, or use "
+        "--slurm-status-command sacct where there is accounting."
     )

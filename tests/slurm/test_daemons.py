@@ -1,0 +1,58 @@
+"""SLURM's own daemons go away and come back while jobs run: for everybody, so these tests run alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+from on_cluster import EVERYTHING, ClusterCohort, slurm, state, until
+
+JOB = "register-P001-V1__V2"
+
+pytestmark = pytest.mark.alone
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> ClusterCohort:
+    """Two patients with three pairs, and stub steps."""
+    return ClusterCohort(tiny.study(tmp_path / "study", stub=True))
+
+
+def kill(daemon: str) -> None:
+    """Kill one of the cluster's daemons, so that it can do nothing any more."""
+    number = int((Path(os.environ["SLURM_CONF"]).parent / "run" / f"{daemon}.pid").read_text())
+    os.kill(number, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{number}/cmdline").exists() or is_zombie(number), f"{daemon} to be gone")
+
+
+def is_zombie(number: int) -> bool:
+    """Tell whether a process has ended and nobody has taken notice."""
+    return "\nState:\tZ" in Path(f"/proc/{number}/status").read_text()
+
+
+def start(daemon: str) -> None:
+    """Start one of the cluster's daemons again."""
+    subprocess.run([daemon, "-f", os.environ["SLURM_CONF"]], check=True, timeout=60)
+
+
+def test_node_and_controller_are_killed(study: ClusterCohort) -> None:
+    """A job outlives both daemons, its end is seen when they are back, and nothing is computed twice."""
+    fault = study.fault(JOB, "wait")
+    head = study.start()
+    number, *_ = study.wait_for(JOB)
+    kill("slurmd")
+    kill("slurmctld")
+    time.sleep(45)  # longer than the plugin's own five attempts last
+    fault.unlink()
+    start("slurmctld")
+    start("slurmd")
+    until(lambda: slurm("sinfo", "--noheader", "--format=%T").strip(), "the controller to answer")
+    assert head.end() == 0, head.text[-3000:]
+    assert state(number) == "COMPLETED"
+    study.check_tables(pairs=3)
+    assert study.begun() == EVERYTHING
