@@ -13,6 +13,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import longimorph
+from longimorph.jobs import slurm
 
 PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "SimpleITK", "matplotlib", "snakemake")
 
@@ -27,7 +28,15 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at Python, packages, processors, graphics card, commands and the working folder."""
-    return [*_python(), *map(_package, PACKAGES), *_torch(), _processors(), _command(), _folder(Path.cwd())]
+    return [
+        *_python(),
+        *map(_package, PACKAGES),
+        *_torch(),
+        _processors(),
+        _command(),
+        *_slurm(),
+        _folder(Path.cwd()),
+    ]
 
 
 def _python() -> Iterator[Finding]:
@@ -71,6 +80,21 @@ def _command() -> Finding:
     if path is None:
         return Finding(False, "the command snakemake is not on the PATH; activate the virtual environment")
     return Finding(True, f"snakemake command: {path}")
+
+
+def _slurm() -> Iterator[Finding]:
+    """Look at what a run on a cluster needs, where this machine belongs to one."""
+    if shutil.which("sbatch") is None:
+        yield Finding(True, "no SLURM here (no command sbatch)")
+        return
+    plugin = _package("snakemake_executor_plugin_slurm")
+    yield plugin if plugin.good else Finding(False, f"{plugin.text}; make setup installs it")
+    seconds = slurm.min_job_age()
+    if seconds is None:
+        yield Finding(False, "SLURM's controller does not answer: scontrol ping")
+    else:
+        problem = slurm.memory_problem(seconds)
+        yield Finding(problem is None, problem or f"SLURM knows an ended job for {seconds} s (MinJobAge)")
 
 
 def _folder(folder: Path) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,17 @@ def of_folder(listing: str, folder: Path) -> tuple[SlurmJob, ...]:
     )
 
 
+def min_job_age() -> int | None:
+    """Return for how many seconds SLURM knows a job that has ended; None when it does not answer."""
+    try:
+        command = ["scontrol", "show", "config"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(r"^MinJobAge\s*=\s*(\d+)", answer.stdout, flags=re.MULTILINE)
+    return int(found[1]) if found else None
+
+
 def settle_plugin() -> str | None:
     """Let Snakemake's plugin ask for MinJobAge once instead of before every look; returns a warning.
 
@@ -71,7 +83,7 @@ def settle_plugin() -> str | None:
     plugin = sys.modules.get(_PLUGIN)
     if plugin is None or not hasattr(plugin, "get_min_job_age"):
         return None
-    seconds = plugin.get_min_job_age()
+    seconds = min_job_age()
     if seconds is None:
         return "SLURM does not say its MinJobAge: is its controller there? scontrol ping tells."
     vars(plugin)["get_min_job_age"] = lambda: seconds
@@ -84,6 +96,6 @@ def memory_problem(seconds: int) -> str | None:
         return None
     return (
         f"SLURM forgets an ended job after MinJobAge = {seconds} s, less than {SHORTEST_MEMORY} s: Snakemake "
-        "may not see its end and wait for ever. Ask the administrator for 300, which is SLURM's default, or use "
+        "may not see its end and wait for ever. Ask the administrator for 300, SLURM's default, or use "
         "--slurm-status-command sacct where there is accounting."
     )

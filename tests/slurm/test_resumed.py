@@ -1,0 +1,47 @@
+"""A real registration that SLURM interrupts goes on where it stood, on whatever node it comes to."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from on_cluster import ClusterCohort, slurm, until
+from tiny import TinyCohort
+
+PAIR = Path("results", "patients", "P001", "V1__V2")
+LOG = Path("results", "logs", "P001", "register_V1__V2.log")
+
+
+def study(folder: Path) -> TinyCohort:
+    """One pair that takes many iterations."""
+    cohort = TinyCohort(folder)
+    cohort.add("P001", "V1", 0, 20)
+    cohort.add("P001", "V2", 61, 28, lesion=True)
+    chosen = {"spacing_mm": 6, "smoothing_mm": 4, "reference": "none", "tolerance": 1e-9}
+    cohort.write(**chosen, max_evaluations=40, steps=6)
+    return cohort
+
+
+def number_after(cohort: TinyCohort, iteration: int) -> str:
+    """Wait until the registration has come so far; returns its number in SLURM."""
+    log = cohort.folder / LOG
+    pattern = re.compile(rf"SLURM job (\d+).*^.*iteration {iteration},", flags=re.MULTILINE | re.DOTALL)
+    until(lambda: log.exists() and pattern.search(log.read_text()), f"iteration {iteration}", timeout=300)
+    found = pattern.search(log.read_text())
+    assert found
+    return found[1]
+
+
+def test_interrupted_twice_it_gives_the_same(tmp_path: Path) -> None:
+    """The early signal of the profile, then scancel: three attempts, one result."""
+    on_cluster, whole = study(tmp_path / "study"), study(tmp_path / "whole")
+    head = ClusterCohort(on_cluster).start()
+    slurm("scancel", "--signal=USR1", number_after(on_cluster, 4))
+    slurm("scancel", number_after(on_cluster, 12))
+    assert head.end() == 0, head.text[-3000:]
+    assert "USR1 after" in head.text and "SIGTERM after" in head.text
+    assert json.loads((on_cluster.folder / PAIR / "status.json").read_text())["attempts"] == 3
+    assert whole.snakemake(str(PAIR / "status.json")).returncode == 0
+    for name in ("changes.csv", "transitions.csv", "convergence.csv"):
+        assert (on_cluster.folder / PAIR / name).read_bytes() == (whole.folder / PAIR / name).read_bytes()
