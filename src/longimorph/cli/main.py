@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import longimorph
-from longimorph.cli import memory, plan, profiles
+from longimorph.cli import index, memory, plan, profiles
 from longimorph.errors import InputError, LongimorphError
 
 CONFIG = Path("config", "config.yaml")
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"longimorph {longimorph.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    index.register(commands)
     text = "check a study's files: every problem of all of them at once"
     sub = commands.add_parser("check", help=text, description=text)
     sub.add_argument("config", nargs="?", type=Path, default=CONFIG, help=f"by default {CONFIG}")

@@ -1,0 +1,161 @@
+"""On which day each visit was: from the tables of a BIDS tree, the sessions' names, or their order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from longimorph.bids.names import natural
+from longimorph.cohort import tsv
+from longimorph.cohort.table import parse_number
+from longimorph.cohort.tsv import Table
+from longimorph.errors import Problem
+
+Source = Literal["auto", "sessions", "scans", "participants", "names", "order"]
+SOURCES: tuple[Source, ...] = ("auto", "sessions", "scans", "participants", "names", "order")
+"""``auto`` tries the three tables; names and order are taken only when they are asked for."""
+
+DAYS_OF = {"days": 1.0, "weeks": 7.0, "months": 365.25 / 12, "years": 365.25}
+_COLUMNS = ("days", "day", "days_since_baseline", "days_from_baseline", "acq_time")
+_MISSING = ("", "n/a", "N/A", "NaN", "nan")
+_NAME = re.compile(r"(?P<unit>[a-z]*)[-+]?(?P<count>\d+)(?P<after>[a-z]*)", re.IGNORECASE)
+_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T?\d{4,6})?")
+_FIRST = ("bl", "baseline", "base", "screening")
+
+Moments = dict[str, float]
+"""Days by session, from any day zero of the patient."""
+
+
+@dataclass
+class Calendar:
+    """The days of a tree's visits.
+
+    ``column`` and ``unit``: a column of the tables to use instead of the usual ones. ``problems`` are those
+    of the tables that were read so far.
+    """
+
+    root: Path
+    source: Source = "auto"
+    column: str | None = None
+    unit: str = "days"
+    problems: list[Problem] = field(default_factory=list)
+    _participants: Table | None = None
+
+    def of(self, subject: str, sessions: Sequence[str]) -> Moments | None:
+        """Return the day of each session of a subject, 0 for the first; None when one is not known.
+
+        All days of a patient come from one source, since each counts from its own day zero. A single visit
+        needs none.
+        """
+        if len(sessions) == 1:
+            return {sessions[0]: 0.0}
+        sources: dict[str, Callable[[str, Sequence[str]], Moments]] = {
+            "sessions": self._from_sessions,
+            "scans": self._from_scans,
+            "participants": self._from_participants,
+            "names": lambda _, names: {n: day for n in names if (day := day_of_name(n)) is not None},
+            "order": lambda _, names: {n: float(i) for i, n in enumerate(sorted(names, key=natural))},
+        }
+        wanted = ("sessions", "scans", "participants") if self.source == "auto" else (self.source,)
+        for name in wanted:
+            found = sources[name](subject, sessions)
+            if all(session in found for session in sessions):
+                start = min(found[session] for session in sessions)
+                return {session: round(found[session] - start, 4) for session in sessions}
+        return None
+
+    def where(self, subject: str) -> str:
+        """Return the files that could say the days of a subject's visits."""
+        names = " or ".join(f"'{name}'" for name in self._columns)
+        table = f"{subject}/{subject}_sessions.tsv with session_id and {names}"
+        return f"{table}, or {subject}/SESSION/{subject}_SESSION_scans.tsv with filename and acq_time"
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return (self.column,) if self.column else ("acq_time", "days")
+
+    def _from_sessions(self, subject: str, sessions: Sequence[str]) -> Moments:
+        table = self._table(self.root / subject / f"{subject}_sessions.tsv", "session_id")
+        return self._moments(table, "session_id")
+
+    def _from_participants(self, subject: str, sessions: Sequence[str]) -> Moments:
+        if self._participants is None:
+            file = self.root / "participants.tsv"
+            self._participants = self._table(file, "participant_id") or Table(str(file), 0, (), ())
+        table = self._participants
+        rows = tuple(row for row in table.rows if prefixed(row["participant_id"], "sub-") == subject)
+        return self._moments(Table(table.name, table.header_line, table.columns, rows), "session_id")
+
+    def _from_scans(self, subject: str, sessions: Sequence[str]) -> Moments:
+        found: Moments = {}
+        for session in sessions:
+            folder = self.root / subject / session
+            table = self._table(folder / f"{subject}_{session}_scans.tsv", "filename")
+            if table is None:
+                continue
+            own = [row for row in table.rows if row["filename"].startswith("anat/")] or table.rows
+            days = [self._day(row[name], name) for row in own for name in self._known(table)]
+            if known := [day for day in days if day is not None]:
+                found[session] = min(known)
+        return found
+
+    def _moments(self, table: Table | None, key: str) -> Moments:
+        """Return the days that the rows of a table give, by the column that gives most."""
+        if table is None or key not in table.columns:
+            return {}
+        best: Moments = {}
+        for column in self._known(table):
+            days = {prefixed(row[key], "ses-"): self._day(row[column], column) for row in table.rows}
+            found = {session: day for session, day in days.items() if day is not None}
+            best = found if len(found) > len(best) else best
+        return best
+
+    def _known(self, table: Table) -> list[str]:
+        return [name for name in ((self.column,) if self.column else _COLUMNS) if name in table.columns]
+
+    def _day(self, text: str, column: str) -> float | None:
+        number = parse_number(text) if column != "acq_time" else None
+        return number * DAYS_OF[self.unit] if number is not None else day_of_date(text)
+
+    def _table(self, file: Path, key: str) -> Table | None:
+        if not file.is_file():
+            return None
+        table, problems = tsv.read(file, (key, *_COLUMNS))
+        self.problems += [problem for problem in problems if problem not in self.problems]
+        return table
+
+
+def prefixed(text: str, prefix: str) -> str:
+    """Return a label with its prefix, which tables may leave out."""
+    return text if text.startswith(prefix) else prefix + text
+
+
+def day_of_date(text: str) -> float | None:
+    """Return the day, with the time as its fraction, of a date and time as BIDS writes it; None for none."""
+    if text in _MISSING:
+        return None
+    try:
+        moment = datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError:
+        return None
+    return (moment - datetime(1, 1, 1)).total_seconds() / 86400
+
+
+def day_of_name(session: str) -> float | None:
+    """Return the day that a session's name says: a date (20240131), or a time such as M06, 6mo, d90, bl."""
+    label = session.removeprefix("ses-")
+    date = _DATE.fullmatch(label)
+    if date is not None:
+        return day_of_date("-".join(date.groups()))
+    if label.lower() in _FIRST:
+        return 0.0
+    match = _NAME.fullmatch(label)
+    word = (match["unit"] or match["after"]).lower() if match is not None else ""
+    unit = next((name for name in DAYS_OF if word and name.startswith(word)), None)
+    if match is None or unit is None or (match["unit"] and match["after"]):
+        return None
+    return float(match["count"]) * DAYS_OF[unit]

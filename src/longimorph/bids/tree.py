@@ -1,0 +1,122 @@
+"""The volumes of a BIDS tree with its derivatives: those of ``sub-*/[ses-*/]anat`` and no others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from longimorph import paths
+from longimorph.bids.names import Name, parse
+from longimorph.errors import InputError, Problem
+
+RAW = "raw"
+"""What the tree itself is called beside its pipelines of derivatives."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One file of a visit; ``pipeline`` is the derivatives' folder, or ``raw``; ``session`` None without."""
+
+    path: Path
+    name: Name
+    pipeline: str
+    subject: str
+    session: str | None
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, str], ...], str, str]:
+        """What files of one kind share over all visits."""
+        return (self.pipeline, self.name.own, self.name.suffix, self.name.extension)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The volumes found, by name of file, and what is wrong with some."""
+
+    root: Path
+    volumes: tuple[Volume, ...]
+    problems: tuple[Problem, ...]
+
+
+def read(root: Path, derivatives: Sequence[Path] = ()) -> Tree:
+    """Look through ``root``, the folders in its ``derivatives`` and further ``derivatives``.
+
+    Raises InputError when one of them is no folder, or when there is no subject anywhere.
+    """
+    missing = [folder for folder in (root, *derivatives) if not folder.is_dir()]
+    if missing:
+        raise InputError([Problem(paths.display(folder), "is not a folder") for folder in missing])
+    volumes: list[Volume] = []
+    problems: list[Problem] = []
+    subjects = 0
+    for pipeline, folder in _trees(root, derivatives):
+        for subject in _folders(folder, "sub-"):
+            subjects += 1
+            for found in _of_subject(subject, pipeline):
+                if isinstance(found, Problem):
+                    problems.append(found)
+                else:
+                    volumes.append(found)
+    if not subjects:
+        text = "holds no folder 'sub-*', neither itself nor in derivatives/*"
+        hint = "Is it the root of the BIDS tree? --derivatives adds a folder that lies elsewhere"
+        raise InputError([Problem(paths.display(root), text, hint=hint)])
+    return Tree(root, tuple(volumes), tuple(problems))
+
+
+def _trees(root: Path, derivatives: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    yield RAW, root
+    inside = root / "derivatives"
+    if inside.is_dir():
+        yield inside.name, inside
+        for folder in _folders(inside, ""):
+            if not folder.name.startswith(("sub-", ".")):
+                yield folder.name, folder
+    for folder in derivatives:
+        yield folder.absolute().name, folder
+
+
+def _of_subject(folder: Path, pipeline: str) -> Iterator[Volume | Problem]:
+    for place in (folder, folder / "anat"):
+        yield from _of_visit(place, pipeline, folder.name, None)
+    for session in _folders(folder, "ses-"):
+        for place in (session, session / "anat"):
+            yield from _of_visit(place, pipeline, folder.name, session.name)
+
+
+def _of_visit(folder: Path, pipeline: str, subject: str, session: str | None) -> Iterator[Volume | Problem]:
+    for file in _files(folder):
+        name = parse(file.name)
+        if name is None:
+            continue
+        said = (f"sub-{name.values['sub']}", f"ses-{name.values['ses']}" if "ses" in name.values else None)
+        if said[0] != subject or (session and said[1] not in (session, None)):
+            place = "/".join(part for part in (subject, session) if part)
+            text = f"is named after another visit than its folder {place}"
+            yield Problem(paths.display(file), text, hint="Move or rename it")
+        elif not file.exists():
+            text = "is a link whose content is not here"
+            yield Problem(paths.display(file), text, hint="With DataLad or git-annex, get the files first")
+        else:
+            yield Volume(file, name, pipeline, subject, session or said[1])
+
+
+def _folders(folder: Path, start: str) -> list[Path]:
+    return sorted(e for e in _entries(folder) if e.name.startswith(start) and e.is_dir())
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(e for e in _entries(folder) if e.name.startswith("sub-") and not e.is_dir())
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as found:
+            return [folder / entry.name for entry in found]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        problem = Problem(paths.display(folder), f"cannot be looked through ({error.strerror})")
+        raise InputError([problem]) from error

@@ -1,0 +1,71 @@
+"""``longimorph index``: a cohort table from a BIDS tree."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from longimorph import paths
+from longimorph.bids.days import DAYS_OF, SOURCES
+from longimorph.bids.index import Wishes
+from longimorph.bids.index import index as read
+from longimorph.cohort import table
+from longimorph.errors import LongimorphError
+from longimorph.io.atomic import write_text
+
+_FILES = "which file, when a visit has several: entities, a suffix or both; given again: the next choice"
+
+
+def register(commands: Any) -> None:
+    """Add the command to those of the command line."""
+    text = "write a cohort table from a BIDS tree and its derivatives"
+    sub = commands.add_parser("index", help=text, description=text)
+    sub.add_argument("directory", type=Path, help="root of the BIDS tree")
+    sub.add_argument("--out", type=Path, default=Path("cohort.tsv"), help="file to write (cohort.tsv)")
+    sub.add_argument("--force", action="store_true", help="replace the file when it exists")
+    sub.add_argument("--derivatives", type=Path, action="append", default=[], metavar="DIR",
+                     help="a folder of derivatives that lies elsewhere; may be given again")  # fmt: skip
+    for role, usual in (("regions", "dseg"), ("states", "lesion masks"), ("image", "T1w")):
+        sub.add_argument(f"--{role}", action="append", default=[], metavar="NAME", help=f"{_FILES} ({usual})")
+    sub.add_argument("--no-states", action="store_true", help="use no states")
+    sub.add_argument("--no-image", action="store_true", help="use no images")
+    sub.add_argument("--missing-states", choices=("stop", "healthy", "skip"), default="stop",
+                     help="visits without states where others have them (stop)")  # fmt: skip
+    sub.add_argument("--days-from", choices=SOURCES, default="auto",
+                     help="what says when a visit was: sessions.tsv, scans.tsv, participants.tsv (auto: one "
+                     "of these), the sessions' names, or only their order")  # fmt: skip
+    sub.add_argument("--days-column", metavar="NAME", help="the column of these tables (days or acq_time)")
+    sub.add_argument("--days-unit", choices=tuple(DAYS_OF), default="days", help="unit of its numbers (days)")
+    sub.set_defaults(command=index)
+
+
+def index(options: argparse.Namespace) -> int:
+    """Write the table, and say what was chosen."""
+    if options.out.exists() and not options.force:
+        raise LongimorphError(f"{paths.display(options.out)} exists already; --force replaces it.")
+    found = read(options.directory, _wishes(options))
+    write_text(options.out, found.text(options.out.absolute().parent))
+    for remark in found.remarks:
+        sys.stdout.write(f"note: {remark}\n")
+    cohort = table.load(options.out)
+    visits, patients = len(cohort.visits), len(cohort.patients())
+    sys.stdout.write(f"{paths.display(options.out)}: {visits} visits of {patients} patients. "
+                     "Next: name it in config.yaml, then longimorph check.\n")  # fmt: skip
+    return 0
+
+
+def _wishes(options: argparse.Namespace) -> Wishes:
+    return Wishes(
+        patterns={
+            "regions": options.regions,
+            "states": None if options.no_states else options.states,
+            "image": None if options.no_image else options.image,
+        },
+        missing_states=options.missing_states,
+        derivatives=tuple(options.derivatives),
+        days_from=options.days_from,
+        days_column=options.days_column,
+        days_unit=options.days_unit,
+    )
