@@ -40,7 +40,7 @@ def test_a_tree_becomes_a_table_that_passes_the_check(
     for name, text in (("classes.tsv", CLASSES), ("control.tsv", CONTROL), ("config.yaml", CONFIG)):
         (tmp_path / "study" / name).write_text(text)
     assert main(["check", "study/config.yaml"]) == 0
-    assert "note" not in capsys.readouterr().out
+    assert "4 visits, 2 pairs of 2 patients can run." in capsys.readouterr().out
     visits = cohorts.load(tmp_path / "study" / "cohort.tsv").visits
     assert [(v.patient, v.timepoint, v.days) for v in visits[:2]] == [
         ("sub-01", "ses-a", 0),

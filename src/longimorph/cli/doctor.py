@@ -1,4 +1,4 @@
-"""Whether this machine has what a run needs."""
+"""Whether this machine has what a run needs, and whether the scans of a study are what they seem."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
 import longimorph
+from longimorph.errors import InputError
 from longimorph.jobs import slurm
 
 PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "SimpleITK", "matplotlib", "snakemake")
@@ -24,6 +25,51 @@ class Finding:
 
     good: bool
     text: str
+
+
+def report(machine: Sequence[Finding], config: Path | None = None) -> int:
+    """Print the findings on the machine and on a study, the sum of them first; returns the exit status.
+
+    Status as for other commands: 1 when something is missing or a scan will fail, 2 when the study's files
+    have to be corrected. What is merely odd does not change it.
+    """
+    study: list[Finding] = []
+    odd: list[str] = []
+    refused: InputError | None = None
+    if config is not None:
+        try:
+            study, odd = examine_study(config)
+        except InputError as error:
+            refused = error
+    findings = [*machine, *study]
+    bad = sum(not finding.good for finding in findings) + (len(refused.problems) if refused else 0)
+    if config is not None:
+        sys.stdout.write(f"{_counted(bad, 'problem')}, {_counted(len(odd), 'thing')} to look at\n\n")
+    for finding in findings:
+        sys.stdout.write(f"{'ok     ' if finding.good else 'PROBLEM'} {finding.text}\n")
+    sys.stdout.write("".join(f"look at {text}\n" for text in odd))
+    if refused is not None:
+        raise refused
+    return 1 if bad else 0
+
+
+def examine_study(config: Path) -> tuple[list[Finding], list[str]]:
+    """Return what is good or bad about a study, and what is odd about its scans.
+
+    Raises InputError with everything that has to be corrected.
+    """
+    from longimorph.cohort.validate import validate
+
+    checked = validate(config)
+    plan, visits = checked.study.plan, len(checked.study.cohort.visits)
+    text = f"{visits} visits, {len(plan.pairs)} pairs of {len(plan.patients())} patients"
+    findings = [Finding(True, f"{config}: {text}")]
+    findings += [Finding(False, str(warning)) for warning in checked.warnings]
+    return findings, [*checked.notes, *map(str, checked.remarks)]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def examine() -> list[Finding]:

@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--all", action="store_true", help="every patient, and no list cut short")
     sub.add_argument("--patient", metavar="NAME", help="every job of one patient")
     sub.set_defaults(command=status)
-    sub = commands.add_parser("doctor", help="whether this machine has what a run needs")
+    text = "whether this machine has what a run needs and, with a configuration, whether a study's scans do"
+    sub = commands.add_parser("doctor", help=text, description=text)
+    sub.add_argument("config", nargs="?", type=Path, help="configuration of a study to look at too")
     sub.set_defaults(command=doctor)
     sub = commands.add_parser("demo", help="write a small cohort with known truth, run it, compare")
     sub.add_argument("directory", type=Path, help="folder to write to")
@@ -73,7 +75,7 @@ def check(options: argparse.Namespace) -> int:
 
     checked = validate(options.config)
     plan = checked.study.plan
-    for remark in (*map(str, checked.warnings), *checked.notes):
+    for remark in (*map(str, checked.warnings), *checked.notes, *map(str, checked.remarks)):
         sys.stdout.write(f"note: {remark}\n")
     visits = len(checked.study.cohort.visits)
     sys.stdout.write(
@@ -96,13 +98,10 @@ def status(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Print what this machine offers, and what is missing."""
-    from longimorph.cli.doctor import examine
+    """Print what this machine offers and what is missing; the same of a study where one is given."""
+    from longimorph.cli.doctor import examine, report
 
-    findings = examine()
-    for finding in findings:
-        sys.stdout.write(f"{'ok     ' if finding.good else 'PROBLEM'} {finding.text}\n")
-    return 0 if all(finding.good for finding in findings) else 1
+    return report(examine(), options.config)
 
 
 def demo(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from longimorph.io.atomic import write_text
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 _MOST_LABELS = 5000
 
 

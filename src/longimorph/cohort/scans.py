@@ -1,4 +1,5 @@
-"""What the scans of one visit hold, without any table: can they be read, do they fit, which labels occur."""
+"""What the scans of one visit hold, without any table: can they be read, do they fit, which labels occur,
+is anything odd about their headers."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.labels import LabelCounts, count
 from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure, Problem
-from longimorph.grid import Grid, same_grid
+from longimorph.grid import Grid, canonical, same_grid
+from longimorph.io import headers
 from longimorph.io.volumes import read_grid, read_labels
 
 Labels = NDArray[np.int32]
@@ -46,11 +48,39 @@ class Defect:
 
 
 @dataclass(frozen=True)
+class ScanRemark:
+    """Something odd about one visit's scans that can be used nevertheless, with what to do."""
+
+    patient: str
+    timepoint: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.patient} {self.timepoint}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How large a voxel is, and what lies on the six faces of the label volume.
+
+    ``voxel_mm3``; ``face_mm2``: the area of a voxel on each face; ``faces``: the labels there. The order is
+    left, right, back, front, bottom, top, by the axes that come nearest.
+    """
+
+    voxel_mm3: float
+    face_mm2: tuple[float, ...]
+    faces: tuple[LabelCounts, ...]
+
+
+@dataclass(frozen=True)
 class ScanReport:
-    """The labels of one visit, None when they cannot be read, and the defects of its scans."""
+    """The labels of one visit and their extent, None when they cannot be read; the defects of its scans, and
+    what is odd about their headers."""
 
     counts: LabelCounts | None
     defects: tuple[Defect, ...] = ()
+    extent: Extent | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def read_visit(visit: Visit) -> tuple[Labels, Labels | None, Grid]:
@@ -66,33 +96,51 @@ def examine_visit(visit: Visit) -> ScanReport:
 
     Depends on nothing but the visit's files, so the report can be kept as long as they do not change.
     """
-    defects = _image_defects(visit)
-    volumes = []
+    defects: list[Defect] = []
+    image = _image_grid(visit, defects)
+    volumes, remarks = [], headers.remarks(visit.image, image) if visit.image and image else []
     for path in _label_files(visit):
         try:
             volumes.append(read_labels(path))
+            remarks += headers.remarks(path, volumes[-1][1])
         except PairFailure as failure:
             defects.append(_defect(failure))
     if len(volumes) < len(_label_files(visit)):
-        return ScanReport(None, tuple(defects))
+        return ScanReport(None, tuple(defects), None, tuple(remarks))
     try:
-        regions, states, _ = _together(visit, volumes)
+        regions, states, grid = _together(visit, volumes)
     except PairFailure as failure:
-        return ScanReport(None, (*defects, _defect(failure)))
-    return ScanReport(count(regions, states), tuple(defects))
+        return ScanReport(None, (*defects, _defect(failure)), None, tuple(remarks))
+    if visit.image and image:
+        remarks += headers.beside_each_other(visit.image, image, visit.regions, grid)
+    extent = _extent(regions, states, grid)
+    return ScanReport(count(regions, states), tuple(defects), extent, tuple(remarks))
 
 
 def _label_files(visit: Visit) -> list[Path]:
     return [path for path in (visit.regions, visit.states) if path is not None]
 
 
-def _image_defects(visit: Visit) -> list[Defect]:
+def _image_grid(visit: Visit, defects: list[Defect]) -> Grid | None:
+    """Return where the image lies; None without one, or with a defect, which is added."""
     if visit.image is not None:
         try:
-            read_grid(visit.image, "align")
+            return read_grid(visit.image, "align")
         except PairFailure as failure:
-            return [_defect(failure)]
-    return []
+            defects.append(_defect(failure))
+    return None
+
+
+def _extent(regions: Labels, states: Labels | None, grid: Grid) -> Extent:
+    ordered, own = canonical(grid, regions)
+    ordered_states = canonical(grid, states)[0] if states is not None else None
+    faces, areas = [], []
+    for axis in range(3):
+        for end in (0, -1):
+            face = (slice(None),) * axis + (end,)
+            faces.append(count(ordered[face], ordered_states[face] if ordered_states is not None else None))
+            areas.append(own.voxel_volume / float(own.spacing[axis]))
+    return Extent(grid.voxel_volume, tuple(areas), tuple(faces))
 
 
 def _defect(failure: PairFailure) -> Defect:
@@ -141,19 +189,34 @@ def check_labels(
 
 def to_dict(report: ScanReport) -> dict[str, Any]:
     """Return the report as plain data for JSON."""
-    counts = report.counts
-    plain = None
-    if counts is not None:
-        states = counts.states.tolist() if counts.states is not None else None
-        plain = {"regions": counts.regions.tolist(), "states": states, "voxels": counts.voxels.tolist()}
-    return {"counts": plain, "defects": [[d.stage, d.code, d.message] for d in report.defects]}
+    counts, extent = report.counts, report.extent
+    return {
+        "counts": _plain_counts(counts) if counts is not None else None,
+        "defects": [[d.stage, d.code, d.message] for d in report.defects],
+        "extent": None
+        if extent is None
+        else [extent.voxel_mm3, extent.face_mm2, [_plain_counts(face) for face in extent.faces]],
+        "remarks": list(report.remarks),
+    }
+
+
+def _plain_counts(counts: LabelCounts) -> dict[str, Any]:
+    states = counts.states.tolist() if counts.states is not None else None
+    return {"regions": counts.regions.tolist(), "states": states, "voxels": counts.voxels.tolist()}
+
+
+def _counts_of(plain: dict[str, Any]) -> LabelCounts:
+    regions, states, voxels = (plain[key] for key in ("regions", "states", "voxels"))
+    paired = None if states is None else np.array(states, np.int64)
+    return LabelCounts(np.array(regions, np.int64), paired, np.array(voxels, np.int64))
 
 
 def from_dict(data: dict[str, Any]) -> ScanReport:
     """Return the report that ``to_dict`` made plain."""
     defects = tuple(Defect(*entry) for entry in data["defects"])
-    if data["counts"] is None:
-        return ScanReport(None, defects)
-    regions, states, voxels = (data["counts"][key] for key in ("regions", "states", "voxels"))
-    paired = None if states is None else np.array(states, np.int64)
-    return ScanReport(LabelCounts(np.array(regions, np.int64), paired, np.array(voxels, np.int64)), defects)
+    counts = None if data["counts"] is None else _counts_of(data["counts"])
+    extent = None
+    if data["extent"] is not None:
+        volume, areas, faces = data["extent"]
+        extent = Extent(float(volume), tuple(areas), tuple(map(_counts_of, faces)))
+    return ScanReport(counts, defects, extent, tuple(data["remarks"]))

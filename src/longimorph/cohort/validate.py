@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from longimorph.cohort import plausible
 from longimorph.cohort import study as studies
 from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.scancache import ScanCache
-from longimorph.cohort.scans import ScanReport, ScanWarning, check_labels, examine_visit
+from longimorph.cohort.scans import ScanRemark, ScanReport, ScanWarning, check_labels, examine_visit
 from longimorph.cohort.study import Settings, Study
 from longimorph.cohort.table import Cohort, Visit
 from longimorph.errors import InputError, Problem
@@ -30,11 +31,13 @@ _MANY = 100
 
 @dataclass(frozen=True)
 class Validated:
-    """A study that can run, the visits whose scans will fail, and remarks that ask for nothing."""
+    """A study that can run, the visits whose scans will fail, remarks that ask for nothing, and what is odd
+    about scans that can be used."""
 
     study: Study
     warnings: tuple[ScanWarning, ...]
     notes: tuple[str, ...]
+    remarks: tuple[ScanRemark, ...] = ()
 
 
 def validate(
@@ -63,7 +66,8 @@ def validate(
     if problems:
         raise InputError(problems)
     study = draft.finish()
-    return Validated(study, tuple(warnings), tuple(_notes(study, reports)))
+    remarks = _remarks(study.cohort, study.classes, reports)
+    return Validated(study, tuple(warnings), tuple(_notes(study, reports)), tuple(remarks))
 
 
 def scan_reports(
@@ -92,6 +96,14 @@ def _findings(
 ) -> Iterable[Problem | ScanWarning]:
     for visit, report in zip(cohort.visits, reports, strict=True):
         yield from check_labels(visit, classes, cohort.name, report)
+
+
+def _remarks(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport]) -> Iterable[ScanRemark]:
+    for visit, report in zip(cohort.visits, reports, strict=True):
+        said = list(report.remarks)
+        if report.counts is not None and report.extent is not None:
+            said += plausible.remarks(classes, report.counts, report.extent)
+        yield from (ScanRemark(visit.patient, visit.timepoint, text) for text in said)
 
 
 def _notes(study: Study, reports: Sequence[ScanReport]) -> list[str]:

@@ -22,7 +22,8 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from longimorph.errors import PairFailure
-from longimorph.grid import Array, Grid, ItkGeometry, from_itk, grid_corners, is_invertible, transform_points
+from longimorph.grid import Array, Grid, ItkGeometry, from_itk, is_invertible
+from longimorph.io import headers
 from longimorph.io.atomic import atomic_path
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,6 @@ MAX_VOXELS = 2**30
 """More voxels than any scan has (a head at 0.2 mm): a header that claims more is broken."""
 
 _INTEGER_TOLERANCE = 1e-3
-_HEADER_DISAGREEMENT_MM = 0.1
 _DEFLATE_RATIO = 1032  # the most that gzip can shrink a file
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _UNREADABLE = (
@@ -176,19 +176,9 @@ def _nibabel_grid(image: Any, file: Path, stage: str) -> Grid:
 
 def _warn_of_header(image: Any, file: Path) -> None:
     """Log what a reader of the header should know: two geometries that disagree, or none."""
-    sform, s_code = image.get_sform(coded=True)
-    qform, q_code = image.get_qform(coded=True)
-    if not s_code and not q_code:
-        log.warning("%s: the header gives no orientation; axes are taken as nibabel does without one", file)
-    if not (s_code and q_code) or not (np.isfinite(sform).all() and np.isfinite(qform).all()):
-        return
-    corners = grid_corners((*image.shape, 1, 1, 1)[:3])
-    gap = np.linalg.norm(transform_points(sform, corners) - transform_points(qform, corners), axis=-1).max()
-    if gap > _HEADER_DISAGREEMENT_MM:
-        log.warning(
-            "%s: sform and qform place voxels up to %.2f mm apart; the sform is used.\nsform %s\nqform %s",
-            file, gap, np.round(sform, 4).tolist(), np.round(qform, 4).tolist(),
-        )  # fmt: skip
+    for text in (headers.disagreement(image), headers.no_orientation(image)):
+        if text:
+            log.warning("%s: %s", file, text)
 
 
 def _grid(shape: tuple[int, ...], affine: npt.NDArray[np.float64], file: Path, stage: str) -> Grid:

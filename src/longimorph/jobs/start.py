@@ -13,6 +13,7 @@ import yaml
 
 from longimorph.cohort import study as studies
 from longimorph.cohort.config import PRESET
+from longimorph.cohort.scans import ScanRemark
 from longimorph.cohort.study import Settings, Study
 from longimorph.cohort.validate import validate
 from longimorph.errors import InputError
@@ -22,6 +23,7 @@ from longimorph.jobs.needs import Needs
 
 SCAN_CACHE = Path(".snakemake", "longimorph", "scans.json")
 
+_MOST_REMARKS = 10
 _TABLES = ("cohort", "classes", "control", "gpus", "memory_model")
 
 
@@ -56,9 +58,16 @@ def _read(workflow: Any, source: Settings) -> Study:
     checked = validate(source, cache=SCAN_CACHE)
     if refused := Needs(checked.study).refusals():
         raise InputError(refused)
-    for remark in (*map(str, checked.warnings), *checked.notes):
+    for remark in (*map(str, checked.warnings), *checked.notes, *_first(checked.remarks)):
         sys.stderr.write(f"longimorph: {remark}\n")
     return checked.study
+
+
+def _first(remarks: Sequence[ScanRemark]) -> list[str]:
+    """Return the remarks on scans as text, the first few of many."""
+    more = len(remarks) - _MOST_REMARKS
+    tail = [f"and {more} more remarks on scans; longimorph check lists all of them"] if more > 0 else []
+    return [*map(str, remarks[:_MOST_REMARKS]), *tail]
 
 
 def source_of(settings: Mapping[str, Any], files: Sequence[Path], overrides: Mapping[str, Any]) -> Settings:
