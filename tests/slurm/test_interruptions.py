@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -45,10 +44,8 @@ def test_out_of_memory(study: ClusterCohort) -> None:
     study.fault(JOB, "memory 2000")
     head = study.run("--set-resources", "register:mem_mb=1500*attempt")
     assert head.process.returncode == 0, head.text[-3000:]
-    asked = re.findall(
-        r"rule register:(?:\n {4}.*)*wildcards: patient=P001(?:\n {4}.*)*mem_mb=(\d+)", head.text
-    )
-    assert asked == ["1500", "3000"]
+    jobs = [slurm("scontrol", "show", "job", note[1]) for note in study.notes("began") if note[0] == JOB]
+    assert ["MinMemoryNode=1500M" in jobs[0], "MinMemoryNode=3000M" in jobs[1]] == [True, True], jobs
     check_once_more(study, JOB)
 
 
@@ -56,16 +53,22 @@ def test_time_limit(study: ClusterCohort) -> None:
     """A job is told before its time is over; one that goes on is ended, and either runs again."""
     stubborn = "register-P002-V1__V2"
     faults = {job: study.fault(job, how) for job, how in ((JOB, "wait"), (stubborn, "stubborn"))}
-    limit = ("register:runtime=1*attempt", "register:slurm_extra=--signal=USR1@20")
-    head = study.start("--set-resources", *limit)
-    number, *_ = study.wait_for(stubborn)
+    head = study.start()
+    told, ended = study.wait_for(JOB)[0], study.wait_for(stubborn)[0]
     faults[stubborn].unlink()
-    until(lambda: study.notes("signal"), "the early signal", timeout=150)
+    limit_to(told, minutes=4)  # the profile's signal comes three minutes before
+    limit_to(ended, minutes=1)
+    until(lambda: study.notes("signal"), "the early signal")
     faults[JOB].unlink()
     assert head.end() == 0
     assert study.notes("signal") == [[JOB, "SIGUSR1"]]
-    assert state(number) == "TIMEOUT"
+    assert state(told) == "FAILED" and state(ended) == "TIMEOUT"
     check_once_more(study, JOB, stubborn)
+
+
+def limit_to(number: str, minutes: int) -> None:
+    """Give a job that runs another time limit."""
+    slurm("scontrol", "update", f"JobId={number}", f"TimeLimit={minutes}")
 
 
 def test_requeued(study: ClusterCohort) -> None:
@@ -85,13 +88,14 @@ def test_process_killed(study: ClusterCohort) -> None:
     """A job whose process dies runs again at once; one whose SLURM step dies, when its time is over."""
     other = "register-P002-V1__V2"
     faults = {job: study.fault(job, "wait") for job in (JOB, other)}
-    head = study.start("--set-resources", "register:runtime=1*attempt")
+    head = study.start()
     *_, process = study.wait_for(JOB)
     number, *_ = study.wait_for(other)
     for fault in faults.values():
         fault.unlink()
     os.kill(int(process), signal.SIGKILL)
     os.kill(step_of(number), signal.SIGKILL)
+    limit_to(number, minutes=1)
     assert head.end() == 0
     assert state(number) == "TIMEOUT"
     check_once_more(study, JOB, other)
