@@ -17,7 +17,12 @@ from longimorph.jobs.needs import Needs
 
 TABLE = "name\tmemory_gb\trequest\tconstraint\tpartition\n"
 CARDS = TABLE + "small\t8\tgpus=t4:1\t\t\nlarge\t80\tgpus=a100:1\tfast\tgpuq\n"
-GROUPS = ("align=prepare_{patient}", "maps=prepare_{patient}", "figure=finish_{patient}")
+GROUPS = (
+    "align=prepare_{patient}",
+    "maps=prepare_{patient}",
+    "figure=finish_{patient}",
+    "patient_report=finish_{patient}",
+)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from tiny import ENTRY_POINTS, REPOSITORY, TinyCohort
 
 TOP = {"everything", "all"}
 HEAVY = {"align", "maps", "register"}
-END = {"patient_tables", "cohort_tables", "cohort_figure", "cohort_verdict"}
+PAGES = {"patient_report", "cohort_report"}
+END = {"patient_tables", "cohort_tables", "cohort_figure", "cohort_verdict", *PAGES}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,8 @@ def test_both_entry_points_plan_the_same_jobs(tmp_path: Path) -> None:
         "patient_tables": 2,
         "cohort_tables": 1,
         "cohort_figure": 1,
+        "patient_report": 2,
+        "cohort_report": 1,
         "cohort_verdict": 1,
     }
 
@@ -64,7 +67,8 @@ def test_a_finished_study_has_nothing_to_do_even_in_another_folder(study: TinyCo
 
 def test_a_patient_is_a_target_and_forcing_it_plans_nothing_of_others(study: TinyCohort) -> None:
     jobs = study.planned("--forceall", "patient_P002")
-    assert {job[0] for job in jobs} == {*HEAVY, "figure", "patient_tables", "patient_verdict", "patient_P002"}
+    own = {"figure", "patient_tables", "patient_report", "patient_verdict", "patient_P002"}
+    assert {job[0] for job in jobs} == {*HEAVY, *own}
     assert all("patient=P002" in job for job in jobs if job[0] != "patient_P002")
 
 
@@ -114,7 +118,7 @@ def edit(file: str, old: str, new: str) -> Callable[[TinyCohort], None]:
 
 
 EDITS = {
-    "colour": (edit("classes.tsv", "#f0f0f0", "#f1f1f1"), {"figure", "cohort_verdict"}),
+    "colour": (edit("classes.tsv", "#f0f0f0", "#f1f1f1"), {"figure", "cohort_verdict", *PAGES}),
     "region": (edit("classes.tsv", "CSF", "fluid"), {*END}),
     "date": (edit("cohort.tsv", "\t61\t", "\t62\t"), {"figure", "pairs", *END}),
     "labels": (edit("classes.tsv", "WM\t1\t*", "WM\t1,9\t*"), {*HEAVY, *END, "figure"}),

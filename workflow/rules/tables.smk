@@ -103,6 +103,7 @@ rule patient_verdict:
     input:
         "results/patients/{patient}/failures.csv",
         lambda w: of_pairs(w.patient, ["overview.png"]),
+        pages="results/patients/{patient}/report.html",
     output:
         "results/patients/{patient}/complete.json",
     log:
@@ -121,6 +122,10 @@ rule cohort_verdict:
         "results/cohort/pairs.csv",
         "results/cohort/memory.png",
         [of_pairs(patient, ["overview.png"]) for patient in JOBS.patients],
+        pages=[
+            "results/cohort/report.html",
+            *expand("results/patients/{patient}/report.html", patient=JOBS.patients),
+        ],
     output:
         "results/cohort/complete.json",
     log:

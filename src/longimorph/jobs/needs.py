@@ -42,6 +42,8 @@ _SECONDS_PER_VOXEL, _SECONDS_PER_MAP_MB = 3e-6, 0.3
 """Of alignment and maps, some five times what was measured: three visits of 256³ voxels with an image each
 are aligned in 60 s with 1.0 GB, and maps of 420 MB made in 15 to 29 s with 1.3 GB, on one busy processor."""
 _MAPS_DRAWN = 8
+_MAPS_READ, _MAPS_HELD = 6, 5
+_SECONDS_PER_MB_READ = 0.1
 _TABLE_BYTES_PER_FLOW = 1000
 _REGISTRATION_MAPS, _REGISTRATION_FIELDS = 4, 7
 _UNREADABLE = ((256, 256, 256), (1.0, 1.0, 1.0))
@@ -93,6 +95,12 @@ class Needs:
         """Of a pair's picture."""
         size = self.size(pair)
         return Asked(_BASE_MB + ceil(_MAPS_DRAWN * size.map_mb), 5 + ceil(size.map_mb / 60), 20)
+
+    def patient_report(self, pairs: Sequence[Pair]) -> Asked:
+        """Of the page of a patient with ``pairs``: one map after the other is read, up to a few times."""
+        size = self.size(pairs[0])
+        seconds = 2 * len(pairs) * _MAPS_READ * size.map_mb * _SECONDS_PER_MB_READ
+        return Asked(_BASE_MB + ceil(_MAPS_HELD * size.map_mb), 5 + ceil(seconds / 60), 20)
 
     def tables(self, pairs: int) -> Asked:
         """Of the tables of so many pairs."""

@@ -2,9 +2,10 @@
 
 from longimorph.tables.collect import cohort_tables, patient_tables, write_pair_list
 from longimorph.tables.pair import PairChanges, read_changes, read_transitions, write_failed_pair, write_pair
-from longimorph.tables.verdict import SomePairsFailed, verdict
+from longimorph.tables.verdict import PagesIncomplete, SomePairsFailed, verdict
 
 __all__ = [
+    "PagesIncomplete",
     "PairChanges",
     "SomePairsFailed",
     "cohort_tables",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -26,12 +26,29 @@ class SomePairsFailed(LongimorphError):
         super().__init__("\n".join(lines))
 
 
-def verdict(folder: Path, out: Path) -> None:
-    """Write ``out`` when every pair of the tables in ``folder`` is done, else raise SomePairsFailed."""
+class PagesIncomplete(LongimorphError):
+    """All numbers are there, but some pages lack a part that could not be drawn."""
+
+    def __init__(self, pages: Sequence[Path]) -> None:
+        shown = ", ".join(str(page) for page in pages[:_SHOWN])
+        more = f" and {len(pages) - _SHOWN} more" if len(pages) > _SHOWN else ""
+        super().__init__(
+            f"The tables are complete, but parts of these pages could not be made: {shown}{more}. Each says "
+            "which; its log says why. To make pages again: snakemake --forcerun patient_report cohort_report"
+        )
+
+
+def verdict(folder: Path, out: Path, incomplete: Sequence[Path] = ()) -> None:
+    """Write ``out`` when every pair of the tables in ``folder`` is done, else raise SomePairsFailed.
+
+    ``incomplete``: pages of which parts could not be made; then PagesIncomplete is raised.
+    """
     failures = columns.read(folder / "failures.csv")
     pairs = len(columns.read(folder / "changes.csv")[list(columns.PAIR)].drop_duplicates())
     if len(failures):
         raise SomePairsFailed(failures, pairs, folder)
+    if incomplete:
+        raise PagesIncomplete(incomplete)
     write_json(out, {"status": "ok", "pairs": pairs})
 
 

@@ -63,7 +63,19 @@ def cohort_figure(table: Path, out: Path) -> None:
     out.write_bytes(b"")
 
 
-for _function in (align, maps, register, figure, cohort_figure):
+def patient_report(
+    name: str, days: dict[str, float], pairs: list[dict[str, Any]], classes: str, command: str, out: Path
+) -> None:
+    """Write an empty page."""
+    out.write_text("")
+
+
+def cohort_report(classes: str, command: str, out: Path) -> None:
+    """Write an empty page."""
+    out.write_text("")
+
+
+for _function in (align, maps, register, figure, cohort_figure, patient_report, cohort_report):
     _name = f"longimorph.steps.{_function.__name__}"
     _module = types.ModuleType(_name)
     setattr(_module, _function.__name__, _function)

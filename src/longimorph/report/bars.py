@@ -1,0 +1,52 @@
+"""One pair, one row per class: moved, changed its kind, unexplained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from longimorph.report.pairs import Amount
+from longimorph.report.svg import Drawing, hint, plain, reach, signed, ticks
+
+_WIDTH, _LEFT, _RIGHT = 560.0, 110.0, 46.0
+_ROW, _BAR, _TOP, _BOTTOM = 46.0, 11.0, 6.0, 36.0
+_KINDS = (("moved", "moved"), ("changed", "changed its kind"), ("rest", "unexplained"))
+
+
+def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
+    """Bars in mL to the right of zero where the class grew; thin lines are the uncertainty."""
+    height = _TOP + _ROW * len(amounts) + _BOTTOM
+    drawing = Drawing(_WIDTH, height, "Change per class")
+    low, high = reach([float(getattr(a, kind)) for a in amounts for kind, _ in _KINDS], 0.2)
+
+    def across(value: float) -> float:
+        inside = min(max(value, low), high)
+        return _LEFT + (inside - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+
+    for value in ticks(low, high, 6):
+        x = across(value)
+        drawing.line((x, _TOP), (x, height - _BOTTOM), "axis" if value == 0 else "grid")
+        drawing.text((x, height - _BOTTOM + 11), plain(value), "small", "middle")
+    drawing.text((_WIDTH - _RIGHT, height - 8), "mL, + the class grew", "small", "end")
+    for row, amount in enumerate(amounts):
+        top = _TOP + row * _ROW + 4
+        drawing.box((0, top + _ROW / 2 - 10), (11, 11), "swatch", colors[amount.name])
+        drawing.text((17, top + _ROW / 2 - 4), amount.name, "strong")
+        for place, (kind, words) in enumerate(_KINDS):
+            value, doubt = float(getattr(amount, kind)), float(getattr(amount, f"{kind}_doubt", math.nan))
+            y = top + place * (_BAR + 1.5)
+            start, end = sorted((across(0), across(value)))
+            bar = drawing.box((start, y), (max(end - start, 0.8), _BAR), f"bar {kind}")
+            said = f"{amount.name}, {words}: {signed(value, 3)} mL"
+            hint(bar, said + (f" ± {doubt:.3f}" if math.isfinite(doubt) else ""))
+            edge = _doubt(drawing, across(value - doubt), across(value + doubt), y) if doubt > 0 else end
+            if abs(value) >= 0.005:
+                drawing.text((max(edge, end) + 5, y + _BAR / 2), signed(value, 2), "small")
+    return drawing.markup()
+
+
+def _doubt(drawing: Drawing, start: float, end: float, y: float) -> float:
+    drawing.line((start, y + _BAR / 2), (end, y + _BAR / 2), "doubt")
+    return end

@@ -1,0 +1,187 @@
+"""The page of the cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from longimorph.cohort.classes import BACKGROUND, ClassTable
+from longimorph.report import courses, outliers, pairs, spread
+from longimorph.report.outliers import Score
+from longimorph.report.page import Builder, image_source, write_page
+from longimorph.report.pairs import ML, Pair
+from longimorph.tables import columns
+
+_STANDS_OUT = 3.5
+_FIRST = 10
+_KINDS = ("moved", "changed")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The cohort's tables, its pairs with their numbers, and how far each pair is from the usual."""
+
+    changes: pd.DataFrame
+    failures: pd.DataFrame
+    left_out: pd.DataFrame
+    memory_rows: int
+    pairs: tuple[Pair, ...]
+    scores: Mapping[tuple[str, str, str], Score] = field(default_factory=dict)
+
+    @property
+    def patients(self) -> list[str]:
+        """Patients with at least one pair, in the order of the tables."""
+        return list(dict.fromkeys(pair.patient for pair in self.pairs))
+
+
+def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) -> None:
+    """Write the page ``out`` from the cohort's tables in ``folder``; ``command`` makes the results again."""
+    cohort = load(folder, classes)
+    build = Builder()
+    inner = [name for name in classes.names if name != BACKGROUND]
+    colors = dict(zip(classes.names, classes.colors, strict=True))
+    memory = folder / "memory.png"
+    write_page(
+        out,
+        "cohort.html",
+        ["cohort.js"],
+        patients=cohort.patients,
+        pairs=cohort.pairs,
+        failures=cohort.failures.to_dict("records"),
+        left_out=cohort.left_out.to_dict("records"),
+        first=build.part("What stands out", _first, cohort),
+        fewest=outliers.FEWEST,
+        data=build.part("The table", table, cohort, inner),
+        spreads=build.part("The distributions", _spreads, cohort, inner, colors),
+        memory=image_source(memory.read_bytes()) if memory.exists() and memory.stat().st_size else None,
+        memory_rows=cohort.memory_rows,
+        command=command,
+        problems=build.problems,
+    )
+
+
+def load(folder: Path, classes: ClassTable) -> Cohort:
+    """Read the cohort's tables."""
+    changes = columns.read(folder / "changes.csv")
+    listed = columns.read(folder / "pairs.csv")
+    planned = listed[listed["left_out"] == ""]
+    found = tuple(_pair(row, changes_of, classes) for row, changes_of in _grouped(planned, changes))
+    return Cohort(
+        changes,
+        columns.read(folder / "failures.csv"),
+        listed[listed["left_out"] != ""],
+        len(columns.read(folder / "memory.csv")),
+        found,
+        outliers.scores(changes),
+    )
+
+
+def _grouped(planned: pd.DataFrame, changes: pd.DataFrame) -> list[tuple[dict[Any, Any], pd.DataFrame]]:
+    groups = {key: group for key, group in changes.groupby(list(columns.PAIR), sort=False)}
+    rows = planned.to_dict("records")
+    keys = [tuple(row[name] for name in columns.PAIR) for row in rows]
+    return [(row, groups.get(key, changes.iloc[:0])) for row, key in zip(rows, keys, strict=True)]
+
+
+def _pair(row: Mapping[Any, Any], changes: pd.DataFrame, classes: ClassTable) -> Pair:
+    status = {"status": str(changes["status"].iloc[0]) if len(changes) else "missing"}
+    amounts = pairs.amounts_in(changes, classes.names)
+    names = [str(row[name]) for name in columns.PAIR]
+    nothing = pd.DataFrame()
+    return Pair(names[0], names[1], names[2], float(row["days"]), status, amounts, nothing, nothing, Path())
+
+
+def table(cohort: Cohort, classes: list[str]) -> dict[str, Any]:
+    """What the page's table is made from: mL per class as moved, changed kind, unexplained."""
+    rows = []
+    for pair in cohort.pairs:
+        score = cohort.scores.get((pair.patient, pair.source, pair.target))
+        known = {amount.name: amount for amount in pair.amounts}
+        cells = [known.get(name) for name in classes]
+        rows.append(
+            {
+                "patient": pair.patient,
+                "from": pair.source,
+                "to": pair.target,
+                "days": pair.days,
+                "status": pair.status["status"],
+                "score": round(score.value, 1) if score else None,
+                "why": score.why if score else "",
+                "cells": [
+                    [round(a.moved, 3), round(a.changed, 3), round(a.rest, 3)] if a else None for a in cells
+                ],
+            }
+        )
+    return {"classes": classes, "rows": rows}
+
+
+def _first(cohort: Cohort) -> list[dict[str, Any]]:
+    """The pairs that stand out most."""
+    order = outliers.first(cohort.scores, _FIRST, _STANDS_OUT)
+    keys = ("patient", "source", "target")
+    return [
+        dict(zip(keys, pair, strict=True))
+        | {"score": cohort.scores[pair].value, "why": cohort.scores[pair].why}
+        for pair in order
+    ]
+
+
+def _spreads(cohort: Cohort, classes: list[str], colors: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Per class: the distribution of yearly changes, and a line per patient for each kind."""
+    done = [pair for pair in cohort.pairs if pair.ok and pair.days > 0]
+    out = set(outliers.first(cohort.scores, 50, _STANDS_OUT))
+    marked = {
+        i: f"{pair.patient} {pair.title}"
+        for i, pair in enumerate(done)
+        if (pair.patient, pair.source, pair.target) in out
+    }
+    grown = [(patient, *_courses(cohort, patient, classes)) for patient in cohort.patients]
+    panels = []
+    for place, name in enumerate(classes):
+        rates = _rates(cohort.changes, name)
+        lines = [(patient, first, found[place]) for patient, first, found in grown]
+        panels.append(
+            {
+                "name": name,
+                "strips": spread.strips(name, colors[name], rates, marked),
+                "lines": [spread.trajectories(name, colors[name], kind, lines) for kind in _KINDS],
+            }
+        )
+    return panels
+
+
+def _rates(changes: pd.DataFrame, name: str) -> dict[str, Any]:
+    """mL per year of one class, a number per pair that has some, in the order of the table."""
+    rows = changes[(changes["class"] == name) & (changes["status"] == "ok") & (changes["days"] > 0)]
+    years = rows["days"].to_numpy(dtype=float) / columns.DAYS_PER_YEAR
+    named = {"moved": "deformation_mm3", "changed": "reallocation_mm3"}
+    return {kind: rows[column].to_numpy(dtype=float) / ML / years for kind, column in named.items()}
+
+
+def _courses(cohort: Cohort, patient: str, classes: list[str]) -> tuple[float, list[courses.Course]]:
+    """A patient's courses, days counted from the first visit."""
+    own = [pair for pair in cohort.pairs if pair.patient == patient]
+    days = days_of(own)
+    return 0.0, courses.courses(days, own, classes)
+
+
+def days_of(known: list[Pair]) -> dict[str, float]:
+    """Days of the visits of one patient, the first at 0, from the days between visits."""
+    days = {known[0].source: 0.0}
+    waiting = list(known)
+    while waiting:
+        pair = next((p for p in waiting if p.source in days or p.target in days), None)
+        if pair is None:  # a part that hangs together with nothing: begins anew
+            days.setdefault(waiting[0].source, 0.0)
+            continue
+        waiting.remove(pair)
+        if pair.source in days:
+            days.setdefault(pair.target, days[pair.source] + pair.days)
+        else:
+            days[pair.source] = days[pair.target] - pair.days
+    start = min(days.values())
+    return {name: day - start for name, day in sorted(days.items(), key=lambda item: item[1])}

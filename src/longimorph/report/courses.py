@@ -1,0 +1,130 @@
+"""Volumes over time: how much of each class's change moved, and how much changed its kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from markupsafe import Markup
+
+from longimorph.report.pairs import Amount, Pair
+from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ticks
+
+_WIDTH, _HEIGHT = 292.0, 190.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 10.0, 30.0, 34.0
+_KINDS = (("total", "all"), ("moved", "moved"), ("changed", "changed"))
+
+
+@dataclass(frozen=True)
+class Course:
+    """Change of one class since the first visit, in mL: a day and an amount per step that is known."""
+
+    name: str
+    before: float
+    steps: tuple[tuple[str, float, Amount], ...]
+
+
+def courses(days: Mapping[str, float], pairs: Sequence[Pair], classes: Sequence[str]) -> list[Course]:
+    """The courses of all classes: from the pairs that begin at the first visit where these reach further,
+    else summed over pairs of neighbours, up to the first that failed."""
+    order = sorted(days, key=lambda name: days[name])
+    direct = [p for visit in order[1:] for p in pairs if (p.source, p.target) == (order[0], visit) and p.ok]
+    chain = []
+    for one, next_ in pairwise(order):
+        link = [p for p in pairs if (p.source, p.target) == (one, next_) and p.ok]
+        if not link:
+            break
+        chain += link
+    summed = len(chain) >= len(direct)
+    return [_course(name, days, chain if summed else direct, summed) for name in classes]
+
+
+def _course(name: str, days: Mapping[str, float], pairs: Sequence[Pair], summed: bool) -> Course:
+    steps: list[tuple[str, float, Amount]] = []
+    before = math.nan
+    for pair in pairs:
+        amount = next((a for a in pair.amounts if a.name == name), None)
+        if amount is None:
+            break
+        before = amount.before if math.isnan(before) else before
+        known = _plus(steps[-1][2], amount) if steps and summed else amount
+        steps.append((pair.target, days[pair.target], known))
+    return Course(name, before, tuple(steps))
+
+
+def _plus(first: Amount, second: Amount) -> Amount:
+    """Two changes after one another; doubts add, which is an upper bound."""
+    return Amount(
+        first.name,
+        first.before,
+        second.after,
+        first.moved + second.moved,
+        first.changed + second.changed,
+        first.rest + second.rest,
+        first.moved_doubt + second.moved_doubt,
+        first.changed_doubt + second.changed_doubt,
+    )
+
+
+def panel(course: Course, first_day: float, color: str) -> Markup:
+    """One class: days across, mL up; total, moved and changed kind, each with its uncertainty."""
+    drawing = Drawing(_WIDTH, _HEIGHT, f"Change of {course.name} over time")
+    drawing.box((_LEFT, 7), (11, 11), "swatch", color)
+    drawing.text((_LEFT + 17, 13), course.name, "strong")
+    if not course.steps:
+        drawing.text((_LEFT, _HEIGHT / 2), "no pair with numbers", "small")
+        return drawing.markup()
+    volumes = f"{course.before:.1f} → {course.steps[-1][2].after:.1f} mL"
+    drawing.text((_WIDTH - _RIGHT, 13), volumes, "small", "end")
+    low, high = reach(_values(course), 0.2)
+    last = max(day for _, day, _ in course.steps)
+
+    def place(day: float, value: float) -> Point:
+        x = _LEFT + (day - first_day) / max(last - first_day, 1e-9) * (_WIDTH - _LEFT - _RIGHT - 8)
+        return x, _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    for value in ticks(low, high, 4):
+        x, y = place(first_day, value)
+        drawing.line((_LEFT, y), (_WIDTH - _RIGHT, y), "axis" if value == 0 else "grid")
+        drawing.text((x - 5, y), plain(value), "small", "end")
+    for day in ticks(first_day, last, 3):
+        drawing.text((place(day, 0)[0], _HEIGHT - _BOTTOM + 12), plain(day), "small", "middle")
+    drawing.text((_WIDTH - _RIGHT, _HEIGHT - 6), "days", "small", "end")
+    drawing.text((4, _HEIGHT - 6), "mL since the first visit", "small")
+    for kind, style in _KINDS:
+        _line(drawing, course, kind, style, place, first_day)
+    return drawing.markup()
+
+
+def _line(drawing: Drawing, course: Course, kind: str, style: str, place: object, first_day: float) -> None:
+    """One line with a disc and an upright of uncertainty per step."""
+    assert callable(place)
+    drawing.way(
+        [place(first_day, 0.0), *(place(day, getattr(a, kind)) for _, day, a in course.steps)],
+        f"line {style}",
+    )
+    for visit, day, amount in course.steps:
+        value, doubt = float(getattr(amount, kind)), float(getattr(amount, f"{kind}_doubt", 0.0))
+        if doubt > 0:
+            drawing.line(place(day, value - doubt), place(day, value + doubt), f"doubt {style}")
+        words = {"total": "in all", "moved": "moved", "changed": "changed kind"}[kind]
+        said = f"{course.name} at {visit}: {signed(value, 2)} mL {words}"
+        hint(
+            drawing.dot(place(day, value), 3, f"mark {style}"), f"{said}{f' ± {doubt:.2f}' if doubt else ''}"
+        )
+
+
+def _values(course: Course) -> list[float]:
+    """What has to fit in: all values, and doubts as far as they do not dwarf them."""
+    values = [v for _, _, a in course.steps for v in (a.total, a.moved, a.changed)]
+    largest = max(map(abs, values), default=0.0)
+    doubts = [
+        v + sign * min(d, largest)
+        for _, _, a in course.steps
+        for v, d in ((a.moved, a.moved_doubt), (a.changed, a.changed_doubt))
+        for sign in (-1, 1)
+        if math.isfinite(d)
+    ]
+    return values + doubts

@@ -1,0 +1,107 @@
+"""From which class to which: a ribbon per flow, from what gave on the left to what received on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from markupsafe import Markup
+
+from longimorph.report.svg import Drawing, hint
+
+_WIDTH, _HEIGHT, _TOP = 560.0, 260.0, 24.0
+_COLUMN, _SIDE, _GAP = 12.0, 130.0, 10.0
+_LEAST_SHARE, _LEAST_ML = 0.01, 0.05
+_KINDS = (("deformation_mm3", "moved", "moved"), ("reallocation_mm3", "changed", "changed its kind"))
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Volume in mL that passed from one class to another by one way."""
+
+    source: str
+    target: str
+    style: str
+    words: str
+    volume: float
+
+
+def flows_of(table: pd.DataFrame) -> tuple[list[Flow], float]:
+    """The flows that are worth a ribbon, and the sum of those that are not, in mL.
+
+    Two opposite flows of one kind are shown as their difference: only that changes the classes' volumes.
+    """
+    net: dict[tuple[str, str, str, str], float] = {}
+    for row in table.to_dict("records"):
+        for column, style, words in _KINDS:
+            source, target, volume = str(row["from_class"]), str(row["to_class"]), float(row[column])
+            if volume > 0:
+                back = (target, source, style, words)
+                if back in net:
+                    volume = net.pop(back) - volume
+                    source, target = (target, source) if volume > 0 else (source, target)
+                if volume != 0:
+                    net[(source, target, style, words)] = abs(volume)
+    least = max(_LEAST_ML, _LEAST_SHARE * max(net.values(), default=0.0))
+    shown = [Flow(*names, volume) for names, volume in net.items() if volume >= least]
+    return shown, sum(volume for volume in net.values() if volume < least)
+
+
+def diagram(flows: Sequence[Flow], classes: Sequence[str], colors: Mapping[str, str]) -> Markup:
+    """The ribbons; their width is the volume, their colour the way."""
+    places = {"source": [c for c in classes if any(f.source == c for f in flows)],
+              "target": [c for c in classes if any(f.target == c for f in flows)]}  # fmt: skip
+    total = sum(flow.volume for flow in flows)
+    most = max(len(names) for names in places.values())
+    scale = (_HEIGHT - _TOP) / total
+    height = _TOP + total * scale + (most - 1) * (_GAP + 6) + 12
+    drawing = Drawing(_WIDTH, height, "Flow from class to class")
+    drawing.text((_SIDE, 9), "gave", "small", "end")
+    drawing.text((_WIDTH - _SIDE, 9), "received", "small")
+    order = {name: i for i, name in enumerate(classes)}
+    starts = _column(drawing, places["source"], flows, "source", scale, colors)
+    ends = _column(drawing, places["target"], flows, "target", scale, colors)
+    for flow in sorted(flows, key=lambda f: (order[f.source], order[f.target], f.style)):
+        thick = flow.volume * scale
+        ribbon = drawing.path(_ribbon(starts[flow.source], ends[flow.target], thick), f"ribbon {flow.style}")
+        hint(ribbon, f"{flow.source} → {flow.target}: {flow.volume:.2f} mL {flow.words}")
+        if thick >= 22:
+            middle = (starts[flow.source] + ends[flow.target] + thick) / 2
+            drawing.text((_WIDTH / 2, middle), f"{flow.volume:.1f} mL", "small on", "middle")
+        starts[flow.source] += thick
+        ends[flow.target] += thick
+    return drawing.markup()
+
+
+def _column(
+    drawing: Drawing,
+    names: Sequence[str],
+    flows: Sequence[Flow],
+    end: str,
+    scale: float,
+    colors: Mapping[str, str],
+) -> dict[str, float]:
+    """Boxes of one side with their names, as far apart as the labels need; returns their tops."""
+    sums = {name: sum(f.volume for f in flows if getattr(f, end) == name) for name in names}
+    x = _SIDE if end == "source" else _WIDTH - _SIDE - _COLUMN
+    y, tops, label_end = _TOP, {}, 0.0
+    for name in names:
+        thick = sums[name] * scale
+        y = max(y, label_end + 8 - thick / 2)
+        tops[name] = y
+        drawing.box((x, y), (_COLUMN, max(thick, 1.0)), "swatch", colors[name])
+        at, anchor = (x - 6, "end") if end == "source" else (x + _COLUMN + 6, "start")
+        drawing.text((at, y + thick / 2), f"{name} {sums[name]:.1f}", "", anchor)
+        label_end = y + thick / 2 + 8
+        y += thick + _GAP
+    return tops
+
+
+def _ribbon(start: float, end: float, thick: float) -> str:
+    """A band of constant height from the left column to the right one."""
+    left, right, middle = _SIDE + _COLUMN, _WIDTH - _SIDE - _COLUMN, _WIDTH / 2
+    return (
+        f"M{left},{start:.2f} C{middle},{start:.2f} {middle},{end:.2f} {right},{end:.2f} "
+        f"v{thick:.2f} C{middle},{end + thick:.2f} {middle},{start + thick:.2f} {left},{start + thick:.2f} Z"
+    )

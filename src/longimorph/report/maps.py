@@ -1,0 +1,65 @@
+"""Maps of a visit or a pair as the pages show them: axes along right, front, up, one byte per voxel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
+
+from longimorph.cohort.classes import ClassTable
+from longimorph.grid import Grid, canonical
+from longimorph.io import volumes
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A visit in shades of grey, (i, j, k), on ``grid``; ``real``: it is the scan, not its classes."""
+
+    grey: Bytes
+    grid: Grid
+    real: bool
+
+
+def picture(visit: Path, classes: ClassTable) -> Scan | None:
+    """The aligned scan of a visit's folder, else its classes in grey; None for a visit without maps."""
+    if (visit / "image.nii.gz").exists():
+        data, grid = scalar(visit / "image.nii.gz")
+        return Scan(_windowed(data), grid, True)
+    if not (visit / "simplex.nii.gz").exists():
+        return None
+    maps, grid = class_maps(visit / "simplex.nii.gz")
+    shades = np.array([255 * np.dot(to_rgb(color), (0.3, 0.59, 0.11)) for color in classes.colors])
+    return Scan(np.tensordot(shades.astype(np.float32), maps, axes=1).astype(np.uint8), grid, False)
+
+
+def scalar(file: Path) -> tuple[Floats, Grid]:
+    """One volume, (i, j, k) along right, front, up."""
+    image: Any = nib.load(file)
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    i, j, k = data.shape
+    ordered, grid = canonical(Grid((i, j, k), np.asarray(image.affine)), data)
+    return np.asarray(ordered), grid
+
+
+def class_maps(file: Path) -> tuple[Floats, Grid]:
+    """Maps (C, i, j, k) with their voxel axes along right, front, up."""
+    maps, grid = volumes.read_maps(file)
+    ordered, upright = canonical(grid, np.moveaxis(maps, 0, -1))
+    return np.moveaxis(ordered, -1, 0), upright
+
+
+def _windowed(data: Floats) -> Bytes:
+    """Grey from the darkest to the brightest, without the rarest one in two hundred at each end."""
+    inside = data[data != 0]
+    if not inside.size:
+        return np.zeros(data.shape, dtype=np.uint8)
+    low, high = min(0.0, float(np.percentile(inside, 0.5))), float(np.percentile(inside, 99.5))
+    return np.asarray(255 * np.clip((data - low) / max(high - low, 1e-12), 0, 1)).astype(np.uint8)

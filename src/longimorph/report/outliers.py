@@ -1,0 +1,73 @@
+"""Which pairs stand out of the cohort: robust scores per class and number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from longimorph.report.svg import signed
+from longimorph.tables import columns
+
+FEWEST = 5
+"""With fewer pairs there is no usual."""
+
+_SIGMA = 1.4826  # of a normal distribution, in median absolute deviations
+_MEASURES = {
+    "deformation_mm3": ("moved", "deformation_uncertainty_mm3"),
+    "reallocation_mm3": ("changed kind", "reallocation_uncertainty_mm3"),
+    "unexplained_mm3": ("unexplained", "deformation_uncertainty_mm3"),
+}
+_LEAST_MM3_PER_YEAR = 1.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """How far a pair is from the usual, in robust standard deviations, and for which number that is so."""
+
+    value: float
+    why: str
+
+
+def scores(changes: pd.DataFrame) -> dict[tuple[str, str, str], Score]:
+    """The largest score of each pair that has numbers; pair: patient, from, to.
+
+    A score is the distance of a yearly change from the cohort's median in 1.4826 median absolute deviations,
+    or in median uncertainties where these are larger: what lies within the doubt does not stand out.
+    """
+    best: dict[tuple[str, str, str], Score] = {}
+    done = changes[(changes["status"] == "ok") & (changes["days"] > 0)]
+    for name, group in done.groupby("class", sort=False):
+        if len(group) < FEWEST:
+            continue
+        years = group["days"].to_numpy(dtype=float) / columns.DAYS_PER_YEAR
+        pairs = list(zip(*(group[column] for column in columns.PAIR), strict=True))
+        for column, (words, doubt) in _MEASURES.items():
+            rates = group[column].to_numpy(dtype=float) / years
+            middle, scale = usual(rates, group[doubt].to_numpy(dtype=float) / years)
+            for pair, rate in zip(pairs, rates, strict=True):
+                found = abs(rate - middle) / scale
+                if math.isfinite(found) and (pair not in best or found > best[pair].value):
+                    said = f"{signed(rate / 1000)} mL per year, usual {signed(middle / 1000)}"
+                    best[pair] = Score(float(found), f"{name} {words}: {said}")
+    return best
+
+
+def usual(rates: NDArray[np.float64], doubts: NDArray[np.float64]) -> tuple[float, float]:
+    """Median of ``rates`` and the unit of distance from it."""
+    middle = float(np.nanmedian(rates))
+    spread = _SIGMA * float(np.nanmedian(np.abs(rates - middle)))
+    doubt = float(np.nanmedian(doubts)) if np.isfinite(doubts).any() else 0.0
+    return middle, max(spread, doubt, _LEAST_MM3_PER_YEAR)
+
+
+def first(
+    found: Mapping[tuple[str, str, str], Score], most: int, least: float
+) -> Sequence[tuple[str, str, str]]:
+    """The pairs with the largest scores of at least ``least``, largest first."""
+    order = sorted((pair for pair in found if found[pair].value >= least), key=lambda p: -found[p].value)
+    return order[:most]

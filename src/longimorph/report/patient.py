@@ -1,0 +1,215 @@
+"""The page of one patient."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longimorph.cohort.classes import BACKGROUND, ClassTable
+from longimorph.report import bars, convergence, courses, flows, pairs, pictures, timeline, volumes
+from longimorph.report.page import Builder, viewer_library, viewer_licence, write_page
+from longimorph.report.pairs import Pair
+
+_PICTURES_BYTES, _VOLUMES_BYTES = 3_500_000, 9_000_000
+
+_QUALITY = {
+    "driver": ("driven by", ""),
+    "rotation_deg": ("rotation", "°"),
+    "translation_mm": ("translation", "mm"),
+    "overlap": ("overlap of the brains", ""),
+    "dice_before": ("Dice of the classes before", ""),
+    "dice_after": ("and after alignment", ""),
+    "correlation_before": ("correlation of the images before", ""),
+    "correlation_after": ("and after", ""),
+    "inverse_consistency_mm": ("opposite directions disagree by", "mm"),
+}
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A patient's visits (name → days), pairs, and what became of each visit."""
+
+    name: str
+    days: Mapping[str, float]
+    pairs: tuple[Pair, ...]
+    visits: Mapping[str, Mapping[str, Any]]
+    folder: Path
+
+    @property
+    def failed_visits(self) -> dict[str, str]:
+        """Visits without maps, with the reason."""
+        return {
+            name: str(record.get("message") or record["status"])
+            for name, record in self.visits.items()
+            if record.get("status") != "ok"
+        }
+
+
+def patient_report(
+    patient: str,
+    days: Mapping[str, float],
+    rows: Sequence[Mapping[str, Any]],
+    classes: ClassTable,
+    command: str,
+    folder: Path,
+    out: Path,
+) -> None:
+    """Write the page ``out`` from the results in ``folder``.
+
+    ``days``: visit → days; ``rows``: ``from``, ``to``, ``days`` and ``log`` of each pair; ``command`` makes
+    the patient's results again. What cannot be drawn leaves a sentence in its place.
+    """
+    known = _load(patient, days, rows, classes, folder)
+    build = Builder()
+    colors = dict(zip(classes.names, classes.colors, strict=True))
+    shown = build.part("The volume viewer", volumes.pack, known.pairs, known.days, folder, classes,
+                       _VOLUMES_BYTES)  # fmt: skip
+    packed = shown if isinstance(shown, volumes.Packed) else None
+    logs = [str(row.get("log", "")) for row in rows]
+    sections = [
+        _section(build, pair, known, classes, log) for pair, log in zip(known.pairs, logs, strict=True)
+    ]
+    write_page(
+        out,
+        "patient.html",
+        ["viewer.js", "patient.js"] if packed else ["patient.js"],
+        patient=known,
+        pairs=sections,
+        timeline=build.part("The timeline", timeline.timeline, known.days, known.failed_visits, known.pairs),
+        courses=build.part("The volumes over time", _courses, known, classes, colors),
+        classes=[{"name": name, "color": colors[name]} for name in classes.names],
+        packed=packed,
+        no_viewer=None if packed else shown,
+        library=viewer_library() if packed else "",
+        licence=viewer_licence(),
+        provenance=_provenance(known, command),
+        problems=build.problems,
+    )
+
+
+def _load(
+    patient: str,
+    days: Mapping[str, float],
+    rows: Sequence[Mapping[str, Any]],
+    classes: ClassTable,
+    folder: Path,
+) -> Patient:
+    found = tuple(
+        pairs.load({"patient": patient, **row}, folder / f"{row['from']}__{row['to']}", classes.names)
+        for row in rows
+    )
+    visits = {name: json.loads((folder / name / "qc.json").read_text(encoding="utf-8")) for name in days}
+    return Patient(patient, dict(sorted(days.items(), key=lambda item: item[1])), found, visits, folder)
+
+
+def _section(build: Builder, pair: Pair, patient: Patient, classes: ClassTable, log: str) -> dict[str, Any]:
+    """Everything that the template shows of one pair."""
+    what = f"of {pair.title}"
+    colors = dict(zip(classes.names, classes.colors, strict=True))
+    room = _PICTURES_BYTES // max(len(patient.pairs), 1)
+    background = classes.names[classes.background] if classes.background is not None else None
+    section: dict[str, Any] = {
+        "pair": pair,
+        "headline": pairs.headline(pair),
+        "strongest": pairs.strongest(pair, background),
+        "warnings": pairs.warnings(pair, background),
+        "log": log,
+        "overview": build.part(f"The picture {what}", pictures.overview, pair.folder, room * 3 // 5),
+        "aligned": build.part(f"The aligned visits {what}", pictures.aligned, pair, classes, room * 2 // 5),
+        "quality": _quality(pair, patient),
+    }
+    if pair.ok:
+        ribbons, rest = flows.flows_of(pair.flows)
+        section |= {
+            "bars": build.part(f"The bars {what}", bars.bars, pair.amounts, colors),
+            "flows": build.part(f"The flows {what}", flows.diagram, ribbons, classes.names, colors)
+            if ribbons
+            else None,
+            "flows_rest": rest,
+            "convergence": build.part(f"The convergence {what}", convergence.convergence, pair.convergence),
+            "facts": facts(pair.status),
+            "dice": _dice(pair.status, classes.names),
+        }
+    return section
+
+
+def _courses(patient: Patient, classes: ClassTable, colors: Mapping[str, str]) -> list[Any]:
+    inner = [name for name in classes.names if name != BACKGROUND]
+    first = min(patient.days.values())
+    found = courses.courses(patient.days, patient.pairs, inner)
+    return [courses.panel(course, first, colors[course.name]) for course in found]
+
+
+def facts(status: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How the registration went, as pairs of a name and what it says."""
+    rows: list[tuple[str, str]] = []
+    if status.get("stop_reason"):
+        rows.append(("Why it stopped", str(status["stop_reason"])))
+    if _known(status.get("drift")):
+        rows.append(("Drift of the energy (0 is perfect)", f"{100 * abs(float(status['drift'])):.2f} %"))
+    if _known(status.get("folded_share")):
+        rows.append(("Voxels where the warp folds", f"{100 * float(status['folded_share']):.3f} %"))
+    if _known(status.get("inverse_consistency_mm")):
+        rows.append(
+            ("Warp and inverse warp miss each other by", f"{float(status['inverse_consistency_mm']):.3f} mm")
+        )
+    before, after = status.get("mismatch_before_mm3"), status.get("mismatch_after_mm3")
+    if _known(before) and _known(after):
+        rows.append(("Mismatch before and after", f"{float(str(before)):.0f} → {float(str(after)):.0f} mm³"))
+    if _known(status.get("seconds")):
+        effort = f"{float(status['seconds']):.0f} s, {status.get('evaluations', '?')} evaluations"
+        rows.append(
+            ("Effort", f"{effort}, {status.get('device', '')}, strategy {status.get('memory_strategy', '')}")
+        )
+    return rows
+
+
+def _dice(status: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Overlap with the second visit per class, before and after the fit; classes without any are left out."""
+    before, after = status.get("dice_before") or {}, status.get("dice_after") or {}
+    return [
+        (name, _ratio(before.get(name)), _ratio(after.get(name)))
+        for name in classes
+        if _known(before.get(name)) or _known(after.get(name))
+    ]
+
+
+def _quality(pair: Pair, patient: Patient) -> list[dict[str, Any]]:
+    """Quality of the alignment of the pair's two visits."""
+    rows = []
+    for name in (pair.source, pair.target):
+        record = patient.visits.get(name, {})
+        quality = record.get("alignment") or {}
+        said = [f"{words} {_said(quality[key])}{unit if unit == '°' else f' {unit}' if unit else ''}"
+                for key, (words, unit) in _QUALITY.items() if quality.get(key) is not None]  # fmt: skip
+        rows.append({"visit": name, "said": said, "failed": patient.failed_visits.get(name)})
+    return rows
+
+
+def _said(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _provenance(patient: Patient, command: str) -> dict[str, Any]:
+    """What the results were made from and with; settings of the first pair that has any."""
+    done = [pair for pair in patient.pairs if pair.status.get("versions")]
+    hashes = {key: value for pair in done for key, value in (pair.status.get("inputs_sha256") or {}).items()}
+    return {
+        "command": command,
+        "versions": dict(done[0].status["versions"]) if done else {},
+        "settings": dict(done[0].status.get("settings") or {}) if done else {},
+        "control": done[0].status.get("control") if done else None,
+        "hashes": hashes,
+    }
+
+
+def _known(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _ratio(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else "none"

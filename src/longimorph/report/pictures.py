@@ -1,0 +1,83 @@
+"""Still pictures: the overview of a pair, and the two visits as aligned, to be shown in turn."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from longimorph.cohort.classes import ClassTable
+from longimorph.figures import cut
+from longimorph.report import maps
+from longimorph.report.page import image_source
+from longimorph.report.pairs import Pair
+
+_SMALLEST = 500
+_PANEL_HEIGHT = 260
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Three slices of each visit of a pair, as addresses of pictures; ``words`` say what is drawn."""
+
+    source: str
+    target: str
+    words: str
+
+
+def overview(folder: Path, most_bytes: int) -> str | None:
+    """``overview.png``; with fewer colours, and smaller, where it takes more than ``most_bytes``."""
+    file = folder / "overview.png"
+    if not file.exists() or not file.stat().st_size:
+        return None
+    data = file.read_bytes()
+    if len(data) * 4 / 3 <= most_bytes:
+        return image_source(data)
+    with Image.open(file) as opened:
+        return _fitted(opened.convert("RGB"), most_bytes)
+
+
+def aligned(pair: Pair, classes: ClassTable, most_bytes: int) -> Aligned | None:
+    """Both visits on the common grid through the same three planes; None where one has no maps."""
+    scans = [maps.picture(pair.folder.parent / name, classes) for name in (pair.source, pair.target)]
+    if scans[0] is None or scans[1] is None:
+        return None
+    same_kind = scans[0].real == scans[1].real
+    pages = []
+    for scan in scans:
+        assert scan is not None
+        pages.append(_fitted(_montage(scan.grey, scan.grid.spacing), most_bytes // 2))
+    words = "scans" if same_kind and scans[0].real else "class maps, in grey"
+    return Aligned(pages[0], pages[1], words)
+
+
+def _montage(volume: NDArray[np.uint8], spacing: NDArray[np.float64]) -> Image.Image:
+    """Axial, coronal and sagittal slices through the middle, side by side, one height."""
+    pages = []
+    for axis in (2, 1, 0):
+        slice_ = cut(volume.astype(np.float32), axis, volume.shape[axis] // 2)[::-1].astype(np.uint8)
+        across, up = (size for a, size in enumerate(spacing) if a != axis)
+        width = round(_PANEL_HEIGHT * slice_.shape[1] * across / (slice_.shape[0] * up))
+        pages.append(Image.fromarray(slice_).resize((max(width, 1), _PANEL_HEIGHT), Image.Resampling.BICUBIC))
+    montage = Image.new("L", (sum(page.width for page in pages), _PANEL_HEIGHT))
+    left = 0
+    for page in pages:
+        montage.paste(page, (left, 0))
+        left += page.width
+    return montage
+
+
+def _fitted(picture: Image.Image, most_bytes: int) -> str:
+    """A PNG of at most ``most_bytes`` as an address, smaller and smaller until it fits."""
+    while True:
+        few = picture.quantize(256, kmeans=1, dither=Image.Dither.NONE) if picture.mode == "RGB" else picture
+        buffer = io.BytesIO()
+        few.save(buffer, "PNG", optimize=True)
+        if buffer.tell() * 4 / 3 <= most_bytes or picture.width <= _SMALLEST:
+            return image_source(buffer.getvalue())
+        size = (round(picture.width * 0.8), round(picture.height * 0.8))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)

@@ -1,0 +1,110 @@
+"""The cohort class by class: how its yearly changes are spread, and how each patient goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from longimorph.report.courses import Course
+from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ticks
+
+_WIDTH, _LEFT, _RIGHT = 380.0, 52.0, 12.0
+_STRIP, _STRIPS_TOP, _STRIPS_BOTTOM = 46.0, 30.0, 30.0
+_HEIGHT, _TOP, _BOTTOM = 210.0, 30.0, 34.0
+_WORDS = {"moved": "moved", "changed": "changed kind"}
+_DAYS_PER_YEAR = 365.25
+
+Marked = Mapping[int, str]
+
+
+def strips(name: str, color: str, rates: Mapping[str, NDArray[np.float64]], marked: Marked) -> Markup:
+    """A disc per pair, mL per year; box: the middle half, upright: the median.
+
+    ``rates``: kind → one number per pair; ``marked``: place of a pair that stands out → its name.
+    """
+    height = _STRIPS_TOP + _STRIP * len(rates) + _STRIPS_BOTTOM
+    drawing = Drawing(_WIDTH, height, f"Yearly change of {name}")
+    _heading(drawing, name, color)
+    low, high = reach([float(v) for values in rates.values() for v in values], 0.2)
+
+    def across(value: float) -> float:
+        return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+
+    for value in ticks(low, high, 5):
+        x = across(value)
+        kind = "axis" if value == 0 else "grid"
+        drawing.line((x, _STRIPS_TOP), (x, height - _STRIPS_BOTTOM), kind)
+        drawing.text((x, height - _STRIPS_BOTTOM + 10), plain(value), "small", "middle")
+    drawing.text((_WIDTH - _RIGHT, height - 6), "mL per year", "small", "end")
+    for row, (kind, values) in enumerate(rates.items()):
+        middle = _STRIPS_TOP + _STRIP * (row + 0.5)
+        drawing.text((_LEFT - 6, middle), "moved" if kind == "moved" else "kind", f"small {kind}", "end")
+        known = values[np.isfinite(values)]
+        if not known.size:
+            continue
+        lower, median, upper = (float(q) for q in np.percentile(known, (25, 50, 75)))
+        drawing.box((across(lower), middle - 15), (across(upper) - across(lower), 30), "half")
+        places = [(across(float(v)), middle + 11 * math.sin(2.4 * i)) for i, v in enumerate(values)]
+        drawing.path(_dots(places), f"dots {kind}")
+        middle_line = drawing.line(
+            (across(median), middle - 17), (across(median), middle + 17), f"line {kind}"
+        )
+        hint(middle_line, f"median {signed(median, 2)} mL per year")
+        for place, words in marked.items():
+            if math.isfinite(values[place]):
+                said = f"{words}: {signed(float(values[place]), 2)} mL per year {_WORDS[kind]}"
+                hint(drawing.dot(places[place], 4.5, "out"), said)
+    return drawing.markup()
+
+
+def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, float, Course]]) -> Markup:
+    """A line per patient: how much of the class moved, or changed kind, since the patient's first visit.
+
+    ``known``: patient, day of the first visit, course.
+    """
+    drawing = Drawing(_WIDTH, _HEIGHT, f"{name}, {_WORDS[kind]}, over time")
+    _heading(drawing, f"{name}, {_WORDS[kind]}", color)
+    lines = [(patient, _points(course, first, kind)) for patient, first, course in known if course.steps]
+    if not lines:
+        drawing.text((_LEFT, _HEIGHT / 2), "no pair with numbers", "small")
+        return drawing.markup()
+    low, high = reach([v for _, points in lines for _, v in points], 0.2)
+    last = max(t for _, points in lines for t, _ in points) or 1.0
+
+    def place(years: float, value: float) -> Point:
+        x = _LEFT + years / last * (_WIDTH - _LEFT - _RIGHT)
+        return x, _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    for value in ticks(low, high, 4):
+        y = place(0, value)[1]
+        drawing.line((_LEFT, y), (_WIDTH - _RIGHT, y), "axis" if value == 0 else "grid")
+        drawing.text((_LEFT - 5, y), plain(value), "small", "end")
+    for value in ticks(0, last, 4):
+        drawing.text((place(value, 0)[0], _HEIGHT - _BOTTOM + 11), plain(value), "small", "middle")
+    drawing.text((_WIDTH - _RIGHT, _HEIGHT - 6), "years since the first visit", "small", "end")
+    drawing.text((4, _HEIGHT - 6), "mL", "small")
+    for patient, points in lines:
+        line = drawing.way([place(t, v) for t, v in points], f"thin {kind}")
+        hint(line, f"{patient}: {signed(points[-1][1], 2)} mL after {points[-1][0]:.1f} years")
+    return drawing.markup()
+
+
+def _points(course: Course, first: float, kind: str) -> list[Point]:
+    steps = [
+        ((day - first) / _DAYS_PER_YEAR, float(getattr(amount, kind))) for _, day, amount in course.steps
+    ]
+    return [(0.0, 0.0), *steps]
+
+
+def _heading(drawing: Drawing, words: str, color: str) -> None:
+    drawing.box((_LEFT, 7), (11, 11), "swatch", color)
+    drawing.text((_LEFT + 17, 13), words, "strong")
+
+
+def _dots(places: Sequence[Point]) -> str:
+    """Strokes without length: drawn as discs by their round ends, and short to write."""
+    return "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places if math.isfinite(x))

@@ -1,0 +1,152 @@
+"use strict";
+// The table of the cohort: sorted, filtered and rated in the browser. Text goes in as text, never as markup.
+(() => {
+  const $ = (id) => document.getElementById(id);
+  if (!$("rows")) return;
+  const data = JSON.parse($("rows").textContent);
+  const STORE = `longimorph ratings ${location.pathname}`;
+  const RATINGS = ["good", "unsure", "bad"];
+  const OUT = 3.5;
+  const keyOf = (row) => [row.patient, row.from, row.to].join("\t");
+  const sorting = { by: "score", down: true };
+  let ratings = {};
+  try { ratings = JSON.parse(localStorage.getItem(STORE)) || {}; } catch { /* a browser that keeps nothing */ }
+
+  const make = (tag, text, parent, name) => {
+    const element = document.createElement(tag);
+    if (text !== null) element.textContent = text;
+    if (name) element.className = name;
+    if (parent) parent.append(element);
+    return element;
+  };
+  const sign = (value) => (value > 0 ? "+" : "") + value.toFixed(Math.abs(value) < 10 ? 2 : 1).replace("-", "−").replace(/^−(0\.0+)$/, "$1");
+
+  // mL or mL per year of one class of a row; null where there is none.
+  function cell(row, index) {
+    const parts = row.cells[index];
+    if (!parts) return null;
+    const measure = Number($("c-measure").value);
+    const value = measure < 3 ? parts[measure] : parts[0] + parts[1] + parts[2];
+    if ($("c-unit").value === "ml") return value;
+    return row.days > 0 ? (value * 365.25) / row.days : null;
+  }
+
+  const COLUMNS = [
+    { name: "patient", value: (row) => row.patient },
+    { name: "pair", value: (row) => `${row.from} to ${row.to}` },
+    { name: "days", value: (row) => row.days, number: true },
+    { name: "score", value: (row) => row.score, number: true },
+    ...data.classes.map((name, index) => ({ name, value: (row) => cell(row, index), number: true, index })),
+    { name: "rating", value: (row) => ratings[keyOf(row)] || "" },
+  ];
+
+  function wanted(row) {
+    const words = $("c-find").value.trim().toLowerCase();
+    if (words && !`${row.patient} ${row.from} to ${row.to}`.toLowerCase().includes(words)) return false;
+    const status = $("c-status").value;
+    if (status === "ok") return row.status === "ok";
+    if (status === "failed") return row.status !== "ok";
+    if (status === "out") return row.score !== null && row.score >= OUT;
+    return status !== "unrated" || !ratings[keyOf(row)];
+  }
+
+  // Names in the order of a dictionary, numbers by size, what is missing always last.
+  function compare(column) {
+    return (one, two) => {
+      const [a, b] = [column.value(one), column.value(two)];
+      const missing = (a === null || a === "") - (b === null || b === "");
+      if (missing) return missing;
+      const order = column.number ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
+      return sorting.down ? -order : order;
+    };
+  }
+
+  function heads() {
+    const line = document.createElement("tr");
+    for (const column of COLUMNS) {
+      const head = make("th", null, line, column.number ? "number" : "");
+      const button = make("button", column.name, head);
+      button.type = "button";
+      const current = sorting.by === column.name;
+      if (current) head.setAttribute("aria-sort", sorting.down ? "descending" : "ascending");
+      button.addEventListener("click", () => {
+        sorting.down = current ? !sorting.down : Boolean(column.number);
+        sorting.by = column.name;
+        draw();
+      });
+    }
+    $("c-table").tHead.replaceChildren(line);
+  }
+
+  function largest() {
+    return data.classes.map((_, index) => {
+      const sizes = data.rows.map((row) => Math.abs(cell(row, index) || 0)).sort((a, b) => a - b);
+      return sizes[Math.floor(0.95 * (sizes.length - 1))] || sizes[sizes.length - 1] || 1;
+    });
+  }
+
+  function rate(row, box) {
+    for (const word of RATINGS) {
+      const button = make("button", word, box);
+      button.type = "button";
+      button.setAttribute("aria-pressed", String(ratings[keyOf(row)] === word));
+      button.addEventListener("click", () => {
+        if (ratings[keyOf(row)] === word) delete ratings[keyOf(row)];
+        else ratings[keyOf(row)] = word;
+        try { localStorage.setItem(STORE, JSON.stringify(ratings)); } catch { /* saved as a file only */ }
+        box.replaceChildren();
+        rate(row, box);
+        count();
+      });
+    }
+  }
+
+  function line(row, scale) {
+    const element = document.createElement("tr");
+    const link = make("a", row.patient, make("td", null, element));
+    link.href = `../patients/${encodeURIComponent(row.patient)}/report.html`;
+    make("td", `${row.from} to ${row.to}`, element);
+    make("td", String(Math.round(row.days * 10) / 10), element, "number");
+    const score = make("td", row.score === null ? (row.status === "ok" ? "" : row.status) : row.score.toFixed(1), element, "number");
+    if (row.status !== "ok") score.classList.add("failed");
+    if (row.score !== null && row.score >= OUT) score.classList.add("stands-out");
+    if (row.why) score.title = row.why;
+    data.classes.forEach((name, index) => {
+      const value = cell(row, index);
+      const box = make("td", value === null ? "" : sign(value), element, "number");
+      if (value === null) return;
+      const share = Math.round(45 * Math.min(Math.abs(value) / scale[index], 1));
+      box.style.background = `color-mix(in srgb, var(${value > 0 ? "--up" : "--down"}) ${share}%, transparent)`;
+    });
+    rate(row, make("td", null, element, "rating"));
+    return element;
+  }
+
+  function count() {
+    $("c-rated").textContent = `${Object.keys(ratings).length} of ${data.rows.length} pairs rated`;
+  }
+
+  function draw() {
+    const column = COLUMNS.find((entry) => entry.name === sorting.by) || COLUMNS[3];
+    const rows = data.rows.filter(wanted).sort(compare(column));
+    const scale = largest();
+    heads();
+    $("c-table").tBodies[0].replaceChildren(...rows.map((row) => line(row, scale)));
+    $("c-count").textContent = `${rows.length} of ${data.rows.length} pairs`;
+    count();
+  }
+
+  function save() {
+    const lines = ["patient\tfrom\tto\trating", ...data.rows.filter((row) => ratings[keyOf(row)]).map((row) => `${keyOf(row)}\t${ratings[keyOf(row)]}`)];
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/tab-separated-values" }));
+    link.download = "ratings.tsv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+
+  for (const id of ["c-measure", "c-unit", "c-status"]) $(id).addEventListener("change", draw);
+  $("c-find").addEventListener("input", draw);
+  $("c-save").addEventListener("click", save);
+  draw();
+})();

@@ -1,0 +1,167 @@
+"use strict";
+// The volume viewer: unpacks niivue and the volumes from the page itself when it comes into view.
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const box = $("viewer");
+  const data = JSON.parse($("volumes").textContent);
+  const KINDS = ["before", "modelled", "target", "moved", "changed", "growth"];
+  const CLASSES = new Set(["before", "modelled", "target"]);
+  const WORDS = { before: "before", modelled: "modelled", target: "target", moved: "moved", changed: "changed kind", growth: "local volume" };
+  const MAPS = {
+    plain: { R: [0, 255], G: [0, 255], B: [0, 255], A: [255, 255], I: [0, 255] },
+    lm_moved: { R: [140, 200, 255], G: [0, 0, 60], B: [170, 230, 255], A: [255, 255, 255], I: [0, 90, 255] },
+    lm_changed: { R: [0, 0, 60], G: [110, 170, 235], B: [30, 60, 90], A: [255, 255, 255], I: [0, 90, 255] },
+    lm_grew: { R: [255, 255], G: [130, 50], B: [90, 40], A: [255, 255], I: [0, 255] },
+    lm_shrank: { R: [110, 40], G: [170, 100], B: [255, 255], A: [255, 255], I: [0, 255] },
+  };
+  const state = { pair: 0, overlay: "moved", visit: 0, opacity: 0.8 };
+  let viewer, library, scans, maps = {}, timer = null, busy = Promise.resolve();
+
+  const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+
+  async function load() {
+    const stream = new Blob([bytes($("library").textContent.trim())]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.src = URL.createObjectURL(new Blob([await new Response(stream).blob()], { type: "text/javascript" }));
+    await new Promise((done, failed) => { script.onload = done; script.onerror = () => failed(new Error("niivue did not load")); document.head.append(script); });
+    return window.niivue;
+  }
+
+  function labels() {
+    const parts = { R: [], G: [], B: [], A: [], I: [], labels: [] };
+    data.classes.forEach((entry, i) => {
+      ["R", "G", "B"].forEach((c, k) => parts[c].push(parseInt(entry.color.slice(1 + 2 * k, 3 + 2 * k), 16)));
+      parts.A.push(entry.hidden ? 0 : 255);
+      parts.I.push(i);
+      parts.labels.push(entry.name);
+    });
+    return parts;
+  }
+
+  async function volume(name, base64, settings) {
+    const made = await library.NVImage.loadFromBase64({ name: `${name}.nii.gz`, base64, trustCalMinMax: false, ...settings });
+    Object.assign(made, settings);
+    return made;
+  }
+
+  // Every picture and map of the chosen pair; niivue itself is given the two that are shown, so that a map's
+  // own transparency counts, which it does for the first overlay only.
+  async function fill() {
+    const pair = data.pairs[state.pair];
+    const from = data.visits[pair.from], to = data.visits[pair.to];
+    const grey = { colormap: "plain", cal_min: 0, cal_max: 330, opacity: 1 };
+    // A map is the more transparent, the smaller its value: it modulates itself.
+    const own = { modulationImage: 1, modulateAlpha: 1 };
+    const share = (colormap) => ({ colormap, cal_min: 0, cal_max: pair.share_limit, ...own });
+    scans = [await volume(pair.from, from.picture, grey), await volume(pair.to, to.picture, grey)];
+    maps = {};
+    for (const [name, text] of [["before", from.classes], ["modelled", pair.modelled], ["target", to.classes]]) {
+      maps[name] = await volume(name, text, {});
+      maps[name].setColormapLabel(labels());
+    }
+    maps.moved = await volume("moved", pair.moved, share("lm_moved"));
+    maps.changed = await volume("changed", pair.changed, share("lm_changed"));
+    maps.growth = await volume("growth", pair.growth, {
+      colormap: "lm_grew", colormapNegative: "lm_shrank", cal_min: 0, cal_max: pair.growth_limit,
+      cal_minNeg: -pair.growth_limit, cal_maxNeg: 0, ...own });
+    draw();
+    viewer.scene.crosshairPos = viewer.mm2frac(pair.focus);
+    viewer.drawScene();
+    viewer.createOnLocationChange();
+  }
+
+  function draw() {
+    const shown = CLASSES.has(state.overlay) && timer !== null ? ["before", "target"][state.visit] : state.overlay;
+    const map = maps[shown];
+    if (map) map.opacity = state.opacity;
+    viewer.back = scans[state.visit];
+    viewer.overlays = map ? [map] : [];
+    viewer.volumes = [viewer.back, ...viewer.overlays];
+    viewer.updateGLVolume();
+    [$("v-first"), $("v-second")].forEach((button, i) => button.setAttribute("aria-pressed", String(i === state.visit)));
+    $("v-flicker").setAttribute("aria-pressed", String(timer !== null));
+    box.dataset.shown = `${state.overlay} ${state.visit}`;
+    legend();
+  }
+
+  function legend() {
+    const place = $("v-legend"), pair = data.pairs[state.pair];
+    place.replaceChildren();
+    const add = (tag, text) => { const e = document.createElement(tag); e.textContent = text; place.append(e); return e; };
+    if (CLASSES.has(state.overlay)) {
+      for (const entry of data.classes.filter((c) => !c.hidden)) {
+        const word = add("span", entry.name), patch = document.createElement("i");
+        patch.style.background = entry.color;
+        word.prepend(patch);
+      }
+    } else if (state.overlay !== "none") {
+      const growth = state.overlay === "growth";
+      const ramp_of = (name) => MAPS[name].I.map((at, i) => {
+        const share = at / 255;
+        return `rgba(${MAPS[name].R[i]},${MAPS[name].G[i]},${MAPS[name].B[i]},${share}) ${growth ? (name === "lm_grew" ? 50 + 50 * share : 50 - 50 * share) : 100 * share}%`;
+      });
+      const stops = growth ? [...ramp_of("lm_shrank").reverse(), ...ramp_of("lm_grew")] : ramp_of(`lm_${state.overlay}`);
+      add("span", growth ? `−${pair.growth_limit} %` : "0 %");
+      const ramp = add("span", "");
+      ramp.className = "ramp";
+      ramp.style.background = `linear-gradient(90deg, ${stops.join(",")}), #333`;
+      add("span", growth ? `+${pair.growth_limit} % of the tissue's volume` : `${pair.share_limit} % of the voxel or more`);
+    }
+  }
+
+  function where(location) {
+    const voxel = [...location.vox].map(Math.round);
+    const parts = KINDS.map((kind) => {
+      const value = maps[kind].getValue(...voxel);
+      const said = CLASSES.has(kind) ? (data.classes[Math.round(value)] || {}).name : `${value.toFixed(kind === "growth" ? 1 : 0)} %`;
+      return `${WORDS[kind]}: ${said}`;
+    });
+    const at = [...location.mm].slice(0, 3).map((x) => x.toFixed(0)).join(", ");
+    $("v-place").textContent = `${at} mm (right, front, up) · ${parts.join(" · ")}`;
+  }
+
+  function flicker(on) {
+    clearInterval(timer);
+    timer = on ? setInterval(() => { state.visit = 1 - state.visit; draw(); }, 800) : null;
+    draw();
+  }
+
+  async function start() {
+    const canvas = $("v-canvas");
+    if (!document.createElement("canvas").getContext("webgl2")) throw new Error("this browser offers no WebGL 2");
+    box.hidden = false;
+    library = await load();
+    viewer = new library.Niivue({
+      dragAndDropEnabled: false, isRadiologicalConvention: true, isNearestInterpolation: false, backColor: [0, 0, 0, 1],
+      crosshairColor: [1, 0.85, 0.2, 0.8], crosshairWidth: 0.7, crosshairWidthUnit: "mm", show3Dcrosshair: false, loadingText: "", logLevel: "error",
+      multiplanarShowRender: 0, multiplanarLayout: 3, multiplanarEqualSize: true, tileMargin: 4, isOrientationTextVisible: true,
+      scrollRequiresFocus: true,
+    });
+    Object.entries(MAPS).forEach(([name, map]) => viewer.addColormap(name, map));
+    viewer.onLocationChange = where;
+    await viewer.attachToCanvas(canvas);
+    viewer.setSliceType(viewer.sliceTypeMultiplanar);
+    await fill();
+    $("v-pair").addEventListener("change", (event) => { state.pair = Number(event.target.value); busy = busy.then(fill); });
+    $("v-overlay").addEventListener("change", (event) => { state.overlay = event.target.value; draw(); });
+    $("v-opacity").addEventListener("input", (event) => { state.opacity = event.target.value / 100; draw(); });
+    $("v-first").addEventListener("click", () => { state.visit = 0; flicker(false); });
+    $("v-second").addEventListener("click", () => { state.visit = 1; flicker(false); });
+    $("v-flicker").addEventListener("click", () => flicker(timer === null));
+    box.dataset.state = "ready";
+  }
+
+  function give_up(error) {
+    box.hidden = true;
+    const place = $("v-missing");
+    place.hidden = false;
+    place.textContent = `The volume viewer cannot run here (${error.message}). The still pictures below show the same.`;
+  }
+
+  const watch = new IntersectionObserver((seen) => {
+    if (!seen.some((entry) => entry.isIntersecting)) return;
+    watch.disconnect();
+    start().catch(give_up);
+  }, { rootMargin: "300px" });
+  watch.observe($("viewer-section"));
+})();

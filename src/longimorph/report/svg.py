@@ -1,0 +1,108 @@
+"""Drawings as inline SVG: text is escaped by the XML writer, colours come from the page's style sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from xml.etree import ElementTree as ET
+
+from markupsafe import Markup
+
+Point = tuple[float, float]
+
+
+class Drawing:
+    """A drawing of ``width`` × ``height`` units that grows and shrinks with the page, up to its own size."""
+
+    def __init__(self, width: float, height: float, label: str) -> None:
+        self.width, self.height = width, height
+        self._root = ET.Element(
+            "svg",
+            {"viewBox": f"0 0 {_n(width)} {_n(height)}", "role": "img", "aria-label": label,
+             "style": f"width:100%;max-width:{_n(width)}px"},
+        )  # fmt: skip
+
+    def line(self, start: Point, end: Point, kind: str) -> ET.Element:
+        """A straight line of the style ``kind``."""
+        ends = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
+        return self._add("line", {k: _n(v) for k, v in ends.items()}, kind)
+
+    def box(self, corner: Point, size: Point, kind: str, color: str | None = None) -> ET.Element:
+        """A rectangle from its upper left corner; ``color`` fills it where the style does not."""
+        place = {"x": corner[0], "y": corner[1], "width": max(size[0], 0.0), "height": max(size[1], 0.0)}
+        return self._add("rect", {k: _n(v) for k, v in place.items()}, kind, color)
+
+    def dot(self, centre: Point, radius: float, kind: str) -> ET.Element:
+        """A disc."""
+        return self._add("circle", {"cx": _n(centre[0]), "cy": _n(centre[1]), "r": _n(radius)}, kind)
+
+    def way(self, points: Sequence[Point], kind: str) -> ET.Element:
+        """A line through ``points``."""
+        text = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
+        return self._add("polyline", {"points": text, "fill": "none"}, kind)
+
+    def path(self, data: str, kind: str) -> ET.Element:
+        """A shape in SVG's own path language."""
+        return self._add("path", {"d": data}, kind)
+
+    def text(self, at: Point, words: str, kind: str = "", anchor: str = "start") -> ET.Element:
+        """Words whose middle height is at ``at``; ``anchor``: start, middle or end."""
+        attributes = {"x": _n(at[0]), "y": _n(at[1]), "dy": "0.35em", "text-anchor": anchor}
+        element = self._add("text", attributes, kind)
+        element.text = words
+        return element
+
+    def markup(self) -> Markup:
+        """The drawing as text that a page can hold."""
+        return Markup(ET.tostring(self._root, encoding="unicode"))
+
+    def _add(self, tag: str, attributes: dict[str, str], kind: str, color: str | None = None) -> ET.Element:
+        if kind:
+            attributes["class"] = kind
+        if color:
+            attributes["style"] = f"fill:{color}"
+        return ET.SubElement(self._root, tag, attributes)
+
+
+def hint(element: ET.Element, words: str) -> None:
+    """Words that appear under the pointer."""
+    ET.SubElement(element, "title").text = words
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers from at or above ``low`` to at or below ``high``, about ``count`` of them."""
+    span = high - low
+    if not math.isfinite(span) or span <= 0:
+        return [low]
+    raw = span / max(count, 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * f for f in (1, 2, 2.5, 5, 10) if power * f >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(i * step, 12) + 0.0 for i in range(first, last + 1)]
+
+
+def reach(values: Iterable[float], least: float) -> tuple[float, float]:
+    """The span of finite ``values`` and 0, with a little room, never narrower than ``least``."""
+    known = [0.0, *(v for v in values if math.isfinite(v))]
+    low, high = min(known), max(known)
+    short = max(least - (high - low), 0.0) / 2
+    room = 0.06 * (high - low + 2 * short)
+    return low - short - (room if low - short < 0 else 0), high + short + room
+
+
+def plain(value: float) -> str:
+    """A number as an axis says it, with a true minus sign."""
+    return f"{value:g}".replace("-", "−")
+
+
+def signed(value: float, decimals: int = 1) -> str:
+    """A number with its sign, a true minus; what rounds to zero has none."""
+    rounded = round(value, decimals)
+    if rounded == 0:
+        return f"{0:.{decimals}f}"
+    return f"{rounded:+.{decimals}f}".replace("-", "−")
+
+
+def _n(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if math.isfinite(value) else "0"

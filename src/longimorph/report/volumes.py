@@ -1,0 +1,194 @@
+"""Volumes for the viewer of a patient's page: the head alone, a byte per voxel, as coarse as the page asks.
+
+Every volume is a compressed NIfTI in base64. What is lost against the files of the results: values are
+rounded (shares to 0.5 %, local volume to 1/126 of its range), classes are the most probable one, and a
+patient with many or fine maps is shown with larger voxels.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from longimorph.cohort.classes import ClassTable
+from longimorph.grid import Grid, bounding_box, crop
+from longimorph.report.maps import Bytes, Floats, class_maps, picture, scalar
+from longimorph.report.pairs import Pair
+
+Slices = tuple[slice, slice, slice]
+
+_MARGIN_MM = 6.0
+_COARSEST = 16
+_SHARE_STEP = 0.5
+"""Of the shares of a voxel that moved or changed kind, %."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What the viewer reads: ``data`` for its script, and the voxel sizes here and in the files, mm."""
+
+    data: dict[str, Any]
+    spacing: tuple[float, ...]
+    own_spacing: tuple[float, ...]
+    real: bool
+
+
+@dataclass(frozen=True)
+class _Box:
+    """The part of the common grid that is shown, in blocks of ``factor`` voxels per axis."""
+
+    grid: Grid
+    slices: Slices
+    factor: int
+
+    @property
+    def shown(self) -> Grid:
+        """The grid of the blocks."""
+        inner, f = crop(self.grid, self.slices), self.factor
+        i, j, k = (math.ceil(n / f) for n in inner.shape)
+        affine = inner.affine.copy()
+        affine[:3, 3] = inner.index_to_world([(f - 1) / 2] * 3)
+        affine[:3, :3] *= f
+        return Grid((i, j, k), affine)
+
+    def means(self, array: Floats | Bytes) -> Floats:
+        """Means over blocks of (…, i, j, k); incomplete blocks at the far ends are filled with their edge."""
+        part = np.asarray(array[(..., *self.slices)], dtype=np.float32)
+        if self.factor == 1:
+            return part
+        f, lead = self.factor, part.ndim - 3
+        part = np.pad(part, [(0, 0)] * lead + [(0, -n % f) for n in part.shape[lead:]], mode="edge")
+        sides = [size for n in part.shape[lead:] for size in (n // f, f)]
+        blocks = part.reshape(*part.shape[:lead], *sides)
+        return np.asarray(blocks.mean(axis=(lead + 1, lead + 3, lead + 5)))
+
+
+def pack(
+    pairs: Sequence[Pair], days: Mapping[str, float], folder: Path, classes: ClassTable, most_bytes: int
+) -> Packed | None:
+    """The volumes of all pairs that have maps, in at most ``most_bytes`` of base64; None where none has."""
+    done = [pair for pair in pairs if pair.ok and (pair.folder / "final_simplex.nii.gz").exists()]
+    visits = [name for name in days if any(name in (pair.source, pair.target) for pair in done)]
+    if not done:
+        return None
+    if len(classes.names) > 256:
+        raise ValueError(f"{len(classes.names)} classes are more than the 256 that the viewer can tell apart")
+    grid, slices = _head(visits, folder, classes)
+    factor = 1
+    while True:
+        box = _Box(grid, slices, factor)
+        data = _data(done, visits, folder, classes, box)
+        size = _size(data)
+        if size <= most_bytes or factor >= _COARSEST:
+            break
+        factor = max(factor + 1, math.floor(factor * (size / most_bytes) ** (1 / 3)))
+    shown = tuple(float(s) for s in box.shown.spacing)
+    real = all(visit["real"] for visit in data["visits"].values())
+    return Packed(data, shown, tuple(float(s) for s in grid.spacing), real)
+
+
+def _head(visits: Sequence[str], folder: Path, classes: ClassTable) -> tuple[Grid, Slices]:
+    """The common grid and the box around everything that is not background at any visit."""
+    mask, grid = None, None
+    for name in visits:
+        maps, grid = class_maps(folder / name / "simplex.nii.gz")
+        here = maps[classes.background] < 0.5 if classes.background is not None else maps.sum(axis=0) > 0
+        mask = here if mask is None else mask | here
+    assert mask is not None and grid is not None
+    i, j, k = (slice(0, n) for n in grid.shape)
+    return grid, bounding_box(mask, grid, _MARGIN_MM) or (i, j, k)
+
+
+def _data(
+    pairs: Sequence[Pair], visits: Sequence[str], folder: Path, classes: ClassTable, box: _Box
+) -> dict[str, Any]:
+    known = {name: _visit(folder / name, classes, box) for name in visits}
+    return {
+        "classes": [
+            {"name": name, "color": color, "hidden": i == classes.background}
+            for i, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True))
+        ],
+        "visits": known,
+        "pairs": [_pair(pair, box) for pair in pairs],
+    }
+
+
+def _visit(folder: Path, classes: ClassTable, box: _Box) -> dict[str, Any]:
+    maps, _ = class_maps(folder / "simplex.nii.gz")
+    scan = picture(folder, classes)
+    assert scan is not None
+    grey = np.rint(box.means(scan.grey)).astype(np.uint8)
+    return {"classes": _labels(maps, box), "picture": _nifti(grey, box.shown), "real": scan.real}
+
+
+def _pair(pair: Pair, box: _Box) -> dict[str, Any]:
+    modelled = _labels(class_maps(pair.folder / "final_simplex.nii.gz")[0], box)
+    moved, changed = (_share(pair.folder / f"{kind}.nii.gz", box) for kind in ("deformation", "reallocation"))
+    growth = 100 * np.expm1(box.means(scalar(pair.folder / "log_jacobian.nii.gz")[0]))
+    limit = float(max(np.percentile(np.abs(growth), 99.8), 5.0))
+    step = limit / 126
+    codes = np.clip(np.rint(growth / step), -127, 127) + 128
+    both = moved + changed
+    share = float(max(np.percentile(both[both > 0.5], 95) if (both > 0.5).any() else 0.0, 10.0))
+    return {
+        "name": pair.name,
+        "from": pair.source,
+        "to": pair.target,
+        "modelled": modelled,
+        "moved": _nifti(_coded(moved), box.shown, _SHARE_STEP),
+        "changed": _nifti(_coded(changed), box.shown, _SHARE_STEP),
+        "growth": _nifti(codes.astype(np.uint8), box.shown, step, -128 * step),
+        "share_limit": round(share, 1),
+        "growth_limit": round(limit, 1),
+        "focus": _focus(both, box.shown),
+    }
+
+
+def _share(file: Path, box: _Box) -> Floats:
+    """Half the sum over classes of absolute changes of probability, in % of the voxel."""
+    maps, _ = class_maps(file)
+    return box.means(np.asarray(50 * np.abs(maps).sum(axis=0), dtype=np.float32))
+
+
+def _coded(share: Floats) -> Bytes:
+    return np.asarray(np.clip(np.rint(share / _SHARE_STEP), 0, 255), dtype=np.uint8)
+
+
+def _labels(maps: Floats, box: _Box) -> str:
+    return _nifti(box.means(maps).argmax(axis=0).astype(np.uint8), box.shown)
+
+
+def _focus(change: Floats, grid: Grid) -> list[float]:
+    """Where the slices with most change cross, in mm: right, front, up."""
+    index = [int(change.sum(axis=tuple(a for a in range(3) if a != axis)).argmax()) for axis in range(3)]
+    return [round(float(x), 2) for x in grid.index_to_world(index)]
+
+
+def _nifti(data: Bytes, grid: Grid, slope: float = 1.0, offset: float = 0.0) -> str:
+    """A compressed NIfTI in base64; a voxel's value is its byte times ``slope`` plus ``offset``."""
+    image = nib.Nifti1Image(data, grid.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(grid.affine, code=1)
+    image.set_qform(grid.affine, code=1)
+    header = image.header
+    header.set_data_dtype(np.uint8)
+    header["scl_slope"], header["scl_inter"], header["vox_offset"] = slope, offset, 352
+    content = header.binaryblock + b"\0" * 4 + data.tobytes(order="F")
+    return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode("ascii")
+
+
+def _size(data: Any) -> int:
+    """Characters of all texts of ``data``."""
+    if isinstance(data, str):
+        return len(data)
+    if isinstance(data, dict):
+        return sum(_size(value) for value in data.values())
+    return sum(_size(value) for value in data) if isinstance(data, list) else 0

@@ -1,0 +1,13 @@
+"""The page of the cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from longimorph.cohort import classes as class_tables
+from longimorph.report import cohort
+
+
+def cohort_report(classes: str, command: str, out: Path) -> None:
+    """Write ``out`` from the cohort's tables beside it; ``command`` makes the cohort's results again."""
+    cohort.cohort_report(class_tables.load(classes), command, out.parent, out)

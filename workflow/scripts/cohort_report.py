@@ -1,0 +1,13 @@
+"""Write the page of the cohort."""
+
+import shlex
+from pathlib import Path
+
+from longimorph.jobs.log import job_log
+
+with job_log(snakemake):
+    from longimorph.steps.cohort_report import cohort_report
+
+    context = snakemake.config["longimorph"]
+    command = shlex.join([*context["command"], "--cores", "2"])
+    cohort_report(context["classes"], command, Path(snakemake.output[0]))
