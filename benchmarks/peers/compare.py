@@ -94,9 +94,10 @@ def phantoms(quick: bool) -> list[Phantom]:
     """The phantoms of a run."""
     if quick:
         return [Phantom(case, 4) for case in ("ventricles", "oedema", "both")]
-    cases = ("ventricles", "oedema", "both")
+    cases = ("ventricles", "oedema", "both", "mass")
+    noisy = Phantom("both", 4, noise=1)
     fine = [Phantom(case, 2) for case in cases]
-    return [*(Phantom(case, 4) for case in cases), *fine]
+    return [*(Phantom(case, 4) for case in cases), noisy, *fine]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
