@@ -55,6 +55,7 @@ SETTINGS = {
     "max_evaluations": 10,
     "tolerance": 0.02,
     "steps": "auto",
+    "compared_min": 0.75,
     "device": "cpu",
     "threads": 1,
 }

@@ -59,6 +59,7 @@ class Config:
     max_evaluations: int
     tolerance: float
     steps: int | Literal["auto"]
+    compared_min: float
     align: AlignConfig
 
 

@@ -9,12 +9,10 @@ import numpy as np
 from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.labels import LabelCounts
 from longimorph.cohort.scans import Extent
+from longimorph.view import CUT_MM2
 
 BRAIN_MM3 = 0.3e6, 2.5e6
 """Smallest and largest plausible volume of all classes but background."""
-
-CUT_MM2 = 100.0
-"""More brain than this on a face of the field of view is a brain that is cut there."""
 
 FACES = "left", "right", "back", "front", "bottom", "top"
 """The faces of a volume in the order of `Extent.faces`, those of the RAS+ axes."""
@@ -35,7 +33,7 @@ def remarks(classes: ClassTable, counts: LabelCounts, extent: Extent) -> Iterato
         if (area := _brain(classes, face) * size) > CUT_MM2
     }
     if cut:
-        faces = ", ".join(f"{name} ({area / 100:.0f} cm²)" for name, area in cut.items())
+        faces = ", ".join(f"{name} ({area / 100:.1f} cm²)" for name, area in cut.items())
         text = f"the brain reaches the edge of the field of view: {faces}"
         yield f"{text}. What another visit shows beyond it is not compared"
 

@@ -22,7 +22,7 @@ from longimorph.cohort.table import Visit
 from longimorph.errors import LongimorphError
 from longimorph.paths import display
 
-VERSIONS = {"align": 1, "maps": 1, "register": 3, "figure": 1, "tables": 1, "report": 1}
+VERSIONS = {"align": 1, "maps": 2, "register": 4, "figure": 1, "tables": 1, "report": 1}
 """Raise a stage's number when the same inputs give other results: its jobs and all after them run again."""
 
 SETTINGS = {
@@ -37,6 +37,7 @@ SETTINGS = {
         "max_evaluations",
         "tolerance",
         "steps",
+        "compared_min",
     ),
 }
 """The settings that the results of each stage depend on. Device and threads are none of them."""

@@ -17,6 +17,7 @@ from longimorph.grid import Grid
 from longimorph.io.atomic import write_json
 from longimorph.io.volumes import read_image, write_maps, write_scalar
 from longimorph.steps.common import classes_of, read_json, remove, visit_of
+from longimorph.view import View
 
 
 def maps(
@@ -24,7 +25,8 @@ def maps(
 ) -> None:
     """Write ``simplex.nii.gz``, ``image.nii.gz`` (if the visit has an image) and ``qc.json`` into ``out``.
 
-    ``qc.json`` is written in any case: status, volumes before and after, share of the grid in view.
+    ``qc.json`` is written in any case: status, volumes before and after, share of the grid in view, and
+    where the field of view cuts the brain.
     """
     remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
     aligned = read_json(alignment)
@@ -60,4 +62,5 @@ def _write(
             zip(table.names, simplex.native_volumes_mm3(labels, label_grid, count).tolist(), strict=True)
         ),
         "field_of_view": float(simplex.field_of_view(label_grid, matrix, grid).mean()),
+        "view": View.of(labels, label_grid, matrix, table.background, settings["smoothing_mm"]).to_dict(),
     }

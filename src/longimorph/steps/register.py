@@ -22,7 +22,7 @@ from longimorph.errors import PairFailure
 from longimorph.grid import Grid
 from longimorph.io.atomic import write_csv, write_json
 from longimorph.io.transforms import write_displacement
-from longimorph.io.volumes import read_maps, write_maps, write_scalar
+from longimorph.io.volumes import write_maps, write_scalar
 from longimorph.jobs import life
 from longimorph.memory import model
 from longimorph.numerics.dice import dice
@@ -32,7 +32,8 @@ from longimorph.numerics.register import register as match
 from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.solve import Settings
 from longimorph.steps import room
-from longimorph.steps.common import read_json, remove
+from longimorph.steps.common import remove
+from longimorph.steps.pair import Loaded, compared, load, not_compared, require_brain
 from longimorph.steps.resume import FOLDER, Journal
 from longimorph.steps.state import fingerprint
 from longimorph.tables import PairChanges, write_failed_pair, write_pair
@@ -47,6 +48,7 @@ MAPS = (
     "final_simplex.nii.gz",
     "deformation.nii.gz",
     "reallocation.nii.gz",
+    "compared.nii.gz",
 )
 TABLES = ("changes.csv", "transitions.csv", "convergence.csv", "status.json")
 TRACE = (
@@ -87,16 +89,6 @@ class Trace:
         return pd.DataFrame(self.rows, columns=list(TRACE))
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A pair in memory: maps (C, i, j, k) on one grid, and the device that is to match them."""
-
-    source: Tensor
-    target: Tensor
-    grid: Grid
-    device: torch.device
-
-
 def register(
     pair: Mapping[str, Any],
     classes: str,
@@ -120,13 +112,16 @@ def register(
     journal = Journal(out / FOLDER, key, trace.rows)
     torch.set_num_threads(settings["threads"])
     try:
-        loaded = _load(source, target, _device(settings["device"]))
+        loaded = load(source, target, table.background, _device(settings["device"]))
+        status |= compared(loaded.shared)
+        require_brain(loaded.shared, pair, settings["compared_min"])
         memory = _memory(loaded, chosen, settings)
         with journal:
             found = _match(loaded, matrix, chosen, trace, memory, journal)
         status |= {"status": "ok", "stage": None, "message": ""}
         status |= _health(found, loaded, table.names, len(trace.rows))
-        _write_maps(found, loaded.grid, out)
+        status["warnings"] += not_compared(loaded.shared, pair)
+        _write_maps(found, loaded, out)
         write_pair(out, pair, table.names, _changes(found, loaded))
         status |= memory.report(found.steps, trace.longest)
     except PairFailure as failure:
@@ -147,25 +142,11 @@ def _memory(loaded: Loaded, chosen: Settings, settings: Mapping[str, Any]) -> ro
     return room.begin(loaded.source, loaded.device, chosen.steps, settings.get("memory_mb"), known)
 
 
-def _require(qc: Mapping[str, Any]) -> None:
-    if qc["status"] != "ok":
-        visit = str(qc["timepoint"])
-        raise PairFailure(qc["stage"], qc["status"], f"visit {visit}: {qc['message']}", visit)
-
-
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         message = "the configuration asks for device 'cuda', and PyTorch sees no GPU here; set device: auto"
         raise PairFailure("register", "no_gpu", message)
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _load(source: Path, target: Path, device: torch.device) -> Loaded:
-    for qc in (source, target):
-        _require(read_json(qc))
-    before, grid = read_maps(source.parent / "simplex.nii.gz")
-    after, _ = read_maps(target.parent / "simplex.nii.gz")
-    return Loaded(torch.from_numpy(before), torch.from_numpy(after), grid, device)
 
 
 def _settings(settings: Mapping[str, Any]) -> Settings:
@@ -264,8 +245,10 @@ def _device_name(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-def _write_maps(found: Registration, grid: Grid, out: Path) -> None:
-    parts = found.attribution
+def _write_maps(found: Registration, loaded: Loaded, out: Path) -> None:
+    parts, grid = found.attribution, loaded.grid
+    if loaded.shared.weight is not None:
+        write_scalar(out / "compared.nii.gz", loaded.shared.weight, grid)
     named = {
         "momentum": found.momentum,
         "final_simplex": parts.final.q.square(),

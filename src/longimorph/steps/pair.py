@@ -1,0 +1,72 @@
+"""The two visits of a pair in memory: their maps, and how much of the brain both show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longimorph.errors import PairFailure
+from longimorph.grid import Grid
+from longimorph.io.volumes import read_maps
+from longimorph.steps.common import read_json
+from longimorph.view import Shared, View, share
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A pair in memory: maps (C, i, j, k) on one grid, alike where one visit does not show the brain, what
+    of the brain is compared, and the device that is to match them."""
+
+    source: Tensor
+    target: Tensor
+    grid: Grid
+    shared: Shared
+    device: torch.device
+
+
+def load(source: Path, target: Path, background: int | None, device: torch.device) -> Loaded:
+    """Read the maps beside the ``qc.json`` of two visits; raises the failure of one that has none."""
+    records = read_json(source), read_json(target)
+    for record in records:
+        _require(record)
+    maps, grid = read_maps(source.parent / "simplex.nii.gz")
+    after, _ = read_maps(target.parent / "simplex.nii.gz")
+    views = View.from_dict(records[0]["view"]), View.from_dict(records[1]["view"])
+    before, after, shared = share((maps, after), grid, views, background)
+    return Loaded(torch.from_numpy(before), torch.from_numpy(after), grid, shared, device)
+
+
+def compared(shared: Shared) -> dict[str, float]:
+    """How much of the brain is compared, for status.json."""
+    return {"compared_share": shared.compared, "not_compared_mm3": shared.lost_mm3}
+
+
+def require_brain(shared: Shared, pair: Mapping[str, Any], least: float) -> None:
+    """Raise a failure of the pair when less than the share ``least`` of the brain is compared."""
+    if shared.compared < least:
+        (sentence,) = not_compared(shared, pair)
+        message = f"{sentence} At least {least:.0%} of it has to be compared (compared_min)"
+        raise PairFailure("register", "fov", message)
+
+
+def not_compared(shared: Shared, pair: Mapping[str, Any]) -> list[str]:
+    """The sentence on brain that one of the visits does not show, if there is any."""
+    lacking = {pair[key]: mm3 for key, mm3 in zip(("from", "to"), shared.lacking_mm3, strict=True) if mm3 > 0}
+    if not lacking:
+        return []
+    where = " and ".join(f"{name} ({mm3 / 1000:.1f} mL)" for name, mm3 in lacking.items())
+    return [
+        f"{shared.lost_mm3 / 1000:.1f} mL of the brain, {1 - shared.compared:.1%}, lie beyond or at the edge "
+        f"of the field of view of {where} and are not compared: no change is reported there."
+    ]
+
+
+def _require(qc: Mapping[str, Any]) -> None:
+    if qc["status"] != "ok":
+        visit = str(qc["timepoint"])
+        raise PairFailure(qc["stage"], qc["status"], f"visit {visit}: {qc['message']}", visit)
