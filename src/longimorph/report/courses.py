@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -98,9 +98,15 @@ def panel(course: Course, first_day: float, color: str) -> Markup:
     return drawing.markup()
 
 
-def _line(drawing: Drawing, course: Course, kind: str, style: str, place: object, first_day: float) -> None:
+def _line(
+    drawing: Drawing,
+    course: Course,
+    kind: str,
+    style: str,
+    place: Callable[[float, float], Point],
+    first_day: float,
+) -> None:
     """One line with a disc and an upright of uncertainty per step."""
-    assert callable(place)
     drawing.way(
         [place(first_day, 0.0), *(place(day, getattr(a, kind)) for _, day, a in course.steps)],
         f"line {style}",

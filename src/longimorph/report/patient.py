@@ -63,7 +63,7 @@ def patient_report(
     ``days``: visit → days; ``rows``: ``from``, ``to``, ``days`` and ``log`` of each pair; ``command`` makes
     the patient's results again. What cannot be drawn leaves a sentence in its place.
     """
-    known = _load(patient, days, rows, classes, folder)
+    known = load(patient, days, rows, classes, folder)
     build = Builder()
     colors = dict(zip(classes.names, classes.colors, strict=True))
     shown = build.part("The volume viewer", volumes.pack, known.pairs, known.days, folder, classes,
@@ -91,13 +91,14 @@ def patient_report(
     )
 
 
-def _load(
+def load(
     patient: str,
     days: Mapping[str, float],
     rows: Sequence[Mapping[str, Any]],
     classes: ClassTable,
     folder: Path,
 ) -> Patient:
+    """Read a patient's results."""
     found = tuple(
         pairs.load({"patient": patient, **row}, folder / f"{row['from']}__{row['to']}", classes.names)
         for row in rows

@@ -86,10 +86,10 @@ def pack(
     while True:
         box = _Box(grid, slices, factor)
         data = _data(done, visits, folder, classes, box)
-        size = _size(data)
-        if size <= most_bytes or factor >= _COARSEST:
+        taken = size(data)
+        if taken <= most_bytes or factor >= _COARSEST:
             break
-        factor = max(factor + 1, math.floor(factor * (size / most_bytes) ** (1 / 3)))
+        factor = max(factor + 1, math.floor(factor * (taken / most_bytes) ** (1 / 3)))
     shown = tuple(float(s) for s in box.shown.spacing)
     real = all(visit["real"] for visit in data["visits"].values())
     return Packed(data, shown, tuple(float(s) for s in grid.spacing), real)
@@ -185,10 +185,10 @@ def _nifti(data: Bytes, grid: Grid, slope: float = 1.0, offset: float = 0.0) -> 
     return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode("ascii")
 
 
-def _size(data: Any) -> int:
+def size(data: Any) -> int:
     """Characters of all texts of ``data``."""
     if isinstance(data, str):
         return len(data)
     if isinstance(data, dict):
-        return sum(_size(value) for value in data.values())
-    return sum(_size(value) for value in data) if isinstance(data, list) else 0
+        return sum(size(value) for value in data.values())
+    return sum(size(value) for value in data) if isinstance(data, list) else 0

@@ -113,10 +113,10 @@
     const voxel = [...location.vox].map(Math.round);
     const parts = KINDS.map((kind) => {
       const value = maps[kind].getValue(...voxel);
-      const said = CLASSES.has(kind) ? (data.classes[Math.round(value)] || {}).name : `${value.toFixed(kind === "growth" ? 1 : 0)} %`;
+      const said = CLASSES.has(kind) ? (data.classes[Math.round(value)] || {}).name : `${value.toFixed(kind === "growth" ? 1 : 0).replace("-", "−")} %`;
       return `${WORDS[kind]}: ${said}`;
     });
-    const at = [...location.mm].slice(0, 3).map((x) => x.toFixed(0)).join(", ");
+    const at = [...location.mm].slice(0, 3).map((x) => x.toFixed(0).replace("-", "−")).join(", ");
     $("v-place").textContent = `${at} mm (right, front, up) · ${parts.join(" · ")}`;
   }
 

@@ -1,0 +1,168 @@
+"""Results of a made-up study, written in a second: what the pages are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from longimorph import tables
+from longimorph.cohort import classes as class_tables
+from longimorph.cohort.classes import ClassTable
+from longimorph.figures import pair_figure
+from longimorph.grid import Grid
+from longimorph.io import volumes
+from longimorph.io.atomic import write_csv, write_json
+from longimorph.steps.cohort_report import cohort_report
+from longimorph.steps.patient_report import patient_report
+
+NAMES = ("oedema", "WM", "background")
+TABLE = "class\tregions\tstates\tcolor\noedema\t*\t1\t#D55E00\nWM\t2\t*\t#F0F0F0\nbackground\t*\t*\t#000000\n"
+FAILURE = "the scan is <b>cut off</b> & cannot be read"
+STATUS = {
+    "status": "ok",
+    "stage": None,
+    "message": "",
+    "stop_reason": "Converged: the cost fell by less than 2 %.",
+    "warnings": ["H drifts by 7.0 %: the split is less certain; set more steps."],
+    "drift": 0.07,
+    "dice_before": {"oedema": None, "WM": 0.9},
+    "dice_after": {"oedema": 0.97, "WM": 0.98},
+    "folded_share": 0.0,
+    "seconds": 3.2,
+    "evaluations": 16,
+    "device": "CPU, 1 threads",
+    "memory_strategy": "store",
+    "settings": {"kernel_mm": [4.0], "tolerance": 0.02},
+    "control": "preset:lesion",
+    "inputs_sha256": {"a/simplex.nii.gz": "0" * 64},
+    "versions": {"longimorph": "0.1.0"},
+}
+
+
+def head(shape: tuple[int, int, int], lesion: bool) -> np.ndarray:
+    """Maps (3, i, j, k) of a box of white matter, with or without oedema on its right side."""
+    maps = np.zeros((3, *shape), dtype=np.float32)
+    i, j, k = (slice(n // 8, n - n // 8) for n in shape)
+    maps[1, i, j, k] = 1
+    if lesion:
+        spot = tuple(slice(a, b) for a, b in zip((shape[0] * 5 // 8, shape[1] // 3, shape[2] // 3),
+                                                 (shape[0] * 3 // 4, shape[1] * 2 // 3, shape[2] * 2 // 3),
+                                                 strict=True))  # fmt: skip
+        maps[1][spot], maps[0][spot] = 0, 1
+    maps[2] = 1 - maps[:2].sum(axis=0)
+    return maps
+
+
+def write_visit(folder: Path, maps: np.ndarray, grid: Grid, image: bool) -> None:
+    """A visit's maps, and its scan where it has one."""
+    volumes.write_maps(folder / "simplex.nii.gz", maps, grid)
+    if image:
+        noise = np.random.default_rng(0).normal(1, 0.1, grid.shape)
+        scan = (maps[1] + 2 * maps[0]) * noise
+        volumes.write_scalar(folder / "image.nii.gz", scan.astype(np.float32), grid)
+    write_json(folder / "qc.json", {"status": "ok", "alignment": {"driver": "image", "overlap": 0.97}})
+
+
+def write_pair(folder: Path, first: np.ndarray, last: np.ndarray, grid: Grid, names: Sequence[str]) -> None:
+    """A pair that is done: all change is reallocation."""
+    patient, source, target = names
+    before, after = (maps.sum(axis=(1, 2, 3)) * grid.voxel_volume for maps in (first, last))
+    flow = np.zeros((3, 3))
+    flow[1, 0] = (after - before)[0]
+    found = tables.PairChanges(
+        before, after, np.zeros(3), after - before, np.zeros((3, 3)), flow, np.full((4, 3), 20.0)
+    )
+    tables.write_pair(folder, {"patient": patient, "from": source, "to": target}, NAMES, found)
+    volumes.write_maps(folder / "final_simplex.nii.gz", last, grid)
+    volumes.write_maps(folder / "deformation.nii.gz", np.zeros_like(first), grid)
+    volumes.write_maps(folder / "reallocation.nii.gz", last - first, grid)
+    growth = np.where(last[0] > 0, 0.1, 0).astype(np.float32)
+    volumes.write_scalar(folder / "log_jacobian.nii.gz", growth, grid)
+    steps = {"spacing_mm": [4.0, 4.0, 4.0], "evaluations": [1, 2, 4], "cost_mm3": [900.0, 300.0, 120.0]}
+    write_csv(folder / "convergence.csv", pd.DataFrame(steps))
+    write_json(folder / "status.json", STATUS)
+
+
+def write_failed(folder: Path, names: Sequence[str], code: str = "unreadable") -> None:
+    """A pair that failed, with a message that would be markup if it were not escaped."""
+    patient, source, target = names
+    tables.write_failed_pair(folder, {"patient": patient, "from": source, "to": target}, NAMES, code)
+    write_csv(folder / "convergence.csv", pd.DataFrame({"spacing_mm": [], "evaluations": [], "cost_mm3": []}))
+    write_json(folder / "status.json", {"status": code, "stage": "maps", "message": FAILURE})
+
+
+def write_patient(
+    results: Path,
+    patient: str,
+    days: Mapping[str, float],
+    failed: Sequence[str] = (),
+    shape: tuple[int, int, int] = (20, 24, 18),
+    spacing: float = 8.0,
+    image: bool = True,
+) -> list[dict[str, object]]:
+    """Visits and consecutive pairs of one patient; ``failed`` visits have no maps. Returns the pairs."""
+    folder = results / "patients" / patient
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = -spacing * np.array(shape) / 2
+    grid, visits = Grid(shape, affine), list(days)
+    maps = {name: head(shape, lesion=place > 0) for place, name in enumerate(visits)}
+    for name in visits:
+        if name in failed:
+            record = {"status": "unreadable", "stage": "maps", "message": FAILURE}
+            write_json(folder / name / "qc.json", record)
+        else:
+            write_visit(folder / name, maps[name], grid, image)
+    rows = []
+    for source, target in pairwise(visits):
+        names, own = (patient, source, target), folder / f"{source}__{target}"
+        if source in failed or target in failed:
+            write_failed(own, names)
+        else:
+            write_pair(own, maps[source], maps[target], grid, names)
+        pair_figure(own, folder / source, folder / target, classes(results), own / "overview.png")
+        rows.append({"patient": patient, "from": source, "to": target, "days": days[target] - days[source]})
+    marginal = [{"class": name, "region": "", "state": ""} for name in NAMES]
+    logs = [{**row, "logs": {"maps": f"results/logs/{patient}/maps.log"}} for row in rows]
+    pairs = [folder / f"{row['from']}__{row['to']}" for row in rows]
+    tables.patient_tables(patient, logs, pairs, marginal, folder)
+    return rows
+
+
+def classes(results: Path) -> ClassTable:
+    """The classes of the study, from a file beside the results."""
+    file = results.parent / "classes.tsv"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(TABLE, encoding="utf-8")
+    return class_tables.load(file)
+
+
+def write_cohort(results: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """The cohort's tables from the patients' own."""
+    folders = [results / "patients" / name for name in dict.fromkeys(str(row["patient"]) for row in rows)]
+    marginal = [{"class": name, "region": "", "state": ""} for name in NAMES]
+    tables.cohort_tables(folders, marginal, results / "cohort")
+    left_out = [{"patient": "P9", "reason": "has a single visit"}]
+    tables.write_pair_list(rows, left_out, results / "cohort" / "pairs.csv")
+
+
+def patient_page(
+    results: Path, patient: str, days: Mapping[str, float], rows: Sequence[Mapping[str, object]]
+) -> Path:
+    """Write a patient's page."""
+    classes(results)
+    page = results / "patients" / patient / "report.html"
+    table = str(results.parent / "classes.tsv")
+    patient_report(patient, days, rows, table, f"snakemake patient_{patient}", page)
+    return page
+
+
+def cohort_page(results: Path) -> Path:
+    """Write the cohort's page."""
+    page = results / "cohort" / "report.html"
+    cohort_report(str(results.parent / "classes.tsv"), "snakemake", page)
+    return page

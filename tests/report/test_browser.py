@@ -1,0 +1,260 @@
+"""The pages in a browser without a screen: no error, the viewer draws, what can be clicked works.
+
+Needs Chromium and its driver (Debian: chromium, chromium-driver); they run off the network.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="no Chromium with chromedriver: apt-get install chromium chromium-driver"
+)
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--window-size=1280,1000",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+)
+
+
+def start(*flags: str) -> Any:
+    """A browser that reads files and nothing else."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, *flags):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    driver = start()
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def blind() -> Iterator[Any]:
+    """A browser without WebGL."""
+    driver = start("--disable-gpu", "--disable-3d-apis")
+    yield driver
+    driver.quit()
+
+
+def wait(ready: Callable[[], Any], seconds: float = 40) -> Any:
+    """What ``ready`` returns as soon as it is true."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := ready():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it did not happen in time")
+
+
+def element(browser: Any, selector: str) -> Any:
+    return browser.find_element("css selector", selector)
+
+
+def press(browser: Any, selector: str) -> None:
+    browser.execute_script("document.querySelector(arguments[0]).click()", selector)
+
+
+def pixels(browser: Any) -> np.ndarray:
+    """What the viewer shows, (rows, columns, 3)."""
+    shot = Image.open(io.BytesIO(element(browser, "#v-canvas").screenshot_as_png)).convert("RGB")
+    return np.asarray(shot, dtype=int)
+
+
+def messages(browser: Any) -> list[str]:
+    return [
+        entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
+    ]
+
+
+def open_viewer(browser: Any, results: Path, patient: str) -> None:
+    """Open a patient's viewer as it is at first; one that is open already is set back, which is faster."""
+    page = (results / "patients" / patient / "report.html").as_uri()
+    if browser.current_url != page:
+        browser.get(page)
+        browser.execute_script("document.getElementById('viewer-section').scrollIntoView()")
+    wait(lambda: element(browser, "#viewer").get_attribute("data-state") == "ready")
+    choose(browser, "v-opacity", 80, "input")
+    press(browser, "#v-first")
+
+
+def choose(browser: Any, name: str, value: object, event: str = "change") -> None:
+    """Give a control a value, as a hand would."""
+    browser.execute_script(
+        "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
+        "e.dispatchEvent(new Event(arguments[2], {bubbles: true}));",
+        name,
+        str(value),
+        event,
+    )
+
+
+def coloured(picture: np.ndarray, channel: int) -> int:
+    """Pixels in which one channel is far above the two others."""
+    others = [c for c in range(3) if c != channel]
+    return int((picture[..., channel] > picture[..., others].max(axis=-1) + 40).sum())
+
+
+def test_every_page_loads_without_an_error(browser: Any, results: Path) -> None:
+    browser.get_log("browser")
+    for page in sorted(results.rglob("report.html")):
+        browser.get(page.as_uri())
+        assert element(browser, "h1").text
+        assert messages(browser) == []
+
+
+def test_the_viewer_draws_each_map_in_its_colours(browser: Any, results: Path) -> None:
+    open_viewer(browser, results, "P1")
+    press(browser, "input[value=none]")
+    grey = pixels(browser)
+    assert (grey.max(axis=-1) > 60).mean() > 0.1 and coloured(grey, 1) == 0
+    press(browser, "input[value=changed]")
+    assert coloured(pixels(browser), 1) > 200
+    press(browser, "input[value=target]")
+    oedema = np.abs(pixels(browser) - (213, 94, 0)).max(axis=-1) < 70
+    assert oedema.sum() > 200
+    assert "oedema" in element(browser, "#v-legend").text
+    press(browser, "input[value=before]")
+    assert (np.abs(pixels(browser) - (213, 94, 0)).max(axis=-1) < 70).sum() == 0
+    press(browser, "input[value=growth]")
+    assert coloured(pixels(browser), 0) > 200
+    assert messages(browser) == []
+
+
+def test_opacity_and_the_crosshair_answer(browser: Any, results: Path) -> None:
+    open_viewer(browser, results, "P1")
+    press(browser, "input[value=changed]")
+    strong = coloured(pixels(browser), 1)
+    choose(browser, "v-opacity", "0", "input")
+    assert coloured(pixels(browser), 1) == 0 < strong
+    here = element(browser, "#v-place").text
+    assert "before: WM" in here and "target: oedema" in here and "changed kind: 100 %" in here
+    canvas = element(browser, "#v-canvas")
+    webdriver.ActionChains(browser).move_to_element_with_offset(canvas, -430, 60).click().perform()
+    wait(lambda: element(browser, "#v-place").text != here)
+
+
+def test_the_viewer_flickers_between_the_visits(browser: Any, results: Path) -> None:
+    open_viewer(browser, results, "P1")
+    press(browser, "input[value=none]")
+    press(browser, "#v-second")
+    second = pixels(browser)
+    press(browser, "#v-first")
+    first = pixels(browser)
+    assert (np.abs(first - second).max(axis=-1) > 30).sum() > 200
+    press(browser, "#v-flicker")
+    for visit in (1, 0, 1):
+        wait(lambda v=visit: element(browser, "#viewer").get_attribute("data-shown") == f"none {v}")
+    press(browser, "#v-flicker")
+    assert element(browser, "#v-flicker").get_attribute("aria-pressed") == "false"
+
+
+def test_the_viewer_changes_the_pair(browser: Any, results: Path) -> None:
+    open_viewer(browser, results, "P1")
+    press(browser, "input[value=changed]")
+    before = coloured(pixels(browser), 1)
+    choose(browser, "v-pair", "1")
+    wait(lambda: coloured(pixels(browser), 1) == 0)  # nothing changed its kind between the last two visits
+    assert before > 200
+
+
+def test_without_webgl_the_page_says_so_and_shows_pictures(blind: Any, results: Path) -> None:
+    blind.get((results / "patients" / "P1" / "report.html").as_uri())
+    blind.execute_script("document.getElementById('viewer-section').scrollIntoView()")
+    said = wait(lambda: element(blind, "#v-missing").text)
+    assert "still pictures below" in said and not element(blind, "#viewer").is_displayed()
+    width = blind.execute_script("return document.querySelector('img.still').naturalWidth")
+    assert width > 500
+
+
+def test_the_aligned_visits_flicker(browser: Any, results: Path) -> None:
+    browser.get((results / "patients" / "P1" / "report.html").as_uri())
+    pages = "document.querySelector('.flicker').querySelectorAll('.stack > div')"
+    hidden = f"return [...{pages}].map(d => d.classList.contains('off'))"
+    assert browser.execute_script(hidden) == [False, True]
+    buttons = browser.find_elements("css selector", ".flicker .buttons button")
+    browser.execute_script("arguments[0].click()", buttons[2])
+    wait(lambda: browser.execute_script(hidden) == [True, False])
+    wait(lambda: browser.execute_script(hidden) == [False, True])
+    browser.execute_script("arguments[0].click()", buttons[1])
+    assert browser.execute_script(hidden) == [True, False]
+
+
+def cells(browser: Any, column: int) -> list[str]:
+    """Texts of one column of the cohort's table."""
+    lines = "[...document.querySelectorAll('#c-table tbody tr')]"
+    return list(browser.execute_script(f"return {lines}.map(r => r.cells[arguments[0]].textContent)", column))
+
+
+def test_the_table_of_the_cohort_sorts_and_filters(browser: Any, results: Path) -> None:
+    browser.get((results / "cohort" / "report.html").as_uri())
+    assert len(cells(browser, 0)) == 6
+    press(browser, "#c-table thead th:nth-child(1) button")
+    assert cells(browser, 0) == ["P1", "P1", "P2", "P2", "P3", "P3"]
+    press(browser, "#c-table thead th:nth-child(1) button")
+    assert cells(browser, 0) == ["P3", "P3", "P2", "P2", "P1", "P1"]
+    choose(browser, "c-measure", "1")
+    press(browser, "#c-table thead th:nth-child(5) button")
+    numbers = [text.replace("−", "-") for text in cells(browser, 4)]
+    known = [float(text) for text in numbers if text]
+    assert known == sorted(known, reverse=True) and known[0] > 0 and numbers[-3:] == ["", "", ""]
+    choose(browser, "c-find", "p2", "input")
+    assert cells(browser, 0) == ["P2", "P2"]
+    choose(browser, "c-status", "failed")
+    assert cells(browser, 3) == ["unreadable"]
+    link = element(browser, "#c-table tbody a").get_attribute("href")
+    assert link == (results / "patients" / "P2" / "report.html").as_uri()
+    assert messages(browser) == []
+
+
+def test_ratings_stay_and_are_saved_as_a_table(browser: Any, results: Path, tmp_path: Path) -> None:
+    browser.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
+    browser.get((results / "cohort" / "report.html").as_uri())
+    press(browser, "#c-table thead th:nth-child(1) button")
+    press(browser, "#c-table tbody tr:nth-child(3) .rating button:nth-child(3)")
+    browser.refresh()
+    press(browser, "#c-save")
+    saved = wait(lambda: list(tmp_path.glob("ratings.tsv")), 10)[0]
+    lines = wait(lambda: saved.read_text().splitlines(), 5)
+    assert lines == ["patient\tfrom\tto\trating", "P2\tV1\tV2\tbad"]
+
+
+def test_the_dark_page_is_dark_and_the_printed_one_is_not(browser: Any, results: Path) -> None:
+    browser.get((results / "patients" / "P1" / "report.html").as_uri())
+    media = lambda kind, scheme: browser.execute_cdp_cmd(  # noqa: E731
+        "Emulation.setEmulatedMedia",
+        {"media": kind, "features": [{"name": "prefers-color-scheme", "value": scheme}]},
+    )
+    colour = "return getComputedStyle(document.body).backgroundColor"
+    media("screen", "dark")
+    assert browser.execute_script(colour) == "rgb(21, 24, 28)"
+    media("print", "dark")
+    assert browser.execute_script(colour) == "rgb(255, 255, 255)"
+    assert not element(browser, "#viewer-section").is_displayed()
+    media("", "light")

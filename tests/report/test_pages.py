@@ -1,0 +1,230 @@
+"""The pages as files: they say what happened, hold what they show, and nothing gets out of its place."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import small_results as small
+
+from longimorph.io.atomic import write_csv
+from longimorph.report import flows, outliers, page, volumes
+from longimorph.report import patient as patients
+from longimorph.report.svg import ticks
+from longimorph.tables import PagesIncomplete, columns, verdict
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def text(results: Path, patient: str) -> str:
+    return (results / "patients" / patient / "report.html").read_text(encoding="utf-8")
+
+
+def packed(html: str) -> dict:
+    found = re.search(r'<script type="application/json" id="volumes">(.*?)</script>', html, flags=re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def volume(text: str) -> nib.Nifti1Image:
+    return nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
+
+
+def test_a_page_tells_volumes_warnings_and_where_it_comes_from(results: Path) -> None:
+    html = text(results, "P1")
+    assert "changed its kind in place" in html and "H drifts by 7.0 %" in html
+    assert "snakemake patient_P1" in html and "preset:lesion" in html and "0" * 64 in html
+    assert html.count("How to read this") >= 8
+    assert "Redistribution and use in source and binary forms" in html
+
+
+def test_a_failed_pair_has_its_section_and_its_sentence_as_text(results: Path) -> None:
+    html = text(results, "P2")
+    assert "This pair failed in the stage maps (unreadable)" in html
+    assert "&lt;b&gt;cut off&lt;/b&gt; &amp; cannot be read" in html and "<b>cut off</b>" not in html
+    assert 'id="pair-2"' in html and "maps.log" in html
+
+
+def test_a_patient_without_any_result_still_has_a_page(results: Path) -> None:
+    html = text(results, "P3")
+    assert html.count("This pair failed") == 4 and "No pair has maps" in html
+    assert page.problems_of(results / "patients" / "P3" / "report.html") == 0
+
+
+def test_the_volumes_of_the_viewer_are_those_of_the_results(results: Path) -> None:
+    data = packed(text(results, "P1"))
+    pair = data["pairs"][0]
+    changed, before = volume(pair["changed"]), volume(data["visits"]["V1"]["classes"])
+    own = nib.load(results / "patients" / "P1" / "V1__V2" / "reallocation.nii.gz")
+    share = 50 * np.abs(own.get_fdata()).sum(axis=-1)
+    for spot in ((12, 10, 8), (5, 5, 5)):
+        world = own.affine @ (*spot, 1)
+        index = np.rint(np.linalg.inv(changed.affine) @ world)[:3].astype(int)
+        assert changed.get_fdata()[tuple(index)] == pytest.approx(share[spot], abs=0.26)
+        assert before.get_fdata()[tuple(index)] == 1
+    growth = volume(pair["growth"]).get_fdata()
+    assert growth.max() == pytest.approx(100 * np.expm1(0.1), abs=0.1) and growth.min() == 0
+    inside = np.linalg.inv(changed.affine) @ (*pair["focus"], 1)
+    assert changed.get_fdata()[tuple(np.rint(inside)[:3].astype(int))] > 50
+
+
+def test_volumes_get_coarser_until_they_fit(results: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    days = {"V1": 0.0, "V2": 90.0}
+    rows = small.write_patient(folder, "P1", days, shape=(64, 72, 60), spacing=2.5)
+    known = patients.load("P1", days, rows, small.classes(folder), folder / "patients" / "P1")
+    found = [
+        volumes.pack(known.pairs, days, known.folder, small.classes(folder), most)
+        for most in (10_000_000, 40_000)
+    ]
+    assert found[0] is not None and found[1] is not None
+    assert found[0].spacing == found[0].own_spacing == (2.5,) * 3
+    assert found[1].spacing[0] > 2.5 and volumes.size(found[1].data) <= 40_000
+    fine, coarse = (volume(pack.data["pairs"][0]["changed"]) for pack in found)
+    amounts = [v.get_fdata().sum() * np.prod(v.header.get_zooms()) for v in (fine, coarse)]
+    assert amounts[1] == pytest.approx(amounts[0], rel=0.02)
+
+
+def test_what_cannot_be_drawn_leaves_a_sentence_and_spoils_the_verdict(
+    tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no <i>luck</i>")
+
+    monkeypatch.setattr("longimorph.report.bars.bars", broken)
+    folder = tmp_path / "results"
+    days = {"V1": 0.0, "V2": 90.0}
+    rows = small.write_patient(folder, "P1", days)
+    out = small.patient_page(folder, "P1", days, rows)
+    html = out.read_text(encoding="utf-8")
+    assert page.problems_of(out) == 1
+    assert "The bars of V1 to V2 could not be made (ZeroDivisionError: no &lt;i&gt;luck" in html
+    assert "From which class to which" in html and "<i>luck" not in html
+    with pytest.raises(PagesIncomplete, match=r"report\.html"):
+        verdict(folder / "patients" / "P1", tmp_path / "complete.json", [out])
+    assert not (tmp_path / "complete.json").exists()
+
+
+@pytest.mark.parametrize("name", ["patients/P1", "patients/P2", "patients/P3", "cohort"])
+def test_a_page_asks_for_nothing_and_runs_its_own_scripts_alone(results: Path, name: str) -> None:
+    html = (results / name / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", html)
+    scripts = re.findall(r"<script>(.*?)</script>", html, flags=re.S)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert scripts and policy
+    allowed = policy[1].replace("&#39;", "'")
+    assert "default-src 'none'" in allowed and "unsafe-eval" not in allowed
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in allowed
+    assert "'unsafe-inline'" not in allowed.split("style-src")[0]
+
+
+def test_names_cannot_leave_the_data_of_the_cohort_page(results: Path) -> None:
+    html = (results / "cohort" / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;cut off&lt;/b&gt;" in html and "<b>cut off" not in html
+    data = json.loads(re.search(r'id="rows">(.*?)</script>', html, flags=re.S)[1])
+    assert [row["status"] for row in data["rows"]] == [
+        "ok",
+        "ok",
+        "ok",
+        "unreadable",
+        "unreadable",
+        "unreadable",
+    ]
+    assert "P9: has a single visit" in html
+
+
+def cohort_of(count: int, folder: Path, classes: int = 8) -> Path:
+    """Tables of ``count`` patients with five visits, the last patient's ventricles ten times as fast."""
+    names = ["ventricles", *(f"class{i}" for i in range(classes - 2)), "background"]
+    chance = np.random.default_rng(1)
+    rows, pairs = [], []
+    for number in range(count):
+        for visit in range(4):
+            pair = {"patient": f"P{number:03}", "from": f"V{visit + 1}", "to": f"V{visit + 2}", "days": 180.0}
+            pairs.append(pair)
+            for name in names:
+                fast = 10 if name == "ventricles" and number == count - 1 else 1
+                moved, changed = fast * chance.normal(2000, 300), chance.normal(0, 100)
+                row = {**pair, "class": name, "volume_from_mm3": 1e5, "volume_to_mm3": 1e5 + moved + changed}
+                row |= {"deformation_mm3": moved, "reallocation_mm3": changed, "unexplained_mm3": 0.0}
+                row |= {"status": "ok", **dict.fromkeys(columns.DOUBTS, 50.0)}
+                row |= {"deformation_mm3_per_year": 2 * moved, "reallocation_mm3_per_year": 2 * changed}
+                rows.append(row)
+    cohort = folder / "cohort"
+    write_csv(cohort / "changes.csv", pd.DataFrame(rows))
+    write_csv(cohort / "failures.csv", pd.DataFrame(columns=list(columns.FAILURES)))
+    write_csv(cohort / "memory.csv", pd.DataFrame(columns=list(columns.MEMORY)))
+    write_csv(cohort / "pairs.csv", pd.DataFrame(pairs).assign(left_out=""))
+    table = "class\tregions\tstates\n" + "".join(f"{n}\t{i}\t*\n" for i, n in enumerate(names[:-1], 1))
+    (folder.parent / "classes.tsv").write_text(f"{table}background\t*\t*\n")
+    return small.cohort_page(folder)
+
+
+def test_two_hundred_patients_take_less_than_five_megabytes(tmp_path: Path) -> None:
+    out = cohort_of(200, tmp_path / "results")
+    assert out.stat().st_size < 5_000_000
+    assert page.problems_of(out) == 0
+
+
+def test_the_fast_patient_stands_out_and_says_why(tmp_path: Path) -> None:
+    html = cohort_of(12, tmp_path / "results", classes=3).read_text(encoding="utf-8")
+    first = re.search(r"<ol>(.*?)</ol>", html, flags=re.S)
+    assert first
+    entries = first[1].split("<li>")[1:]
+    assert all("P011" in entry and "ventricles moved: +" in entry for entry in entries[:4])
+    assert not any("P011" in entry for entry in entries[4:])
+
+
+def test_scores_ignore_what_lies_within_the_doubt_and_small_cohorts() -> None:
+    rows = [
+        {"patient": f"P{i}", "from": "A", "to": "B", "days": 365.25, "class": "WM", "status": "ok",
+         "deformation_mm3": 40.0 if i == 0 else 0.0, "reallocation_mm3": 0.0, "unexplained_mm3": 0.0,
+         "deformation_uncertainty_mm3": 100.0, "reallocation_uncertainty_mm3": 100.0}
+        for i in range(6)
+    ]  # fmt: skip
+    found = outliers.scores(pd.DataFrame(rows))
+    assert found[("P0", "A", "B")].value == pytest.approx(0.4)
+    assert outliers.scores(pd.DataFrame(rows[:4])) == {}
+
+
+def test_opposite_flows_are_set_against_each_other() -> None:
+    rows = [("a", "b", 3000.0, 0.0), ("b", "a", 1000.0, 500.0), ("a", "c", 1.0, 0.0)]
+    table = pd.DataFrame(rows, columns=["from_class", "to_class", *columns.FLOWS])
+    table[list(columns.FLOWS)] /= 1000
+    shown, rest = flows.flows_of(table)
+    assert [(f.source, f.target, f.style, f.volume) for f in shown] == [
+        ("a", "b", "moved", pytest.approx(2.0)),
+        ("b", "a", "changed", pytest.approx(0.5)),
+    ]
+    assert rest == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 14.7), (0, 0.004), (1e4, 2.3e4)])
+def test_ticks_are_round_and_inside(low: float, high: float) -> None:
+    found = ticks(low, high, 5)
+    assert 3 <= len(found) <= 8 and low <= found[0] and found[-1] <= high + 1e-12
+    assert all(len(f"{value:g}".lstrip("-").replace(".", "").strip("0")) <= 3 for value in found)
+
+
+def test_the_viewer_is_vendored_with_its_licence_and_goes_into_the_package() -> None:
+    folder = REPOSITORY / "src" / "longimorph" / "report" / "vendor" / "niivue"
+    digest = hashlib.sha256((folder / "niivue.umd.js").read_bytes()).hexdigest()
+    assert digest in (folder / "VERSION.md").read_text()
+    assert "BSD 2-Clause" in (folder / "LICENSE").read_text()
+    patterns = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "package-data"
+    ]
+    given = [path for pattern in patterns["longimorph.report"] for path in folder.parents[1].glob(pattern)]
+    there = [p for p in folder.parents[1].rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")]
+    assert sorted(given) == sorted(there)
