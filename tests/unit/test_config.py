@@ -99,7 +99,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
 def test_missing_and_odd_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="file not found"):
         config.load(tmp_path / "config.yaml")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder"):
         config.load(tmp_path)
     assert "'cohort': required key is missing" in problems_of(tmp_path, "")[0]
     assert "holds no settings" in problems_of(tmp_path, "- a\n- b\n")[0]

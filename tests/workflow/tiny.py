@@ -47,7 +47,7 @@ def save(labels: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     affine = np.diag([VOXEL_MM] * 3 + [1.0])
     affine[:3, 3] = -(SIDE - 1) / 2 * VOXEL_MM
-    nib.save(nib.Nifti1Image(labels, affine), path)
+    nib.save(nib.Nifti1Image(labels, affine, dtype=labels.dtype), path)
 
 
 @dataclass

@@ -154,8 +154,11 @@ def _numbers(value: Any) -> Any:
 
 def _finite(value: Any) -> bool:
     if isinstance(value, list):
-        return all(_finite(entry) for entry in value if isinstance(entry, float))
-    return not isinstance(value, float) or math.isfinite(value)
+        return all(_finite(entry) for entry in value if isinstance(entry, int | float))
+    try:
+        return not isinstance(value, int | float) or math.isfinite(value)
+    except OverflowError:  # a whole number with more digits than any float has
+        return False
 
 
 def expected_text(rule: Schema) -> str:

@@ -124,9 +124,10 @@ def _settings(
             _, source, problems = yamlfile.read_yaml(Path(file))
     else:
         content, source, problems = yamlfile.read_yaml(Path(settings))
-        folder = Path(settings).resolve().parent
     if content is None:
         return {}, source, problems
+    if not isinstance(settings, Mapping):
+        folder = Path(settings).resolve().parent
     values, found = configs.examine(content, Path(folder or "."), source)
     return values, source, problems + found
 

@@ -12,7 +12,7 @@ from itertools import permutations
 from pathlib import Path
 
 from longimorph import paths
-from longimorph.cohort import tsv
+from longimorph.cohort import inputs, names, tsv
 from longimorph.cohort.schema import shown
 from longimorph.cohort.suggest import nearest
 from longimorph.cohort.tsv import Row, Table
@@ -20,9 +20,11 @@ from longimorph.errors import InputError, Problem
 
 REQUIRED = ("patient", "timepoint", "days", "regions")
 OPTIONAL = ("image", "states")
+_DAYS = "the number of days since a day zero of this patient"
 SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".mha", ".mhd", ".nrrd", ".nhdr")
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _MOST_HINTS = 20
+_MOST_DAYS = 1e7
+"""Beyond it a number of days is a date: 20240301. Day counts from the year 0, and Julian days, are below."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def examine(file: Path, check_files: bool = True) -> tuple[Cohort | None, list[P
     reader = _RowReader(table, file.absolute().parent, check_files)
     visits = [visit for row in table.rows if (visit := reader.read(row)) is not None]
     problems += [problem for problem in reader.problems if problem.column in table.columns]
-    problems += _duplicates(table)
+    problems += names.repeated(table)
     problems += _order_problems(table.name, visits) + _folder_problems(table.name, visits)
     problems.sort(key=lambda problem: problem.row or 0)
     named = frozenset(row["patient"] for row in table.rows)
@@ -128,14 +130,14 @@ class _RowReader:
     def read(self, row: Row) -> Visit | None:
         """Return the row's visit, None when it is unusable; unusable optional cells are left out."""
         before = len(self.problems)
-        names = [self._name(row, column) for column in ("patient", "timepoint")]
+        patient, timepoint = (self._name(row, column) for column in ("patient", "timepoint"))
         days = self._days(row)
         regions = self._path(row, "regions")
         image, states = self._path(row, "image"), self._path(row, "states")
         failed = {problem.column for problem in self.problems[before:]}
         if failed.intersection(REQUIRED) or days is None or regions is None:
             return None
-        return Visit(names[0], names[1], days, image, regions, states, row.line)
+        return Visit(patient, timepoint, days, image, regions, states, row.line)
 
     def _report(self, row: Row, column: str, message: str, expected: str | None, hint: str | None) -> None:
         value = shown(row[column]) or None
@@ -143,12 +145,9 @@ class _RowReader:
 
     def _name(self, row: Row, column: str) -> str:
         text = row[column]
-        if not text:
-            self._report(row, column, "is empty", f"the name of the {column}", None)
-        elif not _NAME.fullmatch(text):
-            self._report(row, column, "cannot be a name", "letters A-Z a-z, digits, '-' and '_' only", None)
-        elif len(text) > 100:
-            self._report(row, column, "is too long for a folder's name", "at most 100 characters", None)
+        wrong = names.fault(text, column)
+        if wrong is not None:
+            self._report(row, column, *wrong, None)
         return text
 
     def _days(self, row: Row) -> float | None:
@@ -157,7 +156,10 @@ class _RowReader:
         if value is None:
             message = "is not a number" if text else "is empty"
             hint = "Write the decimal point as '.'" if re.fullmatch(r"-?\d+,\d+", text) else None
-            self._report(row, "days", message, "the number of days since a day zero of this patient", hint)
+            self._report(row, "days", message, _DAYS, hint)
+        elif abs(value) > _MOST_DAYS:
+            self._report(row, "days", "is a date, or no number of days", _DAYS, None)
+            return None
         return value
 
     def _path(self, row: Row, column: str) -> Path | None:
@@ -167,9 +169,9 @@ class _RowReader:
                 self._report(row, column, "is empty", "the path of an integer label volume", None)
             return None
         path = resolve(text, self.folder)
-        state = file_state(path) if self.check_files else "file"
-        if state != "file":
-            hint = self._missing_hint(text, path) if state == "file not found" else None
+        state = inputs.state(path) if self.check_files else inputs.FILE
+        if state != inputs.FILE:
+            hint = self._missing_hint(text, path) if state == inputs.MISSING else None
             self._report(row, column, state, None, hint)
         elif not text.lower().endswith(SUFFIXES):
             self._report(row, column, "is not a NIfTI file by name", "a name ending in .nii or .nii.gz", None)
@@ -206,16 +208,6 @@ def resolve(text: str, folder: Path) -> Path:
         return folder / text
 
 
-def file_state(path: Path) -> str:
-    """Return ``file`` for a readable file, else what is wrong in words."""
-    try:
-        if path.is_file():
-            return "file" if os.access(path, os.R_OK) else "may not be read: its permissions forbid it"
-        return "is a folder, not a file" if path.exists() else "file not found"
-    except (OSError, ValueError) as error:
-        return f"cannot be a path ({error})"
-
-
 def nearest_path(text: str, folder: Path) -> str | None:
     """Propose an existing path near a missing one: its first part that is missing, mended."""
     path = resolve(text, folder)
@@ -231,17 +223,6 @@ def nearest_path(text: str, folder: Path) -> str | None:
     whole = mended / path.relative_to(missing)
     found = whole if whole.exists() else mended
     return f"Did you mean '{found if Path(text).is_absolute() else os.path.relpath(found, folder)}'?"
-
-
-def _duplicates(table: Table) -> list[Problem]:
-    first: dict[tuple[str, str], int] = {}
-    problems = []
-    for row in table.rows:
-        key = (row["patient"], row["timepoint"])
-        if all(key) and first.setdefault(key, row.line) != row.line:
-            text = f"patient '{key[0]}', timepoint '{key[1]}' is given already on line {first[key]}"
-            problems.append(Problem(table.name, text, row.line, "timepoint", hint="Each visit has one row"))
-    return problems
 
 
 def _order_problems(name: str, visits: Sequence[Visit]) -> list[Problem]:

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longimorph import paths
+from longimorph.cohort import inputs
 from longimorph.cohort.suggest import did_you_mean, nearest
 from longimorph.errors import Problem
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "|": "vertical bars", r"\s+": "spaces"}
 _TABS = "In a spreadsheet, save as 'text, tab-separated'; in an editor, replace each separator by a tab"
+_EXPECTED = "a tab-separated file"
 _SAVE = "Save it as tab-separated text in UTF-8"
 
 
@@ -94,17 +96,16 @@ def check_columns(table: Table, required: Sequence[str], optional: Sequence[str]
 def _read_text(file: Path) -> tuple[str | None, list[Problem]]:
     name = paths.display(file)
     try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        return None, [Problem(name, "file not found", hint=missing_file_hint(file))]
-    except IsADirectoryError:
-        return None, [Problem(name, "is a folder", expected="a tab-separated file")]
-    except (OSError, ValueError) as error:
-        return None, [Problem(name, f"cannot be read ({error})")]
+        data = inputs.read(file)
+    except inputs.Unreadable as error:
+        hint = missing_file_hint(file) if str(error) == inputs.MISSING else None
+        return None, [Problem(name, str(error), expected=None if hint else _EXPECTED, hint=hint)]
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return None, [Problem(name, "is UTF-16 text (its byte-order mark says so)", hint=_SAVE)]
     if data.startswith(b"PK\x03\x04"):
         return None, [Problem(name, "is a workbook of a spreadsheet program, not text", hint=_SAVE)]
+    if b"\0" in data:
+        return None, [Problem(name, "is no text in UTF-8: it holds zero bytes", hint=_SAVE)]
     try:
         return data.decode("utf-8-sig"), []
     except UnicodeDecodeError as error:

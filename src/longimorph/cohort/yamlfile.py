@@ -8,20 +8,27 @@ from typing import Any
 import yaml
 
 from longimorph import paths
+from longimorph.cohort import inputs
 from longimorph.cohort.schema import Source
 from longimorph.errors import Problem
+
+_MOST_VALUES = 1_000_000
 
 
 def read_yaml(file: Path) -> tuple[dict[Any, Any] | None, Source, list[Problem]]:
     """Return the mapping of a YAML file, the line of each key, and what is wrong with the file as YAML."""
     name = paths.display(file)
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        return None, Source(name), [_unreadable(file, error)]
+        text = inputs.read(file).decode("utf-8-sig")
+    except inputs.Unreadable as error:
+        return None, Source(name), [Problem(name, str(error))]
+    except UnicodeDecodeError:
+        return None, Source(name), [Problem(name, "is not UTF-8 text", hint="Save the file as UTF-8")]
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
+        if _size(node, {}) > _MOST_VALUES:
+            return None, Source(name), [Problem(name, f"is too large: more than {_MOST_VALUES:,} values")]
         source, problems = _lines(node, name)
         data = loader.construct_document(node) if node is not None else {}
     except yaml.MarkedYAMLError as error:
@@ -48,13 +55,14 @@ def _yaml_hint(text: str, row: int | None) -> str | None:
     return "Each line is 'key: value', with a space after the colon; text with special signs goes in quotes"
 
 
-def _unreadable(file: Path, error: Exception) -> Problem:
-    name = paths.display(file)
-    if isinstance(error, FileNotFoundError):
-        return Problem(name, "file not found")
-    if isinstance(error, UnicodeDecodeError):
-        return Problem(name, "is not UTF-8 text", hint="Save the file as UTF-8")
-    return Problem(name, f"cannot be read ({error})")
+def _size(node: Any, sizes: dict[int, int]) -> int:
+    """Return how many values a node holds when every alias is written out, which no code does in time."""
+    if id(node) not in sizes:
+        sizes[id(node)] = 0  # what a node holds of itself does not count
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        inner = (part for entry in parts for part in (entry if isinstance(entry, tuple) else (entry,)))
+        sizes[id(node)] = 1 + sum(_size(part, sizes) for part in inner)
+    return sizes[id(node)]
 
 
 def _lines(node: Any, name: str) -> tuple[Source, list[Problem]]:

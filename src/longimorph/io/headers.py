@@ -39,7 +39,10 @@ def remarks(path: Path, grid: Grid) -> list[str]:
 def disagreement(image: Any) -> str | None:
     """Return how a NIfTI header's two geometries, sform and qform, disagree; None when they do not."""
     sform, s_code = image.get_sform(coded=True)
-    qform, q_code = image.get_qform(coded=True)
+    try:
+        qform, q_code = image.get_qform(coded=True)
+    except ValueError as error:
+        return f"the qform is broken ({error}); the sform is used. Write the right one to both"
     if not (s_code and q_code) or not (np.isfinite(sform).all() and np.isfinite(qform).all()):
         return None
     gap = _gap(sform, qform, image.shape)

@@ -31,11 +31,15 @@ log = logging.getLogger(__name__)
 MAX_VOXELS = 2**30
 """More voxels than any scan has (a head at 0.2 mm): a header that claims more is broken."""
 
+VOXEL_MM = 1e-4, 100.0
+"""Beyond these a distance of voxels, in mm, is no scan's: the header is in other units, or broken."""
+
 _INTEGER_TOLERANCE = 1e-3
+_SURPLUS_BYTES = 16 << 20  # what may follow the voxels in a compressed file
 _DEFLATE_RATIO = 1032  # the most that gzip can shrink a file
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _UNREADABLE = (
-    OSError, EOFError, ValueError, TypeError, RuntimeError, MemoryError,
+    OSError, EOFError, ValueError, TypeError, RuntimeError, MemoryError, OverflowError,
     zlib.error, ImageFileError, HeaderDataError,
 )  # fmt: skip
 
@@ -100,7 +104,7 @@ def read_maps(path: Path | str, stage: str = "register") -> tuple[npt.NDArray[np
     file = Path(path)
     _require_file(file, stage)
     try:
-        image: Any = nib.load(file)
+        image: Any = _verified(file, nib.load(file), stage)
         data = np.asarray(image.dataobj, dtype=np.float32)
     except _UNREADABLE as error:
         raise _unreadable(file, stage, error) from error
@@ -133,18 +137,25 @@ def _read(file: Path, stage: str) -> tuple[Array, Grid]:
     header = _nibabel_header(file, stage)
     grid = _nibabel_grid(header, file, stage)
     try:
-        data = np.asanyarray(_verified(file, header).dataobj)
+        data = np.asanyarray(_verified(file, header, stage).dataobj)
     except _UNREADABLE as error:
         raise _unreadable(file, stage, error) from error
     return data.reshape(grid.shape), grid
 
 
-def _verified(file: Path, header: Any) -> Any:
+def _verified(file: Path, header: Any, stage: str) -> Any:
     """The image with its voxels: a compressed NIfTI is read to its end, so that its checksum counts."""
     if not (file.name.endswith(".nii.gz") and isinstance(header, nib.Nifti1Image)):
         return header
+    proxy: Any = header.dataobj
+    voxels = math.prod(header.shape) * header.get_data_dtype().itemsize
+    most = int(proxy.offset) + voxels + _SURPLUS_BYTES
     with gzip.open(file) as stream:
-        return type(header).from_bytes(stream.read())
+        content = stream.read(most + 1)
+    if len(content) > most:
+        message = f"{file} goes on for more than {_SURPLUS_BYTES >> 20} MB after the voxels of its header; "
+        raise PairFailure(stage, "header", message + "the header is broken, or the file is another one")
+    return type(header).from_bytes(content)
 
 
 def _nibabel_header(file: Path, stage: str) -> Any:
@@ -160,11 +171,16 @@ def _nibabel_header(file: Path, stage: str) -> Any:
         )
     _check_shape(image.shape, file, stage)
     needed = math.prod(image.shape) * dtype.itemsize
+    _check_bytes(needed, file, stage, file.suffix.lower() in (".gz", ".mgz", ".bz2", ".zst"))
+    return image
+
+
+def _check_bytes(needed: int, file: Path, stage: str, packed: bool) -> None:
+    """Refuse a header that claims more bytes of voxels than the file can hold."""
     size = file.stat().st_size
-    if needed > size * (_DEFLATE_RATIO if file.suffix.lower() in (".gz", ".mgz", ".bz2", ".zst") else 1):
+    if needed > size * (_DEFLATE_RATIO if packed else 1):
         message = f"{file}: the header claims {needed:,} bytes of voxels, the file has only {size:,}; "
         raise PairFailure(stage, "header", message + "the file is cut off or its header is broken")
-    return image
 
 
 def _nibabel_grid(image: Any, file: Path, stage: str) -> Grid:
@@ -186,7 +202,12 @@ def _grid(shape: tuple[int, ...], affine: npt.NDArray[np.float64], file: Path, s
     if affine.shape != (4, 4) or not is_invertible(affine):
         message = f"{file}: the header's affine is singular or not finite ({affine.tolist()}); "
         raise PairFailure(stage, "affine", message + "the scan's position cannot be known")
-    return Grid((i, j, k), affine)
+    grid = Grid((i, j, k), affine)
+    if not VOXEL_MM[0] <= grid.spacing.min() <= grid.spacing.max() <= VOXEL_MM[1]:
+        sizes = " × ".join(f"{size:.3g}" for size in grid.spacing)
+        message = f"{file}: voxels of {sizes} mm are no scan's; is the header in other units, or broken?"
+        raise PairFailure(stage, "affine", message)
+    return grid
 
 
 def _check_shape(shape: tuple[int, ...], file: Path, stage: str) -> tuple[int, int, int]:
@@ -211,6 +232,9 @@ def _itk_header(file: Path, stage: str) -> sitk.ImageFileReader:
         raise _unreadable(file, stage, error) from error
     if reader.GetNumberOfComponents() != 1:
         raise PairFailure(stage, "type", f"{file} holds several values per voxel; one is needed")
+    if file.suffix.lower() == ".mha":  # holds its voxels itself
+        one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID())
+        _check_bytes(math.prod(reader.GetSize()) * one.GetSizeOfPixelComponent(), file, stage, packed=True)
     return reader
 
 

@@ -1,0 +1,59 @@
+"""Input files before they are opened: what lies at a path, and the bytes of a text.
+
+Only regular files of a sensible size are read, so that a pipe or a device can neither make a check hang nor
+fill the memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+FILE = "file"
+MISSING = "file not found"
+MOST_BYTES = 100 << 20
+"""More than any table or configuration has: a million visits take half of it."""
+
+_FORBIDDEN = "may not be read: its permissions forbid it"
+_LEADS_NOWHERE = "is a link that leads to no file"
+
+
+class Unreadable(Exception):
+    """A text that cannot be read; the message says what lies at its path instead."""
+
+
+def state(path: Path) -> str:
+    """Return ``FILE`` for a readable file, ``MISSING`` for none, else what is there, in words."""
+    try:
+        mode = os.stat(path).st_mode
+    except PermissionError:
+        return _FORBIDDEN
+    except (OSError, ValueError) as error:
+        return _reason(path, error)
+    if stat.S_ISDIR(mode):
+        return "is a folder, not a file"
+    if not stat.S_ISREG(mode):
+        return "is neither a file nor a folder"
+    return FILE if os.access(path, os.R_OK) else _FORBIDDEN
+
+
+def _reason(path: Path, error: OSError | ValueError) -> str:
+    number = getattr(error, "errno", None)
+    if number not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        return f"cannot be a path ({getattr(error, 'strerror', None) or error})"
+    return _LEADS_NOWHERE if os.path.islink(path) else MISSING
+
+
+def read(path: Path) -> bytes:
+    """Return the bytes of a text; raises Unreadable."""
+    found = state(path)
+    if found != FILE:
+        raise Unreadable(found)
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise Unreadable(f"is too large: more than {MOST_BYTES >> 20} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"cannot be read ({error})") from error
