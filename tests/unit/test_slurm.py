@@ -43,6 +43,25 @@ def test_jobs_of_a_folder_are_named_with_what_they_wait_for(tmp_path: Path) -> N
     ]
 
 
+def test_jobs_that_may_be_waited_for_in_vain_are_told(tmp_path: Path) -> None:
+    states = (
+        ("1", "RUNNING", "None"),
+        ("2", "PENDING", "Priority"),
+        ("3", "PENDING", "JobHeldAdmin"),
+        ("4", "PENDING", "launch failed requeued held"),
+        ("5", "PENDING", "PartitionTimeLimit"),
+        ("6", "PREEMPTED", "None"),
+        ("7", "COMPLETED", "None"),
+    )
+    listing = "".join(f"{n}|{state}|{why}|{tmp_path}|rule_a_wildcards_P1\n" for n, state, why in states)
+    found = slurm.of_folder(listing, tmp_path)
+    assert [job.number for job in found if job.advice] == ["3", "4", "5", "6"]
+    lines = slurm.told(found)
+    assert lines[0] == "in SLURM: 1 running, 4 pending, 1 preempted"
+    assert lines[1].startswith("  3 a P1: PENDING (JobHeldAdmin): held: scontrol release 3, or scancel 3")
+    assert "Ctrl-C" in lines[4]
+
+
 def test_no_slurm_and_no_answer_are_none(commands: Path) -> None:
     assert slurm.queued(Path.cwd()) is None
     assert slurm.min_job_age() is None

@@ -86,7 +86,7 @@ def check(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """Print how far a run got."""
-    from longimorph.jobs import progress, progress_text
+    from longimorph.jobs import progress, progress_text, slurm
 
     results = options.directory / "results"
     if not results.is_dir():
@@ -94,6 +94,8 @@ def status(options: argparse.Namespace) -> int:
     found = progress.read(results, options.patient)
     shown = progress_text.jobs_of(found, options.patient) if options.patient else None
     sys.stdout.write((shown or progress_text.table(found, options.all)) + "\n")
+    if queue := slurm.queued(options.directory):
+        sys.stdout.write("\n".join(["", *slurm.told(queue)]) + "\n")
     return 0
 
 

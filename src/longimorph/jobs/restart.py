@@ -62,7 +62,7 @@ def check(workflow: Any) -> None:
 
 
 def _queued_again(planned: Iterable[Any], dag: Any) -> list[slurm.SlurmJob]:
-    queue = slurm.queued(Path.cwd()) or ()
+    queue = [job for job in slurm.queued(Path.cwd()) or () if job.state != "PREEMPTED"]
     if not queue:
         return []
     names, groups = set(), []

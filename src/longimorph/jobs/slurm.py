@@ -8,10 +8,30 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _FORMAT = "%i|%T|%r|%Z|%k"
+_ENDED = (
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "TIMEOUT",
+)
+_USUAL = ("", "None", "Priority", "Resources", "BeginTime", "Prolog", "Cleaning")
+"""Reasons of a job that will start, or has."""
+_ADVICE = {
+    "PREEMPTED": "pushed aside, and it may not come back: Ctrl-C in Snakemake, then the same command",
+    "SUSPENDED": "stopped by an administrator; it goes on by itself, or: scancel {}",
+    "HELD": "held: scontrol release {}, or scancel {} to have it submitted again",
+    "PENDING": "SLURM may never start it as it is: scancel {}, then other options (docs/troubleshooting.md)",
+}
 _TIMEOUT = 30.0
 _PLUGIN = "snakemake_executor_plugin_slurm"
 SHORTEST_MEMORY = 200
@@ -32,19 +52,29 @@ class SlurmJob:
         """The rule and what it is for, as ``register P001 V1__V2``."""
         return self.comment.removeprefix("rule_").replace("_wildcards_", " ", 1)
 
+    @property
+    def advice(self) -> str | None:
+        """What to do about a job that Snakemake may wait for in vain, None for any other."""
+        held = "held" in self.reason.lower() or self.state in ("REQUEUE_HOLD", "SPECIAL_EXIT")
+        kind = "HELD" if held else self.state
+        if kind == "PENDING" and self.reason in _USUAL:
+            return None
+        return _ADVICE[kind].replace("{}", self.number) if kind in _ADVICE else None
+
     def __str__(self) -> str:
         waits = f" ({self.reason})" if self.reason not in ("", "None") else ""
         return f"{self.number} {self.what}: {self.state}{waits}"
 
 
 def queued(folder: Path) -> tuple[SlurmJob, ...] | None:
-    """Return this user's jobs, waiting or running, whose working folder is ``folder``.
+    """Return this user's jobs whose working folder is ``folder``: waiting, running or pushed aside.
 
     None where there is no SLURM, or where it does not answer.
     """
     if shutil.which("squeue") is None:
         return None
-    command = ["squeue", "--noheader", f"--user={getpass.getuser()}", f"--format={_FORMAT}"]
+    who = f"--user={getpass.getuser()}"
+    command = ["squeue", "--noheader", "--states=all", who, f"--format={_FORMAT}"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -59,8 +89,15 @@ def of_folder(listing: str, folder: Path) -> tuple[SlurmJob, ...]:
     return tuple(
         SlurmJob(number, state, reason, comment)
         for number, state, reason, place, comment in rows
-        if os.path.realpath(place) == own
+        if os.path.realpath(place) == own and state not in _ENDED
     )
+
+
+def told(jobs: Sequence[SlurmJob]) -> list[str]:
+    """Return the numbers of jobs by state, and those that Snakemake may wait for in vain."""
+    states = Counter(job.state for job in jobs)
+    lines = ["in SLURM: " + ", ".join(f"{n} {state.lower()}" for state, n in states.items())]
+    return lines + [f"  {job}: {job.advice}" for job in jobs if job.advice]
 
 
 def min_job_age() -> int | None:
