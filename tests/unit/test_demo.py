@@ -61,7 +61,7 @@ def test_a_good_measurement_ends_with_status_0(
     said = capsys.readouterr().out
     assert "gross error 5.0 % of 19.0 mL (target 15 %)" in said
     assert "Every target is met." in said
-    assert "overview.png" in said
+    assert "results/cohort/report.html" in said
     rows = pd.read_csv(tmp_path / "demo" / "comparison.csv")
     assert list(rows["class"]) == list(TRUE)
     assert rows["reallocation_mm3"].sum() == pytest.approx(0)

@@ -109,7 +109,7 @@ def _workflow(folder: Path, cores: int) -> int:
 def _places(folder: Path) -> str:
     """Where the results are."""
     return (
-        f"Figures:    {folder}/results/patients/PATIENT/FROM__TO/overview.png\n"
+        f"Page:       {folder}/results/cohort/report.html (open it in a browser; it leads to every patient)\n"
         f"Tables:     {folder}/results/cohort/\n"
         f"Comparison: {folder}/comparison.csv (per class) and comparison_pairs.csv (per pair)"
     )

@@ -6,6 +6,7 @@ A Python with this folder on its PYTHONPATH runs the workflow in seconds: the wo
 from __future__ import annotations
 
 import json
+import os
 import sys
 import types
 from pathlib import Path
@@ -66,7 +67,9 @@ def cohort_figure(table: Path, out: Path) -> None:
 def patient_report(
     name: str, days: dict[str, float], pairs: list[dict[str, Any]], classes: str, command: str, out: Path
 ) -> None:
-    """Write an empty page."""
+    """Write an empty page, or crash for the patient that CRASHING_PAGE names."""
+    if os.environ.get("CRASHING_PAGE") == name:
+        raise RuntimeError("a page that crashes")
     out.write_text("")
 
 
