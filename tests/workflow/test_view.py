@@ -73,6 +73,14 @@ def test_a_cut_at_one_visit_is_no_change(tmp_path: Path, order: int, axis: int, 
     assert len(view["planes"]) == 1
 
 
+def test_the_same_cut_scan_twice_gives_exact_zeros(tmp_path: Path) -> None:
+    patient = Patient(tmp_path, spacing_mm=4.0, compared_min=0.5)
+    patient.add_again(patient.add_head(Head(12), cut(WIDE, 27)))
+    folder = patient.run()
+    assert (changes(folder)[WAYS] == 0).all(axis=None)
+    assert 0 < status(folder)["not_compared_mm3"] < 0.3 * brain_mm3(changes(folder))
+
+
 def test_without_the_care_it_would_be_deformation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tests above would find if nothing were done."""
     monkeypatch.setattr("longimorph.view.CUT_MM2", 1e9)
