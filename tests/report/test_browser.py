@@ -182,6 +182,14 @@ def test_the_viewer_changes_the_pair(browser: Any, results: Path) -> None:
     assert before > 200
 
 
+def test_the_viewer_keeps_its_height_when_the_window_changes(browser: Any, results: Path) -> None:
+    open_viewer(browser, results, "P1")
+    browser.set_window_size(1000, 800)
+    time.sleep(0.5)
+    assert element(browser, "#v-canvas").size["height"] == 420
+    browser.set_window_size(1280, 1000)
+
+
 def test_without_webgl_the_page_says_so_and_shows_pictures(blind: Any, results: Path) -> None:
     blind.get((results / "patients" / "P1" / "report.html").as_uri())
     blind.execute_script("document.getElementById('viewer-section').scrollIntoView()")

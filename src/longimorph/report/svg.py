@@ -16,11 +16,9 @@ class Drawing:
 
     def __init__(self, width: float, height: float, label: str) -> None:
         self.width, self.height = width, height
-        self._root = ET.Element(
-            "svg",
-            {"viewBox": f"0 0 {_n(width)} {_n(height)}", "role": "img", "aria-label": label,
-             "style": f"width:100%;max-width:{_n(width)}px"},
-        )  # fmt: skip
+        style = f"width:100%;max-width:{_n(width)}px"
+        frame = {"viewBox": f"0 0 {_n(width)} {_n(height)}", "role": "img", "aria-label": label}
+        self._root = ET.Element("svg", frame | {"style": style})
 
     def line(self, start: Point, end: Point, kind: str) -> ET.Element:
         """A straight line of the style ``kind``."""
