@@ -60,6 +60,7 @@ class Config:
     tolerance: float
     steps: int | Literal["auto"]
     compared_min: float
+    sweep: Mapping[str, Any] | None
     align: AlignConfig
 
 
@@ -97,6 +98,8 @@ def examine(
             values[key] = _resolve(values[key], folder)
     if "control" in values:
         values["control"] = str(values["control"])
+    if values.get("sweep") is not None:
+        values["sweep"] = _resolve_sweep(values["sweep"], folder)
     if values.get("memory_model") is not None:
         problems += _unusable_model(values["memory_model"], source)
     _convert(values)
@@ -116,6 +119,18 @@ def _resolve(text: str, folder: Path) -> Path:
         return (folder.absolute() / Path(text.strip()).expanduser()).absolute()
     except RuntimeError:  # ~somebody who has no home folder
         return folder.absolute() / text.strip()
+
+
+def _resolve_sweep(sweep: Mapping[Any, Any], folder: Path) -> dict[Any, Any]:
+    """Make the paths of a sweep's control tables absolute; whatever else it holds is checked elsewhere."""
+    settings = sweep.get("settings")
+    if not isinstance(settings, Mapping) or not isinstance(settings.get("control"), list):
+        return dict(sweep)
+    tables = [
+        str(_resolve(name, folder)) if isinstance(name, str) and not name.startswith(PRESET) else name
+        for name in settings["control"]
+    ]
+    return {**sweep, "settings": {**settings, "control": tables}}
 
 
 def _convert(values: dict[str, Any]) -> None:

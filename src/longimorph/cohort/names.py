@@ -10,9 +10,9 @@ from longimorph.cohort.tsv import Row, Table
 from longimorph.errors import Problem
 
 LONGEST = 100
-RESERVED = frozenset({"cohort", "report", "tables", "verdict"})
-"""No patient is called so: the cohort's logs have the folder of the first, rules of the workflow the names
-``patient_report`` and so on, and ``patient_NAME`` is the target of a patient."""
+RESERVED = frozenset({"cohort", "report", "sweep", "tables", "verdict"})
+"""No patient is called so: the logs of the cohort and of a sweep have such folders, and rules of the workflow
+are called ``patient_report`` and so on, as the target ``patient_NAME`` of a patient is."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -69,7 +69,7 @@ def _check_group(
         if rule.get("type") == "object":
             values[key], found = _check_nested(settings.get(key), present, rule, source, prefix + key)
         elif present:
-            value, found = _check_value(settings[key], rule, source, prefix + key)
+            value, found = check_value(settings[key], rule, source, prefix + key)
             if not found:
                 values[key] = value
         else:
@@ -94,8 +94,9 @@ def _check_nested(
     return values, [source.problem(key, "cannot be used", value=shown(value), expected=expected)]
 
 
-def _check_value(value: Any, rule: Schema, source: Source, key: str) -> tuple[Any, list[Problem]]:
-    """Return the value, numbers made of ``1e-3`` where a number is meant, and the problem if unusable."""
+def check_value(value: Any, rule: Schema, source: Source, key: str) -> tuple[Any, list[Problem]]:
+    """Return the value, numbers made of ``1e-3`` where a number is meant, and the problem when ``rule``
+    does not allow it."""
     value = _numbers(value) if _takes_numbers(rule) else value
     if _finite(value) and Draft202012Validator(rule).is_valid(value):
         return value, []

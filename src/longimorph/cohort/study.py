@@ -15,6 +15,7 @@ from longimorph.cohort import config as configs
 from longimorph.cohort import control as controls
 from longimorph.cohort import gpus as gpu_tables
 from longimorph.cohort import pairs as pairing
+from longimorph.cohort import sweep as sweeps
 from longimorph.cohort import table as cohorts
 from longimorph.cohort import yamlfile
 from longimorph.cohort.classes import ClassTable
@@ -23,6 +24,7 @@ from longimorph.cohort.gpus import Gpu
 from longimorph.cohort.pairs import Plan
 from longimorph.cohort.schema import Source
 from longimorph.cohort.suggest import did_you_mean
+from longimorph.cohort.sweep import Sweep
 from longimorph.cohort.table import Cohort
 from longimorph.errors import InputError, Problem
 
@@ -35,7 +37,7 @@ class Study:
 
     ``cohort`` holds the chosen patients only; ``control`` is (C, C), rows from and columns to, in the order
     of ``classes``; ``plan`` lists the pairs and the patients that have none; ``gpus`` are the kinds of cards
-    that a cluster offers.
+    that a cluster offers; ``sweep`` is what is to be tried with other settings, if anything.
     """
 
     config: Config
@@ -44,6 +46,7 @@ class Study:
     control: NDArray[np.float64]
     plan: Plan
     gpus: tuple[Gpu, ...] = ()
+    sweep: Sweep | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Draft:
     classes: ClassTable | None
     control: NDArray[np.float64] | None
     gpus: tuple[Gpu, ...]
+    sweep: Sweep | None
     problems: tuple[Problem, ...]
 
     def finish(self) -> Study:
@@ -66,7 +70,7 @@ class Draft:
             raise InputError(self.problems)
         config = configs.build(self.values)
         plan = pairing.plan(self.cohort, config.pairs)
-        return Study(config, self.cohort, self.classes, self.control, plan, self.gpus)
+        return Study(config, self.cohort, self.classes, self.control, plan, self.gpus, self.sweep)
 
 
 def load(
@@ -108,7 +112,14 @@ def draft(
     if values.get("gpus") is not None:
         gpus, found = gpu_tables.examine(values["gpus"])
         problems += found
-    return Draft(values, cohort, classes, control, gpus, tuple(problems))
+    sweep = None
+    if values.get("sweep") is not None:
+        plan = pairing.plan(cohort, values["pairs"]) if cohort is not None else None
+        sweep, found = sweeps.examine(
+            values["sweep"], source, (values.get("control", ""), control), plan, classes
+        )
+        problems += found
+    return Draft(values, cohort, classes, control, gpus, sweep, tuple(problems))
 
 
 def _settings(

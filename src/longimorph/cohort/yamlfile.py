@@ -13,6 +13,7 @@ from longimorph.cohort.schema import Source
 from longimorph.errors import Problem
 
 _MOST_VALUES = 1_000_000
+_DEPTH = 2  # groups within groups of which lines are known
 
 
 def read_yaml(file: Path) -> tuple[dict[Any, Any] | None, Source, list[Problem]]:
@@ -79,7 +80,7 @@ def _lines(node: Any, name: str) -> tuple[Source, list[Problem]]:
                 text = f"is given twice, first on line {lines[full]}"
                 problems.append(Problem(name, text, row=line, column=full))
             lines.setdefault(full, line)
-            if isinstance(value, yaml.MappingNode) and not prefix:
+            if isinstance(value, yaml.MappingNode) and prefix.count(".") < _DEPTH:
                 walk(value, full + ".")
 
     if isinstance(node, yaml.MappingNode):

@@ -105,17 +105,17 @@ class Jobs:
     @cached_property
     def labels_version(self) -> str:
         """Fingerprint of what turns labels into classes; names and colours for show are not part of it."""
-        return _fingerprint([(row.name, row.regions, row.states) for row in self.study.classes.rows])
+        return fingerprint([(row.name, row.regions, row.states) for row in self.study.classes.rows])
 
     @cached_property
     def control_version(self) -> str:
         """Fingerprint of the control matrix."""
-        return _fingerprint(self.study.control.tolist())
+        return fingerprint(self.study.control.tolist())
 
     @cached_property
     def colors_version(self) -> str:
         """Fingerprint of the colours of the figures."""
-        return _fingerprint(self.study.classes.colors)
+        return fingerprint(self.study.classes.colors)
 
     @cached_property
     def class_names(self) -> list[dict[str, str]]:
@@ -171,5 +171,6 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _fingerprint(value: object) -> str:
+def fingerprint(value: object) -> str:
+    """Return a short text that differs where ``value`` does."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]

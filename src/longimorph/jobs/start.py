@@ -20,6 +20,7 @@ from longimorph.errors import InputError
 from longimorph.jobs import signals
 from longimorph.jobs.log import CONTEXT
 from longimorph.jobs.needs import Needs
+from longimorph.jobs.sweep import controls
 
 SCAN_CACHE = Path(".snakemake", "longimorph", "scans.json")
 
@@ -47,6 +48,7 @@ def begin(workflow: Any, settings: dict[str, Any]) -> Study:
         "classes": str(study.config.classes),
         "control": study.config.control,
         "memory_model": str(study.config.memory_model or "") or None,
+        "sweep": controls(study),
     }
     return study
 

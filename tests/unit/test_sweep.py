@@ -1,0 +1,151 @@
+"""What a sweep may ask for, its combinations and its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from study_files import write_study
+
+from longimorph.cohort import study
+from longimorph.cohort.sweep import SETTINGS
+from longimorph.errors import InputError
+from longimorph.jobs import catalogue
+from longimorph.jobs.sweep import NoSweep, SweepJobs, controls
+from longimorph.report.sweep import picture, sweep_page
+from longimorph.tables import columns
+from longimorph.tables.sweep import HEALTH
+
+GRID = {"kernel_mm": [[3], [4, 8]], "control": ["preset:lesion", "control.tsv"], "steps": [5, "auto"]}
+
+
+def write(folder: Path, sweep: object) -> Path:
+    """A whole study with this sweep."""
+    config = write_study(folder)
+    config.write_text(config.read_text() + yaml.safe_dump({"sweep": sweep}))
+    return config
+
+
+def test_all_combinations_in_order(tmp_path: Path) -> None:
+    config = write(tmp_path, {"pairs": ["P2/m0__m6", "P1/m0__m6"], "settings": GRID})
+    found = study.load(config)
+    assert found.sweep is not None
+    assert [pair.patient for pair in found.sweep.pairs] == ["P2", "P1"]
+    names = [combination.name for combination in found.sweep.combinations]
+    assert names[0] == "kernel_mm-3__steps-5__control-lesion"
+    assert names[-1] == "kernel_mm-4+8__steps-auto__control-control"
+    assert len(names) == len(set(names)) == 8
+    jobs = SweepJobs(found)
+    settings = jobs.settings(names[-3])
+    assert settings["kernel_mm"] == [4, 8] and settings["steps"] == 5
+    assert {k: v for k, v in settings.items() if k not in GRID} == {
+        k: v for k, v in catalogue.Jobs(found).settings("register").items() if k not in GRID
+    }
+    assert controls(found)[names[0]] == "preset:lesion"
+    assert controls(found)[names[-1]] == str(tmp_path / "control.tsv")
+    assert (jobs.combination(names[-1]).matrix == found.control).all()
+    assert jobs.control_version(names[0]) != jobs.control_version(names[-1])
+    slow, fast = (jobs.needs(name).register(found.plan.pairs[0]) for name in (names[-1], names[0]))
+    assert slow.mem_mb >= fast.mem_mb
+    assert len(jobs.results()) == 2 * 2 * 8
+
+
+def test_more_evaluations_ask_for_more_time(tmp_path: Path) -> None:
+    found = study.load(
+        write(tmp_path, {"pairs": "P1/m0__m6", "settings": {"max_evaluations": [40, 100_000]}})
+    )
+    jobs, pair = SweepJobs(found), found.plan.pairs[0]
+    few, many = (jobs.needs(c.name).register(pair).minutes for c in jobs.sweep.combinations)
+    assert many > few
+
+
+def test_only_what_a_registration_alone_depends_on_can_vary() -> None:
+    assert set(SETTINGS) - {"control"} <= set(catalogue.SETTINGS["register"])
+    assert not set(SETTINGS) & {*catalogue.SETTINGS["align"], *catalogue.SETTINGS["maps"]}
+
+
+PAIR = "P1/m0__m6"
+
+
+@pytest.mark.parametrize(
+    "sweep, words",
+    [
+        ({"settings": GRID}, ["'sweep.pairs': cannot be used", "P001/V1__V2"]),
+        ({"pairs": [PAIR]}, ["'sweep.settings': cannot be used"]),
+        ({"pairs": [PAIR], "settings": {}}, ["'sweep.settings': cannot be used"]),
+        (
+            {"pairs": ["P1/m0__m7"], "settings": GRID},
+            ["is no pair of the study", "Did you mean 'P1/m0__m6'?"],
+        ),
+        ({"pairs": [3], "settings": GRID}, ["'sweep.pairs': cannot be used"]),
+        (
+            {"pairs": [PAIR], "settings": {"kernel": [[3]]}},
+            ["no setting that a sweep can vary", "'kernel_mm'"],
+        ),
+        ({"pairs": [PAIR], "settings": {"spacing_mm": [2]}}, ["no setting that a sweep can vary"]),
+        (
+            {"pairs": [PAIR], "settings": {"kernel_mm": 3}},
+            ["a list of values, each a list of different numbers"],
+        ),
+        ({"pairs": [PAIR], "settings": {"kernel_mm": [3]}}, ["'sweep.settings.kernel_mm'", "found 3"]),
+        ({"pairs": [PAIR], "settings": {"tolerance": [0.1, 7]}}, ["found 7", "below 1"]),
+        ({"pairs": [PAIR], "settings": {"steps": [4, 4]}}, ["holds a value twice"]),
+        ({"pairs": [PAIR], "settings": {"control": ["preset:leson"]}}, ["no such preset", "'lesion'"]),
+        ({"pairs": [PAIR], "settings": {"control": ["gone.tsv"]}}, ["gone.tsv: file not found"]),
+        ({"pairs": [PAIR], "settings": GRID, "pair": 1}, ["'sweep.pair'", "unknown key", "'pairs'"]),
+        (
+            {"pairs": [PAIR], "settings": {"steps": list(range(1, 103)), "volume_mm": [5, 6]}},
+            ["204 combinations"],
+        ),
+        ([PAIR], ["'sweep': cannot be used"]),
+    ],
+)
+def test_what_cannot_be_swept_is_told(tmp_path: Path, sweep: object, words: list[str]) -> None:
+    with pytest.raises(InputError) as error:
+        study.load(write(tmp_path, sweep))
+    assert [word for word in words if word not in str(error.value)] == [], str(error.value)
+
+
+def test_all_problems_of_a_sweep_at_once(tmp_path: Path) -> None:
+    wrong = {
+        "pairs": ["P9/a__b", PAIR],
+        "settings": {"kernel_mm": [[-1]], "control": ["preset:x"], "zzz": [1]},
+    }
+    with pytest.raises(InputError) as error:
+        study.load(write(tmp_path, wrong))
+    assert str(error.value).startswith("4 problems found")
+
+
+def test_without_a_sweep_there_is_none(tmp_path: Path) -> None:
+    found = study.load(write_study(tmp_path))
+    assert found.sweep is None and controls(found) == {}
+    with pytest.raises(NoSweep, match="has no 'sweep'"):
+        SweepJobs(found).combinations()
+
+
+def table() -> pd.DataFrame:
+    """Two values of one setting, one of them failed at one class's pair; a name that is markup."""
+    rows = []
+    for value, moved, status in (("1", 1500.0, "ok"), ("2", np.nan, "diverged"), ("3", -700.0, "ok")):
+        numbers = dict.fromkeys((*columns.VOLUMES, *columns.DOUBTS), moved)
+        names = {"combination": f"steps-{value}", "steps": value, "patient": "<b>P1", "from": "a", "to": "b"}
+        health = dict.fromkeys(HEALTH, 1.0)
+        rows.append({**names, "class": "<i>WM", **numbers, **health, "status": status})
+    return pd.DataFrame(rows)
+
+
+def test_the_page_escapes_names_and_lists_what_failed(tmp_path: Path) -> None:
+    sweep_page(table(), ["steps"], tmp_path / "sweep.html")
+    page = (tmp_path / "sweep.html").read_text()
+    assert "<b>P1" not in page and "<i>WM" not in page and "&lt;b&gt;P1" in page
+    assert "Failed: steps-2." in page and "diverged" in page and "nan" not in page
+    assert "−700" in page
+
+
+def test_a_picture_has_a_dot_per_value_that_has_numbers() -> None:
+    drawn = str(picture(table(), "steps"))
+    assert drawn.count("<circle") == 3 * 2
+    assert "deformation, steps 1: +1.50 mL" in drawn

@@ -1,0 +1,19 @@
+"""Register a pair with one combination of the settings of a sweep."""
+
+from pathlib import Path
+
+from longimorph.jobs.log import job_log
+
+with job_log(snakemake):
+    from longimorph.jobs.needs import STARTERS_MB
+    from longimorph.steps.register import register
+
+    p, study = snakemake.params, snakemake.config["longimorph"]
+    source, target = Path(snakemake.input.source), Path(snakemake.input.target)
+    settings = {**p.settings, "device": snakemake.resources.device, "threads": snakemake.threads}
+    asked = snakemake.resources.get("mem_mb")
+    settings["memory_mb"] = asked - STARTERS_MB if asked else None
+    settings["memory_model"] = study.get("memory_model")
+    control = study["sweep"][snakemake.wildcards.combination]
+    out = Path(snakemake.output.status).parent
+    register(p.pair, study["classes"], control, source, target, out, settings)
