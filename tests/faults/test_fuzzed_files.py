@@ -23,12 +23,11 @@ from longimorph.io.volumes import MAX_VOXELS, read_grid, read_image, read_labels
 SOME = settings(max_examples=80, deadline=None)
 AT_ONCE_S = 10
 COHORT = "patient\ttimepoint\tdays\tregions\tstates\nP1\tV1\t0\ta.nii\t\nP1\tV2\t90.5\tb.nii.gz\tc.nii\n"
-CONFIG = (
-    "cohort: cohort.tsv\nclasses: classes.tsv\ncontrol: preset:lesion\nkernel_mm: [4, 8]\nalign:\n  seed: 3\n"
-)
+TABLES = "cohort: cohort.tsv\nclasses: classes.tsv\ncontrol: preset:lesion\n"
+CONFIG = f"{TABLES}kernel_mm: [4, 8]\nalign:\n  seed: 3\n"
 NOISE = st.sampled_from(
     [b"\t", b"\n", b"\r", b"\0", b'"', b"#", b",", b": ", b"- ", b"&a ", b"*a ", b"!!python/name:os.system ",
-     b"\xef\xbb\xbf", b"\xff", "é".encode(), "\u2028".encode(), b"../", b"nan", b"9" * 50, b"[", b"{", b"1e999"]
+     b"\xef\xbb\xbf", b"\xff", "é".encode(), "\u2028".encode(), b"../", b"nan", b"9" * 50, b"[", b"1e999"]
 )  # fmt: skip
 
 

@@ -41,6 +41,17 @@ def remove(files: Iterable[Path]) -> None:
         file.unlink(missing_ok=True)
 
 
+def record_of(path: Path, stage: str) -> dict[str, Any]:
+    """A JSON object that an earlier step wrote; PairFailure of ``stage`` when it is damaged."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        message = (
+            f"{path} of an earlier step is damaged ({error}). Delete it: the same command makes it again"
+        )
+        raise PairFailure(stage, "unreadable", message) from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object that an earlier step wrote."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from longimorph.errors import PairFailure
 from longimorph.grid import Grid
 from longimorph.io.atomic import write_json
 from longimorph.io.volumes import read_image, write_maps, write_scalar
-from longimorph.steps.common import classes_of, read_json, remove, visit_of
+from longimorph.steps.common import classes_of, record_of, remove, visit_of
 from longimorph.view import View
 
 
@@ -29,9 +29,9 @@ def maps(
     where the field of view cuts the brain.
     """
     remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
-    aligned = read_json(alignment)
-    own = aligned["visits"][visit["timepoint"]]
     try:
+        aligned = record_of(alignment, "maps")
+        own = aligned["visits"][visit["timepoint"]]
         if own["status"] != "ok":
             raise PairFailure(own["stage"], own["status"], own["message"])
         grid = Grid.from_dict(aligned["grid"])

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from longimorph.errors import PairFailure
-from longimorph.grid import Grid
+from longimorph.grid import Grid, same_grid
 from longimorph.io.volumes import read_maps
-from longimorph.steps.common import read_json
+from longimorph.steps.common import record_of
 from longimorph.view import Shared, View, share
 
 
@@ -29,13 +29,23 @@ class Loaded:
     device: torch.device
 
 
-def load(source: Path, target: Path, background: int | None, device: torch.device) -> Loaded:
-    """Read the maps beside the ``qc.json`` of two visits; raises the failure of one that has none."""
-    records = read_json(source), read_json(target)
+def load(source: Path, target: Path, count: int, background: int | None, device: torch.device) -> Loaded:
+    """Read the maps, of ``count`` classes, beside the ``qc.json`` of two visits.
+
+    Raises the failure of a visit that has none, or one of the pair when the maps do not fit.
+    """
+    records = record_of(source, "register"), record_of(target, "register")
     for record in records:
         _require(record)
     maps, grid = read_maps(source.parent / "simplex.nii.gz")
-    after, _ = read_maps(target.parent / "simplex.nii.gz")
+    after, other = read_maps(target.parent / "simplex.nii.gz")
+    if {len(maps), len(after)} != {count} or not same_grid(grid, other, 0.0):
+        shapes = " and ".join("×".join(map(str, found.shape)) for found in (maps, after))
+        message = (
+            f"the maps in {source.parent} and {target.parent} ({shapes}) do not fit each other, or are not"
+        )
+        message += f" of {count} classes: another run's simplex.nii.gz lies there. Delete both folders"
+        raise PairFailure("register", "grid_mismatch", message)
     views = View.from_dict(records[0]["view"]), View.from_dict(records[1]["view"])
     before, after, shared = share((maps, after), grid, views, background)
     return Loaded(torch.from_numpy(before), torch.from_numpy(after), grid, shared, device)

@@ -112,7 +112,8 @@ def register(
     journal = Journal(out / FOLDER, key, trace.rows)
     torch.set_num_threads(settings["threads"])
     try:
-        loaded = load(source, target, table.background, _device(settings["device"]))
+        device = _device(settings["device"])
+        loaded = load(source, target, len(table.names), table.background, device)
         status |= compared(loaded.shared)
         require_brain(loaded.shared, pair, settings["compared_min"])
         memory = _memory(loaded, chosen, settings)
