@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,18 @@ def other_bit(content: bytes) -> bytes:
     return gzip.compress(bytes(whole), 1)[:-8] + checked + len(whole).to_bytes(4, "little")
 
 
+def of_tomorrow(place: Place) -> None:
+    """A scan that a wrong clock has dated."""
+    tomorrow = time.time() + 86_400
+    os.utime(place.scan(), (tomorrow, tomorrow))
+
+
+def braces(place: Place) -> None:
+    """A name that a template would fill in."""
+    place.scan().rename(place.scan().with_name("{patient}.nii.gz"))
+    place.point("regions", f"../scans/{place.scan().parent.name}/{{patient}}.nii.gz")
+
+
 def empty_brain(place: Place) -> None:
     """Nothing but background, and no oedema either."""
     for kind in ("regions", "states"):
@@ -221,6 +234,8 @@ FAULTS = (
         "header",
     ),
     Fault("an NRRD of text", instead(lambda f: f.write_text("NRRD0004\nnothing"), ".nrrd"), (), "unreadable"),
+    Fault("a scan of tomorrow", of_tomorrow, ("yet to come", "line 3", "clock")),
+    Fault("braces in a name", braces, ("braces", "line 3")),
     Fault("a folder", instead(Path.mkdir), ("is a folder", "line 3", "regions")),
     Fault("nothing", instead(lambda f: None), ("file not found", "line 3", "regions")),
     Fault("a link that goes round", instead(loop), ("link", "line 3")),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 
 FILE = "file"
@@ -16,6 +17,7 @@ MISSING = "file not found"
 MOST_BYTES = 100 << 20
 """More than any table or configuration has: a million visits take half of it."""
 
+_SKEW_S = 60.0  # by which the clocks of a file server and of this machine may differ
 _FORBIDDEN = "may not be read: its permissions forbid it"
 _LEADS_NOWHERE = "is a link that leads to no file"
 
@@ -44,6 +46,11 @@ def _reason(path: Path, error: OSError | ValueError) -> str:
     if number not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
         return f"cannot be a path ({getattr(error, 'strerror', None) or error})"
     return _LEADS_NOWHERE if os.path.islink(path) else MISSING
+
+
+def from_the_future(path: Path) -> bool:
+    """Whether a file's time of change is yet to come: the workflow would take all made of it for outdated."""
+    return path.stat().st_mtime > time.time() + _SKEW_S
 
 
 def read(path: Path) -> bytes:

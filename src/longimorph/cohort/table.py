@@ -175,6 +175,11 @@ class _RowReader:
             self._report(row, column, state, None, hint)
         elif not text.lower().endswith(SUFFIXES):
             self._report(row, column, "is not a NIfTI file by name", "a name ending in .nii or .nii.gz", None)
+        elif "{" in text or "}" in text:
+            self._report(row, column, "holds braces, which mean something to the workflow", None, "Rename it")
+        elif self.check_files and inputs.from_the_future(path):
+            hint = "Set the clock right, then touch the file"
+            self._report(row, column, "was changed at a time that is yet to come", None, hint)
         else:
             return path
         return None

@@ -34,12 +34,22 @@ class StillQueued(Refused):
 
 
 class MadeOtherwise(Refused):
-    """Results of a killed run were made of something else than what this run would make them of."""
+    """Results in the folder were made of something else than what this run would make them of, or of
+    something that nothing tells."""
 
-    def __init__(self, outputs: Sequence[str]) -> None:
+    def __init__(self, outputs: Sequence[str], of_unknown: Sequence[str]) -> None:
+        parts = []
+        if outputs:
+            count = _count(outputs, "result")
+            parts.append(f"{count} left by a killed run, made with other settings:\n{_listed(outputs)}")
+        if of_unknown:
+            count = _count(of_unknown, "result")
+            parts.append(
+                f"{count} of unknown origin, from another folder perhaps: neither Snakemake's records "
+            )
+            parts[-1] += f"nor a whole log say what they were made of:\n{_listed(of_unknown)}"
         super().__init__(
-            f"{_count(outputs, 'result')} left by a killed run, made with other settings:\n"
-            f"{_listed(outputs)}\nNothing was started; they are now marked to be made again. Give the same "
+            "\n".join(parts) + "\nNothing was started; they are now marked to be made again. Give the same "
             "command again (without a profile, with --rerun-incomplete)."
         )
 
@@ -51,14 +61,14 @@ def check(workflow: Any) -> None:
         raise StillQueued(again)
     finished = [job for job in workflow.dag.jobs if workflow.dag.reason(job).no_metadata]
     recorded = {job: _made_of(job) for job in set(finished) - set(planned)}
+    unknown = [job for job, made in recorded.items() if made is None]
     other = [job for job, made in recorded.items() if made not in (None, made_of(job.params))]
-    for job in other:
+    for job in (*other, *unknown):
         workflow.persistence.started(job)
-    if other:
-        raise MadeOtherwise(sorted(str(job.output[0]) for job in other))
-    for job, made in recorded.items():
-        if made is not None:
-            workflow.async_run(workflow.persistence.finished(job))
+    if other or unknown:
+        raise MadeOtherwise(*(sorted(str(job.output[0]) for job in jobs) for jobs in (other, unknown)))
+    for job in recorded:
+        workflow.async_run(workflow.persistence.finished(job))
 
 
 def _queued_again(planned: Iterable[Any], dag: Any) -> list[slurm.SlurmJob]:

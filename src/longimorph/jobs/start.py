@@ -16,7 +16,7 @@ from longimorph.cohort.config import PRESET
 from longimorph.cohort.scans import ScanRemark
 from longimorph.cohort.study import Settings, Study
 from longimorph.cohort.validate import validate
-from longimorph.errors import InputError
+from longimorph.errors import InputError, Problem
 from longimorph.jobs import signals
 from longimorph.jobs.log import CONTEXT
 from longimorph.jobs.needs import Needs
@@ -57,12 +57,26 @@ def _read(workflow: Any, source: Settings) -> Study:
     linting = not getattr(workflow, "check_envvars", True)  # the linter alone switches that check off
     if linting or not workflow.is_main_process:
         return studies.load(source, check_files=False)
+    if found := _of_unknown_origin():
+        raise InputError([found])
     checked = validate(source, cache=SCAN_CACHE)
     if refused := Needs(checked.study).refusals():
         raise InputError(refused)
     for remark in (*map(str, checked.warnings), *checked.notes, *_first(checked.remarks)):
         sys.stderr.write(f"longimorph: {remark}\n")
     return checked.study
+
+
+def _of_unknown_origin() -> Problem | None:
+    """Return a problem when the working folder has results, and nothing that says what they were made of."""
+    records = Path(".snakemake", "metadata")
+    if not Path("results", "patients").is_dir() or Path("results", "logs").is_dir():
+        return None
+    if records.is_dir() and any(records.iterdir()):
+        return None
+    text = "holds results of unknown origin: neither Snakemake's records nor logs say what they were made of"
+    hint = "Move the folder away; or copy .snakemake and results/logs from where it was made"
+    return Problem("results", text, hint=hint)
 
 
 def _first(remarks: Sequence[ScanRemark]) -> list[str]:
