@@ -1,4 +1,4 @@
-# make setup | test | test-slurm | demo | lint. Each does its own set-up: a virtual environment in .venv, with pinned versions.
+# make setup | test | test-faults | test-slurm | demo | lint. Each does its own set-up: a virtual environment in .venv, with pinned versions.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test test-slurm demo lint bench-memory bench-truth bench-growth bench-gpu
+.PHONY: setup test test-slurm test-faults demo lint bench-memory bench-truth bench-growth bench-gpu
 .DELETE_ON_ERROR:
 
 # Also lets "snakemake --profile slurm" find the project's profile; what is in its place already stays.
@@ -39,6 +39,11 @@ test: $(VENV)/.installed
 test-slurm: $(VENV)/.installed
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster.sh run sh -c \
 	  '$(PYTEST_SLURM) -n $(SLURM_TESTS) -m "not alone" && $(PYTEST_SLURM) -m alone'
+
+# Kills, full disks and two runs at once; some minutes. Those that mount a disk need root and skip themselves without.
+test-faults: $(VENV)/.installed
+	LONGIMORPH_TEST_FAULTS=1 OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" \
+	  $(BIN)/python -m pytest -n $(CORES) -m long $(PYTEST_ARGS) tests/faults
 
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/longimorph demo $(DEMO) --cores $(CORES)
