@@ -103,7 +103,7 @@ rule patient_verdict:
     input:
         "results/patients/{patient}/failures.csv",
         lambda w: of_pairs(w.patient, ["overview.png"]),
-        pages="results/patients/{patient}/report.html",
+        pages=["results/patients/{patient}/report.html"],
     output:
         "results/patients/{patient}/complete.json",
     log:
