@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 CORES ?= 2
-SLURM_TESTS ?= 6
+SLURM_TESTS ?= 8
 PYTEST_SLURM = $(BIN)/python -m pytest $(PYTEST_ARGS) tests/slurm
 DEMO ?= demo
 PYTEST_ARGS ?=

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import tiny
@@ -22,16 +23,6 @@ QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10
 """What differs from the profile, so that tests take less time: the cluster's file system is a local one."""
 LONGEST = 400.0
 """Seconds after which a run is taken to hang."""
-
-EVERYTHING = Counter(
-    {
-        "align-P001": 1, "align-P002": 1,
-        "maps-P001-V1": 1, "maps-P001-V2": 1, "maps-P002-V1": 1, "maps-P002-V2": 1, "maps-P002-V3": 1,
-        "register-P001-V1__V2": 1, "register-P002-V1__V2": 1, "register-P002-V2__V3": 1,
-        "figure-P001-V1__V2": 1, "figure-P002-V1__V2": 1, "figure-P002-V2__V3": 1,
-    }
-)  # fmt: skip
-"""How many times each stub job of the study runs when nothing happens."""
 
 
 @dataclass
@@ -122,6 +113,19 @@ class ClusterCohort:
         """Return how many times each job began."""
         return Counter(note[0] for note in self.notes("began"))
 
+    def everything(self) -> Counter[str]:
+        """Return how many times each stub job runs when nothing happens: once."""
+        visits: dict[str, list[str]] = {}
+        for patient, timepoint, _ in self.cohort.rows:
+            visits.setdefault(patient, []).append(timepoint)
+        jobs: list[str] = []
+        for patient, names in visits.items():
+            pairs = [f"{earlier}__{later}" for earlier, later in pairwise(names)]
+            if pairs:
+                jobs += [f"align-{patient}", *(f"maps-{patient}-{name}" for name in names)]
+                jobs += [f"{rule}-{patient}-{pair}" for rule in ("register", "figure") for pair in pairs]
+        return Counter(jobs)
+
     def wait_for(self, job: str, times: int = 1, timeout: float = 240) -> list[str]:
         """Wait until a job has begun so often; returns its last SLURM number, card and process."""
         until(lambda: self.begun()[job] >= times, f"{job} to begin", timeout)
@@ -140,6 +144,19 @@ class ClusterCohort:
         assert len(of_failed) == failed
         assert len(self.rows("failures")) == failed
         assert (self.folder / "results" / "cohort" / "complete.json").exists() == (failed == 0)
+
+
+def two_patients(folder: Path) -> ClusterCohort:
+    """Two patients with three pairs, and stub steps."""
+    return ClusterCohort(tiny.study(folder, stub=True))
+
+
+def three_patients(folder: Path) -> ClusterCohort:
+    """Three patients with four pairs, and stub steps."""
+    cohort = tiny.study(folder, stub=True)
+    cohort.add("P003", "V2", 120, 26)
+    cohort.write()
+    return ClusterCohort(cohort)
 
 
 def until(condition: Callable[[], object], what: str, timeout: float = 240) -> None:

@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny
-from on_cluster import EVERYTHING, ClusterCohort, slurm, state, until
+from on_cluster import ClusterCohort, slurm, state, two_patients, until
 
 JOB = "register-P001-V1__V2"
 
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.alone
 @pytest.fixture
 def study(tmp_path: Path) -> ClusterCohort:
     """Two patients with three pairs, and stub steps."""
-    return ClusterCohort(tiny.study(tmp_path / "study", stub=True))
+    return two_patients(tmp_path / "study")
 
 
 def kill(daemon: str) -> None:
@@ -55,4 +54,4 @@ def test_node_and_controller_are_killed(study: ClusterCohort) -> None:
     assert head.end() == 0, head.text[-3000:]
     assert state(number) == "COMPLETED"
     study.check_tables(pairs=3)
-    assert study.begun() == EVERYTHING
+    assert study.begun() == study.everything()

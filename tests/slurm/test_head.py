@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from on_cluster import EVERYTHING, ClusterCohort, slurm, state, until
+from on_cluster import ClusterCohort, slurm, state, two_patients, until
 
 JOB = "register-P001-V1__V2"
 
@@ -14,7 +14,7 @@ JOB = "register-P001-V1__V2"
 @pytest.fixture
 def study(tmp_path: Path) -> ClusterCohort:
     """Two patients with three pairs, and stub steps."""
-    return ClusterCohort(tiny.study(tmp_path / "study", stub=True))
+    return two_patients(tmp_path / "study")
 
 
 def test_nothing_is_computed_twice(study: ClusterCohort) -> None:
@@ -39,7 +39,7 @@ def test_nothing_is_computed_twice(study: ClusterCohort) -> None:
     until(lambda: not slurm("squeue", "--noheader", f"--name={head.run}").strip(), "all jobs to end")
     last = study.run()
     assert last.process.returncode == 0, last.text[-3000:]
-    assert study.begun() == EVERYTHING
+    assert study.begun() == study.everything()
     study.check_tables(pairs=3)
     study.cohort.config.write_text(study.cohort.config.read_text() + "kernel_mm: [30]\n")
     changed = study.run("--dry-run")

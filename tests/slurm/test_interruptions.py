@@ -7,98 +7,76 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-import pytest
-import tiny
-from on_cluster import EVERYTHING, ClusterCohort, slurm, state, until
+from on_cluster import ClusterCohort, slurm, state, three_patients, two_patients, until
 
-JOB = "register-P001-V1__V2"
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> ClusterCohort:
-    """Two patients with three pairs, and stub steps."""
-    return ClusterCohort(tiny.study(tmp_path / "study", stub=True))
+FIRST, SECOND, THIRD = "register-P001-V1__V2", "register-P002-V1__V2", "register-P002-V2__V3"
+FOURTH = "register-P003-V1__V2"
 
 
-def check_once_more(study: ClusterCohort, *jobs: str) -> None:
-    """Check that the whole study is there, that ``jobs`` ran twice and all others once."""
-    study.check_tables(pairs=3)
-    assert study.begun() == EVERYTHING + Counter(jobs)
+def test_cancelled_out_of_memory_and_requeued(tmp_path: Path) -> None:
+    """Each by its means: told and tried again, tried with more memory, waited for under its number."""
+    study = two_patients(tmp_path / "study")
+    cancelled, _, requeued = (
+        study.fault(job, how) for job, how in ((FIRST, "wait"), (SECOND, "memory 2000"), (THIRD, "wait"))
+    )
+    head = study.start("--set-resources", "register:mem_mb=1500*attempt")
+    number = study.wait_for(THIRD)[0]
+    slurm("scontrol", "requeue", number)
+    until(lambda: state(number) == "PENDING", "the job to be in the queue again")
+    requeued.unlink()
+    slurm("scancel", study.wait_for(FIRST)[0])
+    until(lambda: [FIRST, "SIGTERM"] in study.notes("signal"), "the job to be told")
+    cancelled.unlink()
+    assert head.end() == 0, head.text[-3000:]
+    assert numbers(study, THIRD) == [number, number]
+    asked = [slurm("scontrol", "show", "job", one) for one in numbers(study, SECOND)]
+    assert ["MinMemoryNode=1500M" in asked[0], "MinMemoryNode=3000M" in asked[1]] == [True, True], asked
+    check_twice(study, FIRST, SECOND, THIRD)
 
 
-def test_cancelled(study: ClusterCohort) -> None:
-    """A job that ``scancel`` ends is told so, and runs again."""
-    fault = study.fault(JOB, "wait")
+def test_out_of_time_and_killed(tmp_path: Path) -> None:
+    """Told before its time is over; heeding nothing; its process killed; SLURM's process for it killed."""
+    study = three_patients(tmp_path / "study")
+    behaviour = {FIRST: "wait", SECOND: "stubborn", THIRD: "wait", FOURTH: "wait"}
+    faults = {job: study.fault(job, how) for job, how in behaviour.items()}
     head = study.start()
-    number, *_ = study.wait_for(JOB)
-    slurm("scancel", number)
-    until(lambda: study.notes("signal"), "the job to be told")
-    fault.unlink()
-    assert head.end() == 0
-    assert study.notes("signal") == [[JOB, "SIGTERM"]]
-    check_once_more(study, JOB)
-
-
-def test_out_of_memory(study: ClusterCohort) -> None:
-    """A job that needs more memory than it asked for is killed, asks for twice as much, and ends well."""
-    study.fault(JOB, "memory 2000")
-    head = study.run("--set-resources", "register:mem_mb=1500*attempt")
-    assert head.process.returncode == 0, head.text[-3000:]
-    jobs = [slurm("scontrol", "show", "job", note[1]) for note in study.notes("began") if note[0] == JOB]
-    assert ["MinMemoryNode=1500M" in jobs[0], "MinMemoryNode=3000M" in jobs[1]] == [True, True], jobs
-    check_once_more(study, JOB)
-
-
-def test_time_limit(study: ClusterCohort) -> None:
-    """A job is told before its time is over; one that goes on is ended, and either runs again."""
-    stubborn = "register-P002-V1__V2"
-    faults = {job: study.fault(job, how) for job, how in ((JOB, "wait"), (stubborn, "stubborn"))}
-    head = study.start()
-    told, ended = study.wait_for(JOB)[0], study.wait_for(stubborn)[0]
-    faults[stubborn].unlink()
-    limit_to(told, minutes=4)  # the profile's signal comes three minutes before
-    limit_to(ended, minutes=1)
+    begun = {job: study.wait_for(job) for job in faults}
+    told, stubborn, _, forgotten = (number for number, *_ in begun.values())
+    os.kill(step_of(forgotten), signal.SIGKILL)
+    os.kill(int(begun[THIRD][-1]), signal.SIGKILL)
+    for job in (SECOND, THIRD, FOURTH):
+        faults[job].unlink()
+    limit_to(told, minutes=minutes_so_far(told) + 4)  # the profile's signal comes three minutes before
+    limit_to(stubborn, minutes=minutes_so_far(stubborn) + 1)
+    limit_to(forgotten, minutes=minutes_so_far(forgotten) + 1)
     until(lambda: study.notes("signal"), "the early signal")
-    faults[JOB].unlink()
-    assert head.end() == 0
-    assert study.notes("signal") == [[JOB, "SIGUSR1"]]
-    assert state(told) == "FAILED" and state(ended) == "TIMEOUT"
-    check_once_more(study, JOB, stubborn)
+    faults[FIRST].unlink()
+    assert head.end() == 0, head.text[-3000:]
+    assert [FIRST, "SIGUSR1"] in study.notes("signal")
+    assert [state(number) for number in (told, stubborn, forgotten)] == ["FAILED", "TIMEOUT", "TIMEOUT"]
+    check_twice(study, *faults)
+
+
+def check_twice(study: ClusterCohort, *jobs: str) -> None:
+    """Check that the whole study is there, that ``jobs`` ran twice and all others once."""
+    everything = study.everything()
+    study.check_tables(pairs=sum(job.startswith("register") for job in everything))
+    assert study.begun() == everything + Counter(jobs)
+
+
+def numbers(study: ClusterCohort, job: str) -> list[str]:
+    """Return the SLURM numbers under which a job ran."""
+    return [note[1] for note in study.notes("began") if note[0] == job]
+
+
+def minutes_so_far(number: str) -> int:
+    """Return for how many whole minutes a job has run."""
+    return int(slurm("squeue", "--noheader", f"--jobs={number}", "--format=%M").strip().split(":")[0])
 
 
 def limit_to(number: str, minutes: int) -> None:
     """Give a job that runs another time limit."""
     slurm("scontrol", "update", f"JobId={number}", f"TimeLimit={minutes}")
-
-
-def test_requeued(study: ClusterCohort) -> None:
-    """A job that SLURM puts back in the queue, as preemption does, is waited for under its number."""
-    fault = study.fault(JOB, "wait")
-    head = study.start()
-    number, *_ = study.wait_for(JOB)
-    slurm("scontrol", "requeue", number)
-    until(lambda: state(number) == "PENDING", "the job to be in the queue again")
-    fault.unlink()
-    assert head.end() == 0
-    assert [note[1] for note in study.notes("began") if note[0] == JOB] == [number, number]
-    check_once_more(study, JOB)
-
-
-def test_process_killed(study: ClusterCohort) -> None:
-    """A job whose process dies runs again at once; one whose SLURM step dies, when its time is over."""
-    other = "register-P002-V1__V2"
-    faults = {job: study.fault(job, "wait") for job in (JOB, other)}
-    head = study.start()
-    *_, process = study.wait_for(JOB)
-    number, *_ = study.wait_for(other)
-    for fault in faults.values():
-        fault.unlink()
-    os.kill(int(process), signal.SIGKILL)
-    os.kill(step_of(number), signal.SIGKILL)
-    limit_to(number, minutes=1)
-    assert head.end() == 0
-    assert state(number) == "TIMEOUT"
-    check_once_more(study, JOB, other)
 
 
 def step_of(number: str) -> int:

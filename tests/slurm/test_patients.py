@@ -6,17 +6,13 @@ import hashlib
 from pathlib import Path
 
 import pytest
-import tiny
-from on_cluster import ClusterCohort
+from on_cluster import ClusterCohort, three_patients
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> ClusterCohort:
     """Three patients with four pairs, and stub steps."""
-    cohort = tiny.study(tmp_path / "study", stub=True)
-    cohort.add("P003", "V2", 120, 26)
-    cohort.write()
-    return ClusterCohort(cohort)
+    return three_patients(tmp_path / "study")
 
 
 def cut_off(study: ClusterCohort, patient: str, visit: str) -> None:
