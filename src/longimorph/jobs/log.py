@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -47,17 +47,20 @@ def job_log(job: Any) -> Iterator[None]:
     sentence on the terminal; its traceback is in the log unless the error is one that is expected.
     """
     path = Path(str(job.log[0]))
-    with _output_to(path) as terminal, _logging(), life.beating(path):
-        began = time.monotonic()
-        _set_threads(int(job.threads))
-        sys.stdout.write(_head(job))
-        try:
-            yield
-            verdict = outcome(job.output)
-        except Exception as error:
-            _say_failed(error, f"{job.rule}: {error}\n  log: {path}\n", terminal)
-            raise SystemExit(1) from None
-        sys.stdout.write(_tail(verdict, began))
+    try:
+        with _output_to(path) as terminal, _logging(), life.beating(path):
+            began = time.monotonic()
+            _set_threads(int(job.threads))
+            try:
+                sys.stdout.write(_head(job))
+                yield
+                sys.stdout.write(_tail(outcome(job.output), began))
+            except Exception as error:
+                _say_failed(error, f"{job.rule}: {error}\n  log: {path}\n", terminal)
+                raise SystemExit(1) from None
+    except OSError as error:  # not even the log can be written
+        sys.stderr.write(f"longimorph: {job.rule}: {error}\n")
+        raise SystemExit(1) from None
 
 
 @contextmanager
@@ -79,6 +82,8 @@ def _output_to(path: Path) -> Iterator[TextIO]:
         finally:
             os.dup2(output.fileno(), 1)
             os.dup2(error.fileno(), 2)
+            with suppress(OSError):  # on a full disk the terminal has been told, and the log cannot be
+                log.close()
 
 
 @contextmanager
@@ -148,6 +153,12 @@ def _shorten(value: object, most: int = 500) -> str:
 
 
 def _say_failed(error: Exception, sentence: str, terminal: TextIO) -> None:
+    terminal.write(f"longimorph: {sentence}")
+    with suppress(OSError):
+        _log_failed(error)
+
+
+def _log_failed(error: Exception) -> None:
     if isinstance(error, Interrupted):
         sys.stdout.write(f"{VERDICT}{STOPPED}{error}\n")
     elif isinstance(error, LongimorphError):
@@ -155,7 +166,6 @@ def _say_failed(error: Exception, sentence: str, terminal: TextIO) -> None:
     else:
         sys.stdout.write(traceback.format_exc())
         sys.stdout.write(f"{VERDICT}crashed: {type(error).__name__}: {error}\n")
-    terminal.write(f"longimorph: {sentence}")
 
 
 def outcome(outputs: Iterable[object]) -> str:
