@@ -14,6 +14,18 @@ from longimorph.cohort.schema import Source
 from longimorph.errors import InputError, LongimorphError, Problem
 
 PRESET = "preset:"
+REGISTRATION = (
+    "kernel_mm",
+    "amplitude_mm",
+    "regularisation",
+    "volume_mm",
+    "volume_weight",
+    "max_evaluations",
+    "tolerance",
+    "steps",
+)
+"""The settings of the registration itself, given the maps."""
+
 _PATHS = ("cohort", "classes", "control", "gpus", "memory_model")
 
 

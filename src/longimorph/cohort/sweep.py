@@ -14,24 +14,14 @@ from typing import Any
 from longimorph.cohort import control as controls
 from longimorph.cohort import schema as schemas
 from longimorph.cohort.classes import ClassTable
-from longimorph.cohort.config import PRESET
+from longimorph.cohort.config import PRESET, REGISTRATION
 from longimorph.cohort.control import Matrix
 from longimorph.cohort.pairs import Pair, Plan
 from longimorph.cohort.schema import Source, shown
 from longimorph.cohort.suggest import did_you_mean
 from longimorph.errors import Problem
 
-SETTINGS = (
-    "kernel_mm",
-    "amplitude_mm",
-    "regularisation",
-    "volume_mm",
-    "volume_weight",
-    "max_evaluations",
-    "tolerance",
-    "steps",
-    "control",
-)
+SETTINGS = (*REGISTRATION, "control")
 """What a sweep may vary: the maps of the visits depend on none of these."""
 
 MOST = 200

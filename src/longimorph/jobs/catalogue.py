@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from longimorph.cohort.config import REGISTRATION
 from longimorph.cohort.pairs import Pair
 from longimorph.cohort.study import Study
 from longimorph.cohort.suggest import did_you_mean
@@ -28,17 +29,7 @@ VERSIONS = {"align": 1, "maps": 2, "register": 4, "figure": 1, "tables": 1, "rep
 SETTINGS = {
     "align": ("reference", "spacing_mm", "margin_mm", "align"),
     "maps": ("smoothing_mm", "floor"),
-    "register": (
-        "kernel_mm",
-        "amplitude_mm",
-        "regularisation",
-        "volume_mm",
-        "volume_weight",
-        "max_evaluations",
-        "tolerance",
-        "steps",
-        "compared_min",
-    ),
+    "register": (*REGISTRATION, "compared_min"),
 }
 """The settings that the results of each stage depend on. Device and threads are none of them."""
 
