@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure part by part; the report is written anew after each."""
     options = _parser().parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
-        _say("PyTorch sees no CUDA device here: nothing was measured, and nothing written.")
+        report.say("PyTorch sees no CUDA device here: nothing was measured, and nothing written.")
         return 0
     torch.set_flush_denormal(True)
     device, sizes = torch.device(options.device), QUICK if options.quick else FULL
@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text += f"## {title}\n\n{part(sizes, device)}\n"
         out.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_text(out, text)
-        _say(f"{text[text.rindex('## ') :]}({time.perf_counter() - began:.0f} s)")
-    _say(f"Report: {out}")
+        report.say(f"{text[text.rindex('## ') :]}({time.perf_counter() - began:.0f} s)")
+    report.say(f"Report: {out}")
     return 0
 
 
@@ -66,11 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), help="default: all")
     parser.add_argument("--out", type=Path, help=f"by default {OUT.relative_to(ROOT)}")
     return parser
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for title, part in parts:
         text += f"## {title}\n\n{part()}\n"
         atomic.write_text(out, text)
-        _say(text[text.rindex("## ") :])
-    _say(f"Report: {out}")
+        report.say(text[text.rindex("## ") :])
+    report.say(f"Report: {out}")
     return 0
 
 
@@ -108,7 +108,7 @@ def _measure(sizes: Sizes, name: str, walk: str) -> Measured:
     shape, (few, many), (low, high) = sizes.shapes[walk], sizes.steps, sizes.pairs
     cases = (Case(shape, CLASSES, n, m) for n, m in ((few, high), (many, high), (few, low)))
     found = Measured(*(sample(case, name, walk) for case in cases))
-    _say(f"{walk}, {name}: measured")
+    report.say(f"{walk}, {name}: measured")
     return found
 
 
@@ -241,11 +241,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--walks", nargs="+", choices=tuple(WALKS), default=tuple(WALKS))
     parser.add_argument("--out", type=Path, help=f"by default {OUT.relative_to(ROOT)}")
     return parser
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

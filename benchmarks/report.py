@@ -1,9 +1,10 @@
-"""What every benchmark says of itself: the date and the machine."""
+"""What every benchmark says, and what it says of itself: the date and the machine."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -26,3 +27,9 @@ def processor() -> str:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def say(text: str) -> None:
+    """Write a line at once, also where the output is a file."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

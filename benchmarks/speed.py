@@ -80,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             part = f"Not measured: {error}.\n"
         text += f"## {TITLES[name]}\n\n{part}\n"
         atomic.write_text(out, text)
-        _say(f"{TITLES[name]}\n{part}")
-    _say(f"Report: {out}")
+        report.say(f"{TITLES[name]}\n{part}")
+    report.say(f"Report: {out}")
     return 0
 
 
@@ -319,11 +319,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS), help="default: all")
     parser.add_argument("--threads", type=int, default=1, help="threads of both programs (default 1)")
     return parser
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

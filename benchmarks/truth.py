@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks import truth_report, truth_rigid, truth_runs
+from benchmarks import report, truth_report, truth_rigid, truth_runs
 from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, Job
 from longimorph import paths
 from longimorph.io import atomic
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jobs = _planned(options)
     done = _prepare(table, program)
     missing = [job for job in jobs if job.key not in done]
-    _say(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them done; table: {table}")
+    report.say(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them done; table: {table}")
     groups = [list(group) for _, group in groupby(missing, key=lambda job: (job.anatomy, job.case))]
     work = partial(run_group, data=options.data, table=table, program=program)
     if options.jobs == 1:
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             list(pool.map(work, groups))
     rows = read(table)
     atomic.write_text(out, truth_report.markdown(rows, left_out(rows, options)))
-    _say(f"Report: {out}")
+    report.say(f"Report: {out}")
     return 0
 
 
@@ -140,7 +140,7 @@ def run_group(jobs: Sequence[Job], data: Path, table: Path, program: str) -> Non
             row = dict(zip(KEY, job.key, strict=True)) | {"failure": str(failure)}
         row |= {"program": program}
         append(table, row)
-        _say(truth_report.line(row))
+        report.say(truth_report.line(row))
 
 
 def append(table: Path, row: dict[str, Any]) -> None:
@@ -183,7 +183,7 @@ def _planned(options: argparse.Namespace) -> list[Job]:
     wanted = list(there) if options.anatomies == ["all"] else options.anatomies
     names = [name for name in wanted if name in there]
     for name in set(wanted) - set(names):
-        _say(f"left out: the anatomy {name} is not in {options.data}; there are: {', '.join(there)}")
+        report.say(f"left out: the anatomy {name} is not in {options.data}; there are: {', '.join(there)}")
     jobs = plan(names, options.cases, options.spacing, options.noise, options.thorough)
     return [job for job in jobs if job.visits == FORWARD or not options.no_swap]
 
@@ -210,11 +210,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, default=default_data(), metavar="FOLDER", help="public data")
     add("--out", type=Path, default=None, metavar="FILE", help="the report; the table lies beside it")
     return parser
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

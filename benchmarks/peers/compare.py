@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -112,8 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for result in run(phantoms(options.quick), options.peers, options.threads, int(iterations), options.data):
         results.append(result)
         atomic.write_text(out, head + scoring.markdown(results, _titles(options.peers)))
-        _say(f"{result.phantom}: {TITLES[result.program]}: {result.missing or _figures(result)}")
-    _say(f"Report: {out}")
+        report.say(f"{result.phantom}: {TITLES[result.program]}: {result.missing or _figures(result)}")
+    report.say(f"Report: {out}")
     return 0
 
 
@@ -222,8 +221,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="threads of each program (default 1)")
     parser.add_argument("--data", type=Path, default=default_data(), help="folder of the public data")
     return parser
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
