@@ -27,6 +27,10 @@ from longimorph.tables import columns
 Array = NDArray[np.float32]
 
 MOVED, CHANGED, UNEXPLAINED = "#762a83", "#1b7837", "#b0b0b0"
+VEIL, NOT_COMPARED, COMPARED = "#9a9a9a", "not compared", 0.5
+"""Colour and name of what lies beyond or at the edge of a visit's field of view, and the weight from which on
+a voxel counts as compared."""
+
 _DPI = 120
 _COLUMNS = ("Before", "After, as modelled", "Target", "Tissue moved", "Tissue changed its kind",
             "Local volume")  # fmt: skip
@@ -41,6 +45,8 @@ class PairMaps:
     ``before``, ``after``, ``target`` (C, i, j, k): probability of each class. ``moved``, ``changed``
     (i, j, k): share of the voxel, in %, that deformation or reallocation gave to another class.
     ``growth`` (i, j, k): change of the volume of the tissue there, in %. ``grid``: RAS mm of the reference.
+    ``unseen`` (i, j, k): whether a field of view ends there, so that the visits were not compared; None
+    where all was.
     """
 
     before: Array
@@ -50,6 +56,7 @@ class PairMaps:
     changed: Array
     growth: Array
     grid: Grid
+    unseen: NDArray[np.bool_] | None = None
 
 
 def pair_figure(folder: Path, source: Path, target: Path, classes: ClassTable, out: Path) -> None:
@@ -65,7 +72,7 @@ def pair_figure(folder: Path, source: Path, target: Path, classes: ClassTable, o
     changes = columns.read(folder / "changes.csv")
     figure = Figure(figsize=(17, 10.4), dpi=_DPI, facecolor="white")
     _panels(figure, maps, classes)
-    _legend(figure, classes)
+    _legend(figure, classes, maps.unseen is not None)
     _bars(figure.add_axes((0.085, 0.055, 0.36, 0.265)), changes, classes)
     figure.text(0.5, 0.32, "How well it went", fontsize=12, weight="bold", va="top")
     figure.text(0.5, 0.29, health(status, classes), fontsize=10, va="top", linespacing=1.5)
@@ -94,7 +101,17 @@ def load_maps(folder: Path, source: Path, target: Path) -> PairMaps:
     first, modelled, last = (_ordered(grid, maps) for maps in (before, after, goal))
     where_moved, where_changed, local = (_ordered(grid, array) for array in (moved, changed, growth))
     _, upright = canonical(grid, np.empty(grid.shape, dtype=bool))
-    return PairMaps(first, modelled, last, where_moved, where_changed, local, upright)
+    unseen = _unseen(folder / "compared.nii.gz")
+    hidden = None if unseen is None else _ordered(grid, unseen)
+    return PairMaps(first, modelled, last, where_moved, where_changed, local, upright, hidden)
+
+
+def _unseen(file: Path) -> NDArray[np.bool_] | None:
+    """Where visits were compared by less than a half, from a file that is there only for some pairs."""
+    if not file.exists():
+        return None
+    image: Any = nib.load(file)
+    return np.asarray(image.dataobj) < COMPARED
 
 
 def _share(file: Path) -> Array:
@@ -103,7 +120,7 @@ def _share(file: Path) -> Array:
     return np.asarray(50 * np.abs(change).sum(axis=0), dtype=np.float32)
 
 
-def _ordered(grid: Grid, array: Array) -> Array:
+def _ordered(grid: Grid, array: NDArray[Any]) -> NDArray[Any]:
     """An array (i, j, k) or (C, i, j, k) with its voxel axes along right, front, up."""
     if array.ndim == 3:
         return np.asarray(canonical(grid, array)[0])
@@ -135,6 +152,9 @@ def _panels(figure: Figure, maps: PairMaps, classes: ClassTable) -> None:
         ]
         for panel in axes[3:]:
             _outline(panel, maps, axis, index)
+        if maps.unseen is not None:
+            for panel in axes:
+                _veil(panel, maps.unseen, axis, index)
         _label_row(axes, row, plane, axis, index, maps.grid)
     units = ("% of the voxel", "% of the voxel", "% (blue shrank, red grew)")
     for column, (image, unit) in enumerate(zip(shown, units, strict=True)):
@@ -204,12 +224,31 @@ def _outline(panel: Axes, maps: PairMaps, axis: int, index: int) -> None:
             panel.contour(inside, levels=[0.5], colors="#707070", linewidths=0.35)
 
 
-def _legend(figure: Figure, classes: ClassTable) -> None:
-    """Colours of the classes, under the pictures."""
+def _veil(panel: Axes, unseen: NDArray[np.bool_], axis: int, index: int) -> None:
+    """Grey hatching over what was not compared, since a field of view ends there."""
+    inside = cut(unseen.astype(np.float32), axis, index)
+    if inside.any():
+        veil = np.zeros((*inside.shape, 4), dtype=np.float32)
+        veil[inside > 0] = (*to_rgb(VEIL), 0.75)
+        panel.imshow(veil, origin="lower", aspect=panel.get_aspect(), interpolation="nearest")
+        # One row and column more on each side, so that hatching reaches the edges of the picture.
+        hatched = np.pad(inside, 1, mode="edge")
+        rows, columns_ = (np.arange(-1, size + 1) for size in inside.shape)
+        limits = panel.get_xlim(), panel.get_ylim()
+        panel.contourf(columns_, rows, hatched, levels=[0.5, 1.5], colors="none", hatches=["////"])
+        panel.set(xlim=limits[0], ylim=limits[1])
+
+
+def _legend(figure: Figure, classes: ClassTable, hidden: bool) -> None:
+    """Colours of the classes, and the hatching where something is ``hidden`` by it, under the pictures."""
     patches = [
         Patch(facecolor=color, edgecolor="#404040", linewidth=0.5, label=name)
         for name, color in zip(classes.names, classes.colors, strict=True)
     ]
+    if hidden:
+        patches.append(
+            Patch(facecolor=VEIL, edgecolor="black", hatch="////", linewidth=0.5, label=NOT_COMPARED)
+        )
     figure.legend(handles=patches, loc="center", bbox_to_anchor=(0.27, 0.395), ncol=min(len(patches), 8),
                   frameon=False, fontsize=10, handlelength=1.2, columnspacing=1.4)  # fmt: skip
 

@@ -34,7 +34,7 @@ STATUS = {
     "folded_share": 0.0,
     "seconds": 3.2,
     "evaluations": 16,
-    "device": "CPU, 1 threads",
+    "device": "CPU, 1 thread",
     "memory_strategy": "store",
     "settings": {"kernel_mm": [4.0], "tolerance": 0.02},
     "control": "preset:lesion",
@@ -64,11 +64,20 @@ def write_visit(folder: Path, maps: np.ndarray, grid: Grid, image: bool) -> None
         noise = np.random.default_rng(0).normal(1, 0.1, grid.shape)
         scan = (maps[1] + 2 * maps[0]) * noise
         volumes.write_scalar(folder / "image.nii.gz", scan.astype(np.float32), grid)
-    write_json(folder / "qc.json", {"status": "ok", "alignment": {"driver": "image", "overlap": 0.97}})
+    write_json(
+        folder / "qc.json",
+        {
+            "status": "ok",
+            "alignment": {"driver": "image", "overlap": 0.97},
+            "inputs_sha256": {"scans/regions.nii.gz": "1" * 64},
+        },
+    )
 
 
-def write_pair(folder: Path, first: np.ndarray, last: np.ndarray, grid: Grid, names: Sequence[str]) -> None:
-    """A pair that is done: all change is reallocation."""
+def write_pair(
+    folder: Path, first: np.ndarray, last: np.ndarray, grid: Grid, names: Sequence[str], hidden: bool
+) -> None:
+    """A pair that is done: all change is reallocation; its lowest quarter ``hidden`` by a field of view."""
     patient, source, target = names
     before, after = (maps.sum(axis=(1, 2, 3)) * grid.voxel_volume for maps in (first, last))
     flow = np.zeros((3, 3))
@@ -80,6 +89,10 @@ def write_pair(folder: Path, first: np.ndarray, last: np.ndarray, grid: Grid, na
     volumes.write_maps(folder / "final_simplex.nii.gz", last, grid)
     volumes.write_maps(folder / "deformation.nii.gz", np.zeros_like(first), grid)
     volumes.write_maps(folder / "reallocation.nii.gz", last - first, grid)
+    if hidden:
+        seen = np.ones(grid.shape, dtype=np.float32)
+        seen[..., : grid.shape[2] // 4] = 0
+        volumes.write_scalar(folder / "compared.nii.gz", seen, grid)
     growth = np.where(last[0] > 0, 0.1, 0).astype(np.float32)
     volumes.write_scalar(folder / "log_jacobian.nii.gz", growth, grid)
     steps = {"spacing_mm": [4.0, 4.0, 4.0], "evaluations": [1, 2, 4], "cost_mm3": [900.0, 300.0, 120.0]}
@@ -103,6 +116,7 @@ def write_patient(
     shape: tuple[int, int, int] = (20, 24, 18),
     spacing: float = 8.0,
     image: bool = True,
+    hidden: bool = False,
 ) -> list[dict[str, object]]:
     """Visits and consecutive pairs of one patient; ``failed`` visits have no maps. Returns the pairs."""
     folder = results / "patients" / patient
@@ -122,7 +136,7 @@ def write_patient(
         if source in failed or target in failed:
             write_failed(own, names)
         else:
-            write_pair(own, maps[source], maps[target], grid, names)
+            write_pair(own, maps[source], maps[target], grid, names, hidden)
         pair_figure(own, folder / source, folder / target, classes(results), own / "overview.png")
         rows.append({"patient": patient, "from": source, "to": target, "days": days[target] - days[source]})
     marginal = [{"class": name, "region": "", "state": ""} for name in NAMES]

@@ -119,6 +119,11 @@ def coloured(picture: np.ndarray, channel: int) -> int:
     return int((picture[..., channel] > picture[..., others].max(axis=-1) + 40).sum())
 
 
+def veiled(picture: np.ndarray) -> float:
+    """The share of pixels in the blue that covers what was not compared."""
+    return float((np.abs(picture - (84, 102, 140)).max(axis=-1) < 25).mean())
+
+
 def test_every_page_loads_without_an_error(browser: Any, results: Path) -> None:
     browser.get_log("browser")
     for page in sorted(results.rglob("report.html")):
@@ -180,6 +185,19 @@ def test_the_viewer_changes_the_pair(browser: Any, results: Path) -> None:
     choose(browser, "v-pair", "1")
     wait(lambda: coloured(pixels(browser), 1) == 0)  # nothing changed its kind between the last two visits
     assert before > 200
+
+
+def test_the_viewer_veils_what_was_not_compared(browser: Any, results: Path) -> None:
+    open_viewer(browser, results, "P2")
+    press(browser, "input[value=none]")
+    assert veiled(pixels(browser)) < 0.01 and "not compared" not in element(browser, "#v-legend").text
+    for kind in ("moved", "before"):
+        press(browser, f"input[value={kind}]")
+        assert veiled(pixels(browser)) > 0.05
+        assert "not compared" in element(browser, "#v-legend").text
+    press(browser, "input[value=changed]")
+    assert "not compared" not in element(browser, "#v-place").text
+    assert messages(browser) == []
 
 
 def test_the_viewer_keeps_its_height_when_the_window_changes(browser: Any, results: Path) -> None:

@@ -23,6 +23,8 @@ from longimorph.report.svg import ticks
 from longimorph.tables import PagesIncomplete, columns, verdict
 
 REPOSITORY = Path(__file__).parents[2]
+MADE_BY_OTHERS = {"alignment.json", "memory.png"}
+"""Files of earlier steps that the small study does without."""
 
 
 def text(results: Path, patient: str) -> str:
@@ -43,8 +45,61 @@ def test_a_page_tells_volumes_warnings_and_where_it_comes_from(results: Path) ->
     html = text(results, "P1")
     assert "changed its kind in place" in html and "H drifts by 7.0 %" in html
     assert "snakemake patient_P1" in html and "preset:lesion" in html and "0" * 64 in html
+    assert "scans/regions.nii.gz" in html and "1" * 64 in html
     assert html.count("How to read this") >= 8
     assert "Redistribution and use in source and binary forms" in html
+
+
+def test_the_numbers_of_the_page_are_those_of_the_tables(results: Path) -> None:
+    table = columns.read(results / "patients" / "P1" / "V1__V2" / "changes.csv").set_index("class")
+    html = text(results, "P1")
+    section = html[html.index('id="pair-1"') : html.index('id="pair-2"')]
+    said = {
+        "moved": "deformation_mm3",
+        "changed its kind": "reallocation_mm3",
+        "unexplained": "unexplained_mm3",
+    }
+    hints = re.findall(r"<title>([^,<]*), ([^:<]*): ([+−]?[\d.]+) mL(?: ± ([\d.]+))?</title>", section)
+    assert [(name, words) for name, words, *_ in hints] == [(n, w) for n in small.NAMES for w in said]
+    for name, words, value, doubt in hints:
+        known = table.loc[name]
+        assert float(value.replace("−", "-")) == pytest.approx(known[said[words]] / 1000, abs=6e-4)
+        if doubt:
+            assert float(doubt) == pytest.approx(
+                known[said[words].replace("_mm3", "_uncertainty_mm3")] / 1000
+            )
+    gross = table["reallocation_mm3"].abs().sum() / 2000
+    assert f"0.0 mL of tissue moved, {gross:.1f} mL changed its kind" in section
+    flow = columns.read(results / "patients" / "P1" / "V1__V2" / "transitions.csv")
+    assert f"WM → oedema: {flow['reallocation_mm3'].max() / 1000:.2f} mL changed its kind" in section
+
+
+def test_the_numbers_of_the_cohort_are_those_of_the_tables(results: Path) -> None:
+    html = (results / "cohort" / "report.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="rows">(.*?)</script>', html, flags=re.S)[1])
+    table = columns.read(results / "cohort" / "changes.csv")
+    assert data["classes"] == ["oedema", "WM"]
+    for row in data["rows"]:
+        own = table[(table["patient"] == row["patient"]) & (table["from"] == row["from"])].set_index("class")
+        for name, cell in zip(data["classes"], row["cells"], strict=True):
+            parts = own.loc[name, ["deformation_mm3", "reallocation_mm3", "unexplained_mm3"]].to_numpy(float)
+            assert (cell is None) == (row["status"] != "ok") == bool(np.isnan(parts).all())
+            assert cell is None or cell == pytest.approx(parts / 1000, abs=6e-4)
+
+
+@pytest.mark.parametrize("name", ["patients/P1", "patients/P2", "patients/P3", "cohort"])
+def test_every_figure_says_how_to_read_it_and_its_links_lead_to_files(results: Path, name: str) -> None:
+    page_of = results / name / "report.html"
+    html = re.sub(r"<script.*?</script>", "", page_of.read_text(encoding="utf-8"), flags=re.S)
+    for section in re.findall(r"<section.*?</section>", html, flags=re.S):
+        figures = re.findall(r"<figure>.*?</figure>", section, flags=re.S)
+        below = section.rpartition("</figure>")[2]
+        assert all("How to read this" in part for part in figures) or "How to read this" in below
+    links = [link for link in re.findall(r'href="([^"#]+)"', html) if not link.startswith("data:")]
+    absent = {link for link in links if not (page_of.parent / link).resolve().exists()}
+    assert {
+        link for link in absent if not link.endswith((".log", "marginals_by_region.csv"))
+    } <= MADE_BY_OTHERS
 
 
 def test_a_failed_pair_has_its_section_and_its_sentence_as_text(results: Path) -> None:
@@ -92,6 +147,43 @@ def test_volumes_get_coarser_until_they_fit(results: Path, tmp_path: Path) -> No
     fine, coarse = (volume(pack.data["pairs"][0]["changed"]) for pack in found)
     amounts = [v.get_fdata().sum() * np.prod(v.header.get_zooms()) for v in (fine, coarse)]
     assert amounts[1] == pytest.approx(amounts[0], rel=0.02)
+
+
+def test_many_pairs_are_spread_over_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "results"
+    days = {f"V{i}": 90.0 * i for i in range(1, 7)}
+    rows = small.write_patient(folder, "P1", days)
+    monkeypatch.setattr(patients, "PAIRS_A_PAGE", 2)
+    out = small.patient_page(folder, "P1", days, rows)
+    pages = [out, out.with_name("report_2.html"), out.with_name("report_3.html")]
+    assert sorted(out.parent.glob("report*.html")) == sorted(pages)
+    html = [file.read_text(encoding="utf-8") for file in pages]
+    shown = [re.findall(r'<section class="pair" id="pair-(\d)"', part) for part in html]
+    assert shown == [["1"], ["2", "3"], ["4", "5"]]
+    assert [[pair["from"] for pair in packed(part)["pairs"]] for part in html] == [
+        ["V1"], ["V2", "V3"], ["V4", "V5"],
+    ]  # fmt: skip
+    for number, page_of in ((1, ""), (3, "report_2.html"), (5, "report_3.html")):
+        assert f'<a href="{page_of}#pair-{number}">' in html[0]
+    assert 'href="report.html"' in html[1] and 'href="report_3.html"' in html[1]
+    assert 'id="timeline"' in html[0] and 'id="timeline"' not in html[1]
+    monkeypatch.setattr(patients, "PAIRS_A_PAGE", 5)
+    assert list(small.patient_page(folder, "P1", days, rows).parent.glob("report*.html")) == [out]
+    assert "pages:" not in out.read_text(encoding="utf-8")
+
+
+def test_problems_of_further_pages_are_told_on_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("longimorph.report.bars.bars", broken)
+    monkeypatch.setattr(patients, "PAIRS_A_PAGE", 1)
+    folder = tmp_path / "results"
+    days = {"V1": 0.0, "V2": 90.0, "V3": 180.0}
+    out = small.patient_page(folder, "P1", days, small.write_patient(folder, "P1", days))
+    assert page.problems_of(out) == 2 and page.problems_of(out.with_name("report_2.html")) == 1
 
 
 def test_what_cannot_be_drawn_leaves_a_sentence_and_spoils_the_verdict(

@@ -117,6 +117,24 @@ def test_the_patients_right_is_on_the_left_and_up_is_up(tmp_path: Path) -> None:
     assert np.nonzero(coronal)[0].mean() > (coronal.shape[0] - 1) / 2
 
 
+@pytest.mark.parametrize("codes", ["RAS", "LPI"])
+def test_what_was_not_compared_is_veiled(codes: str, tmp_path: Path, classes: ClassTable) -> None:
+    folder = write_pair(tmp_path, codes)
+    _, grid = volumes.read_maps(folder / "final_simplex.nii.gz")
+    index = np.moveaxis(np.indices(grid.shape), 0, -1)
+    seen = (grid.index_to_world(index)[..., 2] > 0).astype(np.float32)
+    before = imread(draw(folder, classes))
+    volumes.write_scalar(folder / "compared.nii.gz", seen, grid)
+    loaded = figures.load_maps(folder, folder.parent / "V1", folder.parent / "V2")
+    assert loaded.unseen is not None
+    assert loaded.unseen[..., :4].all() and not loaded.unseen[..., 4:].any()
+    changed = np.abs(imread(draw(folder, classes)) - before).max(axis=-1) > 0.1
+    axial, coronal = changed[125:420, 90:], changed[432:724, 90:]
+    assert not axial.any()
+    half = len(coronal) // 2
+    assert coronal[half + 10 :].mean() > 0.4 and not coronal[: half - 10].any()
+
+
 def test_a_failed_pair_gets_a_picture_that_needs_no_maps(tmp_path: Path, classes: ClassTable) -> None:
     folder = tmp_path / "P1" / "V1__V2"
     message = "Visit V2 overlaps the reference by 12 %. " * 20

@@ -122,6 +122,7 @@ def strongest(pair: Pair, background: str | None, most: int = 3) -> list[str]:
     shown = [a for a in inner if max(abs(a.moved), abs(a.changed)) >= 0.1][:most]
     return [
         f"{a.name} {signed(a.total)} mL: {signed(a.moved)} moved, {signed(a.changed)} changed kind"
+        + (f", {signed(a.rest)} unexplained" if abs(a.rest) >= 0.1 else "")
         for a in shown
     ]
 

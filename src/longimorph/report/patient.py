@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from longimorph.report.page import Builder, viewer_library, viewer_licence, writ
 from longimorph.report.pairs import Pair
 
 _PICTURES_BYTES, _VOLUMES_BYTES = 3_500_000, 9_000_000
+PAIRS_A_PAGE = 10
+"""More pairs go to further pages, so that each page stays small and its viewer fine."""
 
 _QUALITY = {
     "driver": ("driven by", ""),
@@ -49,6 +52,15 @@ class Patient:
         }
 
 
+@dataclass(frozen=True)
+class _Page:
+    """One of a patient's pages: its number from 1, its file, and the places of its pairs."""
+
+    number: int
+    out: Path
+    pairs: range
+
+
 def patient_report(
     patient: str,
     days: Mapping[str, float],
@@ -58,37 +70,79 @@ def patient_report(
     folder: Path,
     out: Path,
 ) -> None:
-    """Write the page ``out`` from the results in ``folder``.
+    """Write the page ``out`` from the results in ``folder``; with many pairs, further pages beside it.
 
     ``days``: visit → days; ``rows``: ``from``, ``to``, ``days`` and ``log`` of each pair; ``command`` makes
-    the patient's results again. What cannot be drawn leaves a sentence in its place.
+    the patient's results again. What cannot be drawn leaves a sentence in its place. ``out`` is written last
+    and names the problems of all pages.
     """
     known = load(patient, days, rows, classes, folder)
+    logs = [str(row.get("log", "")) for row in rows]
+    for file in out.parent.glob(f"{out.stem}_[0-9]*{out.suffix}"):
+        file.unlink()  # of a run with more pairs
+    pages = _pages(known, out)
+    problems: list[str] = []
+    for page in reversed(pages):
+        problems = _write(page, pages, known, logs, classes, command, problems)
+
+
+def _pages(patient: Patient, out: Path) -> list[_Page]:
+    """The pages that the pairs are spread over evenly; one where there are few."""
+    count = max(math.ceil(len(patient.pairs) / PAIRS_A_PAGE), 1)
+    ends = [len(patient.pairs) * number // count for number in range(count + 1)]
+    files = [out, *(out.with_name(f"{out.stem}_{number}{out.suffix}") for number in range(2, count + 1))]
+    return [
+        _Page(number, file, range(*span))
+        for number, (file, span) in enumerate(zip(files, pairwise(ends), strict=True), 1)
+    ]
+
+
+def _write(
+    page: _Page,
+    pages: Sequence[_Page],
+    patient: Patient,
+    logs: Sequence[str],
+    classes: ClassTable,
+    command: str,
+    problems: Sequence[str],
+) -> list[str]:
+    """Write one page, which also tells the ``problems`` of those after it; return them and its own."""
     build = Builder()
     colors = dict(zip(classes.names, classes.colors, strict=True))
-    shown = build.part("The volume viewer", volumes.pack, known.pairs, known.days, folder, classes,
+    own = [patient.pairs[index] for index in page.pairs]
+    shown = build.part("The volume viewer", volumes.pack, own, patient.days, patient.folder, classes,
                        _VOLUMES_BYTES)  # fmt: skip
     packed = shown if isinstance(shown, volumes.Packed) else None
-    logs = [str(row.get("log", "")) for row in rows]
-    sections = [
-        _section(build, pair, known, classes, log) for pair, log in zip(known.pairs, logs, strict=True)
+    sections = [_section(build, index, patient, classes, logs[index], len(own)) for index in page.pairs]
+    first = page.number == 1
+    summary = [
+        {**_in_short(pair, classes), "number": index + 1, "page": "" if other is page else other.out.name}
+        for other in pages
+        for index, pair in ((index, patient.pairs[index]) for index in other.pairs)
     ]
+    timeline_ = build.part("The timeline", timeline.timeline, patient.days, patient.failed_visits,
+                           patient.pairs) if first else None  # fmt: skip
+    courses_ = build.part("The volumes over time", _courses, patient, classes, colors) if first else None
+    found = [*build.problems, *problems]
     write_page(
-        out,
+        page.out,
         "patient.html",
         ["viewer.js", "patient.js"] if packed else ["patient.js"],
-        patient=known,
+        patient=patient,
+        page=page,
+        pages=pages,
+        summary=summary if first else [],
         pairs=sections,
-        timeline=build.part("The timeline", timeline.timeline, known.days, known.failed_visits, known.pairs),
-        courses=build.part("The volumes over time", _courses, known, classes, colors),
-        classes=[{"name": name, "color": colors[name]} for name in classes.names],
+        timeline=timeline_,
+        courses=courses_,
         packed=packed,
         no_viewer=None if packed else shown,
         library=viewer_library() if packed else "",
         licence=viewer_licence(),
-        provenance=_provenance(known, command),
-        problems=build.problems,
+        provenance=_provenance(patient, command),
+        problems=found,
     )
+    return found
 
 
 def load(
@@ -107,18 +161,30 @@ def load(
     return Patient(patient, dict(sorted(days.items(), key=lambda item: item[1])), found, visits, folder)
 
 
-def _section(build: Builder, pair: Pair, patient: Patient, classes: ClassTable, log: str) -> dict[str, Any]:
-    """Everything that the template shows of one pair."""
-    what = f"of {pair.title}"
-    colors = dict(zip(classes.names, classes.colors, strict=True))
-    room = _PICTURES_BYTES // max(len(patient.pairs), 1)
+def _in_short(pair: Pair, classes: ClassTable) -> dict[str, Any]:
+    """What the summary says of a pair."""
     background = classes.names[classes.background] if classes.background is not None else None
-    section: dict[str, Any] = {
+    return {
         "pair": pair,
         "headline": pairs.headline(pair),
         "strongest": pairs.strongest(pair, background),
         "warnings": pairs.warnings(pair, background),
+    }
+
+
+def _section(
+    build: Builder, index: int, patient: Patient, classes: ClassTable, log: str, beside: int
+) -> dict[str, Any]:
+    """Everything that the template shows of one pair, one of ``beside`` on its page."""
+    pair = patient.pairs[index]
+    what = f"of {pair.title}"
+    colors = dict(zip(classes.names, classes.colors, strict=True))
+    room = _PICTURES_BYTES // beside
+    section: dict[str, Any] = {
+        **_in_short(pair, classes),
+        "number": index + 1,
         "log": log,
+        "hidden": (pair.folder / "compared.nii.gz").exists(),
         "overview": build.part(f"The picture {what}", pictures.overview, pair.folder, room * 3 // 5),
         "aligned": build.part(f"The aligned visits {what}", pictures.aligned, pair, classes, room * 2 // 5),
         "quality": _quality(pair, patient),
@@ -196,9 +262,11 @@ def _said(value: object) -> str:
 
 
 def _provenance(patient: Patient, command: str) -> dict[str, Any]:
-    """What the results were made from and with; settings of the first pair that has any."""
+    """What the results were made from and with; settings of the first pair that has any; hashes of
+    the visits' files and of their maps."""
     done = [pair for pair in patient.pairs if pair.status.get("versions")]
-    hashes = {key: value for pair in done for key, value in (pair.status.get("inputs_sha256") or {}).items()}
+    records = [*patient.visits.values(), *(pair.status for pair in done)]
+    hashes = {key: value for record in records for key, value in (record.get("inputs_sha256") or {}).items()}
     return {
         "command": command,
         "versions": dict(done[0].status["versions"]) if done else {},

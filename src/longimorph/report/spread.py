@@ -17,6 +17,8 @@ _STRIP, _STRIPS_TOP, _STRIPS_BOTTOM = 46.0, 30.0, 30.0
 _HEIGHT, _TOP, _BOTTOM = 210.0, 30.0, 34.0
 _WORDS = {"moved": "moved", "changed": "changed kind"}
 _DAYS_PER_YEAR = 365.25
+_FEW = 30
+"""So many lines can be drawn strongly without covering each other."""
 
 Marked = Mapping[int, str]
 
@@ -42,7 +44,7 @@ def strips(name: str, color: str, rates: Mapping[str, NDArray[np.float64]], mark
     drawing.text((_WIDTH - _RIGHT, height - 6), "mL per year", "small", "end")
     for row, (kind, values) in enumerate(rates.items()):
         middle = _STRIPS_TOP + _STRIP * (row + 0.5)
-        drawing.text((_LEFT - 6, middle), "moved" if kind == "moved" else "kind", f"small {kind}", "end")
+        drawing.text((_LEFT - 6, middle), kind, f"small {kind}", "end")
         known = values[np.isfinite(values)]
         if not known.size:
             continue
@@ -87,8 +89,9 @@ def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, fl
         drawing.text((place(value, 0)[0], _HEIGHT - _BOTTOM + 11), plain(value), "small", "middle")
     drawing.text((_WIDTH - _RIGHT, _HEIGHT - 6), "years since the first visit", "small", "end")
     drawing.text((4, _HEIGHT - 6), "mL", "small")
+    style = f"thin {kind}" if len(lines) > _FEW else f"thin few {kind}"
     for patient, points in lines:
-        line = drawing.way([place(t, v) for t, v in points], f"thin {kind}")
+        line = drawing.way([place(t, v) for t, v in points], style)
         hint(line, f"{patient}: {signed(points[-1][1], 2)} mL after {points[-1][0]:.1f} years")
     return drawing.markup()
 

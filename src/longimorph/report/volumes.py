@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 
 from longimorph.cohort.classes import ClassTable
+from longimorph.figures import COMPARED
 from longimorph.grid import Grid, bounding_box, crop
 from longimorph.report.maps import Bytes, Floats, class_maps, picture, scalar
 from longimorph.report.pairs import Pair
@@ -39,6 +40,32 @@ class Packed:
     spacing: tuple[float, ...]
     own_spacing: tuple[float, ...]
     real: bool
+
+    @property
+    def shown(self) -> str:
+        """Voxel size of the viewer, in words."""
+        return _sides(self.spacing)
+
+    @property
+    def own(self) -> str:
+        """Voxel size of the results, in words."""
+        return _sides(self.own_spacing)
+
+    @property
+    def coarser(self) -> bool:
+        """Whether the viewer's voxels are larger than those of the results."""
+        return self.spacing != self.own_spacing
+
+    @property
+    def hidden(self) -> bool:
+        """Whether something of a pair was not compared."""
+        return any(pair["unseen"] for pair in self.data["pairs"])
+
+
+def _sides(spacing: tuple[float, ...]) -> str:
+    """2 for cubes, else 1 × 1 × 5."""
+    known = [f"{size:.3g}" for size in spacing]
+    return known[0] if len(set(known)) == 1 else " × ".join(known)
 
 
 @dataclass(frozen=True)
@@ -82,7 +109,7 @@ def pack(
     if len(classes.names) > 256:
         raise ValueError(f"{len(classes.names)} classes are more than the 256 that the viewer can tell apart")
     grid, slices = _head(visits, folder, classes)
-    factor = 1
+    factor = _first_factor(done[0], len(done), len(visits), classes, _Box(grid, slices, 1), most_bytes)
     while True:
         box = _Box(grid, slices, factor)
         data = _data(done, visits, folder, classes, box)
@@ -93,6 +120,13 @@ def pack(
     shown = tuple(float(s) for s in box.shown.spacing)
     real = all(visit["real"] for visit in data["visits"].values())
     return Packed(data, shown, tuple(float(s) for s in grid.spacing), real)
+
+
+def _first_factor(pair: Pair, pairs: int, visits: int, classes: ClassTable, box: _Box, most: int) -> int:
+    """The factor at which all is expected to fit, if it compresses as one pair and its first visit do."""
+    visit = _visit(pair.folder.parent / pair.source, classes, box)
+    expected = pairs * size(_pair(pair, box)) + visits * size(visit)
+    return max(1, min(_COARSEST, math.ceil(math.cbrt(expected / most))))
 
 
 def _head(visits: Sequence[str], folder: Path, classes: ClassTable) -> tuple[Grid, Slices]:
@@ -146,10 +180,18 @@ def _pair(pair: Pair, box: _Box) -> dict[str, Any]:
         "moved": _nifti(_coded(moved), box.shown, _SHARE_STEP),
         "changed": _nifti(_coded(changed), box.shown, _SHARE_STEP),
         "growth": _nifti(codes.astype(np.uint8), box.shown, step, -128 * step),
+        "unseen": _unseen(pair.folder / "compared.nii.gz", box),
         "share_limit": round(share, 1),
         "growth_limit": round(limit, 1),
         "focus": _focus(both, box.shown),
     }
+
+
+def _unseen(file: Path, box: _Box) -> str | None:
+    """1 where a field of view ends and the visits were not compared; None where all was."""
+    if not file.exists():
+        return None
+    return _nifti((box.means(scalar(file)[0]) < COMPARED).astype(np.uint8), box.shown)
 
 
 def _share(file: Path, box: _Box) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,6 +40,16 @@ def remove(files: Iterable[Path]) -> None:
     """Delete results of an earlier run, so that none outlives what it was made from."""
     for file in files:
         file.unlink(missing_ok=True)
+
+
+def hashes(files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of those of the files that are there, by path."""
+    return {str(file): _sha256(file) for file in files if file.exists()}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def record_of(path: Path, stage: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from longimorph.errors import PairFailure
 from longimorph.grid import Grid
 from longimorph.io.atomic import write_json
 from longimorph.io.volumes import read_image, write_maps, write_scalar
-from longimorph.steps.common import classes_of, record_of, remove, visit_of
+from longimorph.steps.common import classes_of, hashes, record_of, remove, visit_of
 from longimorph.view import View
 
 
@@ -25,8 +25,8 @@ def maps(
 ) -> None:
     """Write ``simplex.nii.gz``, ``image.nii.gz`` (if the visit has an image) and ``qc.json`` into ``out``.
 
-    ``qc.json`` is written in any case: status, volumes before and after, share of the grid in view, and
-    where the field of view cuts the brain.
+    ``qc.json`` is written in any case: status, volumes before and after, share of the grid in view, where
+    the field of view cuts the brain, and hashes of the visit's files.
     """
     remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
     try:
@@ -35,10 +35,10 @@ def maps(
         if own["status"] != "ok":
             raise PairFailure(own["stage"], own["status"], own["message"])
         grid = Grid.from_dict(aligned["grid"])
-        found = _write(
-            visit_of(visit), class_tables.load(classes), grid, np.array(own["matrix"]), out, settings
-        )
+        scan = visit_of(visit)
+        found = _write(scan, class_tables.load(classes), grid, np.array(own["matrix"]), out, settings)
         record = {"status": "ok", "message": "", **found, "alignment": own["quality"]}
+        record["inputs_sha256"] = hashes(scan.files().values())
     except PairFailure as failure:
         record = {"status": failure.code, "stage": failure.stage, "message": failure.message}
     write_json(out / "qc.json", {"patient": visit["patient"], "timepoint": visit["timepoint"], **record})

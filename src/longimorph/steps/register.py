@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import platform
 from collections.abc import Mapping
@@ -32,7 +31,7 @@ from longimorph.numerics.register import register as match
 from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.solve import Settings
 from longimorph.steps import room
-from longimorph.steps.common import remove
+from longimorph.steps.common import hashes, remove
 from longimorph.steps.pair import Loaded, compared, load, not_compared, require_brain
 from longimorph.steps.resume import FOLDER, Journal
 from longimorph.steps.state import fingerprint
@@ -107,7 +106,11 @@ def register(
     trace = Trace(settings["max_evaluations"])
     matrix = torch.from_numpy(control_tables.load(control, table))
     status: dict[str, Any] = {name: pair[name] for name in ("patient", "from", "to")}
-    chosen, memory, inputs = _settings(settings), None, _hashes(source, target)
+    chosen, memory, inputs = (
+        _settings(settings),
+        None,
+        hashes(qc.parent / "simplex.nii.gz" for qc in (source, target)),
+    )
     key = fingerprint(chosen, matrix.tolist(), list(inputs.values()))
     journal = Journal(out / FOLDER, key, trace.rows)
     torch.set_num_threads(settings["threads"])
@@ -243,7 +246,8 @@ def _warnings(found: Registration) -> list[str]:
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def _write_maps(found: Registration, loaded: Loaded, out: Path) -> None:
@@ -261,12 +265,6 @@ def _write_maps(found: Registration, loaded: Loaded, out: Path) -> None:
     for name, field_mm in (("warp", found.warps.forward), ("inverse_warp", found.warps.inverse)):
         write_displacement(out / f"{name}.nii.gz", field_mm.cpu().numpy(), grid)
     write_scalar(out / "log_jacobian.nii.gz", found.warps.log_jacobian.cpu().numpy(), grid)
-
-
-def _hashes(source: Path, target: Path) -> dict[str, str]:
-    """SHA-256 of the two visits' maps, where they are there, by path."""
-    files = [qc.parent / "simplex.nii.gz" for qc in (source, target)]
-    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()}
 
 
 def _provenance(inputs: Mapping[str, str], control: str, settings: Mapping[str, Any]) -> dict[str, Any]:

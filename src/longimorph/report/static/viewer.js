@@ -14,6 +14,7 @@
     lm_grew: { R: [255, 255], G: [130, 50], B: [90, 40], A: [255, 255], I: [0, 255] },
     lm_shrank: { R: [110, 40], G: [170, 100], B: [255, 255], A: [255, 255], I: [0, 255] },
   };
+  const VEIL = [84, 102, 140]; // over what was not compared
   const state = { pair: 0, overlay: "moved", visit: 0, opacity: 0.8 };
   let viewer, library, scans, maps = {}, timer = null, busy = Promise.resolve();
 
@@ -64,6 +65,10 @@
     maps.growth = await volume("growth", pair.growth, {
       colormap: "lm_grew", colormapNegative: "lm_shrank", cal_min: 0, cal_max: pair.growth_limit,
       cal_minNeg: -pair.growth_limit, cal_maxNeg: 0, ...own });
+    if (pair.unseen) {
+      maps.unseen = await volume("not compared", pair.unseen, {});
+      maps.unseen.setColormapLabel({ R: [0, VEIL[0]], G: [0, VEIL[1]], B: [0, VEIL[2]], A: [0, 215], I: [0, 1], labels: ["", "not compared"] });
+    }
     draw();
     viewer.scene.crosshairPos = viewer.mm2frac(pair.focus);
     viewer.drawScene();
@@ -75,7 +80,7 @@
     const map = maps[shown];
     if (map) map.opacity = state.opacity;
     viewer.back = scans[state.visit];
-    viewer.overlays = map ? [map] : [];
+    viewer.overlays = [map, map && maps.unseen].filter(Boolean);
     viewer.volumes = [viewer.back, ...viewer.overlays];
     viewer.updateGLVolume();
     [$("v-first"), $("v-second")].forEach((button, i) => button.setAttribute("aria-pressed", String(i === state.visit)));
@@ -88,12 +93,9 @@
     const place = $("v-legend"), pair = data.pairs[state.pair];
     place.replaceChildren();
     const add = (tag, text) => { const e = document.createElement(tag); e.textContent = text; place.append(e); return e; };
+    const patch = (text, color) => { const e = document.createElement("i"); e.style.background = color; add("span", text).prepend(e); };
     if (CLASSES.has(state.overlay)) {
-      for (const entry of data.classes.filter((c) => !c.hidden)) {
-        const word = add("span", entry.name), patch = document.createElement("i");
-        patch.style.background = entry.color;
-        word.prepend(patch);
-      }
+      for (const entry of data.classes.filter((c) => !c.hidden)) patch(entry.name, entry.color);
     } else if (state.overlay !== "none") {
       const growth = state.overlay === "growth";
       const ramp_of = (name) => MAPS[name].I.map((at, i) => {
@@ -107,6 +109,7 @@
       ramp.style.background = `linear-gradient(90deg, ${stops.join(",")}), #333`;
       add("span", growth ? `+${pair.growth_limit} % of the tissue's volume` : `${pair.share_limit} % of the voxel or more`);
     }
+    if (maps.unseen && state.overlay !== "none") patch("not compared", `rgb(${VEIL})`);
   }
 
   function where(location) {
@@ -116,6 +119,7 @@
       const said = CLASSES.has(kind) ? (data.classes[Math.round(value)] || {}).name : `${value.toFixed(kind === "growth" ? 1 : 0).replace("-", "−")} %`;
       return `${WORDS[kind]}: ${said}`;
     });
+    if (maps.unseen && maps.unseen.getValue(...voxel) > 0.5) parts.push("not compared");
     const at = [...location.mm].slice(0, 3).map((x) => x.toFixed(0).replace("-", "−")).join(", ");
     $("v-place").textContent = `${at} mm (right, front, up) · ${parts.join(" · ")}`;
   }
@@ -124,6 +128,12 @@
     clearInterval(timer);
     timer = on ? setInterval(() => { state.visit = 1 - state.visit; draw(); }, 800) : null;
     draw();
+  }
+
+  // What was chosen before the viewer was ready, or is left from an earlier visit to the page.
+  function read() {
+    state.overlay = box.querySelector("#v-overlay input:checked").value;
+    state.opacity = $("v-opacity").value / 100;
   }
 
   async function start() {
@@ -141,6 +151,7 @@
     viewer.onLocationChange = where;
     await viewer.attachToCanvas(canvas);
     viewer.setSliceType(viewer.sliceTypeMultiplanar);
+    read();
     await fill();
     $("v-pair").addEventListener("change", (event) => { state.pair = Number(event.target.value); busy = busy.then(fill); });
     $("v-overlay").addEventListener("change", (event) => { state.overlay = event.target.value; draw(); });
@@ -148,6 +159,8 @@
     $("v-first").addEventListener("click", () => { state.visit = 0; flicker(false); });
     $("v-second").addEventListener("click", () => { state.visit = 1; flicker(false); });
     $("v-flicker").addEventListener("click", () => flicker(timer === null));
+    read();
+    draw();
     box.dataset.state = "ready";
   }
 
