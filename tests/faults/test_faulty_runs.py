@@ -147,6 +147,25 @@ def test_results_of_another_study_are_not_taken_over(whole: TinyCohort, fresh: T
     told(fresh.snakemake(), "results of unknown origin")
 
 
+def test_results_of_before_the_clock_was_set_back_are_not_taken_for_new(
+    whole: TinyCohort, tmp_path: Path
+) -> None:
+    """A scan that is changed under the right clock is older than what a clock that ran ahead has dated."""
+    study = TinyCohort(tmp_path / "study", whole.rows, whole.settings, stub=True)
+    shutil.copytree(whole.folder, study.folder)
+    results = study.folder / "results"
+    ahead = time.time() + 86_400
+    for file in results.rglob("*"):
+        os.utime(file, (ahead, ahead))
+    told(study.snakemake(), "at a time that is yet to come", "results/patients/P001/V1/qc.json")
+    touch = ["find", "results", "-newermt", "now", "-exec", "touch", "-d", "now", "{}", "+"]
+    subprocess.run(touch, cwd=study.folder, check=True)
+    again = study.snakemake()
+    assert again.returncode == 0, again.stderr
+    assert "Nothing to be done" in again.stdout + again.stderr
+    assert tables(study) == tables(whole)
+
+
 def test_names_that_the_workflow_uses_belong_to_it() -> None:
     import re
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from longimorph.cohort import inputs
 from longimorph.cohort import study as studies
 from longimorph.cohort.config import PRESET
 from longimorph.cohort.scans import ScanRemark
@@ -60,6 +61,8 @@ def _read(workflow: Any, source: Settings) -> Study:
     if found := _of_unknown_origin():
         raise InputError([found])
     checked = validate(source, cache=SCAN_CACHE)
+    if ahead := _ahead(checked.study):
+        raise InputError([ahead])
     if refused := Needs(checked.study).refusals():
         raise InputError(refused)
     for remark in (*map(str, checked.warnings), *checked.notes, *_first(checked.remarks)):
@@ -77,6 +80,25 @@ def _of_unknown_origin() -> Problem | None:
     text = "holds results of unknown origin: neither Snakemake's records nor logs say what they were made of"
     hint = "Move the folder away; or copy .snakemake and results/logs from where it was made"
     return Problem("results", text, hint=hint)
+
+
+def _ahead(study: Study) -> Problem | None:
+    """Return a problem when what was made of scans is dated later than now: no other scan would be newer."""
+    visits = {(v.patient, v.timepoint) for pair in study.plan.pairs for v in (pair.source, pair.target)}
+    names = sorted(
+        {f"{patient}/{name}" for patient, visit in visits for name in ("alignment.json", f"{visit}/qc.json")}
+    )
+    made = [Path("results", "patients", name) for name in names]
+    ahead = [file for file in made if file.exists() and inputs.from_the_future(file)]
+    if not ahead:
+        return None
+    more = f", as were {len(ahead) - 1} more" if ahead[1:] else ""
+    text = f"was made at a time that is yet to come{more}: a clock was wrong"
+    hint = (
+        "A scan that was changed since would go unnoticed. If none was, give the results the present time, "
+    )
+    hint += "in this folder: find results -newermt now -exec touch -d now {} +    Else delete them"
+    return Problem(str(ahead[0]), text, hint=hint)
 
 
 def _first(remarks: Sequence[ScanRemark]) -> list[str]:
