@@ -14,13 +14,12 @@ measured peaks by ``longimorph memory fit``. Arithmetic only, no torch.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from longimorph.errors import LongimorphError
 
@@ -204,7 +203,7 @@ def _check(path: Path, device: str, forms: Any) -> None:
                 except (KeyError, TypeError, AttributeError):
                     raise LongimorphError(f"{path}: '{where}' is missing; {MODEL_HINT}") from None
                 for term, value in terms:
-                    good = isinstance(value, int | float) and np.isfinite(value)
+                    good = isinstance(value, int | float) and math.isfinite(value)
                     if term not in TERMS or not good:
                         text = f"'{where}.{term}' should be a number called one of {', '.join(TERMS)}"
                         raise LongimorphError(f"{path}: {text}; found {value!r}; {MODEL_HINT}")
@@ -212,6 +211,8 @@ def _check(path: Path, device: str, forms: Any) -> None:
 
 def fitted(sizes: Sequence[Size], peaks: Sequence[int]) -> dict[str, float]:
     """Coefficients, by name, by least squares on the relative error; those that are zero are left out."""
+    import numpy as np
+
     if not any(peaks):
         return {}
     weights = 1.0 / np.maximum(np.array(peaks, dtype=float), 1.0)

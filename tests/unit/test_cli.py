@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +15,7 @@ import pytest
 
 from longimorph import __version__
 from longimorph.cli import main
+from longimorph.cli.screen import fitted
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_check_counts_what_can_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 0
     out = capsys.readouterr().out
-    assert "3 visits, 1 pairs of 1 patients can run." in out
+    assert "3 visits, 1 pair of 1 patient can run." in out
     assert "P2 is left out" in out
 
 
@@ -62,7 +67,7 @@ def test_plan_has_a_line_per_pair_and_the_patients_left_out(
     assert lines[0].split()[:6] == ["patient", "from", "to", "days", "voxels", "classes"]
     assert lines[1].split()[:6] == ["P1", "A", "B", "10", str(40**3), "2"]
     assert lines[2].startswith("P2 is left out")
-    assert "1 registrations of 1 patients" in lines[4]
+    assert "1 registration of 1 patient;" in lines[4]
 
 
 def test_status_of_a_folder_without_a_run_is_a_sentence(
@@ -129,3 +134,89 @@ def test_a_profile_of_the_user_is_left_alone(
     assert (tmp_path / "snakemake" / "slurm-gpus" / "config.yaml").is_file()
     assert main(["profiles", "--unlink"]) == 0
     assert own.is_dir()
+
+
+SLOW = (
+    "numpy",
+    "torch",
+    "numba",
+    "pandas",
+    "scipy",
+    "SimpleITK",
+    "nibabel",
+    "matplotlib",
+    "snakemake",
+    "jsonschema",
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needless"),
+    [
+        (["--help"], SLOW),
+        (["status"], SLOW),
+        (["check"], ("torch", "numba", "matplotlib", "snakemake", "pandas")),
+        (["plan"], ("torch", "numba", "matplotlib", "snakemake", "pandas")),
+    ],
+    ids=lambda value: value[0],
+)
+def test_a_command_imports_nothing_slow_that_it_does_not_need(
+    folder: Path, arguments: list[str], needless: tuple[str, ...]
+) -> None:
+    (folder / "results").mkdir()
+    code = (
+        "import sys; from longimorph.cli import main\n"
+        f"try: main({arguments!r})\nexcept SystemExit: pass\n"
+        f"assert not set({needless!r}) & set(sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Make the output a terminal of so many columns."""
+
+    def of(columns: int) -> None:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        monkeypatch.setenv("COLUMNS", str(columns))
+
+    return of
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("command", ["--help", "check", "plan", "status"])
+def test_lines_fit_a_terminal(
+    folder: Path,
+    terminal: Callable[[int], None],
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    columns: int,
+) -> None:
+    (folder / "results").mkdir()
+    terminal(columns)
+    with suppress(SystemExit):
+        main([command])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 2 and max(map(len, lines)) <= columns
+
+
+def test_a_narrow_terminal_says_that_columns_are_missing_and_a_pipe_has_all(
+    folder: Path, terminal: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["plan"])
+    piped = capsys.readouterr().out
+    assert "strategy" in piped.splitlines()[0] and "disk GB" in piped.splitlines()[0]
+    terminal(72)
+    main(["plan"])
+    narrow = capsys.readouterr().out
+    assert "disk GB" not in narrow.splitlines()[0] and "--csv FILE all of them" in narrow
+
+
+def test_what_is_broken_is_indented_and_words_stay_whole() -> None:
+    text = f"  note: {'word ' * 30}/a/path/that/is/longer/than/any/line/of/the/terminal"
+    lines = fitted(text, 40).splitlines()
+    assert lines[0].startswith("  note") and all(line.startswith("    ") for line in lines[1:])
+    assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+    assert fitted(text, None) == text

@@ -7,19 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 from longimorph.bids.names import natural
+from longimorph.bids.sources import DAYS_OF, Source
 from longimorph.cohort import tsv
 from longimorph.cohort.table import parse_number
 from longimorph.cohort.tsv import Table
 from longimorph.errors import Problem
 
-Source = Literal["auto", "sessions", "scans", "participants", "names", "order"]
-SOURCES: tuple[Source, ...] = ("auto", "sessions", "scans", "participants", "names", "order")
-"""``auto`` tries the three tables; names and order are taken only when they are asked for."""
-
-DAYS_OF = {"days": 1.0, "weeks": 7.0, "months": 365.25 / 12, "years": 365.25}
 _COLUMNS = ("days", "day", "days_since_baseline", "days_from_baseline", "acq_time")
 _MISSING = ("", "n/a", "N/A", "NaN", "nan")
 _NAME = re.compile(r"(?P<unit>[a-z]*)[-+]?(?P<count>\d+)(?P<after>[a-z]*)", re.IGNORECASE)

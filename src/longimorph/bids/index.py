@@ -22,9 +22,10 @@ from longimorph.bids.choose import (
     question,
     told,
 )
-from longimorph.bids.days import Calendar, Source
+from longimorph.bids.days import Calendar
 from longimorph.bids.names import natural
 from longimorph.bids.rows import Index, Row, fits_cell, usable
+from longimorph.bids.sources import Source
 from longimorph.bids.tree import Tree, Volume
 from longimorph.errors import InputError, Problem
 

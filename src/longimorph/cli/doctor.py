@@ -13,6 +13,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import longimorph
+from longimorph.cli.screen import counted, say
 from longimorph.errors import InputError
 from longimorph.jobs import slurm
 
@@ -44,10 +45,11 @@ def report(machine: Sequence[Finding], config: Path | None = None) -> int:
     findings = [*machine, *study]
     bad = sum(not finding.good for finding in findings) + (len(refused.problems) if refused else 0)
     if config is not None:
-        sys.stdout.write(f"{_counted(bad, 'problem')}, {_counted(len(odd), 'thing')} to look at\n\n")
+        say(f"{_counted(bad, 'problem')}, {_counted(len(odd), 'thing')} to look at\n")
     for finding in findings:
-        sys.stdout.write(f"{'ok     ' if finding.good else 'PROBLEM'} {finding.text}\n")
-    sys.stdout.write("".join(f"look at {text}\n" for text in odd))
+        say(f"{'ok     ' if finding.good else 'PROBLEM'} {finding.text}", indent=8)
+    for text in odd:
+        say(f"look at {text}", indent=8)
     if refused is not None:
         raise refused
     return 1 if bad else 0
@@ -62,14 +64,15 @@ def examine_study(config: Path) -> tuple[list[Finding], list[str]]:
 
     checked = validate(config)
     plan, visits = checked.study.plan, len(checked.study.cohort.visits)
-    text = f"{visits} visits, {len(plan.pairs)} pairs of {len(plan.patients())} patients"
+    pairs, patients = counted(len(plan.pairs), "pair"), counted(len(plan.patients()), "patient")
+    text = f"{counted(visits, 'visit')}, {pairs} of {patients}"
     findings = [Finding(True, f"{config}: {text}")]
     findings += [Finding(False, str(warning)) for warning in checked.warnings]
     return findings, [*checked.notes, *map(str, checked.remarks)]
 
 
 def _counted(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+    return counted(number, noun) if number else f"no {noun}s"
 
 
 def examine() -> list[Finding]:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longimorph import paths
-from longimorph.bids.days import DAYS_OF, SOURCES
-from longimorph.bids.index import Wishes
-from longimorph.bids.index import index as read
-from longimorph.cohort import table
+from longimorph.bids.sources import DAYS_OF, SOURCES
+from longimorph.cli.screen import counted, say
 from longimorph.errors import LongimorphError
-from longimorph.io.atomic import write_text
+
+if TYPE_CHECKING:
+    from longimorph.bids.index import Wishes
 
 _FILES = "which file, when a visit has several: entities, a suffix or both; given again: the next choice"
 
 
 def register(commands: Any) -> None:
     """Add the command to those of the command line."""
-    text = "write a cohort table from a BIDS tree and its derivatives"
+    text = "write the cohort table of a BIDS tree and its derivatives"
     sub = commands.add_parser("index", help=text, description=text)
     sub.add_argument("directory", type=Path, help="root of the BIDS tree")
     sub.add_argument("--out", type=Path, default=Path("cohort.tsv"), help="file to write (cohort.tsv)")
@@ -43,20 +42,25 @@ def register(commands: Any) -> None:
 
 def index(options: argparse.Namespace) -> int:
     """Write the table, and say what was chosen."""
+    from longimorph.bids.index import index as read
+    from longimorph.cohort import table
+    from longimorph.io.atomic import write_text
+
     if options.out.exists() and not options.force:
         raise LongimorphError(f"{paths.display(options.out)} exists already; --force replaces it.")
     found = read(options.directory, _wishes(options))
     write_text(options.out, found.text(options.out.absolute().parent))
     for remark in found.remarks:
-        sys.stdout.write(f"note: {remark}\n")
+        say(f"note: {remark}")
     cohort = table.load(options.out)
-    visits, patients = len(cohort.visits), len(cohort.patients())
-    sys.stdout.write(f"{paths.display(options.out)}: {visits} visits of {patients} patients. "
-                     "Next: name it in config.yaml, then longimorph check.\n")  # fmt: skip
+    size = f"{counted(len(cohort.visits), 'visit')} of {counted(len(cohort.patients()), 'patient')}"
+    say(f"{paths.display(options.out)}: {size}. Next: name it in config.yaml, then longimorph check.")
     return 0
 
 
 def _wishes(options: argparse.Namespace) -> Wishes:
+    from longimorph.bids.index import Wishes
+
     return Wishes(
         patterns={
             "regions": options.regions,

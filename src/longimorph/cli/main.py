@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import longimorph
-from longimorph.cli import index, memory, plan, profiles
+from longimorph.cli import index, memory, plan, profiles, screen
 from longimorph.errors import InputError, LongimorphError
 
 CONFIG = Path("config", "config.yaml")
@@ -25,12 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = options.command
     try:
         return command(options)
-    except InputError as error:
-        sys.stderr.write(f"longimorph: {error}\n")
-        return 2
     except LongimorphError as error:
-        sys.stderr.write(f"longimorph: {error}\n")
-        return 1
+        sys.stderr.write(screen.fitted(f"longimorph: {error}", screen.columns(sys.stderr)) + "\n")
+        return 2 if isinstance(error, InputError) else 1
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stderr.close()
         return 0
@@ -41,29 +38,32 @@ def _parser() -> argparse.ArgumentParser:
         prog="longimorph",
         description="Splits longitudinal change of brain MRI into tissue that moved and tissue that changed "
         "its kind in place. The analysis itself is run by snakemake; see docs/running.md.",
+        epilog="A study, in this order: longimorph check, longimorph plan, snakemake, longimorph status. "
+        "Status: 0 all is well; 1 something failed or is missing; 2 the input has to be corrected.",
     )
     parser.add_argument("--version", action="version", version=f"longimorph {longimorph.__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    index.register(commands)
-    text = "check a study's files: every problem of all of them at once"
-    sub = commands.add_parser("check", help=text, description=text)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    text = "every problem of a study's files, all of them at once"
+    sub = commands.add_parser("check", help=text, description=f"Find {text}.")
     sub.add_argument("config", nargs="?", type=Path, default=CONFIG, help=f"by default {CONFIG}")
     sub.set_defaults(command=check)
     plan.register(commands, CONFIG)
-    text = "how far a run got, from its files alone: during the run, after it or when it broke off"
-    sub = commands.add_parser("status", help=text, description=text)
+    text = "how far a run got: during it, after it, or when it broke off"
+    sub = commands.add_parser("status", help=text, description=f"Tell from its files {text}.")
     sub.add_argument("directory", nargs="?", type=Path, default=Path(), help="working folder of the run")
     sub.add_argument("--all", action="store_true", help="every patient, and no list cut short")
     sub.add_argument("--patient", metavar="NAME", help="every job of one patient")
     sub.set_defaults(command=status)
-    text = "whether this machine has what a run needs and, with a configuration, whether a study's scans do"
-    sub = commands.add_parser("doctor", help=text, description=text)
+    text = "whether this machine, and a study's scans, are fit for a run"
+    sub = commands.add_parser("doctor", help=text, description=f"Look {text}.")
     sub.add_argument("config", nargs="?", type=Path, help="configuration of a study to look at too")
     sub.set_defaults(command=doctor)
-    sub = commands.add_parser("demo", help="write a small cohort with known truth, run it, compare")
+    text = "write a small cohort with known truth, run it, compare"
+    sub = commands.add_parser("demo", help=text, description=text)
     sub.add_argument("directory", type=Path, help="folder to write to")
     sub.add_argument("--cores", type=int, default=2, help="jobs at a time (default 2)")
     sub.set_defaults(command=demo)
+    index.register(commands)
     memory.register(commands)
     profiles.register(commands)
     return parser
@@ -76,11 +76,10 @@ def check(options: argparse.Namespace) -> int:
     checked = validate(options.config)
     plan = checked.study.plan
     for remark in (*map(str, checked.warnings), *checked.notes, *map(str, checked.remarks)):
-        sys.stdout.write(f"note: {remark}\n")
-    visits = len(checked.study.cohort.visits)
-    sys.stdout.write(
-        f"{visits} visits, {len(plan.pairs)} pairs of {len(plan.patients())} patients can run.\n"
-    )
+        screen.say(f"note: {remark}")
+    visits = screen.counted(len(checked.study.cohort.visits), "visit")
+    pairs = screen.counted(len(plan.pairs), "pair")
+    screen.say(f"{visits}, {pairs} of {screen.counted(len(plan.patients()), 'patient')} can run.")
     return 0
 
 

@@ -40,7 +40,7 @@ QUICK = 8
 
 def register(commands: Any) -> None:
     """Add the command to those of the command line."""
-    text = "the memory of a registration: fit the model to measured peaks, or ask it"
+    text = "what a registration needs of memory: ask the model, or fit it"
     parts = commands.add_parser("memory", help=text, description=text).add_subparsers(
         metavar="PART", required=True
     )

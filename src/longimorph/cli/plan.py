@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from longimorph.cohort.study import Study
+from longimorph.cli import screen
 from longimorph.errors import InputError
-from longimorph.io.atomic import write_text
-from longimorph.jobs.catalogue import pair_row
-from longimorph.jobs.needs import Needs
-from longimorph.jobs.progress import aligned
+
+if TYPE_CHECKING:
+    from longimorph.cohort.study import Study
 
 PROCESSOR, ANY_CARD = "processor", "any card"
 
@@ -26,12 +24,15 @@ _HEAD = (
     "patient", "from", "to", "days", "voxels", "classes", "runs on", "strategy",
     "card GB", "host GB", "expected", "limit", "disk GB",
 )  # fmt: skip
+_NUMBERS = frozenset(_HEAD) - {"patient", "from", "to", "runs on", "strategy"}
+_SPARE = ("classes", "disk GB", "voxels", "strategy")
+"""What a narrow terminal does without, the first of them first."""
 
 
 def register(commands: Any, config: Path) -> None:
     """Add the command to those of the command line; ``config`` is the usual configuration file."""
-    text = "list the pairs that a run will register: size, where each runs, memory, time and disk"
-    sub = commands.add_parser("plan", help=text, description=text)
+    text = "where each pair will run, with its memory, time and disk"
+    sub = commands.add_parser("plan", help=text, description=f"Before a run: {text}.")
     sub.add_argument("config", nargs="?", type=Path, default=config, help=f"by default {config}")
     sub.add_argument("--csv", type=Path, metavar="FILE", help="write the table to FILE too")
     sub.set_defaults(command=plan)
@@ -40,13 +41,17 @@ def register(commands: Any, config: Path) -> None:
 def plan(options: argparse.Namespace) -> int:
     """Print the plan of a study, and write it where that is asked for."""
     from longimorph.cohort.study import load
+    from longimorph.io.atomic import write_text
 
     study = load(options.config)
     rows = table(study)
     if options.csv is not None:
         lines = [COLUMNS, *(row.values() for row in rows)]
         write_text(options.csv, "".join(",".join(map(str, line)) + "\n" for line in lines))
-    sys.stdout.write("\n".join([*described(rows), *closing(study, rows)]) + "\n")
+    shown = described(rows, screen.columns())
+    if shown != described(rows):
+        shown.append("(a wider terminal shows more columns, --csv FILE all of them)")
+    screen.say("\n".join([*shown, *closing(study, rows)]))
     return 0
 
 
@@ -56,6 +61,9 @@ def table(study: Study) -> list[dict[str, Any]]:
     Voxels are those of the registration grid, at most: the brain's box is found later. Memory and disk are in
     MB (10^6 bytes), time in minutes; ``host_memory_mb`` and ``limit_minutes`` are what the job asks for.
     """
+    from longimorph.jobs.catalogue import pair_row
+    from longimorph.jobs.needs import Needs
+
     needs = Needs(study)
     if refused := needs.refusals():
         raise InputError(refused)
@@ -71,9 +79,10 @@ def table(study: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def described(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the rows as lines with columns of equal width."""
-    return aligned([_HEAD, *map(_cells, rows)])
+def described(rows: Sequence[dict[str, Any]], width: int | None = None) -> list[str]:
+    """Return the rows as lines with columns of equal width; without some where ``width`` is too little."""
+    unused = () if any(row["card_memory_mb"] for row in rows) else ("card GB",)
+    return screen.table([_HEAD, *map(_cells, rows)], _NUMBERS, (*unused, *_SPARE), width)
 
 
 def closing(study: Study, rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -81,11 +90,10 @@ def closing(study: Study, rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [f"{out.patient} is left out: it {out.reason}" for out in study.plan.left_out] + [""]
     if not rows:
         return [*lines, "There is no pair to register."]
-    patients = len({row["patient"] for row in rows})
-    hours = sum(row["expected_minutes"] for row in rows) / 60
-    lines.append(
-        f"{len(rows)} registrations of {patients} patients; {_hours(60 * hours)} one after the other."
-    )
+    patients = screen.counted(len({row["patient"] for row in rows}), "patient")
+    minutes = sum(row["expected_minutes"] for row in rows)
+    registrations = screen.counted(len(rows), "registration")
+    lines.append(f"{registrations} of {patients}; {_hours(minutes)} one after the other.")
     for (card, strategy), count in Counter((row["runs_on"], row["strategy"]) for row in rows).most_common():
         own = [row for row in rows if (row["runs_on"], row["strategy"]) == (card, strategy)]
         lines.append(f"  {count} on {card}, strategy {strategy}: {_largest(own)}")
@@ -93,8 +101,9 @@ def closing(study: Study, rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 _NOTE = (
-    "Expected times are for one processor thread, or for the speed that gpus.tsv gives a card; limit and\n"
-    "host memory are what a job asks for. Voxels are an upper bound: the brain's box is found in the run."
+    "Expected times are for one processor thread, or for the speed that gpus.tsv gives a card.\n"
+    "Limit and host memory are what a job asks for.\n"
+    "Voxels are an upper bound: the brain's box is found in the run."
 )
 
 
@@ -107,6 +116,8 @@ def _largest(rows: Sequence[dict[str, Any]]) -> str:
 
 def _disk(study: Study, rows: Sequence[dict[str, Any]]) -> int:
     """MB of all results: those of the pairs, and the maps of the visits."""
+    from longimorph.jobs.needs import Needs
+
     needs = Needs(study)
     visits = [visit for name in study.plan.patients() for visit in study.cohort.visits_of(name)]
     of_pairs = sum(int(row["disk_mb"]) for row in rows)

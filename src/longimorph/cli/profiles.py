@@ -15,7 +15,7 @@ from longimorph.paths import repository
 
 def register(commands: Any) -> None:
     """Add the command to those of the command line."""
-    text = "let snakemake find the ready-made profiles by name: snakemake --profile slurm"
+    text = "let snakemake find the ready-made profiles by their names"
     sub = commands.add_parser("profiles", help=text, description=text)
     sub.add_argument("--unlink", action="store_true", help="take the links away again")
     sub.set_defaults(command=profiles)

@@ -9,12 +9,11 @@ import json
 import math
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +72,8 @@ def _plain(data: Any) -> Any:
         return {str(key): _plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
         return [_plain(value) for value in data]
-    if isinstance(data, np.ndarray | np.generic):
+    numpy = sys.modules.get("numpy")  # without it there is no number of its own either
+    if numpy is not None and isinstance(data, numpy.ndarray | numpy.generic):
         return _plain(data.tolist())
     if isinstance(data, Path):
         return str(data)

@@ -40,7 +40,8 @@ def table(progress: Progress, everything: bool = False) -> str:
     ``everything``: every patient, and no list cut short.
     """
     most = None if everything else MOST_SHOWN
-    parts = [aligned([["", *STATES], *(_totals_row(progress, stage) for stage in STAGES)])]
+    states = range(1, len(STATES) + 1)
+    parts = [aligned([["", *STATES], *(_totals_row(progress, stage) for stage in STAGES)], states)]
     parts += [_patients(progress, most)]
     parts += [_list("running", progress.of_state(RUNNING), most, _running)]
     parts += [_list("no sign of life, may have been killed", progress.of_state(SILENT), most, _silent)]
