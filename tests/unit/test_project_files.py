@@ -95,3 +95,31 @@ def test_the_changelog_has_the_version_or_an_unreleased_part() -> None:
     assert "## [Unreleased]" in text or f"## [{project()['version']}]" in text
     headings = re.findall(r"^### (.*)$", text, flags=re.MULTILINE)
     assert set(headings) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def citation() -> dict[str, object]:
+    """Return CITATION.cff."""
+    return yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+def test_the_citation_has_what_its_format_asks_for_and_no_unknown_key() -> None:
+    found = citation()
+    required = {"cff-version", "message", "title", "authors"}
+    optional = {"abstract", "type", "version", "license", "keywords", "references"}  # those of CFF 1.2.0 in use
+    assert required <= set(found) <= required | optional
+    assert found["cff-version"] == "1.2.0" and found["type"] == "software"
+    assert found["authors"] == [{"name": "The longimorph developers"}]
+    for reference in found["references"]:
+        assert {"type", "title", "authors"} <= set(reference)
+        assert all(set(author) == {"family-names", "given-names"} for author in reference["authors"])
+
+
+def test_the_citation_agrees_with_the_package_and_the_page_of_the_model() -> None:
+    found, package = citation(), project()
+    assert [found[key] for key in ("title", "version", "license")] == [
+        package[key] for key in ("name", "version", "license")
+    ]
+    theory = (REPOSITORY / "docs" / "theory.md").read_text(encoding="utf-8")
+    for reference in found["references"]:
+        names = [f"{author['given-names']} {author['family-names']}" for author in reference["authors"]]
+        assert all(name in theory for name in (reference["title"], *names))
