@@ -13,8 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import small_results as small
 from PIL import Image
+
+from longimorph.report.sweep import sweep_page
+from longimorph.tables import columns
+from longimorph.tables.sweep import HEALTH
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -269,6 +275,32 @@ def test_ratings_stay_and_are_saved_as_a_table(browser: Any, results: Path, tmp_
     saved = wait(lambda: list(tmp_path.glob("ratings.tsv")), 10)[0]
     lines = wait(lambda: saved.read_text().splitlines(), 5)
     assert lines == ["patient\tfrom\tto\trating", "P2\tV1\tV2\tbad"]
+
+
+def test_the_page_of_a_sweep_opens_and_unfolds(browser: Any, tmp_path: Path) -> None:
+    rows = [
+        {"combination": f"steps-{steps}__control-{control}", "steps": steps, "control": control,
+         "patient": "P1", "from": "V1", "to": "V2", "class": name, "status": "ok",
+         **dict.fromkeys((*columns.VOLUMES, *columns.DOUBTS), 100.0 * int(steps)),
+         **dict.fromkeys(HEALTH, 1.0)}
+        for steps in ("4", "8") for control in ("lesion", "atrophy") for name in small.NAMES
+    ]  # fmt: skip
+    sweep_page(pd.DataFrame(rows), ["steps", "control"], "snakemake sweep", tmp_path / "sweep.html")
+    browser.get((tmp_path / "sweep.html").as_uri())
+    assert messages(browser) == []
+    drawings = browser.find_elements("css selector", "figure svg")
+    assert len(drawings) == 2 * 2 and all(drawing.size["width"] > 200 for drawing in drawings)
+    colour = "return getComputedStyle(document.querySelector(arguments[0])).stroke"
+    moved = browser.execute_script(colour, "polyline.thin.moved")
+    assert moved != browser.execute_script(colour, "polyline.thin.changed") != "none"
+    table = element(browser, "details table")
+    assert not table.is_displayed()
+    element(browser, "summary").click()
+    assert table.is_displayed() and "+0.40 ± 0.40" in table.text
+    across = "return document.documentElement.scrollWidth <= innerWidth"
+    browser.set_window_size(700, 900)
+    assert browser.execute_script(across)
+    browser.set_window_size(1280, 1000)
 
 
 def test_the_dark_page_is_dark_and_the_printed_one_is_not(browser: Any, results: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from longimorph.cohort.sweep import SETTINGS
 from longimorph.errors import InputError
 from longimorph.jobs import catalogue
 from longimorph.jobs.sweep import NoSweep, SweepJobs, controls
-from longimorph.report.sweep import picture, sweep_page
+from longimorph.report.sweep import picture, summary, sweep_page
 from longimorph.tables import columns
 from longimorph.tables.sweep import HEALTH
 
@@ -127,25 +129,43 @@ def test_without_a_sweep_there_is_none(tmp_path: Path) -> None:
 
 
 def table() -> pd.DataFrame:
-    """Two values of one setting, one of them failed at one class's pair; a name that is markup."""
+    """Three values of one setting and two of another, one combination of which failed; names are markup."""
     rows = []
-    for value, moved, status in (("1", 1500.0, "ok"), ("2", np.nan, "diverged"), ("3", -700.0, "ok")):
-        numbers = dict.fromkeys((*columns.VOLUMES, *columns.DOUBTS), moved)
-        names = {"combination": f"steps-{value}", "steps": value, "patient": "<b>P1", "from": "a", "to": "b"}
-        health = dict.fromkeys(HEALTH, 1.0)
-        rows.append({**names, "class": "<i>WM", **numbers, **health, "status": status})
-    return pd.DataFrame(rows)
+    for steps, control in product(("1", "2", "3"), ("lesion", "<u>")):
+        failed = (steps, control) == ("2", "lesion")
+        moved = np.nan if failed else 1500.0 - 500 * int(steps)
+        numbers = dict.fromkeys((*columns.VOLUMES, *columns.DOUBTS), moved) | {"volume_from_mm3": 0.0}
+        names = {"combination": f"steps-{steps}__control-{control}", "steps": steps, "control": control}
+        names |= {"patient": "<b>P1", "from": "a", "to": "b", "class": "<i>WM"}
+        health = dict.fromkeys(HEALTH, None if failed else 1.0)
+        rows.append({**names, **numbers, **health, "status": "diverged" if failed else "ok"})
+    made = pd.DataFrame(rows)
+    return made.astype(dict.fromkeys(HEALTH, object)).where(made.notna(), None)
+
+
+BOTH = ["steps", "control"]
 
 
 def test_the_page_escapes_names_and_lists_what_failed(tmp_path: Path) -> None:
-    sweep_page(table(), ["steps"], tmp_path / "sweep.html")
+    sweep_page(table(), BOTH, "snakemake --cores 2 <x> sweep", tmp_path / "sweep.html")
     page = (tmp_path / "sweep.html").read_text()
-    assert "<b>P1" not in page and "<i>WM" not in page and "&lt;b&gt;P1" in page
-    assert "Failed: steps-2." in page and "diverged" in page and "nan" not in page
-    assert "−700" in page
+    for name in ("<b>P1", "<i>WM", "<u>", "<x>"):
+        assert name not in page and name.replace("<", "&lt;").replace(">", "&gt;") in page
+    assert page.count("diverged") == 2 and not re.search(r"\bnan\b|None", page)
+    assert page.count("+1.00 ± 1.00") == 4 and "steps-2__control-lesion/&lt;b&gt;P1/a__b/status.json" in page
 
 
-def test_a_picture_has_a_dot_per_value_that_has_numbers() -> None:
-    drawn = str(picture(table(), "steps"))
-    assert drawn.count("<circle") == 3 * 2
-    assert "deformation, steps 1: +1.50 mL" in drawn
+def test_the_summary_has_gross_volumes_and_nothing_where_nothing_is_known() -> None:
+    found = summary(table(), BOTH)
+    assert [row["settings"] for row in found] == [[s, c] for s in "123" for c in ("lesion", "<u>")]
+    assert found[0]["gross"] == ["0.5"] * 3 and found[2]["gross"] == [""] * 3
+    assert found[0]["drift"] == "100.00" and found[2]["drift"] == found[2]["mismatch"] == ""
+
+
+def test_a_line_joins_what_differs_in_one_setting_and_has_numbers() -> None:
+    drawn = str(picture(table(), "steps", BOTH))
+    assert drawn.count("<polyline") == 3 * 2 and drawn.count("h0") == 3 * 5
+    assert "moved, steps 1: +1.00 mL, 3: 0.00 mL (control lesion)" in drawn
+    assert "moved, steps 1: +1.00 mL, 2: +0.50 mL, 3: 0.00 mL (control &lt;u&gt;)" in drawn
+    alone = table()[lambda rows: rows["control"] == "<u>"]
+    assert str(picture(alone, "steps", ["steps"])).count("<polyline") == 3

@@ -88,8 +88,12 @@ def test_the_study_is_as_it_was(swept: Swept) -> None:
 def test_the_page_tells_it_all_and_fetches_nothing(swept: Swept) -> None:
     page = (swept[0].folder / "results" / "sweep" / "sweep.html").read_text()
     assert len(page) < 200_000
-    assert page.count("How to read this") == 2 and "P002: V1 to V2" in page
-    assert page.count("<svg") == 4 * 2 and page.count("<tr>") == 1 + 16
+    assert page.count("How to read this") == 3 and "P002: V1 to V2" in page
+    assert page.count("<svg") == 3 * 2 and page.count("<tr>") == (1 + 4) + (1 + 16)
+    assert "--cores 2 sweep</pre>" in page
+    links = {link for link in re.findall(r'href="([^"]+)"', page) if not link.startswith("data:")}
+    folder = swept[0].folder / "results" / "sweep"
+    assert len(links) == 5 and all((folder / link).exists() for link in links)
     assert "<script" not in page
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", page)
 

@@ -1,5 +1,6 @@
 """Put the registrations of a sweep into one table and one page."""
 
+import shlex
 from pathlib import Path
 
 from longimorph.jobs.log import job_log
@@ -8,4 +9,5 @@ with job_log(snakemake):
     from longimorph.steps.sweep import sweep
 
     p, out = snakemake.params, snakemake.output
-    sweep(p.combinations, p.pairs, Path(out.table), Path(out.page))
+    command = shlex.join([*snakemake.config["longimorph"]["command"], "--cores", "2", "sweep"])
+    sweep(p.combinations, p.pairs, command, Path(out.table), Path(out.page))

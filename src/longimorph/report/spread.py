@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from longimorph.report.courses import Course
-from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ticks
+from longimorph.report.svg import Drawing, Point, dots, hint, plain, reach, signed, ticks
 
 _WIDTH, _LEFT, _RIGHT = 380.0, 52.0, 12.0
 _STRIP, _STRIPS_TOP, _STRIPS_BOTTOM = 46.0, 30.0, 30.0
@@ -51,7 +51,7 @@ def strips(name: str, color: str, rates: Mapping[str, NDArray[np.float64]], mark
         lower, median, upper = (float(q) for q in np.percentile(known, (25, 50, 75)))
         drawing.box((across(lower), middle - 15), (across(upper) - across(lower), 30), "half")
         places = [(across(float(v)), middle + 11 * math.sin(2.4 * i)) for i, v in enumerate(values)]
-        drawing.path(_dots(places), f"dots {kind}")
+        drawing.path(dots(places), f"dots {kind}")
         middle_line = drawing.line(
             (across(median), middle - 17), (across(median), middle + 17), f"line {kind}"
         )
@@ -106,8 +106,3 @@ def _points(course: Course, first: float, kind: str) -> list[Point]:
 def _heading(drawing: Drawing, words: str, color: str) -> None:
     drawing.box((_LEFT, 7), (11, 11), "swatch", color)
     drawing.text((_LEFT + 17, 13), words, "strong")
-
-
-def _dots(places: Sequence[Point]) -> str:
-    """Strokes without length: drawn as discs by their round ends, and short to write."""
-    return "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places if math.isfinite(x))

@@ -67,6 +67,11 @@ def hint(element: ET.Element, words: str) -> None:
     ET.SubElement(element, "title").text = words
 
 
+def dots(places: Iterable[Point]) -> str:
+    """A path of strokes without length: drawn as discs by their round ends, and short to write."""
+    return "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places if math.isfinite(x))
+
+
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers from at or above ``low`` to at or below ``high``, about ``count`` of them."""
     span = high - low

@@ -1,7 +1,8 @@
-"""The page of a sweep: its table, and for each class how the split depends on each setting."""
+"""The page of a sweep: what each combination says of a pair, and how the split depends on each setting."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,97 +10,151 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from longimorph.cohort.classes import BACKGROUND
 from longimorph.report.page import Builder, write_page
-from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ticks
+from longimorph.report.pairs import ML
+from longimorph.report.svg import Drawing, Point, dots, hint, plain, reach, signed, ticks
 
-PARTS = {"deformation_mm3": "moved", "reallocation_mm3": "changed", "unexplained_mm3": "all"}
-"""The columns that a picture shows, and their styles."""
+PARTS = {
+    "deformation_mm3": ("moved", "moved"),
+    "reallocation_mm3": ("changed", "changed kind"),
+    "unexplained_mm3": ("all", "unexplained"),
+}
+"""The columns that a picture shows, their styles and words."""
 
 _WIDTH, _HEIGHT = 330.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 10.0, 12.0, 36.0
-_APART = 6.0
+_APART = 5.0
 _LEAST_ML = 0.1
-_HIDDEN = ("combination",)
 
 
-def sweep_page(table: pd.DataFrame, settings: Sequence[str], out: Path) -> None:
-    """Write the page of a sweep's ``table`` to ``out``; ``settings`` are its columns that vary."""
+def sweep_page(table: pd.DataFrame, settings: Sequence[str], command: str, out: Path) -> None:
+    """Write the page of a sweep's ``table`` to ``out``.
+
+    ``settings`` are its columns that vary, ``command`` makes the sweep again.
+    """
     builder = Builder()
+    varied = [name for name in settings if table[name].nunique() > 1]
     pairs = [
         {
             "title": f"{patient}: {source} to {target}",
-            "pictures": builder.part("The pictures", _pictures, rows, settings),
-            "failed": sorted(set(rows["combination"][rows["status"] != "ok"])),
+            "summary": builder.part("The summary", summary, rows, settings),
+            "pictures": builder.part("The pictures", _pictures, rows, settings, varied),
+            "rows": builder.part("The table", _numbers, rows, settings),
         }
         for (patient, source, target), rows in table.groupby(["patient", "from", "to"], sort=False)
     ]
-    shown = [name for name in table.columns if name not in _HIDDEN]
     write_page(
         out,
         "sweep.html",
         [],
         pairs=pairs,
-        columns=shown,
-        rows=[[_cell(row[name]) for name in shown] for row in table.to_dict("records")],
         combinations=table["combination"].nunique(),
         settings=list(settings),
+        varied=varied,
+        command=command,
         problems=builder.problems,
     )
 
 
-def _pictures(rows: pd.DataFrame, settings: Sequence[str]) -> list[dict[str, Any]]:
-    """One entry per class: its name and a picture per setting that takes several values."""
-    varied = [name for name in settings if rows[name].nunique() > 1]
+def summary(rows: pd.DataFrame, settings: Sequence[str]) -> list[dict[str, Any]]:
+    """One entry per combination: gross volumes in mL, what the fit left, and where its files lie."""
     found = []
-    for name, group in rows.groupby("class", sort=False):
-        drawn = [{"setting": setting, "drawing": picture(group, setting)} for setting in varied]
-        found.append({"class": name, "drawings": drawn})
+    for name, group in rows.groupby("combination", sort=False):
+        first = group.iloc[0]
+        gross = [group[part].astype(float).abs().sum(min_count=1) / 2 / ML for part in PARTS]
+        found.append(
+            {
+                "settings": [first[key] for key in settings],
+                "gross": [_number(value, ".1f") for value in gross],
+                "mismatch": _number(first["mismatch_after_mm3"], ",.0f"),
+                "drift": _number(first["drift"], ".2f", 100),
+                "effort": [_number(first[key], ",.0f") for key in ("evaluations", "seconds")],
+                "status": first["status"],
+                "folder": f"{name}/{first['patient']}/{first['from']}__{first['to']}",
+            }
+        )
     return found
 
 
-def picture(rows: pd.DataFrame, setting: str) -> Markup:
+def _pictures(rows: pd.DataFrame, settings: Sequence[str], varied: Sequence[str]) -> list[dict[str, Any]]:
+    """One entry per class: its name and a picture per setting that takes several values."""
+    found = []
+    for name, group in rows.groupby("class", sort=False):
+        if name != BACKGROUND:
+            found.append({"class": name, "drawings": [picture(group, one, settings) for one in varied]})
+    return found
+
+
+def picture(rows: pd.DataFrame, setting: str, settings: Sequence[str]) -> Markup:
     """The parts of one class's change in mL, over the values of ``setting``.
 
-    A dot is the median over the other settings, its line goes from the least to the largest of them.
+    A line joins the combinations that differ in this setting alone.
     """
     values = list(dict.fromkeys(rows[setting]))
-    numbers = rows[list(PARTS)].astype(float) / 1000
-    low, high = reach(numbers.to_numpy().ravel().tolist(), _LEAST_ML)
+    low, high = reach(rows[list(PARTS)].astype(float).to_numpy().ravel() / ML, _LEAST_ML)
     drawing = Drawing(_WIDTH, _HEIGHT, f"Change over {setting}")
 
-    def place(position: float, ml: float) -> Point:
-        x = _LEFT + (position + 0.5) / len(values) * (_WIDTH - _LEFT - _RIGHT)
+    def place(value: str, ml: float) -> Point:
+        x = _LEFT + (values.index(value) + 0.5) / len(values) * (_WIDTH - _LEFT - _RIGHT)
         return x, _TOP + (high - ml) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     for tick in ticks(low, high, 4):
-        y = place(0, tick)[1]
+        y = place(values[0], tick)[1]
         drawing.line((_LEFT, y), (_WIDTH - _RIGHT, y), "axis" if tick == 0 else "grid")
         drawing.text((_LEFT - 5, y), plain(tick), "small", "end")
-    for position, value in enumerate(values):
-        drawing.text((place(position, 0)[0], _HEIGHT - _BOTTOM + 12), str(value), "small", "middle")
+    for value in values:
+        drawing.text((place(value, 0)[0], _HEIGHT - _BOTTOM + 12), value, "small", "middle")
     drawing.text((_WIDTH - _RIGHT, _HEIGHT - 7), setting, "small", "end")
-    drawing.text((4, _HEIGHT - 7), "mL", "small")
-    for shift, (column, kind) in zip((-_APART, 0.0, _APART), PARTS.items(), strict=True):
-        way = []
-        for position, value in enumerate(values):
-            found = numbers[column][rows[setting] == value].dropna()
-            if found.empty:
-                continue
-            ends = [place(position, ml) for ml in (found.min(), found.median(), found.max())]
-            least, middle, most = ((x + shift, y) for x, y in ends)
-            drawing.line(least, most, f"doubt {kind}")
-            said = f"{column.removesuffix('_mm3')}, {setting} {value}: {signed(found.median(), 2)} mL"
-            hint(drawing.dot(middle, 3, f"mark {kind}"), said)
-            way.append(middle)
-        drawing.way(way, f"line {kind}")
+    drawing.text((4, _HEIGHT - 7), "mL, + the class grew", "small")
+    courses = _courses(rows, setting, settings)
+    for shift, (column, (kind, words)) in zip((-_APART, 0.0, _APART), PARTS.items(), strict=True):
+        seen: list[Point] = []
+        for fixed, course in courses:
+            known = [(str(row[setting]), float(row[column]) / ML) for row in course]
+            known = [(value, ml) for value, ml in known if math.isfinite(ml)]
+            way = [(x + shift, y) for x, y in (place(*point) for point in known)]
+            said = ", ".join(f"{value}: {signed(ml, 2)} mL" for value, ml in known)
+            hint(drawing.way(way, f"line thin few {kind}"), f"{words}, {setting} {said}{fixed}")
+            seen += way
+        drawing.path(dots(seen), f"dots {kind}")
     return drawing.markup()
 
 
-def _cell(value: Any) -> dict[str, Any]:
-    """A cell of the table: its text, and whether it is a number."""
-    if isinstance(value, str):
-        return {"text": value, "number": False}
-    return {
-        "text": "" if value is None or pd.isna(value) else f"{value:.4g}".replace("-", "−"),
-        "number": True,
-    }
+def _courses(
+    rows: pd.DataFrame, setting: str, settings: Sequence[str]
+) -> list[tuple[str, list[dict[Any, Any]]]]:
+    """The rows that differ in ``setting`` alone, with what they share in words."""
+    others = [name for name in settings if name != setting]
+    found: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
+    for row in rows.to_dict("records"):
+        found.setdefault(tuple(row[name] for name in others), []).append(row)
+    shared = ["; ".join(f"{name} {value}" for name, value in zip(others, key, strict=True)) for key in found]
+    return [(f" ({words})" if words else "", one) for words, one in zip(shared, found.values(), strict=True)]
+
+
+def _numbers(rows: pd.DataFrame, settings: Sequence[str]) -> list[list[str]]:
+    """The cells of the table: the settings, the class, and its change, parts and their uncertainty in mL."""
+    return [
+        [
+            *(str(row[name]) for name in settings),
+            str(row["class"]),
+            _ml(row["volume_to_mm3"] - row["volume_from_mm3"]),
+            _ml(row["deformation_mm3"], row["deformation_uncertainty_mm3"]),
+            _ml(row["reallocation_mm3"], row["reallocation_uncertainty_mm3"]),
+            _ml(row["unexplained_mm3"]),
+            str(row["status"]),
+        ]
+        for row in rows.to_dict("records")
+    ]
+
+
+def _ml(mm3: float, doubt: float = math.nan) -> str:
+    if not math.isfinite(mm3):
+        return ""
+    return signed(mm3 / ML, 2) + (f" ± {doubt / ML:.2f}" if math.isfinite(doubt) else "")
+
+
+def _number(value: Any, form: str, times: float = 1) -> str:
+    """A number as text; nothing where there is none."""
+    return "" if value is None or pd.isna(value) else f"{times * float(value):{form}}"

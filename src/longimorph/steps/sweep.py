@@ -13,9 +13,13 @@ from longimorph.tables.sweep import sweep_table
 
 
 def sweep(
-    combinations: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]], table: Path, page: Path
+    combinations: Sequence[Mapping[str, Any]],
+    pairs: Sequence[Mapping[str, Any]],
+    command: str,
+    table: Path,
+    page: Path,
 ) -> None:
-    """Write ``table`` and ``page`` from the registrations beside them."""
+    """Write ``table`` and ``page`` from the registrations beside them; ``command`` makes them again."""
     found = sweep_table(table.parent, combinations, pairs)
     write_csv(table, columns.as_text(found), "%.6g")
-    sweep_page(found, list(combinations[0]["settings"]), page)
+    sweep_page(found, list(combinations[0]["settings"]), command, page)
