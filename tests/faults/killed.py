@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,9 @@ from longimorph.tables import columns
 Work = Callable[[], object]
 
 
-def in_child(work: Work) -> int:
-    """Do the work in a child of this process and return how that ended, as ``os.waitpid`` tells it."""
+def in_child(work: Work, kill_after: float | None = None) -> int:
+    """Do the work in a child of this process and return how that ended, as ``os.waitpid`` tells it; the
+    child is killed if it still runs after so many seconds."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -29,6 +31,9 @@ def in_child(work: Work) -> int:
             status = 0
         finally:
             os._exit(status)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)  # it waits for its parent, so its number is still its own
     return os.waitpid(child, 0)[1]
 
 

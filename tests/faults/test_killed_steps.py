@@ -4,7 +4,9 @@ is not; the same step run again gives what it gives undisturbed."""
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ from longimorph.errors import PairFailure
 from longimorph.io.volumes import read_maps, write_maps
 from longimorph.steps.align import align
 from longimorph.steps.common import read_json
+from longimorph.steps.figure import figure
 from longimorph.steps.maps import maps
+from longimorph.steps.patient_report import patient_report
 
 NOT_COMPARED = ("status.json",)
 LABELS = [
@@ -43,11 +47,17 @@ def run_stage(patient: Patient, stage: str) -> None:
             maps(visit, patient.classes, out / "alignment.json", out / visit["timepoint"], patient.settings)
     elif stage == "register":
         patient.register()
-    else:
+    elif stage == "figure":
+        figure(PAIR, patient.classes, out / "V1__V2")
+    elif stage == "tables":
         tables.patient_tables("P", [PAIR], [out / "V1__V2"], LABELS, out)
+    else:
+        patient_report(
+            "P", {"V1": 0.0, "V2": 90.0}, [PAIR], patient.classes, "snakemake", out / "report.html"
+        )
 
 
-STAGES = ("align", "maps", "register", "tables")
+STAGES = ("align", "maps", "register", "figure", "tables", "report")
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +94,19 @@ def expected(before: dict[str, Patient], stage: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("stage, writes", [("align", 9), ("maps", 9), ("tables", 9), ("register", 3)])
+@pytest.mark.parametrize(
+    "stage, writes, least",
+    [
+        ("align", 9, 3),
+        ("maps", 9, 3),
+        ("register", 3, 3),
+        ("figure", 9, 1),
+        ("tables", 9, 3),
+        ("report", 9, 1),
+    ],
+)
 def test_killed_at_each_write(
-    stage: str, writes: int, after: bool, before: dict[str, Patient], tmp_path: Path
+    stage: str, writes: int, least: int, after: bool, before: dict[str, Patient], tmp_path: Path
 ) -> None:
     patient, kills = copy(before[stage], tmp_path / "P"), 0
     for write in range(1, writes + 1):
@@ -94,7 +114,7 @@ def test_killed_at_each_write(
             break
         kills += 1
         whole(patient.results)
-    assert kills >= 3
+    assert kills >= least
     assert in_child(lambda: run_stage(patient, stage)) == 0
     left = contents(patient.results)
     assert {name: data for name, data in left.items() if ".tmp-" not in name} == expected(before, stage)
@@ -105,7 +125,22 @@ def test_killed_at_each_write(
 def test_killed_at_each_write_of_a_registration(
     after: bool, before: dict[str, Patient], tmp_path: Path
 ) -> None:
-    test_killed_at_each_write("register", 60, after, before, tmp_path)
+    test_killed_at_each_write("register", 60, 3, after, before, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_at_random_moments(stage: str, before: dict[str, Patient], tmp_path: Path) -> None:
+    began = time.monotonic()
+    assert in_child(lambda: run_stage(copy(before[stage], tmp_path / "once"), stage)) == 0
+    takes, patient, kills = time.monotonic() - began, copy(before[stage], tmp_path / "P"), 0
+    for moment in random.Random(stage).choices(range(100), k=8):
+        kills += was_killed(in_child(lambda: run_stage(patient, stage), takes * moment / 100))
+        whole(patient.results)
+    assert kills > 0
+    assert in_child(lambda: run_stage(patient, stage)) == 0
+    left = contents(patient.results)
+    assert {name: data for name, data in left.items() if ".tmp-" not in name} == expected(before, stage)
 
 
 @pytest.mark.parametrize("size", [0, 200, 3000])
