@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ REPOSITORY = Path(__file__).parents[2]
 SOURCES = sorted([*(REPOSITORY / "src").rglob("*.py"), *(REPOSITORY / "workflow").rglob("*.py")])
 RULES = sorted([REPOSITORY / "Snakefile", REPOSITORY / "workflow" / "Snakefile"])
 RULES += sorted((REPOSITORY / "workflow" / "rules").glob("*.smk"))
+REPORT = REPOSITORY / "src" / "longimorph" / "report"
+PAGES = sorted([*(REPORT / "templates").iterdir(), *(REPORT / "static").glob("*.js")])
+MARKUP_OF_TEXT = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write"
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "code", "pty"}
 CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput"}
 CALLS |= {"subprocess.getstatusoutput", "os.execl", "os.spawnl", "yaml.unsafe_load", "yaml.full_load"}
@@ -76,6 +80,13 @@ def test_nothing_that_runs_what_it_reads(file: Path) -> None:
 def test_rules_start_scripts_and_no_shells(file: Path) -> None:
     lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     assert [line for line in lines if line.startswith(("shell:", "shell(", "eval(", "exec("))] == []
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+def test_pages_take_text_as_text(file: Path) -> None:
+    """No template switches escaping off, no script makes markup or code of text."""
+    text = file.read_text(encoding="utf-8")
+    assert re.findall(rf"\|\s*safe\b|autoescape|{MARKUP_OF_TEXT}|\beval\(|new Function", text) == []
 
 
 @pytest.mark.parametrize(

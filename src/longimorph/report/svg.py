@@ -36,7 +36,7 @@ class Drawing:
 
     def way(self, points: Sequence[Point], kind: str) -> ET.Element:
         """A line through ``points``."""
-        text = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
+        text = " ".join(f"{_n(x, 1)},{_n(y, 1)}" for x, y in points)
         return self._add("polyline", {"points": text, "fill": "none"}, kind)
 
     def path(self, data: str, kind: str) -> ET.Element:
@@ -107,5 +107,5 @@ def signed(value: float, decimals: int = 1) -> str:
     return f"{rounded:+.{decimals}f}".replace("-", "−")
 
 
-def _n(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".") if math.isfinite(value) else "0"
+def _n(value: float, decimals: int = 2) -> str:
+    return f"{value:.{decimals}f}".rstrip("0").rstrip(".") if math.isfinite(value) else "0"
