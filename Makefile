@@ -40,10 +40,10 @@ test-slurm: $(VENV)/.installed
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster.sh run sh -c \
 	  '$(PYTEST_SLURM) -n $(SLURM_TESTS) -m "not alone" && $(PYTEST_SLURM) -m alone'
 
-# Kills, full disks and two runs at once; some minutes. Those that mount a disk need root and skip themselves without.
+# Kills, full disks and two runs at once, and the tutorial where its data are; some minutes. Those that mount a disk need root and skip themselves without.
 test-faults: $(VENV)/.installed
 	LONGIMORPH_TEST_FAULTS=1 OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" \
-	  $(BIN)/python -m pytest -n $(CORES) -m long $(PYTEST_ARGS) tests/faults
+	  $(BIN)/python -m pytest -n $(CORES) -m long $(PYTEST_ARGS) tests/faults tests/workflow/test_tutorial.py
 
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/longimorph demo $(DEMO) --cores $(CORES)

@@ -105,7 +105,7 @@ def citation() -> dict[str, object]:
 def test_the_citation_has_what_its_format_asks_for_and_no_unknown_key() -> None:
     found = citation()
     required = {"cff-version", "message", "title", "authors"}
-    optional = {"abstract", "type", "version", "license", "keywords", "references"}  # those of CFF 1.2.0 in use
+    optional = {"abstract", "type", "version", "license", "keywords", "references"}
     assert required <= set(found) <= required | optional
     assert found["cff-version"] == "1.2.0" and found["type"] == "software"
     assert found["authors"] == [{"name": "The longimorph developers"}]
