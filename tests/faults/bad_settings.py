@@ -80,6 +80,7 @@ FAULTS = (
         "an object of Python", added("patients: !!python/object/apply:os.mkdir [hacked]"), ("not valid YAML",)
     ),
     Fault("a name of Python", added("device: !!python/name:os.system"), ("not valid YAML",)),
+    Fault("code for Snakemake", added("__use_yte__: true"), (*SEEN, "'__use_yte__': unknown key")),
     Fault(
         "an object in words", added("device: '!!python/object/apply:os.mkdir [hacked]'"), ("cannot be used",)
     ),

@@ -166,6 +166,15 @@ def test_results_of_before_the_clock_was_set_back_are_not_taken_for_new(
     assert tables(study) == tables(whole)
 
 
+def test_a_configuration_runs_no_code(fresh: TinyCohort) -> None:
+    code = "__use_yte__: true\n__definitions__:\n  - open('hacked', 'w')\n"
+    fresh.config.write_text(code + fresh.config.read_text())
+    command = [tiny.PYTHON, "-m", "snakemake", "-s", str(tiny.ENTRY_POINTS[0]), "--dry-run"]
+    run = subprocess.run(command, cwd=fresh.folder, capture_output=True, text=True)
+    told(run, "config.yaml, line 1", "would run code from the configuration")
+    assert not (fresh.folder / "hacked").exists()
+
+
 def test_names_that_the_workflow_uses_belong_to_it() -> None:
     import re
 

@@ -17,6 +17,7 @@ from longimorph.cohort.config import PRESET
 from longimorph.cohort.scans import ScanRemark
 from longimorph.cohort.study import Settings, Study
 from longimorph.cohort.validate import validate
+from longimorph.cohort.yamlfile import read_yaml
 from longimorph.errors import InputError, Problem
 from longimorph.jobs import signals
 from longimorph.jobs.log import CONTEXT
@@ -25,8 +26,22 @@ from longimorph.jobs.sweep import controls
 
 SCAN_CACHE = Path(".snakemake", "longimorph", "scans.json")
 
+CODE = "__use_yte__"
+"""By this key Snakemake takes a configuration for a template of YTE, with code in it."""
+
 _MOST_REMARKS = 10
 _TABLES = ("cohort", "classes", "control", "gpus", "memory_model")
+
+
+def before_reading(file: str) -> None:
+    """Refuse a configuration that Snakemake cannot read, or would run code from; raises InputError."""
+    if not Path(file).exists():
+        return  # Snakemake says so
+    content, source, problems = read_yaml(Path(file))
+    if content and CODE in content:
+        problems.append(source.problem(CODE, "would run code from the configuration", hint="Take it out"))
+    if problems:
+        raise InputError(problems)
 
 
 def begin(workflow: Any, settings: dict[str, Any]) -> Study:
