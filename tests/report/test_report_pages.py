@@ -206,6 +206,28 @@ def test_what_cannot_be_drawn_leaves_a_sentence_and_spoils_the_verdict(
     assert not (tmp_path / "complete.json").exists()
 
 
+@pytest.mark.parametrize("costs", [[], [0.0, 0.0]])
+def test_a_pair_without_change_picture_or_uncertainty_has_a_whole_page(
+    tmp_path: Path, costs: list[float]
+) -> None:
+    folder, days = tmp_path / "results", {"V1": 0.0, "V2": 90.0}
+    rows = small.write_patient(folder, "P1", days, image=False)
+    own = folder / "patients" / "P1" / "V1__V2"
+    changes = columns.read(own / "changes.csv")
+    changes[[*columns.DOUBTS]] = np.nan
+    changes[["deformation_mm3", "reallocation_mm3", "unexplained_mm3"]] = 0.0
+    changes["volume_to_mm3"] = changes["volume_from_mm3"]
+    write_csv(own / "changes.csv", columns.as_text(changes))
+    table = {"spacing_mm": [4.0] * len(costs), "evaluations": [1] * len(costs), "cost_mm3": costs}
+    write_csv(own / "convergence.csv", pd.DataFrame(table))
+    (own / "transitions.csv").write_text((own / "transitions.csv").read_text().splitlines()[0] + "\n")
+    (own / "overview.png").unlink()
+    out = small.patient_page(folder, "P1", days, rows)
+    html = re.sub(r"<(script|style).*?</\1>", "", out.read_text(encoding="utf-8"), flags=re.S)
+    assert page.problems_of(out) == 0
+    assert "No volume of note passed" in html and not re.search(r"\bnan\b|None", html)
+
+
 @pytest.mark.parametrize("name", ["patients/P1", "patients/P2", "patients/P3", "cohort"])
 def test_a_page_asks_for_nothing_and_runs_its_own_scripts_alone(results: Path, name: str) -> None:
     html = (results / name / "report.html").read_text(encoding="utf-8")

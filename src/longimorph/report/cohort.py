@@ -139,11 +139,11 @@ def _spreads(cohort: Cohort, classes: list[str], colors: Mapping[str, str]) -> l
         for i, pair in enumerate(done)
         if (pair.patient, pair.source, pair.target) in out
     }
-    grown = [(patient, *_courses(cohort, patient, classes)) for patient in cohort.patients]
+    grown = [(patient, _courses(cohort, patient, classes)) for patient in cohort.patients]
     panels = []
     for place, name in enumerate(classes):
         rates = _rates(cohort.changes, name)
-        lines = [(patient, first, found[place]) for patient, first, found in grown]
+        lines = [(patient, found[place]) for patient, found in grown]
         panels.append(
             {
                 "name": name,
@@ -162,11 +162,10 @@ def _rates(changes: pd.DataFrame, name: str) -> dict[str, Any]:
     return {kind: rows[column].to_numpy(dtype=float) / ML / years for kind, column in named.items()}
 
 
-def _courses(cohort: Cohort, patient: str, classes: list[str]) -> tuple[float, list[courses.Course]]:
+def _courses(cohort: Cohort, patient: str, classes: list[str]) -> list[courses.Course]:
     """A patient's courses, days counted from the first visit."""
     own = [pair for pair in cohort.pairs if pair.patient == patient]
-    days = days_of(own)
-    return 0.0, courses.courses(days, own, classes)
+    return courses.courses(days_of(own), own, classes)
 
 
 def days_of(known: list[Pair]) -> dict[str, float]:

@@ -14,11 +14,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 12.0, 14.0, 36.0
 
 
 def convergence(table: pd.DataFrame) -> Markup | None:
-    """Cost over evaluations, logarithmic, one line per voxel size; None where nothing was written."""
+    """Cost over evaluations, logarithmic, one line per voxel size; None where there was none."""
     needed = ("spacing_mm", "evaluations", "cost_mm3")
     if not len(table) or any(name not in table for name in needed):
         return None
     rows = table[table["cost_mm3"] > 0].reset_index(drop=True)
+    if not len(rows):
+        return None
     rows["across"] = _running(rows)
     low, high = math.log10(rows["cost_mm3"].min()), math.log10(rows["cost_mm3"].max())
     low, high = low - 0.05, max(high, low + 0.3) + 0.05

@@ -118,7 +118,8 @@ def _line(
         words = {"total": "in all", "moved": "moved", "changed": "changed kind"}[kind]
         said = f"{course.name} at {visit}: {signed(value, 2)} mL {words}"
         hint(
-            drawing.dot(place(day, value), 3, f"mark {style}"), f"{said}{f' ± {doubt:.2f}' if doubt else ''}"
+            drawing.dot(place(day, value), 3, f"mark {style}"),
+            f"{said}{f' ± {doubt:.2f}' if doubt > 0 else ''}",
         )
 
 

@@ -34,11 +34,12 @@ _QUALITY = {
 
 @dataclass(frozen=True)
 class Patient:
-    """A patient's visits (name → days), pairs, and what became of each visit."""
+    """A patient's visits (name → days), pairs with their logs, and what became of each visit."""
 
     name: str
     days: Mapping[str, float]
     pairs: tuple[Pair, ...]
+    logs: tuple[str, ...]
     visits: Mapping[str, Mapping[str, Any]]
     folder: Path
 
@@ -77,13 +78,12 @@ def patient_report(
     and names the problems of all pages.
     """
     known = load(patient, days, rows, classes, folder)
-    logs = [str(row.get("log", "")) for row in rows]
     for file in out.parent.glob(f"{out.stem}_[0-9]*{out.suffix}"):
         file.unlink()  # of a run with more pairs
     pages = _pages(known, out)
     problems: list[str] = []
     for page in reversed(pages):
-        problems = _write(page, pages, known, logs, classes, command, problems)
+        problems = _write(page, pages, known, classes, command, problems)
 
 
 def _pages(patient: Patient, out: Path) -> list[_Page]:
@@ -101,28 +101,18 @@ def _write(
     page: _Page,
     pages: Sequence[_Page],
     patient: Patient,
-    logs: Sequence[str],
     classes: ClassTable,
     command: str,
     problems: Sequence[str],
 ) -> list[str]:
     """Write one page, which also tells the ``problems`` of those after it; return them and its own."""
     build = Builder()
-    colors = dict(zip(classes.names, classes.colors, strict=True))
     own = [patient.pairs[index] for index in page.pairs]
     shown = build.part("The volume viewer", volumes.pack, own, patient.days, patient.folder, classes,
                        _VOLUMES_BYTES)  # fmt: skip
     packed = shown if isinstance(shown, volumes.Packed) else None
-    sections = [_section(build, index, patient, classes, logs[index], len(own)) for index in page.pairs]
-    first = page.number == 1
-    summary = [
-        {**_in_short(pair, classes), "number": index + 1, "page": "" if other is page else other.out.name}
-        for other in pages
-        for index, pair in ((index, patient.pairs[index]) for index in other.pairs)
-    ]
-    timeline_ = build.part("The timeline", timeline.timeline, patient.days, patient.failed_visits,
-                           patient.pairs) if first else None  # fmt: skip
-    courses_ = build.part("The volumes over time", _courses, patient, classes, colors) if first else None
+    sections = [_section(build, index, patient, classes, len(own)) for index in page.pairs]
+    first = _first_part(build, pages, patient, classes) if page.number == 1 else {}
     found = [*build.problems, *problems]
     write_page(
         page.out,
@@ -131,18 +121,32 @@ def _write(
         patient=patient,
         page=page,
         pages=pages,
-        summary=summary if first else [],
         pairs=sections,
-        timeline=timeline_,
-        courses=courses_,
         packed=packed,
         no_viewer=None if packed else shown,
         library=viewer_library() if packed else "",
         licence=viewer_licence(),
         provenance=_provenance(patient, command),
         problems=found,
+        **first,
     )
     return found
+
+
+def _first_part(
+    build: Builder, pages: Sequence[_Page], patient: Patient, classes: ClassTable
+) -> dict[str, Any]:
+    """What the first page alone shows: every pair in short, the visits, and the volumes over time."""
+    return {
+        "summary": [
+            {**_in_short(patient.pairs[index], classes), "number": index + 1,
+             "page": "" if page.number == 1 else page.out.name}
+            for page in pages for index in page.pairs
+        ],
+        "timeline": build.part("The timeline", timeline.timeline, patient.days, patient.failed_visits,
+                               patient.pairs),
+        "courses": build.part("The volumes over time", _courses, patient, classes),
+    }  # fmt: skip
 
 
 def load(
@@ -158,7 +162,8 @@ def load(
         for row in rows
     )
     visits = {name: json.loads((folder / name / "qc.json").read_text(encoding="utf-8")) for name in days}
-    return Patient(patient, dict(sorted(days.items(), key=lambda item: item[1])), found, visits, folder)
+    logs = tuple(str(row.get("log", "")) for row in rows)
+    return Patient(patient, dict(sorted(days.items(), key=lambda item: item[1])), found, logs, visits, folder)
 
 
 def _in_short(pair: Pair, classes: ClassTable) -> dict[str, Any]:
@@ -173,7 +178,7 @@ def _in_short(pair: Pair, classes: ClassTable) -> dict[str, Any]:
 
 
 def _section(
-    build: Builder, index: int, patient: Patient, classes: ClassTable, log: str, beside: int
+    build: Builder, index: int, patient: Patient, classes: ClassTable, beside: int
 ) -> dict[str, Any]:
     """Everything that the template shows of one pair, one of ``beside`` on its page."""
     pair = patient.pairs[index]
@@ -183,7 +188,7 @@ def _section(
     section: dict[str, Any] = {
         **_in_short(pair, classes),
         "number": index + 1,
-        "log": log,
+        "log": patient.logs[index],
         "hidden": (pair.folder / "compared.nii.gz").exists(),
         "overview": build.part(f"The picture {what}", pictures.overview, pair.folder, room * 3 // 5),
         "aligned": build.part(f"The aligned visits {what}", pictures.aligned, pair, classes, room * 2 // 5),
@@ -204,7 +209,8 @@ def _section(
     return section
 
 
-def _courses(patient: Patient, classes: ClassTable, colors: Mapping[str, str]) -> list[Any]:
+def _courses(patient: Patient, classes: ClassTable) -> list[Any]:
+    colors = dict(zip(classes.names, classes.colors, strict=True))
     inner = [name for name in classes.names if name != BACKGROUND]
     first = min(patient.days.values())
     found = courses.courses(patient.days, patient.pairs, inner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from longimorph.report.courses import Course
 from longimorph.report.svg import Drawing, Point, dots, hint, plain, reach, signed, ticks
+from longimorph.tables.columns import DAYS_PER_YEAR
 
 _WIDTH, _LEFT, _RIGHT = 380.0, 52.0, 12.0
 _STRIP, _STRIPS_TOP, _STRIPS_BOTTOM = 46.0, 30.0, 30.0
 _HEIGHT, _TOP, _BOTTOM = 210.0, 30.0, 34.0
 _WORDS = {"moved": "moved", "changed": "changed kind"}
-_DAYS_PER_YEAR = 365.25
 _FEW = 30
 """So many lines can be drawn strongly without covering each other."""
 
@@ -45,32 +45,40 @@ def strips(name: str, color: str, rates: Mapping[str, NDArray[np.float64]], mark
     for row, (kind, values) in enumerate(rates.items()):
         middle = _STRIPS_TOP + _STRIP * (row + 0.5)
         drawing.text((_LEFT - 6, middle), kind, f"small {kind}", "end")
-        known = values[np.isfinite(values)]
-        if not known.size:
-            continue
-        lower, median, upper = (float(q) for q in np.percentile(known, (25, 50, 75)))
-        drawing.box((across(lower), middle - 15), (across(upper) - across(lower), 30), "half")
-        places = [(across(float(v)), middle + 11 * math.sin(2.4 * i)) for i, v in enumerate(values)]
-        drawing.path(dots(places), f"dots {kind}")
-        middle_line = drawing.line(
-            (across(median), middle - 17), (across(median), middle + 17), f"line {kind}"
-        )
-        hint(middle_line, f"median {signed(median, 2)} mL per year")
-        for place, words in marked.items():
-            if math.isfinite(values[place]):
-                said = f"{words}: {signed(float(values[place]), 2)} mL per year {_WORDS[kind]}"
-                hint(drawing.dot(places[place], 4.5, "out"), said)
+        if np.isfinite(values).any():
+            _strip(drawing, kind, values, marked, across, middle)
     return drawing.markup()
 
 
-def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, float, Course]]) -> Markup:
+def _strip(
+    drawing: Drawing,
+    kind: str,
+    values: NDArray[np.float64],
+    marked: Marked,
+    across: Callable[[float], float],
+    middle: float,
+) -> None:
+    """The discs of one kind around the height ``middle``, with box and median."""
+    lower, median, upper = (float(q) for q in np.nanpercentile(values, (25, 50, 75)))
+    drawing.box((across(lower), middle - 15), (across(upper) - across(lower), 30), "half")
+    places = [(across(float(v)), middle + 11 * math.sin(2.4 * i)) for i, v in enumerate(values)]
+    drawing.path(dots(places), f"dots {kind}")
+    upright = drawing.line((across(median), middle - 17), (across(median), middle + 17), f"line {kind}")
+    hint(upright, f"median {signed(median, 2)} mL per year")
+    for place, words in marked.items():
+        if math.isfinite(values[place]):
+            said = f"{words}: {signed(float(values[place]), 2)} mL per year {_WORDS[kind]}"
+            hint(drawing.dot(places[place], 4.5, "out"), said)
+
+
+def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, Course]]) -> Markup:
     """A line per patient: how much of the class moved, or changed kind, since the patient's first visit.
 
-    ``known``: patient, day of the first visit, course.
+    ``known``: patient and course, with days since the first visit.
     """
     drawing = Drawing(_WIDTH, _HEIGHT, f"{name}, {_WORDS[kind]}, over time")
     _heading(drawing, f"{name}, {_WORDS[kind]}", color)
-    lines = [(patient, _points(course, first, kind)) for patient, first, course in known if course.steps]
+    lines = [(patient, _points(course, kind)) for patient, course in known if course.steps]
     if not lines:
         drawing.text((_LEFT, _HEIGHT / 2), "no pair with numbers", "small")
         return drawing.markup()
@@ -96,10 +104,8 @@ def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, fl
     return drawing.markup()
 
 
-def _points(course: Course, first: float, kind: str) -> list[Point]:
-    steps = [
-        ((day - first) / _DAYS_PER_YEAR, float(getattr(amount, kind))) for _, day, amount in course.steps
-    ]
+def _points(course: Course, kind: str) -> list[Point]:
+    steps = [(day / DAYS_PER_YEAR, float(getattr(amount, kind))) for _, day, amount in course.steps]
     return [(0.0, 0.0), *steps]
 
 
