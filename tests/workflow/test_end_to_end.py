@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +17,8 @@ import pytest
 import tiny
 from tiny import TinyCohort
 
-from longimorph.tables import read_changes, read_transitions
+from longimorph.cli import plan
+from longimorph.tables import columns, read_changes, read_transitions, sweep
 
 PAIR_FILES = (
     "momentum.nii.gz",
@@ -109,6 +113,43 @@ def test_the_maps_of_both_ways_add_up_to_the_tables(results: Path) -> None:
         volume = abs(np.linalg.det(image.affine[:3, :3]))
         sums = np.asarray(image.dataobj, dtype=np.float64).sum((0, 1, 2)) * volume
         assert np.allclose(sums, changes[f"{way}_mm3"], atol=1e-3 * changes["volume_from_mm3"].sum())
+
+
+NAMED = {"volumes_mm3", "volumes_native_mm3", "dice_before", "dice_after", "inputs_sha256", "versions"}
+SETTINGS = {"settings", "control"}
+
+
+def keys(data: Any) -> Iterator[str]:
+    """The keys of a JSON file, without names of classes, visits, files and packages, and of settings."""
+    for key, value in data.items() if isinstance(data, dict) else ():
+        yield key
+        inner = value.values() if key == "visits" else [value]
+        for part in () if key in NAMED | SETTINGS else inner:
+            yield from keys(part)
+
+
+def test_every_file_column_and_key_is_described(results: Path) -> None:
+    text = (tiny.REPOSITORY / "docs" / "outputs.md").read_text(encoding="utf-8")
+    described = {word for span in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"[\w.]+", span)}
+    files = [f for f in results.rglob("*") if f.is_file() and "logs" not in f.relative_to(results).parts]
+    assert {f.name for f in files} - described == set()
+    for file in files:
+        if file.suffix == ".csv":
+            with file.open(newline="") as opened:
+                assert set(next(csv.reader(opened))) - described == set(), file
+        if file.suffix == ".json":
+            assert set(keys(json.loads(file.read_text()))) - described == set(), file
+
+
+def test_every_column_that_can_be_written_is_described() -> None:
+    text = (tiny.REPOSITORY / "docs" / "outputs.md").read_text(encoding="utf-8")
+    tables = [value for name, value in vars(columns).items() if name.isupper() and isinstance(value, tuple)]
+    assert len(tables) > 5
+    assert {name for table in tables for name in table if f"`{name}`" not in text} == set()
+    running = (tiny.REPOSITORY / "docs" / "running.md").read_text(encoding="utf-8")
+    assert [name for name in sweep.HEALTH if f"`{name}`" not in running] == []
+    planning = (tiny.REPOSITORY / "docs" / "planning.md").read_text(encoding="utf-8")
+    assert [name for name in plan.COLUMNS if f"`{name}`" not in planning] == []
 
 
 def test_the_columns_add_up(results: Path) -> None:
