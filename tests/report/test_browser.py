@@ -277,6 +277,24 @@ def test_ratings_stay_and_are_saved_as_a_table(browser: Any, results: Path, tmp_
     assert lines == ["patient\tfrom\tto\trating", "P2\tV1\tV2\tbad"]
 
 
+def test_a_pair_on_a_further_page_is_reached_from_the_summary(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longimorph.report.patient.PAIRS_A_PAGE", 1)
+    folder, days = tmp_path / "results", {"V1": 0.0, "V2": 90.0, "V3": 180.0}
+    rows = small.write_patient(folder, "P1", days)
+    page = small.patient_page(folder, "P1", days, rows)
+    browser.get(page.as_uri())
+    press(browser, "#summary .short:nth-of-type(2) h3 a")
+    further = f"{page.with_name('report_2.html').as_uri()}#pair-2"
+    wait(lambda: browser.current_url == further)
+    assert element(browser, "#pair-2 h2").text.startswith("V2 to V3")
+    browser.execute_script("document.getElementById('viewer-section').scrollIntoView()")
+    wait(lambda: element(browser, "#viewer").get_attribute("data-state") == "ready")
+    assert (pixels(browser).max(axis=-1) > 60).mean() > 0.1
+    assert messages(browser) == []
+
+
 def test_the_page_of_a_sweep_opens_and_unfolds(browser: Any, tmp_path: Path) -> None:
     rows = [
         {"combination": f"steps-{steps}__control-{control}", "steps": steps, "control": control,

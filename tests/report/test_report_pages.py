@@ -41,6 +41,11 @@ def volume(text: str) -> nib.Nifti1Image:
     return nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
 
 
+def middle_of(image: nib.Nifti1Image) -> np.ndarray:
+    """The middle voxel's place, RAS mm."""
+    return (image.affine @ (*(n // 2 for n in image.shape), 1))[:3]
+
+
 def test_a_page_tells_volumes_warnings_and_where_it_comes_from(results: Path) -> None:
     html = text(results, "P1")
     assert "changed its kind in place" in html and "H drifts by 7.0 %" in html
@@ -126,6 +131,8 @@ def test_the_volumes_of_the_viewer_are_those_of_the_results(results: Path) -> No
         index = np.rint(np.linalg.inv(changed.affine) @ world)[:3].astype(int)
         assert changed.get_fdata()[tuple(index)] == pytest.approx(share[spot], abs=0.26)
         assert before.get_fdata()[tuple(index)] == 1
+    middle = [round(float(x), 2) for x in middle_of(changed)]
+    assert data["pairs"][1]["focus"] == middle  # nothing changed between the last two visits
     growth = volume(pair["growth"]).get_fdata()
     assert growth.max() == pytest.approx(100 * np.expm1(0.1), abs=0.1) and growth.min() == 0
     inside = np.linalg.inv(changed.affine) @ (*pair["focus"], 1)

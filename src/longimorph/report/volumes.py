@@ -209,8 +209,10 @@ def _labels(maps: Floats, box: _Box) -> str:
 
 
 def _focus(change: Floats, grid: Grid) -> list[float]:
-    """Where the slices with most change cross, in mm: right, front, up."""
+    """Where the slices with most change cross, in mm: right, front, up; without any change, the middle."""
     index = [int(change.sum(axis=tuple(a for a in range(3) if a != axis)).argmax()) for axis in range(3)]
+    if not change.any():
+        index = [n // 2 for n in grid.shape]
     return [round(float(x), 2) for x in grid.index_to_world(index)]
 
 
