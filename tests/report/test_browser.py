@@ -285,7 +285,7 @@ def test_a_pair_on_a_further_page_is_reached_from_the_summary(
     rows = small.write_patient(folder, "P1", days)
     page = small.patient_page(folder, "P1", days, rows)
     browser.get(page.as_uri())
-    press(browser, "#summary .short:nth-of-type(2) h3 a")
+    press(browser, "#summary a[href$='#pair-2']")
     further = f"{page.with_name('report_2.html').as_uri()}#pair-2"
     wait(lambda: browser.current_url == further)
     assert element(browser, "#pair-2 h2").text.startswith("V2 to V3")
@@ -319,6 +319,16 @@ def test_the_page_of_a_sweep_opens_and_unfolds(browser: Any, tmp_path: Path) -> 
     browser.set_window_size(700, 900)
     assert browser.execute_script(across)
     browser.set_window_size(1280, 1000)
+
+
+def test_what_is_chosen_before_the_viewer_is_ready_counts(browser: Any, results: Path) -> None:
+    browser.get("about:blank")
+    browser.get((results / "patients" / "P1" / "report.html").as_uri())
+    assert element(browser, "#viewer").get_attribute("data-state") != "ready"  # it waits until it is in sight
+    press(browser, "input[value=changed]")
+    browser.execute_script("document.getElementById('viewer-section').scrollIntoView()")
+    wait(lambda: element(browser, "#viewer").get_attribute("data-state") == "ready")
+    assert element(browser, "#viewer").get_attribute("data-shown") == "changed 0"
 
 
 def test_the_dark_page_is_dark_and_the_printed_one_is_not(browser: Any, results: Path) -> None:
