@@ -173,6 +173,7 @@ def test_many_pairs_are_spread_over_pages(tmp_path: Path, monkeypatch: pytest.Mo
     for number, page_of in ((1, ""), (3, "report_2.html"), (5, "report_3.html")):
         assert f'<a href="{page_of}#pair-{number}">' in html[0]
     assert 'href="report.html"' in html[1] and 'href="report_3.html"' in html[1]
+    assert html[0].count("H drifts by 7.0 %: the split is less certain; set more steps.</td>") == 5
     assert 'id="timeline"' in html[0] and 'id="timeline"' not in html[1]
     monkeypatch.setattr(patients, "PAIRS_A_PAGE", 5)
     assert list(small.patient_page(folder, "P1", days, rows).parent.glob("report*.html")) == [out]
