@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from small_problems import CONTROLS, random_problem, smooth
 
 from longimorph.numerics.attribution import attribute
-from longimorph.numerics.dynamics import State, flow, hamiltonian, infinitesimal
+from longimorph.numerics.dynamics import State, flow, hamiltonian
+from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.shooting import drift, energies, shoot, walk
 from longimorph.numerics.sphere import dot, log_map, tangent
 from longimorph.numerics.warps import integrate
@@ -154,7 +155,7 @@ def test_one_share_everywhere_scales_the_two_parts(seed, dims):
 def test_the_linearised_shooting_is_symmetric_non_negative_and_the_rate_of_q(seed, dims, kind):
     state, system = random_problem(seed, dims, kind)
     other = tangent(random_problem(seed + 1, dims)[0].p, state.q)
-    shooting = infinitesimal(state.q, system)
+    shooting = LinearisedShooting(state.q, system)
     image = shooting(state.p)
     rate = flow(state, system)
     assert relative(image, rate.transport + rate.source) < 1e-12

@@ -9,8 +9,8 @@ import torch
 from small_problems import ball_maps, random_matching, settings
 
 from longimorph.numerics import optimise, solve
-from longimorph.numerics.dynamics import infinitesimal
 from longimorph.numerics.kernels import gaussian_kernel
+from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.objective import Evaluation, curvature, evaluate
 from longimorph.numerics.optimise import minimise
 from longimorph.numerics.precondition import Preconditioner
@@ -240,7 +240,7 @@ def test_a_trial_that_diverges_shortens_the_step_and_raises_nothing():
 def test_a_real_step_too_long_to_be_shot_is_shortened():
     momentum, matching = random_matching(3, steps=3)
     start, heard = 0 * momentum, []
-    shooting = infinitesimal(matching.source, matching.system)
+    shooting = LinearisedShooting(matching.source, matching.system)
     reckless = Preconditioner(shooting, curvature(matching), matching.regularisation)
     found = minimise(
         lambda p: evaluate(p, matching),

@@ -156,21 +156,3 @@ def step(state: State, system: System, duration: float) -> Step:
     driven = drive(middle, system)
     after, _ = advance(state, middle, driven, system, duration)
     return Step(state, middle, driven, after, duration)
-
-
-@dataclass(frozen=True)
-class InfinitesimalShooting:
-    """M p = A^T K A p + beta^2 p with A p = alpha m[p]: symmetric and non-negative on tangent p."""
-
-    q0: Tensor
-    system: System
-
-    def __call__(self, p: Tensor) -> Tensor:
-        """dq/dt for a tangent momentum p (C, *grid)."""
-        rho, _, v = drive(State(self.q0, p), self.system)
-        return passes.rate(self.q0, p, rho, v, self.system.per_mm)
-
-
-def infinitesimal(q0: Tensor, system: System) -> InfinitesimalShooting:
-    """The linear map M: p -> dq/dt at (q0, p)."""
-    return InfinitesimalShooting(q0, system)

@@ -64,6 +64,15 @@ def density(q: Tensor, p: Tensor, alloc: Tensor, u: Tensor) -> tuple[Tensor, Ten
     return rho, rho.sqrt() * u * momentum_map(p, differences(q, len(u)))
 
 
+def metric(q: Tensor, alloc: Tensor, u: Tensor) -> Tensor:
+    """A A^T of p -> alpha m for tangent p, per voxel: the rows of its lower half, (d (d + 1) / 2, *grid)."""
+    slopes = [tangent(slope, q) for slope in differences(q, len(u))]
+    share, sides = control.rho(q, alloc)[0], range(len(u))
+    return torch.stack(
+        [share * u[d] * u[e] * (slopes[d] * slopes[e]).sum(0) for d in sides for e in range(d + 1)]
+    )
+
+
 def velocity(rho: Tensor, v: Tensor) -> Tensor:
     """w = alpha v in mm per unit of time, (d, *grid)."""
     return rho.sqrt() * v

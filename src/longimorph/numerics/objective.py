@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from longimorph.numerics.dynamics import State, System, drive, energy, fastest, infinitesimal
+from longimorph.numerics.dynamics import State, System, drive, energy, fastest
 from longimorph.numerics.equations import velocity
 from longimorph.numerics.kernels import Kernel
-from longimorph.numerics.precondition import LinearMap, inner
+from longimorph.numerics.linearised import LinearisedShooting, LinearMap, inner
 from longimorph.numerics.shooting import Divergence, shoot, sweep
 from longimorph.numerics.sphere import tangent
 from longimorph.numerics.strategies import CHECKPOINT, Strategy
@@ -67,7 +67,9 @@ def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOI
     unexplained, cotangent = sweep(start, matching.system, matching.steps, terminal, strategy)
     gradient = cotangent.p
     del cotangent
-    gradient.add_(infinitesimal(matching.source, matching.system)(momentum), alpha=matching.regularisation)
+    rate = LinearisedShooting(matching.source, matching.system)(momentum)
+    gradient.add_(rate, alpha=matching.regularisation)
+    del rate
     gradient = tangent(gradient, matching.source)
     total = unexplained + matching.regularisation * energy_there
     return Evaluation(total, unexplained, energy_there, gradient)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from longimorph.numerics.journal import Journal, Standing
+from longimorph.numerics.linearised import inner
 from longimorph.numerics.objective import Evaluation
-from longimorph.numerics.precondition import inner
 from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.strategies import CHECKPOINT, Kept, Ladder
 

@@ -101,6 +101,13 @@ def density(q: Tensor, p: Tensor, alloc: Tensor, u: Tensor) -> tuple[Tensor, Ten
     return outputs
 
 
+def metric(q: Tensor, alloc: Tensor, u: Tensor) -> Tensor:
+    """A matrix per voxel, (d (d + 1) / 2, *grid): see ``equations.metric``; seldom made, so not fused."""
+    out = _field(q, len(u) * (len(u) + 1) // 2)
+    _walk(equations.metric, (q, alloc, u), (out,))
+    return out
+
+
 def rate(q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor) -> Tensor:
     """dq/dt (C, *grid): see ``equations.rate``."""
     out = torch.empty_like(q)

@@ -1,24 +1,17 @@
 """Preconditioner of the momentum's optimisation, from the shooting linearised at p0 = 0.
 
-There q(1) = q0 + M p0 with M symmetric and non-negative, and the Hessian of the cost E5 is M W M + lambda M
-with W the curvature of the mismatch. Its inverse is approximated by regularised solves with conjugate
-gradients.
+There q(1) = q0 + M p0, and the Hessian of the cost E5 is M W M + lambda M with W the curvature of the
+mismatch. Its inverse is approximated by two regularised solves with M and, between them, one with W.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-LinearMap = Callable[[Tensor], Tensor]
-
-
-def inner(a: Tensor, b: Tensor) -> Tensor:
-    """Scalar product over classes and voxels, float64 scalar; class by class, so as to need little room."""
-    return torch.stack([(x * y).sum(dtype=torch.float64) for x, y in zip(a, b, strict=True)]).sum()
+from longimorph.numerics.linearised import LinearisedShooting, LinearMap, inner
 
 
 def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance: float) -> Tensor:
@@ -47,34 +40,32 @@ CURVATURE_FLOOR = 8.0
 class Preconditioner:
     """(M + s)^-1 (W + CURVATURE_FLOOR)^-1 (M + s)^-1 with s the damping plus lambda.
 
-    ``shooting`` is M and ``curvature`` is W, both on tangent fields (C, *grid); ``iterations`` and
-    ``tolerance`` bound each solve with M, and half as many iterations that with W.
+    ``shooting`` is M and ``curvature`` is W, on tangent fields (C, *grid); ``iterations`` and ``tolerance``
+    bound the solve with W.
     """
 
-    shooting: LinearMap
+    shooting: LinearisedShooting
     curvature: LinearMap
     regularisation: float
-    iterations: int = 20
+    iterations: int = 10
     tolerance: float = 1e-2
 
     def __call__(self, gradient: Tensor, damping: float) -> Tensor:
         """Apply to a tangent gradient (C, *grid)."""
         shift = damping + self.regularisation
-        first = self._inverse(gradient, shift)
-        return self._inverse(self._solve(self.curvature, first, CURVATURE_FLOOR, 2), shift)
+        found = self._inverse_curvature(self.shooting.inverse(gradient, shift))
+        return self.shooting.inverse(found, shift)
+
+    def _inverse_curvature(self, b: Tensor) -> Tensor:
+        def shifted(x: Tensor) -> Tensor:
+            return self.curvature(x).add_(x, alpha=CURVATURE_FLOOR)
+
+        return conjugate_gradients(shifted, b, self.iterations, self.tolerance)
 
     def momentum(self, rate: Tensor, shift: float) -> Tensor:
         """A momentum for a tangent rate of change (C, *grid): M^2 (M + shift)^-3 rate, about.
 
         Directions that hardly move the map (the kernel of M), where it would only grow, are left alone.
         """
-        found = self._inverse(self.shooting(rate), shift + self.regularisation)
-        return self._inverse(self.shooting(self._inverse(found, shift)), shift)
-
-    def _inverse(self, b: Tensor, shift: float) -> Tensor:
-        return self._solve(self.shooting, b, shift)
-
-    def _solve(self, a: LinearMap, b: Tensor, shift: float, fewer: int = 1) -> Tensor:
-        return conjugate_gradients(
-            lambda x: a(x).add_(x, alpha=shift), b, self.iterations // fewer, self.tolerance
-        )
+        found = self.shooting.inverse(self.shooting(rate), shift + self.regularisation)
+        return self.shooting.inverse(self.shooting(self.shooting.inverse(found, shift)), shift)

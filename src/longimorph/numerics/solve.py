@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import control, levels
-from longimorph.numerics.dynamics import State, System, drive, energy, fastest, infinitesimal
+from longimorph.numerics.dynamics import State, System, drive, energy, fastest
 from longimorph.numerics.equations import combine, differences, velocity
 from longimorph.numerics.journal import Journal
 from longimorph.numerics.kernels import gaussian_kernel
+from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
 from longimorph.numerics.optimise import Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
@@ -115,7 +116,7 @@ def solve(
 
 
 def _preconditioner(matching: Matching) -> Preconditioner:
-    shooting = infinitesimal(matching.source, matching.system)
+    shooting = LinearisedShooting(matching.source, matching.system)
     return Preconditioner(shooting, curvature(matching), matching.regularisation)
 
 

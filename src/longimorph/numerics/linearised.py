@@ -1,0 +1,96 @@
+"""The shooting linearised at p0 = 0, q(1) = q0 + M p0, and its regularised inverse.
+
+    M p = A^T K A p + beta^2 p,     A p = alpha sum_n p_n grad q0_n   (grad q0 tangent to the sphere),
+
+symmetric and non-negative on tangent p. (M + s) x = b is solved for a velocity y instead of the momentum x:
+with D = beta^2 + s, one number per voxel,
+
+    (K^-1 + A D^-1 A^T) y = A D^-1 b,     x = D^-1 (b - A^T y).
+
+A velocity has d values per voxel, a momentum one per class, and beta^2, which differs from voxel to voxel by
+many orders of magnitude, is divided by exactly. A D^-1 A^T is a small matrix per voxel; conjugate gradients
+preconditioned by K take one convolution per iteration and never K^-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from longimorph.numerics import control, passes
+from longimorph.numerics.dynamics import State, System, drive
+
+LinearMap = Callable[[Tensor], Tensor]
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar product over channels and voxels, float64 scalar; one by one, so as to need little room."""
+    return torch.stack([(x * y).sum(dtype=torch.float64) for x, y in zip(a, b, strict=True)]).sum()
+
+
+@dataclass(frozen=True)
+class LinearisedShooting:
+    """M at a source q0 (C, *grid); ``iterations`` and ``tolerance`` bound the solves of its inverse."""
+
+    q0: Tensor
+    system: System
+    iterations: int = 100
+    tolerance: float = 1e-3
+
+    def __call__(self, p: Tensor) -> Tensor:
+        """dq/dt for a tangent momentum p (C, *grid)."""
+        rho, _, v = drive(State(self.q0, p), self.system)
+        return passes.rate(self.q0, p, rho, v, self.system.per_mm)
+
+    def inverse(self, b: Tensor, shift: float) -> Tensor:
+        """(M + shift)^-1 b, tangent, for a tangent b (C, *grid) and a positive shift."""
+        alloc, u = self.system.alloc, self.system.per_mm
+        rho = control.rho(self.q0, alloc)
+        scale = 1 - rho + shift
+        _, density = passes.density(self.q0, b / scale, alloc, u)
+        metric = passes.metric(self.q0, alloc, u).div_(scale)
+        y = _velocity(metric, self.system.kernel, density, self.iterations, self.tolerance)
+        del metric, density
+        x = passes.rate(self.q0, b, rho, y, u)  # beta^2 b - A^T y
+        return x.addcmul_(rho, b).div_(scale)
+
+
+def _velocity(metric: Tensor, kernel: LinearMap, b: Tensor, iterations: int, tolerance: float) -> Tensor:
+    """Solve (K^-1 + G) y = b for y (d, *grid), G the symmetric matrices ``metric`` (d (d + 1) / 2, *grid).
+
+    Stops when the residual, in the norm of K, is ``tolerance`` of what it was, or after the iterations. ``b``
+    is written over.
+    """
+    y, r, z = torch.zeros_like(b), b, kernel(b)
+    direction, unsmoothed = z.clone(), r.clone()  # unsmoothed = K^-1 direction
+    rz = float(inner(r, z))
+    stop = tolerance**2 * rz
+    for _ in range(iterations):
+        if not rz > stop:
+            break
+        image = multiply(metric, direction).add_(unsmoothed)
+        length = rz / float(inner(direction, image))
+        y.add_(direction, alpha=length)
+        r.sub_(image, alpha=length)
+        del image
+        z = kernel(r)
+        rz, previous = float(inner(r, z)), rz
+        direction.mul_(rz / previous).add_(z)
+        unsmoothed.mul_(rz / previous).add_(r)
+    return y
+
+
+def multiply(metric: Tensor, field: Tensor) -> Tensor:
+    """A symmetric matrix per voxel, (d (d + 1) / 2, *grid), times a field of vectors (d, *grid)."""
+    out = torch.zeros_like(field)
+    entries = iter(metric)
+    for row in range(len(field)):
+        for column in range(row + 1):
+            entry = next(entries)
+            out[row].addcmul_(entry, field[column])
+            if column < row:
+                out[column].addcmul_(entry, field[row])
+    return out
