@@ -114,14 +114,14 @@ def write_patient(
     days: Mapping[str, float],
     failed: Sequence[str] = (),
     shape: tuple[int, int, int] = (20, 24, 18),
-    spacing: float = 8.0,
+    spacing: float | tuple[float, float, float] = 8.0,
     image: bool = True,
     hidden: bool = False,
 ) -> list[dict[str, object]]:
     """Visits and consecutive pairs of one patient; ``failed`` visits have no maps. Returns the pairs."""
     folder = results / "patients" / patient
-    affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = -spacing * np.array(shape) / 2
+    affine = np.diag([*np.broadcast_to(spacing, 3), 1.0])
+    affine[:3, 3] = -np.diag(affine)[:3] * shape / 2
     grid, visits = Grid(shape, affine), list(days)
     maps = {name: head(shape, lesion=place > 0) for place, name in enumerate(visits)}
     for name in visits:

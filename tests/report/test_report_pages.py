@@ -156,6 +156,48 @@ def test_volumes_get_coarser_until_they_fit(results: Path, tmp_path: Path) -> No
     assert amounts[1] == pytest.approx(amounts[0], rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("spacing", "least", "factors"),
+    [
+        ((0.9, 0.9, 6.5), 2, (2, 2, 1)),
+        ((0.9, 0.9, 6.5), 9, (3, 3, 1)),
+        ((0.9, 0.9, 6.5), 49, (7, 7, 1)),
+        ((0.9, 0.9, 6.5), 300, (13, 13, 2)),
+        ((6.5, 0.9, 0.9), 9, (1, 3, 3)),
+        ((1.0, 1.1, 1.2), 2, (2, 2, 2)),
+        ((1.0, 1.0, 2.0), 2, (2, 2, 1)),
+        ((2.0, 2.0, 2.0), 9, (3, 3, 3)),
+    ],
+)
+def test_blocks_of_thick_slices_grow_in_their_plane_first(
+    spacing: tuple[float, ...], least: int, factors: tuple[int, ...]
+) -> None:
+    assert next(f for f in volumes.coarsenings(spacing) if np.prod(f) >= least) == factors
+
+
+def test_thick_slices_stay_as_thick_as_they_are(tmp_path: Path) -> None:
+    folder, days = tmp_path / "results", {"V1": 0.0, "V2": 90.0}
+    rows = small.write_patient(folder, "P1", days, shape=(90, 100, 18), spacing=(0.9, 0.9, 6.5))
+    known = patients.load("P1", days, rows, small.classes(folder), folder / "patients" / "P1")
+    found = [
+        volumes.pack(known.pairs, days, known.folder, small.classes(folder), most)
+        for most in (10_000_000, 40_000)
+    ]
+    assert found[0] is not None and found[1] is not None
+    assert found[0].shown == "0.9 × 0.9 × 6.5" and volumes.size(found[1].data) <= 40_000
+    right, front, up = found[1].spacing
+    assert 0.9 < right == front <= 6.5 * 1.25 and up == pytest.approx(6.5)
+    fine, coarse = (volume(pack.data["pairs"][0]["changed"]) for pack in found)
+    middles = [
+        np.average(np.argwhere(v.get_fdata() > -1), axis=0, weights=v.get_fdata().ravel())
+        for v in (fine, coarse)
+    ]
+    places = [v.affine @ (*middle, 1) for v, middle in zip((fine, coarse), middles, strict=True)]
+    assert places[1] == pytest.approx(places[0], abs=0.1)  # the same change in the same place, mm
+    amounts = [v.get_fdata().sum() * np.prod(v.header.get_zooms()) for v in (fine, coarse)]
+    assert amounts[1] == pytest.approx(amounts[0], rel=0.02)
+
+
 def test_many_pairs_are_spread_over_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "results"
     days = {f"V{i}": 90.0 * i for i in range(1, 7)}

@@ -2,7 +2,7 @@
 
 Every volume is a compressed NIfTI in base64. What is lost against the files of the results: values are
 rounded (shares to 0.5 %, local volume to 1/126 of its range), classes are the most probable one, and a
-patient with many or fine maps is shown with larger voxels.
+patient with many or fine maps is shown with larger voxels, which grow along their short sides first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,13 @@ from longimorph.report.maps import Bytes, Floats, class_maps, picture, scalar
 from longimorph.report.pairs import Pair
 
 Slices = tuple[slice, slice, slice]
+Factors = tuple[int, int, int]
 
 _MARGIN_MM = 6.0
-_COARSEST = 16
+_COARSEST = 16**3
+"""Voxels in a block, at most."""
+_ALIKE = 1.25
+"""Sides that differ by less than this factor grow together."""
 _SHARE_STEP = 0.5
 """Of the shares of a voxel that moved or changed kind, %."""
 
@@ -70,30 +74,31 @@ def _sides(spacing: tuple[float, ...]) -> str:
 
 @dataclass(frozen=True)
 class _Box:
-    """The part of the common grid that is shown, in blocks of ``factor`` voxels per axis."""
+    """The part of the common grid that is shown, in blocks of ``factors`` voxels along each axis."""
 
     grid: Grid
     slices: Slices
-    factor: int
+    factors: Factors
 
     @property
     def shown(self) -> Grid:
         """The grid of the blocks."""
-        inner, f = crop(self.grid, self.slices), self.factor
-        i, j, k = (math.ceil(n / f) for n in inner.shape)
+        inner = crop(self.grid, self.slices)
+        i, j, k = (math.ceil(n / f) for n, f in zip(inner.shape, self.factors, strict=True))
         affine = inner.affine.copy()
-        affine[:3, 3] = inner.index_to_world([(f - 1) / 2] * 3)
-        affine[:3, :3] *= f
+        affine[:3, 3] = inner.index_to_world([(f - 1) / 2 for f in self.factors])
+        affine[:3, :3] *= self.factors
         return Grid((i, j, k), affine)
 
     def means(self, array: Floats | Bytes) -> Floats:
         """Means over blocks of (…, i, j, k); incomplete blocks at the far ends are filled with their edge."""
         part = np.asarray(array[(..., *self.slices)], dtype=np.float32)
-        if self.factor == 1:
+        if max(self.factors) == 1:
             return part
-        f, lead = self.factor, part.ndim - 3
-        part = np.pad(part, [(0, 0)] * lead + [(0, -n % f) for n in part.shape[lead:]], mode="edge")
-        sides = [size for n in part.shape[lead:] for size in (n // f, f)]
+        lead = part.ndim - 3
+        ends = [(0, -n % f) for n, f in zip(part.shape[lead:], self.factors, strict=True)]
+        part = np.pad(part, [(0, 0)] * lead + ends, mode="edge")
+        sides = [size for n, f in zip(part.shape[lead:], self.factors, strict=True) for size in (n // f, f)]
         blocks = part.reshape(*part.shape[:lead], *sides)
         return np.asarray(blocks.mean(axis=(lead + 1, lead + 3, lead + 5)))
 
@@ -109,24 +114,38 @@ def pack(
     if len(classes.names) > 256:
         raise ValueError(f"{len(classes.names)} classes are more than the 256 that the viewer can tell apart")
     grid, slices = _head(visits, folder, classes)
-    factor = _first_factor(done[0], len(done), len(visits), classes, _Box(grid, slices, 1), most_bytes)
-    while True:
-        box = _Box(grid, slices, factor)
+    least = _reduction(done[0], len(done), len(visits), classes, _Box(grid, slices, (1, 1, 1)), most_bytes)
+    for factors in coarsenings(tuple(float(side) for side in grid.spacing)):
+        block = math.prod(factors)
+        if block < least and block < _COARSEST:
+            continue
+        box = _Box(grid, slices, factors)
         data = _data(done, visits, folder, classes, box)
         taken = size(data)
-        if taken <= most_bytes or factor >= _COARSEST:
+        if taken <= most_bytes or block >= _COARSEST:
             break
-        factor = max(factor + 1, math.floor(factor * (taken / most_bytes) ** (1 / 3)))
+        least = block * taken / most_bytes
     shown = tuple(float(s) for s in box.shown.spacing)
     real = all(visit["real"] for visit in data["visits"].values())
     return Packed(data, shown, tuple(float(s) for s in grid.spacing), real)
 
 
-def _first_factor(pair: Pair, pairs: int, visits: int, classes: ClassTable, box: _Box, most: int) -> int:
-    """The factor at which all is expected to fit, if it compresses as one pair and its first visit do."""
+def coarsenings(spacing: tuple[float, ...]) -> Iterator[Factors]:
+    """Larger and larger blocks of voxels with sides of ``spacing``: what is short grows first.
+
+    Thick slices keep their thickness until blocks in their plane are about as large.
+    """
+    i, j, k = 1, 1, 1
+    while True:
+        yield i, j, k
+        longer = [(n + 1) * side for n, side in zip((i, j, k), spacing, strict=True)]
+        i, j, k = (n + (side < _ALIKE * min(longer)) for n, side in zip((i, j, k), longer, strict=True))
+
+
+def _reduction(pair: Pair, pairs: int, visits: int, classes: ClassTable, box: _Box, most: int) -> float:
+    """How many times too much all is expected to be, if it compresses as one pair and its first visit do."""
     visit = _visit(pair.folder.parent / pair.source, classes, box)
-    expected = pairs * size(_pair(pair, box)) + visits * size(visit)
-    return max(1, min(_COARSEST, math.ceil(math.cbrt(expected / most))))
+    return (pairs * size(_pair(pair, box)) + visits * size(visit)) / most
 
 
 def _head(visits: Sequence[str], folder: Path, classes: ClassTable) -> tuple[Grid, Slices]:
