@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import tomllib
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import nibabel as nib
@@ -19,7 +20,7 @@ import small_results as small
 from longimorph.io.atomic import write_csv
 from longimorph.report import flows, outliers, page, volumes
 from longimorph.report import patient as patients
-from longimorph.report.svg import ticks
+from longimorph.report.svg import Drawing, ticks
 from longimorph.tables import PagesIncomplete, columns, verdict
 
 REPOSITORY = Path(__file__).parents[2]
@@ -84,12 +85,13 @@ def test_the_numbers_of_the_cohort_are_those_of_the_tables(results: Path) -> Non
     data = json.loads(re.search(r'id="rows">(.*?)</script>', html, flags=re.S)[1])
     table = columns.read(results / "cohort" / "changes.csv")
     assert data["classes"] == ["oedema", "WM"]
-    for row in data["rows"]:
+    for place, row in enumerate(data["rows"]):
         own = table[(table["patient"] == row["patient"]) & (table["from"] == row["from"])].set_index("class")
-        for name, cell in zip(data["classes"], row["cells"], strict=True):
+        for name, cells in zip(data["classes"], data["cells"], strict=True):
             parts = own.loc[name, ["deformation_mm3", "reallocation_mm3", "unexplained_mm3"]].to_numpy(float)
-            assert (cell is None) == (row["status"] != "ok") == bool(np.isnan(parts).all())
-            assert cell is None or cell == pytest.approx(parts / 1000, abs=6e-4)
+            cell = cells[3 * place : 3 * place + 3]
+            assert (None in cell) == (row["status"] != "ok") == bool(np.isnan(parts).all())
+            assert None in cell or cell == pytest.approx(parts, abs=0.6)
 
 
 @pytest.mark.parametrize("name", ["patients/P1", "patients/P2", "patients/P3", "cohort"])
@@ -308,22 +310,25 @@ def test_names_cannot_leave_the_data_of_the_cohort_page(results: Path) -> None:
     assert "P9: has a single visit" in html
 
 
-def cohort_of(count: int, folder: Path, classes: int = 8) -> Path:
-    """Tables of ``count`` patients with five visits, the last patient's ventricles ten times as fast."""
+def cohort_of(count: int, folder: Path, classes: int = 8, every: bool = False) -> Path:
+    """Tables of ``count`` patients with five visits, the last patient's ventricles ten times as fast;
+    ``every``: of all pairs of visits, not the consecutive ones alone."""
     names = ["ventricles", *(f"class{i}" for i in range(classes - 2)), "background"]
     chance = np.random.default_rng(1)
     rows, pairs = [], []
     for number in range(count):
-        for visit in range(4):
-            pair = {"patient": f"P{number:03}", "from": f"V{visit + 1}", "to": f"V{visit + 2}", "days": 180.0}
+        for first, last in combinations(range(1, 6), 2) if every else pairwise(range(1, 6)):
+            days = 180.0 * (last - first)
+            pair = {"patient": f"P{number:03}", "from": f"V{first}", "to": f"V{last}", "days": days}
             pairs.append(pair)
             for name in names:
                 fast = 10 if name == "ventricles" and number == count - 1 else 1
-                moved, changed = fast * chance.normal(2000, 300), chance.normal(0, 100)
+                moved, changed = fast * chance.normal(2000, 300) * days / 180, chance.normal(0, 100)
                 row = {**pair, "class": name, "volume_from_mm3": 1e5, "volume_to_mm3": 1e5 + moved + changed}
                 row |= {"deformation_mm3": moved, "reallocation_mm3": changed, "unexplained_mm3": 0.0}
                 row |= {"status": "ok", **dict.fromkeys(columns.DOUBTS, 50.0)}
-                row |= {"deformation_mm3_per_year": 2 * moved, "reallocation_mm3_per_year": 2 * changed}
+                rate = columns.DAYS_PER_YEAR / days
+                row |= {"deformation_mm3_per_year": rate * moved, "reallocation_mm3_per_year": rate * changed}
                 rows.append(row)
     cohort = folder / "cohort"
     write_csv(cohort / "changes.csv", pd.DataFrame(rows))
@@ -335,10 +340,42 @@ def cohort_of(count: int, folder: Path, classes: int = 8) -> Path:
     return small.cohort_page(folder)
 
 
-def test_two_hundred_patients_take_less_than_five_megabytes(tmp_path: Path) -> None:
-    out = cohort_of(200, tmp_path / "results")
+@pytest.mark.parametrize(("classes", "every"), [(8, False), (40, True)])
+def test_two_hundred_patients_take_less_than_five_megabytes(
+    tmp_path: Path, classes: int, every: bool
+) -> None:
+    out = cohort_of(200, tmp_path / "results", classes, every)
     assert out.stat().st_size < 5_000_000
     assert page.problems_of(out) == 0
+    assert "So that this page stays small" not in out.read_text(encoding="utf-8")
+
+
+def test_where_not_all_classes_fit_those_that_change_most_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longimorph.report.cohort._MOST_BYTES", 60_000)
+    html = cohort_of(12, tmp_path / "results", classes=20).read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="rows">(.*?)</script>', html, flags=re.S)[1])
+    kept = data["classes"]
+    assert 1 < len(kept) < 19 and len(data["cells"]) == len(kept) and len(data["rows"]) == 48
+    assert html.count(f"it shows the {len(kept)} of 19 classes that change most") == 2
+    assert re.findall(r'aria-label="Yearly change of ([^"]*)"', html) == kept
+    table = columns.read(tmp_path / "results" / "cohort" / "changes.csv")
+    gross = table[["deformation_mm3", "reallocation_mm3"]].abs().sum(axis=1).groupby(table["class"]).sum()
+    order = gross.drop("background").sort_values(ascending=False).index
+    assert set(kept) == set(order[: len(kept)]) and kept[0] == "ventricles"
+
+
+def test_discs_lie_where_they_should_and_those_in_one_place_are_one() -> None:
+    drawing = Drawing(100, 100, "discs")
+    drawing.dots([(10.0, 20.0), (3.4, 5.5), (10.1, 19.9), (7.0, float("nan")), (50.0, -2.5)], "dots")
+    data = re.search(r' d="([^"]*)"', drawing.markup())
+    assert data
+    at, found = np.zeros(2), []
+    for x, y in re.findall(r"m(-?\d+)[ ]?(-?\d+)h0", data[1]):
+        at = at + np.array([x, y], dtype=int)
+        found.append(tuple(at / 2))
+    assert found == [(3.5, 5.5), (10.0, 20.0), (50.0, -2.5)] and 'transform="scale(.5)"' in drawing.markup()
 
 
 def test_the_fast_patient_stands_out_and_says_why(tmp_path: Path) -> None:

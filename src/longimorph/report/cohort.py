@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from longimorph.tables import columns
 
 _STANDS_OUT = 3.5
 _FIRST = 10
+_MOST_BYTES = 4_600_000
+"""Of what a page shows per pair and per class; the rest of it is small."""
 _KINDS = ("moved", "changed")
 
 
@@ -45,6 +50,9 @@ def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) ->
     inner = [name for name in classes.names if name != BACKGROUND]
     colors = dict(zip(classes.names, classes.colors, strict=True))
     memory = folder / "memory.png"
+    data = build.part("The table", table, cohort, inner)
+    panels = build.part("The distributions", _spreads, cohort, inner, colors)
+    kept = _kept(cohort, inner, data, panels)
     write_page(
         out,
         "cohort.html",
@@ -55,8 +63,10 @@ def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) ->
         left_out=cohort.left_out.to_dict("records"),
         first=build.part("What stands out", _first, cohort),
         fewest=outliers.FEWEST,
-        data=build.part("The table", table, cohort, inner),
-        spreads=build.part("The distributions", _spreads, cohort, inner, colors),
+        classes=len(inner),
+        kept=len(kept),
+        data=_only(data, kept) if isinstance(data, dict) else data,
+        spreads=[p for p in panels if p["name"] in kept] if isinstance(panels, list) else panels,
         memory=image_source(memory.read_bytes()) if memory.exists() and memory.stat().st_size else None,
         memory_rows=cohort.memory_rows,
         command=command,
@@ -96,12 +106,11 @@ def _pair(row: Mapping[Any, Any], changes: pd.DataFrame, classes: ClassTable) ->
 
 
 def table(cohort: Cohort, classes: list[str]) -> dict[str, Any]:
-    """What the page's table is made from: mL per class as moved, changed kind, unexplained."""
+    """What the page's table is made from: a row per pair, and per class three whole numbers of mm³ per row:
+    moved, changed kind, unexplained."""
     rows = []
     for pair in cohort.pairs:
         score = cohort.scores.get((pair.patient, pair.source, pair.target))
-        known = {amount.name: amount for amount in pair.amounts}
-        cells = [known.get(name) for name in classes]
         rows.append(
             {
                 "patient": pair.patient,
@@ -111,12 +120,45 @@ def table(cohort: Cohort, classes: list[str]) -> dict[str, Any]:
                 "status": pair.status["status"],
                 "score": round(score.value, 1) if score else None,
                 "why": score.why if score else "",
-                "cells": [
-                    [round(a.moved, 3), round(a.changed, 3), round(a.rest, 3)] if a else None for a in cells
-                ],
             }
         )
-    return {"classes": classes, "rows": rows}
+    return {"classes": classes, "rows": rows, "cells": [_cells(cohort, name) for name in classes]}
+
+
+def _cells(cohort: Cohort, name: str) -> list[int | None]:
+    """The numbers of one class, none where a pair has none."""
+    found: list[int | None] = []
+    for pair in cohort.pairs:
+        amount = next((a for a in pair.amounts if a.name == name), None)
+        parts = (amount.moved, amount.changed, amount.rest) if amount else (math.nan,) * 3
+        found += [round(part * ML) if math.isfinite(part) else None for part in parts]
+    return found
+
+
+def _only(data: dict[str, Any], kept: Sequence[str]) -> dict[str, Any]:
+    """The table's data with the classes ``kept`` alone."""
+    cells = [c for name, c in zip(data["classes"], data["cells"], strict=True) if name in kept]
+    return {**data, "classes": kept, "cells": cells}
+
+
+def _kept(cohort: Cohort, classes: Sequence[str], data: Any, panels: Any) -> list[str]:
+    """The classes that a page has room for: all, or those with the largest changes, at least one."""
+    room, sizes = _MOST_BYTES, dict.fromkeys(classes, 0)
+    if isinstance(data, dict):
+        room -= _length(data["rows"])
+        sizes = {name: _length(c) for name, c in zip(data["classes"], data["cells"], strict=True)}
+    if isinstance(panels, list):
+        for panel in panels:
+            sizes[panel["name"]] += sum(map(len, (panel["strips"], *panel["lines"])))
+    done = cohort.changes[cohort.changes["status"] == "ok"]
+    gross = (done["deformation_mm3"].abs() + done["reallocation_mm3"].abs()).groupby(done["class"]).sum()
+    ranked = sorted(classes, key=lambda name: -float(gross.get(name, 0)))
+    ends = dict(zip(ranked, accumulate(sizes[name] for name in ranked), strict=True))
+    return [name for name in classes if ends[name] <= room or name == ranked[0]]
+
+
+def _length(data: Any) -> int:
+    return len(json.dumps(data, separators=(",", ":")))
 
 
 def _first(cohort: Cohort) -> list[dict[str, Any]]:

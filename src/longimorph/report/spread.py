@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from longimorph.report.courses import Course
-from longimorph.report.svg import Drawing, Point, dots, hint, plain, reach, signed, ticks
+from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ticks
 from longimorph.tables.columns import DAYS_PER_YEAR
 
 _WIDTH, _LEFT, _RIGHT = 380.0, 52.0, 12.0
@@ -62,7 +62,7 @@ def _strip(
     lower, median, upper = (float(q) for q in np.nanpercentile(values, (25, 50, 75)))
     drawing.box((across(lower), middle - 15), (across(upper) - across(lower), 30), "half")
     places = [(across(float(v)), middle + 11 * math.sin(2.4 * i)) for i, v in enumerate(values)]
-    drawing.path(dots(places), f"dots {kind}")
+    drawing.dots(places, f"dots {kind}")
     upright = drawing.line((across(median), middle - 17), (across(median), middle + 17), f"line {kind}")
     hint(upright, f"median {signed(median, 2)} mL per year")
     for place, words in marked.items():
@@ -97,10 +97,16 @@ def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, Co
         drawing.text((place(value, 0)[0], _HEIGHT - _BOTTOM + 11), plain(value), "small", "middle")
     drawing.text((_WIDTH - _RIGHT, _HEIGHT - 6), "years since the first visit", "small", "end")
     drawing.text((4, _HEIGHT - 6), "mL", "small")
-    style = f"thin {kind}" if len(lines) > _FEW else f"thin few {kind}"
-    for patient, points in lines:
-        line = drawing.way([place(t, v) for t, v in points], style)
-        hint(line, f"{patient}: {signed(points[-1][1], 2)} mL after {points[-1][0]:.1f} years")
+    drawing.ways(
+        [
+            (
+                [place(t, v) for t, v in points],
+                f"{patient}: {signed(points[-1][1], 2)} mL after {points[-1][0]:.1f} years",
+            )
+            for patient, points in lines
+        ],
+        f"lines {kind}" if len(lines) > _FEW else f"lines few {kind}",
+    )
     return drawing.markup()
 
 

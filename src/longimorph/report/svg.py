@@ -39,6 +39,24 @@ class Drawing:
         text = " ".join(f"{_n(x, 1)},{_n(y, 1)}" for x, y in points)
         return self._add("polyline", {"points": text, "fill": "none"}, kind)
 
+    def ways(self, lines: Iterable[tuple[Sequence[Point], str]], kind: str) -> None:
+        """Many lines of one style, written shortly, each with words that appear under the pointer."""
+        group = ET.SubElement(self._root, "g", {"class": kind})
+        for points, words in lines:
+            data = "M" + " ".join(f"{_n(x, 1)} {_n(y, 1)}" for x, y in points)
+            hint(ET.SubElement(group, "path", {"d": data}), words)
+
+    def dots(self, places: Iterable[Point], kind: str) -> None:
+        """Many discs as strokes without length, made round by their ends; written shortly.
+
+        Places count in half units, each from the one before. Of discs in one place one is enough: they are
+        one shape, which is nowhere darker than elsewhere.
+        """
+        known = sorted({(round(2 * x), round(2 * y)) for x, y in places if math.isfinite(x + y)})
+        steps = [(x - u, y - v) for (x, y), (u, v) in zip(known, [(0, 0), *known[:-1]], strict=True)]
+        data = "".join(f"m{x}{'' if y < 0 else ' '}{y}h0" for x, y in steps)
+        self._add("path", {"d": data, "transform": "scale(.5)"}, kind)
+
     def path(self, data: str, kind: str) -> ET.Element:
         """A shape in SVG's own path language."""
         return self._add("path", {"d": data}, kind)
@@ -65,11 +83,6 @@ class Drawing:
 def hint(element: ET.Element, words: str) -> None:
     """Words that appear under the pointer."""
     ET.SubElement(element, "title").text = words
-
-
-def dots(places: Iterable[Point]) -> str:
-    """A path of strokes without length: drawn as discs by their round ends, and short to write."""
-    return "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places if math.isfinite(x))
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:

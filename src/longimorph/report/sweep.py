@@ -13,7 +13,7 @@ from markupsafe import Markup
 from longimorph.cohort.classes import BACKGROUND
 from longimorph.report.page import Builder, write_page
 from longimorph.report.pairs import ML
-from longimorph.report.svg import Drawing, Point, dots, hint, plain, reach, signed, ticks
+from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ticks
 
 PARTS = {
     "deformation_mm3": ("moved", "moved"),
@@ -117,7 +117,7 @@ def picture(rows: pd.DataFrame, setting: str, settings: Sequence[str]) -> Markup
             said = ", ".join(f"{value}: {signed(ml, 2)} mL" for value, ml in known)
             hint(drawing.way(way, f"line thin few {kind}"), f"{words}, {setting} {said}{fixed}")
             seen += way
-        drawing.path(dots(seen), f"dots {kind}")
+        drawing.dots(seen, f"dots {kind}")
     return drawing.markup()
 
 

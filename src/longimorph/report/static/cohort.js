@@ -4,6 +4,7 @@
   const $ = (id) => document.getElementById(id);
   if (!$("rows")) return;
   const data = JSON.parse($("rows").textContent);
+  data.rows.forEach((row, place) => { row.place = place; });
   const STORE = `longimorph ratings ${location.pathname}`;
   const RATINGS = ["good", "unsure", "bad"];
   const OUT = 3.5;
@@ -23,10 +24,10 @@
 
   // mL or mL per year of one class of a row; null where there is none.
   function cell(row, index) {
-    const parts = row.cells[index];
-    if (!parts) return null;
+    const parts = data.cells[index].slice(3 * row.place, 3 * row.place + 3);
+    if (parts.includes(null)) return null;
     const measure = Number($("c-measure").value);
-    const value = measure < 3 ? parts[measure] : parts[0] + parts[1] + parts[2];
+    const value = (measure < 3 ? parts[measure] : parts[0] + parts[1] + parts[2]) / 1000;
     if ($("c-unit").value === "ml") return value;
     return row.days > 0 ? (value * 365.25) / row.days : null;
   }
