@@ -16,8 +16,11 @@ from longimorph.figures import pair_figure
 from longimorph.grid import Grid
 from longimorph.io import volumes
 from longimorph.io.atomic import write_csv, write_json
+from longimorph.report.sweep import sweep_page
 from longimorph.steps.cohort_report import cohort_report
 from longimorph.steps.patient_report import patient_report
+from longimorph.tables import columns
+from longimorph.tables.sweep import HEALTH
 
 NAMES = ("oedema", "WM", "background")
 TABLE = "class\tregions\tstates\tcolor\noedema\t*\t1\t#D55E00\nWM\t2\t*\t#F0F0F0\nbackground\t*\t*\t#000000\n"
@@ -162,6 +165,20 @@ def write_cohort(results: Path, rows: Sequence[Mapping[str, object]]) -> None:
     tables.cohort_tables(folders, marginal, results / "cohort")
     left_out = [{"patient": "P9", "reason": "has a single visit"}]
     tables.write_pair_list(rows, left_out, results / "cohort" / "pairs.csv")
+
+
+def write_sweep(results: Path) -> Path:
+    """The page of a made-up sweep over two settings."""
+    rows = [
+        {"combination": f"steps-{steps}__control-{control}", "steps": steps, "control": control,
+         "patient": "P1", "from": "V1", "to": "V2", "class": name, "status": "ok",
+         **dict.fromkeys((*columns.VOLUMES, *columns.DOUBTS), 100.0 * int(steps)),
+         **dict.fromkeys(HEALTH, 1.0)}
+        for steps in ("4", "8") for control in ("lesion", "atrophy") for name in NAMES
+    ]  # fmt: skip
+    page = results / "sweep" / "sweep.html"
+    sweep_page(pd.DataFrame(rows), ["steps", "control"], "snakemake sweep", page)
+    return page
 
 
 def patient_page(

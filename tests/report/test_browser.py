@@ -13,14 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import small_results as small
 from PIL import Image
-
-from longimorph.report.sweep import sweep_page
-from longimorph.tables import columns
-from longimorph.tables.sweep import HEALTH
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -295,16 +290,8 @@ def test_a_pair_on_a_further_page_is_reached_from_the_summary(
     assert messages(browser) == []
 
 
-def test_the_page_of_a_sweep_opens_and_unfolds(browser: Any, tmp_path: Path) -> None:
-    rows = [
-        {"combination": f"steps-{steps}__control-{control}", "steps": steps, "control": control,
-         "patient": "P1", "from": "V1", "to": "V2", "class": name, "status": "ok",
-         **dict.fromkeys((*columns.VOLUMES, *columns.DOUBTS), 100.0 * int(steps)),
-         **dict.fromkeys(HEALTH, 1.0)}
-        for steps in ("4", "8") for control in ("lesion", "atrophy") for name in small.NAMES
-    ]  # fmt: skip
-    sweep_page(pd.DataFrame(rows), ["steps", "control"], "snakemake sweep", tmp_path / "sweep.html")
-    browser.get((tmp_path / "sweep.html").as_uri())
+def test_the_page_of_a_sweep_opens_and_unfolds(browser: Any, results: Path) -> None:
+    browser.get((results / "sweep" / "sweep.html").as_uri())
     assert messages(browser) == []
     drawings = browser.find_elements("css selector", "figure svg")
     assert len(drawings) == 2 * 2 and all(drawing.size["width"] > 200 for drawing in drawings)
@@ -319,6 +306,17 @@ def test_the_page_of_a_sweep_opens_and_unfolds(browser: Any, tmp_path: Path) -> 
     browser.set_window_size(700, 900)
     assert browser.execute_script(across)
     browser.set_window_size(1280, 1000)
+
+
+@pytest.mark.parametrize("name", ["sweep/sweep.html", "patients/P1/report.html"])
+def test_what_is_folded_is_printed(browser: Any, results: Path, name: str) -> None:
+    browser.get((results / name).as_uri())
+    parts = "[...document.querySelectorAll('details')].map(d => d.open)"
+    folded = browser.execute_script(f"return {parts}")
+    browser.execute_script(f"addEventListener('beforeprint', () => {{ window.printed = {parts}; }})")
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    assert browser.execute_script("return window.printed") == [True] * len(folded)
+    assert folded == [False] * len(folded) == browser.execute_script(f"return {parts}") != []
 
 
 def test_what_is_chosen_before_the_viewer_is_ready_counts(browser: Any, results: Path) -> None:

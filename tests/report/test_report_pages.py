@@ -280,9 +280,18 @@ def test_a_pair_without_change_picture_or_uncertainty_has_a_whole_page(
     assert "No volume of note passed" in html and not re.search(r"\bnan\b|None", html)
 
 
-@pytest.mark.parametrize("name", ["patients/P1", "patients/P2", "patients/P3", "cohort"])
+PAGES = [
+    *(f"patients/P{number}/report.html" for number in (1, 2, 3)),
+    "cohort/report.html",
+    "sweep/sweep.html",
+]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_asks_for_nothing_and_runs_its_own_scripts_alone(results: Path, name: str) -> None:
-    html = (results / name / "report.html").read_text(encoding="utf-8")
+    html = (results / name).read_text(encoding="utf-8")
+    assert html.startswith('<!DOCTYPE html>\n<html lang="en">')
+    assert re.search(r"<title>[^<]+ · longimorph</title>", html)
     assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", html)
     scripts = re.findall(r"<script>(.*?)</script>", html, flags=re.S)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)

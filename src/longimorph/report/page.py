@@ -51,7 +51,7 @@ class Builder:
 
 def write_page(out: Path, template: str, scripts: Sequence[str], **content: Any) -> None:
     """Render ``template`` with ``content`` into ``out``; ``scripts`` are names of files of the package."""
-    texts = [static(name) for name in scripts]
+    texts = [static(name) for name in (*scripts, "print.js")]
     page = (
         _environment()
         .get_template(template)

@@ -22,7 +22,7 @@ _PANEL_HEIGHT = 260
 
 @dataclass(frozen=True)
 class Aligned:
-    """Three slices of each visit of a pair, as addresses of pictures; ``words`` say what is drawn."""
+    """Three slices of each visit of a pair, as addresses of pictures; ``words`` say what, to begin a sentence."""
 
     source: str
     target: str
@@ -51,7 +51,7 @@ def aligned(pair: Pair, classes: ClassTable, most_bytes: int) -> Aligned | None:
     for scan in scans:
         assert scan is not None
         pages.append(_fitted(_montage(scan.grey, scan.grid.spacing), most_bytes // 2))
-    words = "scans" if same_kind and scans[0].real else "class maps, in grey"
+    words = "The scans" if same_kind and scans[0].real else "The class maps, in grey,"
     return Aligned(pages[0], pages[1], words)
 
 

@@ -123,8 +123,12 @@
     return element;
   }
 
+  function outOf(number) {
+    return `${number} of ${data.rows.length} pair${data.rows.length === 1 ? "" : "s"}`;
+  }
+
   function count() {
-    $("c-rated").textContent = `${Object.keys(ratings).length} of ${data.rows.length} pairs rated`;
+    $("c-rated").textContent = `${outOf(Object.keys(ratings).length)} rated`;
   }
 
   function draw() {
@@ -133,7 +137,7 @@
     const scale = largest();
     heads();
     $("c-table").tBodies[0].replaceChildren(...rows.map((row) => line(row, scale)));
-    $("c-count").textContent = `${rows.length} of ${data.rows.length} pairs`;
+    $("c-count").textContent = outOf(rows.length);
     count();
   }
 

@@ -35,5 +35,3 @@ for (const box of document.querySelectorAll(".flicker")) {
   stop();
   show(0);
 }
-// A printed page shows what is folded on the screen.
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
