@@ -224,21 +224,6 @@ def fitted(sizes: Sequence[Size], peaks: Sequence[int]) -> dict[str, float]:
     return {name: round(value, 5) for name, value in found.items() if abs(value) > 5e-6}
 
 
-def predicted(
-    strategy: str, map_bytes: int, classes: int, steps: int, pairs: int = PAIRS_KEPT, device: str = "cpu"
-) -> tuple[int, int]:
-    """Peak bytes of a registration on the device and on the host."""
-    found = model().peak(strategy, Size(map_bytes, classes, steps, pairs), device)
-    return found.device, found.host
-
-
-def predicted_peak(
-    map_bytes: int, classes: int, steps: int, pairs: int = PAIRS_KEPT, strategy: str = DEFAULT_STRATEGY
-) -> int:
-    """Peak bytes of tensors of a registration on a processor; ``map_bytes`` is D."""
-    return model().peak(strategy, Size(map_bytes, classes, steps, pairs)).both
-
-
 def choose(
     size: Size, free_bytes: int, ladder: Sequence[str], device: str = "cpu", known: Model | None = None
 ) -> Choice:

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from longimorph.figures import save
 from longimorph.tables.memory import read
+from longimorph.words import counted
 
 BAND = 0.1
 _COLORS = {
@@ -32,7 +33,8 @@ def memory_figure(table: Path, out: Path) -> None:
     figure = Figure(figsize=(6.2 * len(shown), 6.6), dpi=120, facecolor="white", layout="constrained")
     for number, place in enumerate(shown, 1):
         _panel(figure.add_subplot(1, len(shown), number), known[place], place)
-    text = f"{len(known['host'])} of {len(rows)} pairs; grey: within {100 * BAND:.0f} % of the prediction"
+    shares = f"{len(known['host'])} of {counted(len(rows), 'pair')}"
+    text = f"{shares}; grey: within {100 * BAND:.0f} % of the prediction"
     figure.suptitle("Memory of the registrations", fontsize=14, weight="bold")
     figure.supxlabel(text, fontsize=10, color="#404040")
     save(figure, out)

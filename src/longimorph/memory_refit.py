@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from longimorph.errors import LongimorphError
 from longimorph.memory import PLACES, Bytes, Form, Model, Size
+from longimorph.words import counted
 
 FEWEST_PAIRS = 5
 LEAST_SPREAD = 1.2
@@ -67,7 +68,7 @@ def refit(table: pd.DataFrame, known: Model) -> Refit:
             factors |= found
             process |= {device: bytes_of_process} if found else {}
     if not factors:
-        good = f"{len(table)} pairs, {len(rows)} of them done with one strategy from begin to end"
+        good = f"{counted(len(table), 'pair')}, {len(rows)} of them done with one strategy from begin to end"
         reasons = "".join(f"\n  {reason}" for reason in left)
         raise LongimorphError(f"These results say too little to refit the model: {good}.{reasons}")
     devices = {
@@ -112,7 +113,7 @@ def _enough(rows: pd.DataFrame, known: Model) -> tuple[pd.DataFrame, list[str]]:
         if strategy not in known.devices.get(str(device), {}):
             reason = "the model does not know it"
         elif len(group) < FEWEST_PAIRS:
-            reason = f"{len(group)} pairs, at least {FEWEST_PAIRS} are needed"
+            reason = f"{counted(len(group), 'pair')}, at least {FEWEST_PAIRS} are needed"
         elif (spread := _spread(group, known)) < LEAST_SPREAD:
             reason = (
                 f"the largest pair needs only {spread:.2f} times what the smallest does, "

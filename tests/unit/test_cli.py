@@ -85,7 +85,7 @@ def test_status_shows_failures(folder: Path, capsys: pytest.CaptureFixture[str])
     assert main(["status", str(folder)]) == 0
     out = capsys.readouterr().out
     assert "P1 A to B: align: overlap: The visits share too little." in out
-    assert "0 of 1 pairs done, 1 failed." in out
+    assert "0 of 1 pair done, 1 failed." in out
 
 
 def test_doctor_finds_the_packages_and_names_what_is_missing(

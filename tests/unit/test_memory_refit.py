@@ -180,7 +180,7 @@ def test_too_few_too_similar_and_scattered_pairs_are_refused(tmp_path: Path) -> 
 def test_what_cannot_be_fitted_stays_and_is_said(tmp_path: Path) -> None:
     found = [status(s, factor=1.1) for s in SHAPES] + [status(SHAPES[0], "nested")]
     made = refit(table_of(tmp_path, found), memory.model())
-    assert made.left == ("cpu, nested: 1 pairs, at least 5 are needed",)
+    assert made.left == ("cpu, nested: 1 pair, at least 5 are needed",)
     assert made.model.devices["cpu"]["nested"] == memory.model().devices["cpu"]["nested"]
 
 

@@ -172,7 +172,7 @@ def test_the_verdict_is_a_sentence_or_a_file(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "complete.json").read_text()) == {"status": "ok", "pairs": 1}
     failed = make_patient(tmp_path, "P2", failed=True)
     with pytest.raises(
-        tables.SomePairsFailed, match=r"1 of 1 pairs (.|\n)*P2 V1 to V2: maps: unread"
+        tables.SomePairsFailed, match=r"1 of 1 pair (.|\n)*P2 V1 to V2: maps: unread"
     ) as error:
         tables.verdict(failed, tmp_path / "other.json")
     assert "maps_V2.log" in str(error.value)

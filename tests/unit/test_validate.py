@@ -109,8 +109,8 @@ def bad_affine(folder: Path) -> None:
 @pytest.mark.parametrize(
     "spoil, stage, code, words",
     [
-        (bad_not_whole, "maps", "non_integer", "336 voxels hold labels that are not whole numbers"),
-        (bad_not_finite, "maps", "not_finite", "1 voxels are not finite"),
+        (bad_not_whole, "maps", "non_integer", "336 voxels with a label that is no whole number"),
+        (bad_not_finite, "maps", "not_finite", "1 voxel without a finite number"),
         (bad_negative, "maps", "negative", "negative"),
         (bad_cut_off, "maps", "unreadable", "cannot be read"),
         (bad_empty_image, "align", "unreadable", "cannot be read"),

@@ -183,7 +183,7 @@ def test_an_image_may_have_holes_but_not_be_flat(tmp_path, caplog):
     array[0, 0, 0] = np.nan
     with caplog.at_level(logging.WARNING):
         read, _ = v.read_image(save(tmp_path / "a.nii.gz", array))
-    assert "1 values are not finite" in caplog.text
+    assert "1 value not finite" in caplog.text
     assert read[0, 0, 0] == 0
     assert refusal(save(tmp_path / "b.nii.gz", np.full_like(array, 3)), v.read_image, "align").code == "empty"
 

@@ -101,7 +101,7 @@ def test_snakemake_leaves_the_state_where_it_is(whole: TinyCohort, tmp_path: Pat
         (cohort.folder / LOG).read_text().splitlines()[-1].startswith("verdict: interrupted: SIGTERM after ")
     )
     told = progress_text.table(progress.read(cohort.folder / "results"))
-    assert told.endswith("0 of 1 pairs done, 1 interrupted.")
+    assert told.endswith("0 of 1 pair done, 1 interrupted.")
     assert "  P001  register V1 to V2  SIGTERM after " in told
     again = cohort.snakemake("--force", TARGET)
     assert again.returncode == 0, again.stdout + again.stderr

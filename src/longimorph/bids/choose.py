@@ -11,6 +11,7 @@ from typing import Literal
 from longimorph.bids.names import OF_VISIT
 from longimorph.bids.tree import RAW, Volume
 from longimorph.errors import Problem
+from longimorph.words import counted
 
 Role = Literal["regions", "states", "image"]
 Key = tuple[str, tuple[tuple[str, str], ...], str, str]
@@ -137,8 +138,3 @@ def listed(names: Iterable[str]) -> str:
     known = list(names)
     more = f" and {len(known) - _MOST} more" if len(known) > _MOST else ""
     return ", ".join(known[:_MOST]) + more
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -15,7 +15,6 @@ from longimorph.bids.choose import (
     Pattern,
     Role,
     candidates,
-    counted,
     in_own_space,
     listed,
     pattern,
@@ -28,6 +27,7 @@ from longimorph.bids.rows import Index, Row, fits_cell, usable
 from longimorph.bids.sources import Source
 from longimorph.bids.tree import Tree, Volume
 from longimorph.errors import InputError, Problem
+from longimorph.words import counted
 
 ALONE = "single"
 """The timepoint of a visit whose files name no session."""

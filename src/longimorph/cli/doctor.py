@@ -13,9 +13,10 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import longimorph
-from longimorph.cli.screen import counted, say
+from longimorph.cli.screen import say
 from longimorph.errors import InputError
 from longimorph.jobs import slurm
+from longimorph.words import counted
 
 PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "SimpleITK", "matplotlib", "snakemake")
 
@@ -121,7 +122,7 @@ def _torch() -> Iterator[Finding]:
 def _processors() -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS")
-    return Finding(True, f"{usable} processors" + (f", OMP_NUM_THREADS={limit}" if limit else ""))
+    return Finding(True, counted(usable, "processor") + (f", OMP_NUM_THREADS={limit}" if limit else ""))
 
 
 def _command() -> Finding:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from longimorph import paths
 from longimorph.bids.sources import DAYS_OF, SOURCES
-from longimorph.cli.screen import counted, say
+from longimorph.cli.screen import say
 from longimorph.errors import LongimorphError
+from longimorph.words import counted
 
 if TYPE_CHECKING:
     from longimorph.bids.index import Wishes

@@ -13,6 +13,7 @@ from pathlib import Path
 import longimorph
 from longimorph.cli import index, memory, plan, profiles, screen
 from longimorph.errors import InputError, LongimorphError
+from longimorph.words import counted
 
 CONFIG = Path("config", "config.yaml")
 
@@ -77,9 +78,9 @@ def check(options: argparse.Namespace) -> int:
     plan = checked.study.plan
     for remark in (*map(str, checked.warnings), *checked.notes, *map(str, checked.remarks)):
         screen.say(f"note: {remark}")
-    visits = screen.counted(len(checked.study.cohort.visits), "visit")
-    pairs = screen.counted(len(plan.pairs), "pair")
-    screen.say(f"{visits}, {pairs} of {screen.counted(len(plan.patients()), 'patient')} can run.")
+    visits = counted(len(checked.study.cohort.visits), "visit")
+    pairs = counted(len(plan.pairs), "pair")
+    screen.say(f"{visits}, {pairs} of {counted(len(plan.patients()), 'patient')} can run.")
     return 0
 
 

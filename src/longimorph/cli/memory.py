@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from math import prod
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from longimorph.errors import LongimorphError
 from longimorph.io import atomic
-from longimorph.jobs.progress import aligned
 from longimorph.memory import (
     MODEL_FILE,
     OPTIMISATION,
@@ -28,6 +26,7 @@ from longimorph.memory import (
     model,
     slab_share,
 )
+from longimorph.words import aligned
 
 if TYPE_CHECKING:
     from longimorph.cli.measure import Sample
@@ -160,20 +159,6 @@ def errors(form: Any, one: Sample) -> list[float]:
         peak = peak.most(one.peaks[phase])
     pairs = ((predicted.device, peak.device), (predicted.host, peak.host))
     return [abs(a / b - 1) for a, b in pairs if b > 0]
-
-
-@dataclass(frozen=True)
-class Growth:
-    """Maps per pair (a) and per step (b) of the optimisation on the device."""
-
-    pair: float
-    step: float
-
-
-def growth(form: Any) -> Growth:
-    """a and b of a cost and gradient, the phase that grows with the steps."""
-    terms = form["evaluation"]["device"]
-    return Growth(terms.get("maps_per_pair", 0.0), terms.get("maps_per_step", 0.0))
 
 
 def describe(form: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from longimorph.cli import screen
 from longimorph.errors import InputError
+from longimorph.words import counted
 
 if TYPE_CHECKING:
     from longimorph.cohort.study import Study
@@ -90,9 +91,9 @@ def closing(study: Study, rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [f"{out.patient} is left out: it {out.reason}" for out in study.plan.left_out] + [""]
     if not rows:
         return [*lines, "There is no pair to register."]
-    patients = screen.counted(len({row["patient"] for row in rows}), "patient")
+    patients = counted(len({row["patient"] for row in rows}), "patient")
     minutes = sum(row["expected_minutes"] for row in rows)
-    registrations = screen.counted(len(rows), "registration")
+    registrations = counted(len(rows), "registration")
     lines.append(f"{registrations} of {patients}; {_hours(minutes)} one after the other.")
     for (card, strategy), count in Counter((row["runs_on"], row["strategy"]) for row in rows).most_common():
         own = [row for row in rows if (row["runs_on"], row["strategy"]) == (card, strategy)]

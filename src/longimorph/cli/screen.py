@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Container, Sequence
 from typing import TextIO
 
-from longimorph.jobs.progress import aligned
+from longimorph.words import aligned
 
 NARROWEST = 40
 """Columns below which a terminal is not believed."""
@@ -67,8 +67,3 @@ def table(
             return lines
         place = list(rows[0]).index(left.pop(0))
         rows = [[cell for number, cell in enumerate(row) if number != place] for row in rows]
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, such as ``1 pair`` or ``2 pairs``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -38,13 +38,16 @@ class LabelCounts:
         named = [self._describe_one(int(i)) for i in order[:_MOST_NAMED]]
         rest = order[_MOST_NAMED:]
         if len(rest):
-            named.append(f"{len(rest)} more ({int(self.voxels[rest].sum()):,} voxels)")
+            named.append(f"{len(rest)} more ({_voxels(self.voxels[rest].sum())})")
         return f"label{'s' if len(self) > 1 else ''} {', '.join(named)}"
 
     def _describe_one(self, i: int) -> str:
         state = f" with state {self.states[i]}" if self.states is not None else ""
-        voxels = int(self.voxels[i])
-        return f"{self.regions[i]}{state} ({voxels:,} voxel{'s' if voxels != 1 else ''})"
+        return f"{self.regions[i]}{state} ({_voxels(self.voxels[i])})"
+
+
+def _voxels(number: np.int64) -> str:
+    return f"{number:,} voxel{'' if number == 1 else 's'}"
 
 
 def count(regions: NDArray[Any], states: NDArray[Any] | None = None) -> LabelCounts:

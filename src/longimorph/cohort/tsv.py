@@ -16,6 +16,7 @@ from longimorph import paths
 from longimorph.cohort import inputs
 from longimorph.cohort.suggest import did_you_mean, nearest
 from longimorph.errors import Problem
+from longimorph.words import counted
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "|": "vertical bars", r"\s+": "spaces"}
 _TABS = "In a spreadsheet, save as 'text, tab-separated'; in an editor, replace each separator by a tab"
@@ -161,7 +162,7 @@ def _header_problems(name: str, line: int, columns: list[str]) -> list[Problem]:
 def _row(name: str, line: int, cells: list[str], columns: list[str]) -> tuple[Row | None, list[Problem]]:
     extra = [cell for cell in cells[len(columns) :] if cell]
     if extra:
-        text = f"has {len(cells)} cells, but the header has {len(columns)} columns"
+        text = f"has {counted(len(cells), 'cell')}, but the header has {counted(len(columns), 'column')}"
         return None, [Problem(name, text, line, value=extra[0], hint="Is there a tab too many?")]
     if len(cells) == 1 and len(columns) > 1 and re.search(r"[,; |]", cells[0]):
         text = f"has one cell, but the header has {len(columns)} columns"

@@ -25,6 +25,7 @@ from longimorph.errors import PairFailure
 from longimorph.grid import Array, Grid, ItkGeometry, from_itk, is_invertible
 from longimorph.io import headers
 from longimorph.io.atomic import atomic_path
+from longimorph.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def read_image(path: Path | str, stage: str = "align") -> tuple[npt.NDArray[np.f
     image = np.array(data, dtype=np.float32)
     bad = ~np.isfinite(image)
     if bad.any():
-        log.warning("%s: %d values are not finite and are read as 0", path, int(bad.sum()))
+        log.warning("%s: %s not finite and read as 0", path, counted(int(bad.sum()), "value"))
         image[bad] = 0.0
     if image.min() == image.max():
         raise PairFailure(
@@ -265,19 +266,18 @@ def _whole_numbers(data: Array, file: Path, stage: str) -> npt.NDArray[np.int32]
     if not np.issubdtype(data.dtype, np.integer) and data.dtype != bool:
         bad = int((~np.isfinite(data)).sum())
         if bad:
-            raise PairFailure(
-                stage, "not_finite", f"{file}: {bad} voxels are not finite numbers; labels are whole"
-            )
+            message = f"{file}: {counted(bad, 'voxel')} without a finite number; labels are whole"
+            raise PairFailure(stage, "not_finite", message)
         broken = data[np.abs(data - np.rint(data)) > _INTEGER_TOLERANCE]
         if broken.size:
-            message = (
-                f"{file}: {broken.size} voxels hold labels that are not whole numbers ({_counts(broken)}); "
-            )
-            raise PairFailure(stage, "non_integer", message + "was it interpolated, or is it an image?")
+            message = f"{file}: {counted(broken.size, 'voxel')} with a label that is no whole number "
+            message += f"({_counts(broken)}); was it interpolated, or is it an image?"
+            raise PairFailure(stage, "non_integer", message)
         data = np.rint(data)
     if data.size and (data.min() < 0 or data.max() > np.iinfo(np.int32).max):
         wrong = data[(data < 0) | (data > np.iinfo(np.int32).max)]
-        message = f"{file}: {wrong.size} labels are negative or too large ({_counts(wrong)})"
+        message = f"{file}: {counted(wrong.size, 'voxel')} with a label that is negative or too large "
+        message += f"({_counts(wrong)})"
         raise PairFailure(stage, "negative", message)
     return data.astype(np.int32)
 
@@ -287,7 +287,7 @@ def _counts(values: Array, most: int = 5) -> str:
     distinct, count = np.unique(values, return_counts=True)
     order = np.argsort(-count, kind="stable")[:most]
     text = ", ".join(f"{distinct[i]:g} in {count[i]}" for i in order)
-    return text + (f", and {distinct.size - most} more values" if distinct.size > most else "")
+    return text + (f", and {counted(distinct.size - most, 'more value')}" if distinct.size > most else "")
 
 
 def _require_file(file: Path, stage: str) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -196,14 +196,3 @@ def _log(path: Path) -> tuple[str, float | None]:
             return (head + b"\n" + file.read()).decode(errors="replace"), state.st_mtime
     except OSError:
         return "", None
-
-
-def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[str]:
-    """Return rows of text as lines with columns of equal width; those of ``right`` end below one another."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = enumerate(zip(row, widths, strict=True))
-        return "  ".join(c.rjust(w) if place in right else c.ljust(w) for place, (c, w) in cells).rstrip()
-
-    return [line(row) for row in rows]

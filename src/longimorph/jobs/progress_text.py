@@ -19,9 +19,9 @@ from longimorph.jobs.progress import (
     Pairs,
     Progress,
     Seen,
-    aligned,
     of_pairs,
 )
+from longimorph.words import aligned, counted
 
 _SAID = (RUNNING, SILENT, INTERRUPTED, FAILED)
 MOST_SHOWN = 20
@@ -64,7 +64,7 @@ def jobs_of(progress: Progress, patient: str) -> str:
 def totals(progress: Progress) -> str:
     """Return one sentence on the pairs."""
     states = progress.count("register")
-    parts = [f"{states[DONE]} of {states.total()} pairs done"]
+    parts = [f"{states[DONE]} of {counted(states.total(), 'pair')} done"]
     words = {FAILED: "failed", RUNNING: "running", SILENT: "without a sign of life"}
     words |= {INTERRUPTED: "interrupted", WAITING: "not begun"}
     parts += [f"{states[state]} {text}" for state, text in words.items() if states[state]]
@@ -109,9 +109,9 @@ def _patients(progress: Progress, most: int | None) -> list[str]:
     rows += [[name, *(_cell(jobs, stage) for stage in STAGES)] for name, jobs in [*chosen.items()][:most]]
     lines = aligned(rows) if len(rows) > 1 else []
     hidden = len(progress.patients) - len(rows) + 1
-    lines += (
-        [f"and {hidden} more patients: --all shows every one, --patient NAME one of them"] if hidden else []
-    )
+    if hidden:
+        more = counted(hidden, "more patient")
+        lines.append(f"and {more}: --all shows every one, --patient NAME one of them")
     lines += [f"left out (one visit): {_names(progress.left_out, most)}"] if progress.left_out else []
     return lines
 

@@ -13,6 +13,7 @@ from typing import Any
 from longimorph.errors import LongimorphError
 from longimorph.jobs import slurm
 from longimorph.jobs.log import MADE_OF, VERDICT, made_of
+from longimorph.words import counted
 
 _SHOWN = 5
 
@@ -96,7 +97,7 @@ def _made_of(job: Any) -> str | None:
 
 
 def _count(things: Sequence[Any], noun: str) -> str:
-    return f"1 {noun} is" if len(things) == 1 else f"{len(things)} {noun}s are"
+    return f"{counted(len(things), noun)} {'is' if len(things) == 1 else 'are'}"
 
 
 def _listed(things: Sequence[Any]) -> str:

@@ -23,6 +23,7 @@ from longimorph.jobs import signals
 from longimorph.jobs.log import CONTEXT
 from longimorph.jobs.needs import Needs
 from longimorph.jobs.sweep import controls
+from longimorph.words import counted
 
 SCAN_CACHE = Path(".snakemake", "longimorph", "scans.json")
 
@@ -119,7 +120,8 @@ def _ahead(study: Study) -> Problem | None:
 def _first(remarks: Sequence[ScanRemark]) -> list[str]:
     """Return the remarks on scans as text, the first few of many."""
     more = len(remarks) - _MOST_REMARKS
-    tail = [f"and {more} more remarks on scans; longimorph check lists all of them"] if more > 0 else []
+    words = f"and {counted(more, 'more remark')} on scans; longimorph check lists all of them"
+    tail = [words] if more > 0 else []
     return [*map(str, remarks[:_MOST_REMARKS]), *tail]
 
 

@@ -14,6 +14,7 @@ from longimorph.cohort.classes import BACKGROUND, ClassTable
 from longimorph.report import bars, convergence, courses, flows, pairs, pictures, timeline, volumes
 from longimorph.report.page import Builder, viewer_library, viewer_licence, write_page
 from longimorph.report.pairs import Pair
+from longimorph.words import counted
 
 _PICTURES_BYTES, _VOLUMES_BYTES = 3_500_000, 9_000_000
 PAIRS_A_PAGE = 10
@@ -234,7 +235,9 @@ def facts(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     if _known(before) and _known(after):
         rows.append(("Mismatch before and after", f"{float(str(before)):.0f} → {float(str(after)):.0f} mm³"))
     if _known(status.get("seconds")):
-        effort = f"{float(status['seconds']):.0f} s, {status.get('evaluations', '?')} evaluations"
+        evaluations = status.get("evaluations")
+        effort = f"{float(status['seconds']):.0f} s"
+        effort += f", {counted(evaluations, 'evaluation')}" if evaluations is not None else ""
         rows.append(
             ("Effort", f"{effort}, {status.get('device', '')}, strategy {status.get('memory_strategy', '')}")
         )

@@ -28,7 +28,8 @@ def timeline(days: Mapping[str, float], failed: Mapping[str, str], pairs: Sequen
         arc = drawing.path(
             f"M{start:.1f},{line} Q{(start + end) / 2:.1f},{control:.1f} {end:.1f},{line}", kind
         )
-        hint(arc, f"{pair.title}, {plain(pair.days)} days{'' if pair.ok else ': failed'}")
+        days_apart = f"{plain(pair.days)} day{'' if pair.days == 1 else 's'}"
+        hint(arc, f"{pair.title}, {days_apart}{'' if pair.ok else ': failed'}")
     _visits(drawing, days, at, failed, line)
     return drawing.markup()
 

@@ -10,6 +10,7 @@ import pandas as pd
 from longimorph.errors import LongimorphError
 from longimorph.io.atomic import write_json
 from longimorph.tables import columns
+from longimorph.words import counted
 
 _SHOWN = 5
 
@@ -18,8 +19,9 @@ class SomePairsFailed(LongimorphError):
     """All tables are written, but some pairs have no numbers."""
 
     def __init__(self, failures: pd.DataFrame, pairs: int, folder: Path) -> None:
-        lines = [f"{len(failures)} of {pairs} pairs failed. The tables in {folder} are complete, with empty"]
-        lines[0] += " numbers for these pairs; failures.csv there says why:"
+        these = "this pair" if len(failures) == 1 else "these pairs"
+        lines = [f"{len(failures)} of {counted(pairs, 'pair')} failed. The tables in {folder} are complete,"]
+        lines[0] += f" with empty numbers for {these}; failures.csv there says why:"
         lines += [f"  {_sentence(row)}" for row in failures.head(_SHOWN).to_dict("records")]
         if len(failures) > _SHOWN:
             lines.append(f"  and {len(failures) - _SHOWN} more")
