@@ -23,6 +23,7 @@ from longimorph.grid import Grid, canonical
 from longimorph.io import volumes
 from longimorph.io.atomic import atomic_path
 from longimorph.tables import columns
+from longimorph.words import counted
 
 Array = NDArray[np.float32]
 
@@ -127,13 +128,15 @@ def _ordered(grid: Grid, array: NDArray[Any]) -> NDArray[Any]:
     return np.moveaxis(np.asarray(canonical(grid, np.moveaxis(array, 0, -1))[0]), -1, 0)
 
 
-def strongest_slice(maps: PairMaps, axis: int) -> int:
-    """The slice across ``axis`` with most change; without any change, the one with most tissue."""
+def strongest_slice(maps: PairMaps, axis: int, background: int | None) -> int:
+    """The slice across ``axis`` with most change; without any change, the one that halves the tissue."""
     others = tuple(a for a in range(3) if a != axis)
     change = (maps.moved + maps.changed).sum(axis=others)
-    if change.max() <= 0:
-        change = (1 - maps.before.max(axis=0)).sum(axis=others)
-    return int(change.argmax())
+    if change.max() > 0:
+        return int(change.argmax())
+    tissue = 1 - maps.before[background] if background is not None else maps.before.sum(axis=0)
+    below = tissue.sum(axis=others).cumsum()
+    return int(np.searchsorted(below, below[-1] / 2))
 
 
 def _panels(figure: Figure, maps: PairMaps, classes: ClassTable) -> None:
@@ -141,7 +144,7 @@ def _panels(figure: Figure, maps: PairMaps, classes: ClassTable) -> None:
     grid = figure.add_gridspec(2, 6, left=0.035, right=0.99, top=0.9, bottom=0.42, wspace=0.04, hspace=0.05)
     shown: list[AxesImage] = []
     for row, (plane, axis) in enumerate(_PLANES.items()):
-        index = strongest_slice(maps, axis)
+        index = strongest_slice(maps, axis, classes.background)
         axes = [figure.add_subplot(grid[row, column]) for column in range(6)]
         for panel, probabilities in zip(axes, (maps.before, maps.after, maps.target), strict=False):
             _show(panel, np.clip(_colours(probabilities, classes), 0, 1), axis, index, maps.grid)
@@ -301,7 +304,7 @@ def health(status: dict[str, Any], classes: ClassTable) -> str:
     drift = status.get("drift")
     lines += [f"Drift of H (0 is perfect): {100 * abs(float(drift)):.2f} %"] if drift is not None else []
     lines += textwrap.wrap(f"Stopped: {status['stop_reason']}", 105) if status.get("stop_reason") else []
-    facts = [f"{status['evaluations']} evaluations"] if status.get("evaluations") is not None else []
+    facts = [counted(status["evaluations"], "evaluation")] if status.get("evaluations") is not None else []
     facts += [f"{float(status['seconds']):.0f} s"] if status.get("seconds") is not None else []
     facts += [f"on {status['device']}"] if status.get("device") else []
     return "\n".join([*lines, ", ".join(facts)])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import small_results as small
 from PIL import Image
@@ -164,6 +165,59 @@ def test_opacity_and_the_crosshair_answer(browser: Any, results: Path) -> None:
     wait(lambda: element(browser, "#v-place").text != here)
 
 
+def place_of(browser: Any) -> list[int]:
+    """Where the crosshair is, mm to the right, front, up."""
+    said = element(browser, "#v-place").text.replace("−", "-")
+    return [int(number) for number in said.partition(" mm")[0].split(",")]
+
+
+def test_the_viewer_is_used_with_the_keyboard_alone(browser: Any, results: Path) -> None:
+    open_viewer(browser, results, "P1")
+    keys = webdriver.Keys
+    browser.execute_script("document.getElementById('v-pair').focus()")
+    reached = []
+    for _ in range(7):
+        reached.append(browser.execute_script("const e = document.activeElement; return e.id || e.name"))
+        webdriver.ActionChains(browser).send_keys(keys.TAB).perform()
+    assert reached == ["v-pair", "overlay", "v-opacity", "v-first", "v-second", "v-flicker", "v-canvas"]
+    browser.get("about:blank")  # back to where the crosshair is at first, in the middle of a voxel
+    open_viewer(browser, results, "P1")
+    browser.execute_script("document.getElementById('v-canvas').focus()")
+    start = place_of(browser)
+    for key, step in (
+        (keys.ARROW_LEFT, (8, 0, 0)),
+        (keys.ARROW_RIGHT, (-8, 0, 0)),
+        (keys.ARROW_UP, (0, 8, 0)),
+        (keys.ARROW_DOWN, (0, -8, 0)),
+        (keys.PAGE_UP, (0, 0, 8)),
+        (keys.PAGE_DOWN, (0, 0, -8)),
+    ):
+        webdriver.ActionChains(browser).send_keys(key).perform()
+        moved = [a + b for a, b in zip(start, step, strict=True)]
+        wait(lambda moved=moved: place_of(browser) == moved, 5)
+        start = moved
+    before = pixels(browser)
+    webdriver.ActionChains(browser).send_keys("vc").perform()  # by which niivue would change the layout
+    assert np.array_equal(pixels(browser), before)
+
+
+def test_moved_and_changed_kind_differ_by_more_than_colour(browser: Any, results: Path) -> None:
+    browser.get((results / "patients" / "P1" / "report.html").as_uri())
+    style = lambda selector, name: browser.execute_script(  # noqa: E731
+        "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]", selector, name
+    )
+    lines = {kind: style(f"svg .line.{kind}", "strokeDasharray") for kind in ("all", "moved", "changed")}
+    assert len(set(lines.values())) == 3
+    assert (
+        style("svg .bar.moved", "fillOpacity") == "1"
+        and float(style("svg .bar.changed", "fillOpacity")) < 0.5
+    )
+    assert style("svg .ribbon.changed", "strokeDasharray") != "none"
+    browser.get((results / "sweep" / "sweep.html").as_uri())
+    thin = {kind: style(f"svg .thin.{kind}", "strokeDasharray") for kind in ("all", "moved", "changed")}
+    assert thin == lines
+
+
 def test_the_viewer_flickers_between_the_visits(browser: Any, results: Path) -> None:
     open_viewer(browser, results, "P1")
     press(browser, "input[value=none]")
@@ -258,6 +312,41 @@ def test_the_table_of_the_cohort_sorts_and_filters(browser: Any, results: Path) 
     assert messages(browser) == []
 
 
+def test_sorting_says_so_keeps_its_place_and_lasts_while_filtering(browser: Any, results: Path) -> None:
+    browser.get((results / "cohort" / "report.html").as_uri())
+    heads = "[...document.querySelectorAll('#c-table thead th')]"
+    said = f"return {heads}.map(h => h.getAttribute('aria-sort') || '')"
+    assert browser.execute_script(said) == ["", "", "", "descending", "", "", ""]
+    browser.execute_script(f"{heads}[2].firstChild.focus()")
+    for order in ("descending", "ascending"):
+        webdriver.ActionChains(browser).send_keys(webdriver.Keys.ENTER).perform()
+        assert browser.execute_script(said) == ["", "", order, "", "", "", ""]
+        assert browser.execute_script("return document.activeElement.textContent") == "days"
+    choose(browser, "c-status", "ok")
+    assert cells(browser, 2) == ["100", "100", "150"] and element(browser, "#c-count").text == "3 of 6 pairs"
+    choose(browser, "c-find", "p1", "input")
+    assert cells(browser, 2) == ["100", "150"]
+    press(browser, "#c-table thead th:nth-child(3) button")
+    assert cells(browser, 2) == ["150", "100"]
+    choose(browser, "c-find", "", "input")
+    assert cells(browser, 2) == ["150", "100", "100"]
+
+
+def test_what_is_given_per_year_is_the_change_over_the_days(browser: Any, results: Path) -> None:
+    browser.get((results / "cohort" / "report.html").as_uri())
+    choose(browser, "c-measure", "1")
+    press(browser, "#c-table thead th:nth-child(1) button")
+    yearly = cells(browser, 4)
+    choose(browser, "c-unit", "ml")
+    plain, days = cells(browser, 4), cells(browser, 2)
+    number = lambda text: float(text.replace("−", "-"))  # noqa: E731
+    table = pd.read_csv(results / "cohort" / "changes.csv")
+    known = table[(table["class"] == "oedema") & (table["patient"] == "P1")]
+    assert number(plain[0]) == pytest.approx(known["reallocation_mm3"].iloc[0] / 1000, abs=0.06) != 0
+    assert number(yearly[0]) == pytest.approx(number(plain[0]) * 365.25 / float(days[0]), rel=0.01)
+    assert yearly[-1] == plain[-1] == ""  # a pair that failed
+
+
 def test_ratings_stay_and_are_saved_as_a_table(browser: Any, results: Path, tmp_path: Path) -> None:
     browser.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
@@ -265,6 +354,9 @@ def test_ratings_stay_and_are_saved_as_a_table(browser: Any, results: Path, tmp_
     browser.get((results / "cohort" / "report.html").as_uri())
     press(browser, "#c-table thead th:nth-child(1) button")
     press(browser, "#c-table tbody tr:nth-child(3) .rating button:nth-child(3)")
+    press(browser, "#c-table tbody tr:nth-child(1) .rating button:nth-child(1)")
+    press(browser, "#c-table tbody tr:nth-child(1) .rating button:nth-child(1)")  # taken back
+    assert element(browser, "#c-rated").text == "1 of 6 pairs rated"
     browser.refresh()
     press(browser, "#c-save")
     saved = wait(lambda: list(tmp_path.glob("ratings.tsv")), 10)[0]

@@ -105,16 +105,23 @@ def test_the_picture_does_not_depend_on_the_axes_of_storage(
 def test_the_patients_right_is_on_the_left_and_up_is_up(tmp_path: Path) -> None:
     folder = write_pair(tmp_path, "LPI")
     loaded = figures.load_maps(folder, folder.parent / "V1", folder.parent / "V2")
-    assert figures.strongest_slice(loaded, 2) in (4, 5)
-    assert figures.strongest_slice(loaded, 1) in (7, 8, 9)
-    axial = figures.cut(loaded.changed, 2, figures.strongest_slice(loaded, 2))
+    assert figures.strongest_slice(loaded, 2, 2) in (4, 5)
+    assert figures.strongest_slice(loaded, 1, 2) in (7, 8, 9)
+    axial = figures.cut(loaded.changed, 2, figures.strongest_slice(loaded, 2, 2))
     rows, across = np.nonzero(axial)
     assert axial.max() == pytest.approx(100)
     assert across.mean() < (axial.shape[1] - 1) / 2
     assert rows.mean() > (axial.shape[0] - 1) / 2
-    coronal = figures.cut(loaded.changed, 1, figures.strongest_slice(loaded, 1))
+    coronal = figures.cut(loaded.changed, 1, figures.strongest_slice(loaded, 1, 2))
     assert np.nonzero(coronal)[1].mean() < (coronal.shape[1] - 1) / 2
     assert np.nonzero(coronal)[0].mean() > (coronal.shape[0] - 1) / 2
+
+
+def test_without_any_change_the_slices_go_through_the_middle_of_the_tissue(tmp_path: Path) -> None:
+    folder = write_pair(tmp_path, change=False)
+    loaded = figures.load_maps(folder, folder.parent / "V1", folder.parent / "V2")
+    assert [figures.strongest_slice(loaded, axis, 2) for axis in (2, 1)] == [3, 5]
+    assert [figures.strongest_slice(loaded, axis, None) for axis in (2, 1)] == [3, 5]
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPI"])

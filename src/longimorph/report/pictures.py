@@ -22,7 +22,7 @@ _PANEL_HEIGHT = 260
 
 @dataclass(frozen=True)
 class Aligned:
-    """Three slices of each visit of a pair, as addresses of pictures; ``words`` say what, to begin a sentence."""
+    """Three slices of each visit of a pair, as addresses of pictures; ``words`` begin a sentence on them."""
 
     source: str
     target: str

@@ -64,8 +64,9 @@
 
   function heads() {
     const line = document.createElement("tr");
-    for (const column of COLUMNS) {
+    COLUMNS.forEach((column, place) => {
       const head = make("th", null, line, column.number ? "number" : "");
+      head.scope = "col";
       const button = make("button", column.name, head);
       button.type = "button";
       const current = sorting.by === column.name;
@@ -74,8 +75,9 @@
         sorting.down = current ? !sorting.down : Boolean(column.number);
         sorting.by = column.name;
         draw();
+        $("c-table").tHead.rows[0].cells[place].firstChild.focus();
       });
-    }
+    });
     $("c-table").tHead.replaceChildren(line);
   }
 
@@ -90,13 +92,13 @@
     for (const word of RATINGS) {
       const button = make("button", word, box);
       button.type = "button";
+      button.setAttribute("aria-label", `${word}: ${row.patient}, ${row.from} to ${row.to}`);
       button.setAttribute("aria-pressed", String(ratings[keyOf(row)] === word));
       button.addEventListener("click", () => {
         if (ratings[keyOf(row)] === word) delete ratings[keyOf(row)];
         else ratings[keyOf(row)] = word;
         try { localStorage.setItem(STORE, JSON.stringify(ratings)); } catch { /* saved as a file only */ }
-        box.replaceChildren();
-        rate(row, box);
+        for (const other of box.children) other.setAttribute("aria-pressed", String(ratings[keyOf(row)] === other.textContent));
         count();
       });
     }

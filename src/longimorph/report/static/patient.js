@@ -5,6 +5,8 @@ for (const box of document.querySelectorAll(".flicker")) {
   const names = pages.map((page) => page.querySelector("img").alt);
   const bar = document.createElement("p");
   bar.className = "buttons";
+  bar.setAttribute("role", "group");
+  bar.setAttribute("aria-label", "Visit shown");
   let timer = null;
   const buttons = [...names, "flicker"].map((name) => {
     const button = document.createElement("button");

@@ -14,6 +14,8 @@
     lm_grew: { R: [255, 255], G: [130, 50], B: [90, 40], A: [255, 255], I: [0, 255] },
     lm_shrank: { R: [110, 40], G: [170, 100], B: [255, 255], A: [255, 255], I: [0, 255] },
   };
+  // The patient's right is on the left: right, front, up in voxels.
+  const KEYS = { ArrowLeft: [1, 0, 0], ArrowRight: [-1, 0, 0], ArrowUp: [0, 1, 0], ArrowDown: [0, -1, 0], PageUp: [0, 0, 1], PageDown: [0, 0, -1] };
   const VEIL = [84, 102, 140]; // over what was not compared
   const state = { pair: 0, overlay: "moved", visit: 0, opacity: 0.8 };
   let viewer, library, scans, maps = {}, timer = null, busy = Promise.resolve();
@@ -130,6 +132,17 @@
     draw();
   }
 
+  // In the place of niivue's own keys, some of which change its layout or need the mouse over the picture.
+  function keys(canvas) {
+    canvas.addEventListener("keyup", (event) => event.stopImmediatePropagation(), true);
+    canvas.addEventListener("keydown", (event) => {
+      event.stopImmediatePropagation();
+      if (!KEYS[event.key] || !viewer.volumes.length) return;
+      event.preventDefault();
+      viewer.moveCrosshairInVox(...KEYS[event.key]);
+    }, true);
+  }
+
   // What was chosen before the viewer was ready, or is left from an earlier visit to the page.
   function read() {
     state.overlay = box.querySelector("#v-overlay input:checked").value;
@@ -149,6 +162,7 @@
     });
     Object.entries(MAPS).forEach(([name, map]) => viewer.addColormap(name, map));
     viewer.onLocationChange = where;
+    keys(canvas);
     await viewer.attachToCanvas(canvas);
     viewer.setSliceType(viewer.sliceTypeMultiplanar);
     read();
