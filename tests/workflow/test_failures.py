@@ -17,11 +17,11 @@ Broken = tuple[TinyCohort, subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Broken:
-    """A study of which one scan is cut off, after its run."""
+    """A study of which one scan is cut off, after its run; whatever crashes would be tried again."""
     cohort = tiny.study(tmp_path_factory.mktemp("study"), stub=True)
     scan = cohort.folder / "scans" / "P002" / "V3_regions.nii.gz"
     scan.write_bytes(scan.read_bytes()[:60])
-    return cohort, cohort.snakemake()
+    return cohort, cohort.snakemake("--retries", "2")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -43,6 +43,12 @@ def test_the_run_ends_with_an_error_and_a_sentence(broken: Broken) -> None:
     assert "2 of 3 pairs done, 1 failed." in text
     assert "P002 V2 to V3: maps: unreadable: cut off" in text
     assert "Traceback" not in text
+
+
+def test_bad_input_is_tried_once(broken: Broken) -> None:
+    _, run = broken
+    assert "Trying to restart" not in run.stdout + run.stderr
+    assert (run.stdout + run.stderr).count("longimorph: cohort_verdict: 1 of 3 pairs failed") == 1
 
 
 def test_all_else_is_made_and_the_failure_is_a_row(broken: Broken) -> None:

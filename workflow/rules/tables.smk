@@ -99,6 +99,7 @@ rule cohort_figure:
         "../scripts/cohort_figure.py"
 
 
+# A verdict fails on purpose where a pair did: here alone a retry is ruled out, since it would only say so again.
 rule patient_verdict:
     input:
         "results/patients/{patient}/failures.csv",
@@ -108,6 +109,7 @@ rule patient_verdict:
         "results/patients/{patient}/complete.json",
     log:
         "results/logs/{patient}/verdict.log",
+    retries: 0
     conda:
         ENVIRONMENT
     resources:
@@ -130,6 +132,7 @@ rule cohort_verdict:
         "results/cohort/complete.json",
     log:
         "results/logs/cohort/verdict.log",
+    retries: 0
     conda:
         ENVIRONMENT
     resources:
