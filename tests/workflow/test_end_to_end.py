@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -36,19 +37,29 @@ PAIR_FILES = (
 )
 DONE = (("P001", "V1", "V2"), ("P002", "V1", "V2"), ("P004", "V1", "V2"))
 
+OFFLINE = Path(__file__).parent / "offline"
+
 Run = tuple[TinyCohort, subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Widening ventricles; oedema, then a scan that is cut off; one visit; twice the same visit."""
+    """Widening ventricles; oedema, then a scan that is cut off; one visit; twice the same visit.
+
+    Without a network, and with a folder of its own for temporary files, as on the node of a cluster.
+    """
     cohort = tiny.study(tmp_path_factory.mktemp("study"))
     cohort.add("P004", "V1", 0, 24)
     cohort.add("P004", "V2", 100, 24)
     cohort.write(max_evaluations=8)
     scan = cohort.folder / "scans" / "P002" / "V3_regions.nii.gz"
     scan.write_bytes(scan.read_bytes()[:60])
-    return cohort, cohort.snakemake()
+    (cohort.folder / "node").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(OFFLINE))
+        patch.setenv("OFFLINE_NOTES", str(cohort.folder / "network.txt"))
+        patch.setenv("TMPDIR", str(cohort.folder / "node"))
+        return cohort, cohort.snakemake()
 
 
 @pytest.fixture
@@ -74,6 +85,22 @@ def test_the_failure_ends_the_run_with_an_error_after_all_else_is_made(run: Run,
     assert "V3_regions.nii.gz" in failure["message"]
     assert (results.parent / failure["log"]).read_text().splitlines()[-1].startswith("verdict: failed")
     assert not (results / "cohort" / "complete.json").exists()
+
+
+def test_no_job_needs_a_network_and_none_leaves_a_file_on_its_node(run: Run, tmp_path: Path) -> None:
+    notes = (run[0].folder / "network.txt").read_text().splitlines()
+    jobs = re.findall(r"^(?:local)?rule ", run[1].stdout + run[1].stderr, flags=re.MULTILINE)
+    assert set(notes) == {"process"} and len(notes) > len(jobs) > 10
+    assert list((run[0].folder / "node").iterdir()) == []
+    for code in ("socket.create_connection(('127.0.0.1', 9))", "socket.gethostbyname('localhost')"):
+        own = {"PYTHONPATH": str(OFFLINE), "OFFLINE_NOTES": str(tmp_path / "network.txt")}
+        attempt = [tiny.PYTHON, "-c", f"import socket; {code}"]
+        refused = subprocess.run(attempt, env={**os.environ, **own}, capture_output=True, text=True)
+        assert "out of reach" in refused.stderr
+    assert [line.split()[0] for line in (tmp_path / "network.txt").read_text().splitlines()] == [
+        *("process", "socket.getaddrinfo"),
+        *("process", "socket.gethostbyname"),
+    ]
 
 
 def test_every_file_of_the_contract_is_there(results: Path) -> None:
