@@ -83,10 +83,44 @@ def test_profiles_parse_and_none_is_loaded_without_being_asked() -> None:
         assert f"`{folder.name}`" in readme
 
 
-def test_no_rule_retries_by_itself_and_each_has_a_log() -> None:
+def cluster_profiles() -> list[dict[str, object]]:
+    """Return the options of the profiles for SLURM."""
+    files = sorted((REPOSITORY / "profiles").glob("slurm*/config.yaml"))
+    assert len(files) == 2
+    return [yaml.safe_load(file.read_text()) for file in files]
+
+
+def test_the_profiles_of_clusters_differ_in_their_cards_alone_and_use_no_job_arrays() -> None:
+    first, second = cluster_profiles()
+    assert first == second
+    assert not [option for option in first if "array" in option]
+    readme = (REPOSITORY / "profiles" / "README.md").read_text()
+    obvious = {"executor", "keep-going", "rerun-incomplete", "show-failed-logs", "printshellcmds"}
+    assert [option for option in first if option not in readme and option not in obvious] == []
+
+
+def test_every_rule_that_registers_is_told_before_its_time_limit() -> None:
+    """By the profiles of clusters; the others take minutes and save nothing."""
+    scripts = (REPOSITORY / "workflow" / "scripts").glob("*.py")
+    names = {path.stem for path in scripts if "steps.register import" in path.read_text()}
+    expected = {f"{name}:slurm_extra=--signal=USR1@180" for name in names}
+    assert len(names) == 2 and set(cluster_profiles()[0]["set-resources"]) == expected
+
+
+def test_which_card_a_job_sees_is_left_to_the_scheduler() -> None:
+    files = [p for kind in ("src", "workflow", "profiles") for p in (REPOSITORY / kind).rglob("*")]
+    texts = {p: p.read_text(encoding="utf-8") for p in files if p.suffix in (".py", ".smk", ".yaml")}
+    assert len(texts) > 100
+    assert [p for p, text in texts.items() if "CUDA_VISIBLE_DEVICES" in text] == []
+
+
+def test_no_rule_retries_but_by_the_profile_and_each_has_a_log() -> None:
     for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"):
         text = path.read_text()
-        assert "retries:" not in text, path
+        retries = re.findall(r"^rule (\w+):|^ +retries: (\d+)", text, flags=re.MULTILINE)
+        rules = [retries[place - 1][0] for place, (_, number) in enumerate(retries) if number]
+        assert rules == (["patient_verdict", "cohort_verdict"] if path.stem == "tables" else []), path
+        assert {number for _, number in retries if number} <= {"0"}, path
         assert text.count("\n    log:") == text.count("\n    script:"), path
 
 
