@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 CORES ?= 2
 SLURM_TESTS ?= 8
-PYTEST_SLURM = $(BIN)/python -m pytest $(PYTEST_ARGS) tests/slurm
+PYTEST_SLURM = $(BIN)/python -m pytest $(PYTEST_ARGS) --durations=0 --durations-min=1 tests/slurm
 DEMO ?= demo
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -38,7 +38,7 @@ test: $(VENV)/.installed
 # A SLURM cluster is started on this machine for it, where that can be done: root, Debian or Ubuntu.
 test-slurm: $(VENV)/.installed
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster.sh run sh -c \
-	  '$(PYTEST_SLURM) -n $(SLURM_TESTS) -m "not alone" && $(PYTEST_SLURM) -m alone'
+	  'status=0; $(PYTEST_SLURM) -n $(SLURM_TESTS) -m "not alone" || status=$$?; $(PYTEST_SLURM) -m alone && exit $$status'
 
 # Kills, full disks and two runs at once, and the tutorial where its data are; some minutes. Those that mount a disk need root and skip themselves without.
 test-faults: $(VENV)/.installed

@@ -17,7 +17,7 @@ FOLDER=/tmp/longimorph-slurm
 [ "$COMMAND" = run ] || FOLDER=$(realpath -m "${2:-$FOLDER}")
 CPUS=${CLUSTER_CPUS:-16}
 MEMORY_MB=${CLUSTER_MEMORY_MB:-64000}
-GPUS=${CLUSTER_GPUS:-small:2 large:2}
+GPUS=${CLUSTER_GPUS:-small:2 large:2 single:1}
 PORT=${CLUSTER_PORT:-6917}
 NODE_PORT=$((PORT + 1))
 PACKAGES=(slurmctld slurmd slurm-client munge)

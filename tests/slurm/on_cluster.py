@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,27 +22,57 @@ STUB = Path(__file__).parent / "stub"
 PROFILE = tiny.REPOSITORY / "profiles" / "slurm"
 QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10")
 """What differs from the profile, so that tests take less time: the cluster's file system is a local one."""
-LONGEST = 400.0
-"""Seconds after which a run is taken to hang."""
+QUIET = 400.0
+"""Seconds without any change in a study's folder after which its run is taken to hang: longer than the
+plugin's longest pause of 180 s, and than the two minutes after which SLURM starts a requeued job. On a busy
+machine everything is slow, but something happens."""
+
+
+@dataclass
+class Patience:
+    """A wait for what happens in a folder, which ends when nothing happens there any more."""
+
+    folder: Path
+    what: str
+    seen: frozenset[tuple[str, int]] = frozenset()
+    since: float = 0.0
+
+    def pause(self) -> None:
+        """Wait a moment; fails when no file has come, gone or changed its size for long."""
+        if (now := sizes(self.folder)) != self.seen:
+            self.seen, self.since = now, time.monotonic()
+        assert time.monotonic() - self.since < QUIET, (
+            f"waited for {self.what}, and nothing has happened for {QUIET:g} s:\n{said_last(self.folder)}"
+        )
+        time.sleep(0.3)
 
 
 @dataclass
 class Head:
-    """A Snakemake that has been started, and the file that has what it says."""
+    """A Snakemake that has been started, and the file that has what it says.
+
+    ``expected``: it is to go on until the test lets it end.
+    """
 
     process: subprocess.Popen[bytes]
     output: Path
+    expected: bool = True
 
-    def end(self, timeout: float = LONGEST) -> int:
+    def end(self) -> int:
         """Wait until it ends; returns its status. One that hangs is killed, and the test fails."""
+        self.expected = False
+        patience = Patience(self.output.parent, "the end of Snakemake")
         try:
-            return self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
+            while (status := self.process.poll()) is None:
+                patience.pause()
+        except BaseException:
             self.kill()
-            raise AssertionError(f"no end after {timeout:g} s:\n{self.text[-3000:]}") from None
+            raise
+        return status
 
     def kill(self) -> None:
         """Kill it, so that it can do nothing any more."""
+        self.expected = False
         self.process.kill()
         self.process.wait()
 
@@ -60,6 +91,19 @@ class Head:
         match = re.search(r"SLURM run ID: (\S+)", self.text)
         assert match, self.text
         return match[1]
+
+
+STARTED: list[Head] = []
+"""Every head of the present test."""
+
+
+def end_all() -> None:
+    """Leave nothing of a test that failed on the cluster: neither a Snakemake nor a job."""
+    while STARTED:
+        head = STARTED.pop()
+        head.kill()
+        if "SLURM run ID: " in head.text:
+            slurm("scancel", f"--name={head.run}")
 
 
 @dataclass
@@ -88,6 +132,7 @@ class ClusterCohort:
         with output.open("w") as file:
             process = subprocess.Popen(command, cwd=self.folder, env=variables, stdout=file, stderr=file)
         self.heads.append(Head(process, output))
+        STARTED.append(self.heads[-1])
         return self.heads[-1]
 
     def run(self, *arguments: str, **options: str | Path) -> Head:
@@ -113,6 +158,15 @@ class ClusterCohort:
         """Return how many times each job began."""
         return Counter(note[0] for note in self.notes("began"))
 
+    def jobs_of_slurm(self) -> dict[str, list[str]]:
+        """Return what each job of SLURM did, in its order: ``began NAME`` and ``ended NAME``."""
+        found: dict[str, list[str]] = {}
+        for line in (self.folder / "ran.txt").read_text().splitlines():
+            word, name, *rest = line.split("\t")
+            if word in ("began", "ended"):
+                found.setdefault(rest[0], []).append(f"{word} {name}")
+        return found
+
     def everything(self) -> Counter[str]:
         """Return how many times each stub job runs when nothing happens: once."""
         visits: dict[str, list[str]] = {}
@@ -126,9 +180,18 @@ class ClusterCohort:
                 jobs += [f"{rule}-{patient}-{pair}" for rule in ("register", "figure") for pair in pairs]
         return Counter(jobs)
 
-    def wait_for(self, job: str, times: int = 1, timeout: float = 240) -> list[str]:
-        """Wait until a job has begun so often; returns its last SLURM number, card and process."""
-        until(lambda: self.begun()[job] >= times, f"{job} to begin", timeout)
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until ``condition`` holds; fails when the last head ends before, or nothing happens."""
+        patience = Patience(self.folder, what)
+        while not condition():
+            if self.heads and self.heads[-1].expected and self.heads[-1].process.poll() is not None:
+                assert condition(), f"Snakemake ended before {what}:\n{said_last(self.folder)}"
+                return
+            patience.pause()
+
+    def wait_for(self, job: str) -> list[str]:
+        """Wait until a job has begun; returns its last SLURM number, card and process."""
+        self.until(lambda: self.begun()[job], f"{job} to begin")
         return [note for note in self.notes("began") if note[0] == job][-1][1:]
 
     def rows(self, table: str) -> list[dict[str, str]]:
@@ -159,12 +222,21 @@ def three_patients(folder: Path) -> ClusterCohort:
     return ClusterCohort(cohort)
 
 
-def until(condition: Callable[[], object], what: str, timeout: float = 240) -> None:
-    """Wait until ``condition`` holds."""
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, f"waited {timeout:g} s for {what}"
-        time.sleep(0.2)
+def sizes(folder: Path) -> frozenset[tuple[str, int]]:
+    """Return every file below a folder with its size."""
+    found = set()
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # gone since it was listed
+            found.add((str(path), path.lstat().st_size))
+    return frozenset(found)
+
+
+def said_last(folder: Path) -> str:
+    """Return the end of what the last Snakemake in a folder has said, and SLURM's view of its jobs."""
+    heads = sorted(folder.glob("head*.txt"), key=lambda path: path.stat().st_mtime)
+    text = heads[-1].read_text()[-3000:] if heads else "no Snakemake was started"
+    queue = slurm("squeue", "--states=all", "--format=%i %T %r %M %l %k %Z")
+    return text + "\n".join(["", *(line for line in queue.splitlines() if str(folder) in line)])
 
 
 def slurm(*command: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from on_cluster import ClusterCohort, slurm, state, two_patients, until
+from on_cluster import ClusterCohort, slurm, state, two_patients
 
 JOB = "register-P001-V1__V2"
 
@@ -35,8 +35,8 @@ def test_nothing_is_computed_twice(study: ClusterCohort) -> None:
     assert f"scancel {number}" in refused.text
 
     fault.unlink()
-    until(lambda: state(number) == "COMPLETED", "the job to end without a head")
-    until(lambda: not slurm("squeue", "--noheader", f"--name={head.run}").strip(), "all jobs to end")
+    study.until(lambda: state(number) == "COMPLETED", "the job to end without a head")
+    study.until(lambda: not slurm("squeue", "--noheader", f"--name={head.run}").strip(), "all jobs to end")
     last = study.run()
     assert last.process.returncode == 0, last.text[-3000:]
     assert study.begun() == study.everything()
@@ -53,7 +53,7 @@ def test_what_was_broken_off_is_made_again(study: ClusterCohort) -> None:
     study.wait_for(JOB)
     head.kill()
     slurm("scancel", f"--name={head.run}")
-    until(lambda: not slurm("squeue", "--noheader", f"--name={head.run}").strip(), "its jobs to end")
+    study.until(lambda: not slurm("squeue", "--noheader", f"--name={head.run}").strip(), "its jobs to end")
     fault.unlink()
     assert study.run("--unlock").process.returncode == 0
     last = study.run()
@@ -68,8 +68,8 @@ def test_ended_by_hand(study: ClusterCohort) -> None:
     head = study.start()
     number, *_ = study.wait_for(JOB)
     head.interrupt()
-    assert head.end(120) != 0
-    until(lambda: state(number) == "CANCELLED", "the job to be cancelled")
+    assert head.end() != 0
+    study.until(lambda: state(number) == "CANCELLED", "the job to be cancelled")
     fault.unlink()
     last = study.run()
     assert last.process.returncode == 0, last.text[-3000:]

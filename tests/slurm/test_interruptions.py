@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from on_cluster import ClusterCohort, slurm, state, three_patients, two_patients, until
+from on_cluster import ClusterCohort, slurm, state, three_patients, two_patients
 
 FIRST, SECOND, THIRD = "register-P001-V1__V2", "register-P002-V1__V2", "register-P002-V2__V3"
 FOURTH = "register-P003-V1__V2"
@@ -22,16 +22,36 @@ def test_cancelled_out_of_memory_and_requeued(tmp_path: Path) -> None:
     head = study.start("--set-resources", "register:mem_mb=1500*attempt")
     number = study.wait_for(THIRD)[0]
     slurm("scontrol", "requeue", number)
-    until(lambda: state(number) == "PENDING", "the job to be in the queue again")
+    study.until(lambda: state(number) == "PENDING", "the job to be in the queue again")
     requeued.unlink()
     slurm("scancel", study.wait_for(FIRST)[0])
-    until(lambda: [FIRST, "SIGTERM"] in study.notes("signal"), "the job to be told")
+    study.until(lambda: [FIRST, "SIGTERM"] in study.notes("signal"), "the job to be told")
     cancelled.unlink()
     assert head.end() == 0, head.text[-3000:]
     assert numbers(study, THIRD) == [number, number]
     asked = [slurm("scontrol", "show", "job", one) for one in numbers(study, SECOND)]
     assert ["MinMemoryNode=1500M" in asked[0], "MinMemoryNode=3000M" in asked[1]] == [True, True], asked
     check_twice(study, FIRST, SECOND, THIRD)
+
+
+def test_pushed_aside_by_a_job_of_higher_priority(tmp_path: Path) -> None:
+    """Preemption: told, put back in the queue, waited for under its number, and run again."""
+    study = two_patients(tmp_path / "study")
+    table = "name\tmemory_gb\trequest\tpartition\ncard\t80\tgres=gpu:single:1\tspare\n"
+    (study.cohort.config.parent / "gpus.tsv").write_text(table)
+    study.cohort.write(gpus="gpus.tsv", patients=["P001"])
+    fault = study.fault(FIRST, "wait")
+    head = study.start()
+    number = study.wait_for(FIRST)[0]
+    of_others = ("--partition=gpu", "--gres=gpu:single:1", "--mem=100", "--output=/dev/null", "--wrap=true")
+    slurm("sbatch", *of_others)
+    study.until(lambda: [FIRST, "SIGTERM"] in study.notes("signal"), "the job to be told")
+    fault.unlink()
+    study.until(lambda: state(number) == "PENDING", "the job to be in the queue again")
+    assert head.end() == 0, head.text[-3000:]
+    assert numbers(study, FIRST) == [number, number]
+    study.check_tables(pairs=1)
+    assert {job for job, times in study.begun().items() if times > 1} == {FIRST}
 
 
 def test_out_of_time_and_killed(tmp_path: Path) -> None:
@@ -49,7 +69,7 @@ def test_out_of_time_and_killed(tmp_path: Path) -> None:
     limit_to(told, minutes=minutes_so_far(told) + 4)  # the profile's signal comes three minutes before
     limit_to(stubborn, minutes=minutes_so_far(stubborn) + 1)
     limit_to(forgotten, minutes=minutes_so_far(forgotten) + 1)
-    until(lambda: study.notes("signal"), "the early signal")
+    study.until(lambda: study.notes("signal"), "the early signal")
     faults[FIRST].unlink()
     assert head.end() == 0, head.text[-3000:]
     assert [FIRST, "SIGUSR1"] in study.notes("signal")

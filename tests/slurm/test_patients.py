@@ -6,7 +6,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from on_cluster import ClusterCohort, three_patients
+from on_cluster import ClusterCohort, slurm, three_patients
+
+from longimorph.cohort import study as studies
+from longimorph.jobs.catalogue import Jobs
+from longimorph.jobs.needs import Needs
 
 
 @pytest.fixture
@@ -37,6 +41,8 @@ def test_two_fail_and_one_is_run_by_name(study: ClusterCohort) -> None:
     study.check_tables(pairs=4, failed=2)
     assert {row["patient"] for row in study.rows("failures")} == {"P001", "P002"}
     assert set(study.begun().values()) == {1}
+    assert head.text.count("longimorph: cohort_verdict: 2 of 4 pairs failed") == 1
+    check_groups(study)
 
     results = study.folder / "results"
     others = [results / kind / name for kind in ("patients", "logs") for name in ("P001", "P002", "cohort")]
@@ -56,11 +62,36 @@ def test_two_fail_and_one_is_run_by_name(study: ClusterCohort) -> None:
     assert {name for name, times in begun.items() if times == 2} == {n for n in begun if "-P003" in n}
 
 
+def check_groups(study: ClusterCohort) -> None:
+    """Check that a patient's small jobs were one job of SLURM, in turn, and each registration its own."""
+    expected: dict[tuple[str, ...], set[str]] = {}
+    for name in study.everything():
+        rule, patient, *_ = name.split("-")
+        group = (name,) if rule == "register" else (rule.replace("maps", "align"), patient)
+        expected.setdefault(group, set()).add(name)
+    found = study.jobs_of_slurm().values()
+    together = sorted(sorted({line.split()[1] for line in lines}) for lines in found)
+    assert together == sorted(map(sorted, expected.values()))
+    for lines in found:
+        names = [line.split()[1] for line in lines[::2]]
+        assert lines == [f"{word} {name}" for name in names for word in ("began", "ended")]
+
+
 def test_a_crash_in_a_group_of_jobs(study: ClusterCohort) -> None:
-    """One of the small jobs of a patient crashes: retried together, given up alone, made up for later."""
-    fault = study.fault("maps-P002-V2", "fail")
-    head = study.run("--retries", "1")
-    assert head.process.returncode != 0
+    """One of the small jobs of a patient crashes: retried together, given up alone, made up for later.
+
+    What a group asks for: the memory of its largest job, the time of all.
+    """
+    fault, held = study.fault("maps-P002-V2", "fail"), study.fault("maps-P001-V2", "wait")
+    head = study.start("--retries", "1")
+    shown = slurm("scontrol", "show", "job", study.wait_for("maps-P001-V2")[0])
+    held.unlink()
+    jobs = Jobs(studies.load(study.cohort.config))
+    needs, visits = Needs(jobs.study), jobs.visits_of("P001")
+    asked = [needs.align(visits), *map(needs.maps, visits)]
+    assert f"MinMemoryNode={max(one.mem_mb for one in asked)}M" in shown, shown
+    assert f"TimeLimit=00:{sum(one.minutes for one in asked)}:00" in shown, shown
+    assert head.end() != 0
     begun = study.begun()
     assert begun["maps-P002-V2"] == 2
     assert {n for n in begun if n.startswith("register")} == {"register-P001-V1__V2", "register-P003-V1__V2"}

@@ -6,14 +6,14 @@ import json
 import re
 from pathlib import Path
 
-from on_cluster import ClusterCohort, slurm, until
+from on_cluster import ClusterCohort, slurm
 from tiny import TinyCohort
 
 PAIR = Path("results", "patients", "P001", "V1__V2")
 LOG = Path("results", "logs", "P001", "register_V1__V2.log")
 
 
-def study(folder: Path) -> TinyCohort:
+def one_pair(folder: Path) -> TinyCohort:
     """One pair that takes many iterations."""
     cohort = TinyCohort(folder)
     cohort.add("P001", "V1", 0, 20)
@@ -23,11 +23,11 @@ def study(folder: Path) -> TinyCohort:
     return cohort
 
 
-def number_after(cohort: TinyCohort, iteration: int) -> str:
+def number_after(study: ClusterCohort, iteration: int) -> str:
     """Wait until the registration has come so far; returns its number in SLURM."""
-    log = cohort.folder / LOG
+    log = study.folder / LOG
     pattern = re.compile(rf"SLURM job (\d+).*^.*iteration {iteration},", flags=re.MULTILINE | re.DOTALL)
-    until(lambda: log.exists() and pattern.search(log.read_text()), f"iteration {iteration}", timeout=300)
+    study.until(lambda: log.exists() and pattern.search(log.read_text()), f"iteration {iteration}")
     found = pattern.search(log.read_text())
     assert found
     return found[1]
@@ -35,13 +35,13 @@ def number_after(cohort: TinyCohort, iteration: int) -> str:
 
 def test_interrupted_twice_it_gives_the_same(tmp_path: Path) -> None:
     """The early signal of the profile, then scancel: three attempts, one result."""
-    on_cluster, whole = study(tmp_path / "study"), study(tmp_path / "whole")
-    head = ClusterCohort(on_cluster).start()
-    slurm("scancel", "--signal=USR1", number_after(on_cluster, 4))
-    slurm("scancel", number_after(on_cluster, 12))
+    study, whole = ClusterCohort(one_pair(tmp_path / "study")), one_pair(tmp_path / "whole")
+    head = study.start()
+    slurm("scancel", "--signal=USR1", number_after(study, 4))
+    slurm("scancel", number_after(study, 12))
     assert head.end() == 0, head.text[-3000:]
     assert "USR1 after" in head.text and "SIGTERM after" in head.text
-    assert json.loads((on_cluster.folder / PAIR / "status.json").read_text())["attempts"] == 3
+    assert json.loads((study.folder / PAIR / "status.json").read_text())["attempts"] == 3
     assert whole.snakemake(str(PAIR / "status.json")).returncode == 0
     for name in ("changes.csv", "transitions.csv", "convergence.csv"):
-        assert (on_cluster.folder / PAIR / name).read_bytes() == (whole.folder / PAIR / name).read_bytes()
+        assert (study.folder / PAIR / name).read_bytes() == (whole.folder / PAIR / name).read_bytes()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from on_cluster import ClusterCohort, slurm, until
+from on_cluster import ClusterCohort, slurm
 
 REGISTRATIONS = ("register-P001-V1__V2", "register-P002-V1__V2", "register-P002-V2__V3")
 
@@ -42,9 +42,9 @@ def test_jobs_share_the_cards_of_a_node(tmp_path: Path, profile: str, request_of
     study = ClusterCohort(cohort)
     faults = [study.fault(job, "wait") for job in REGISTRATIONS]
     head = study.start(profile=tiny.REPOSITORY / "profiles" / profile)
-    until(lambda: len(cards(study)) == 2, "two registrations to begin")
+    study.until(lambda: len(cards(study)) == 2, "two registrations to begin")
     waits = ("squeue", "--noheader", "--partition=gpu", "--states=PENDING", "--format=%r %Z")
-    until(lambda: f"Resources {study.folder}" in slurm(*waits), "the third to wait for a card")
+    study.until(lambda: f"Resources {study.folder}" in slurm(*waits), "the third to wait for a card")
     first = cards(study)
     assert len(set(first.values())) == 2
     for fault in faults:

@@ -2,7 +2,8 @@
 
 A file ``faults/RULE-PATIENT[-NAME]`` in the working folder says how a job behaves: ``wait`` until the file is
 gone, which a signal ends; ``stubborn`` to wait for ever and heed no signal; ``fail``; ``memory MB`` to hold
-that much for a while. ``ran.txt`` gets a line per job that began and per signal that one got.
+that much for a while. ``ran.txt`` gets a line per job that began, one per job that ended well, and one per
+signal that a job got.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def _noted(rule: str, step: Callable[..., None]) -> Callable[..., None]:
         _note("began", name, os.environ.get("SLURM_JOB_ID"), card, os.getpid())
         _behave(name)
         step(subject, *arguments, **options)
+        _note("ended", name, os.environ.get("SLURM_JOB_ID"))
 
     return run
 
