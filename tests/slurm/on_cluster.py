@@ -78,12 +78,18 @@ class Head:
 
     def interrupt(self) -> None:
         """Do what Ctrl-C does."""
+        self.expected = False
         self.process.send_signal(signal.SIGINT)
 
     @property
     def text(self) -> str:
         """What it has said."""
         return self.output.read_text()
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The jobs of SLURM that it says have failed, with the state that SLURM told."""
+        return dict(re.findall(r"SLURM-job '(\d+)' failed, SLURM status is: '(\w+)'", self.text))
 
     @property
     def run(self) -> str:

@@ -68,8 +68,8 @@ def test_ended_by_hand(study: ClusterCohort) -> None:
     head = study.start()
     number, *_ = study.wait_for(JOB)
     head.interrupt()
-    assert head.end() != 0
     study.until(lambda: state(number) == "CANCELLED", "the job to be cancelled")
+    assert head.end() != 0
     fault.unlink()
     last = study.run()
     assert last.process.returncode == 0, last.text[-3000:]

@@ -29,8 +29,7 @@ def test_cancelled_out_of_memory_and_requeued(tmp_path: Path) -> None:
     cancelled.unlink()
     assert head.end() == 0, head.text[-3000:]
     assert numbers(study, THIRD) == [number, number]
-    asked = [slurm("scontrol", "show", "job", one) for one in numbers(study, SECOND)]
-    assert ["MinMemoryNode=1500M" in asked[0], "MinMemoryNode=3000M" in asked[1]] == [True, True], asked
+    assert study.notes("asked") == [[SECOND, "1500M"], [SECOND, "3000M"]]
     check_twice(study, FIRST, SECOND, THIRD)
 
 
@@ -73,7 +72,7 @@ def test_out_of_time_and_killed(tmp_path: Path) -> None:
     faults[FIRST].unlink()
     assert head.end() == 0, head.text[-3000:]
     assert [FIRST, "SIGUSR1"] in study.notes("signal")
-    assert [state(number) for number in (told, stubborn, forgotten)] == ["FAILED", "TIMEOUT", "TIMEOUT"]
+    assert [head.failed[number] for number in (told, stubborn, forgotten)] == ["FAILED", "TIMEOUT", "TIMEOUT"]
     check_twice(study, *faults)
 
 

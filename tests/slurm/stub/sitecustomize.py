@@ -2,8 +2,8 @@
 
 A file ``faults/RULE-PATIENT[-NAME]`` in the working folder says how a job behaves: ``wait`` until the file is
 gone, which a signal ends; ``stubborn`` to wait for ever and heed no signal; ``fail``; ``memory MB`` to hold
-that much for a while. ``ran.txt`` gets a line per job that began, one per job that ended well, and one per
-signal that a job got.
+that much for a while, and to note what was asked for. ``ran.txt`` gets a line per job that began, one per job
+that ended well, and one per signal that a job got.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -46,6 +47,13 @@ def _signalled(name: str, number: int, frame: object) -> None:
     sys.exit(1)
 
 
+def _memory() -> str:
+    """Return how much memory SLURM gives this job, as SLURM writes it."""
+    show = ["scontrol", "show", "job", os.environ["SLURM_JOB_ID"]]
+    shown = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    return shown.partition("MinMemoryNode=")[2].split()[0]
+
+
 def _behave(name: str) -> None:
     fault = Path("faults", name)
     words = fault.read_text().split() if fault.exists() else []
@@ -59,6 +67,7 @@ def _behave(name: str) -> None:
             signal.signal(number, signal.SIG_IGN)
         time.sleep(3600)
     elif words[:1] == ["memory"]:
+        _note("asked", name, _memory())
         held = bytearray(b"x") * (int(words[1]) * 1_000_000)
         time.sleep(3)  # long enough for a cluster that looks once a second
         print("held", len(held))
