@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +197,33 @@ def cohort_page(results: Path) -> Path:
     page = results / "cohort" / "report.html"
     cohort_report(str(results.parent / "classes.tsv"), "snakemake", page)
     return page
+
+
+def cohort_of(count: int, folder: Path, classes: int = 8, every: bool = False) -> Path:
+    """Tables of ``count`` patients with five visits, the last patient's ventricles ten times as fast;
+    ``every``: of all pairs of visits, not the consecutive ones alone."""
+    names = ["ventricles", *(f"class{i}" for i in range(classes - 2)), "background"]
+    chance = np.random.default_rng(1)
+    rows, pairs = [], []
+    for number in range(count):
+        for first, last in combinations(range(1, 6), 2) if every else pairwise(range(1, 6)):
+            days = 180.0 * (last - first)
+            pair = {"patient": f"P{number:03}", "from": f"V{first}", "to": f"V{last}", "days": days}
+            pairs.append(pair)
+            for name in names:
+                fast = 10 if name == "ventricles" and number == count - 1 else 1
+                moved, changed = fast * chance.normal(2000, 300) * days / 180, chance.normal(0, 100)
+                row = {**pair, "class": name, "volume_from_mm3": 1e5, "volume_to_mm3": 1e5 + moved + changed}
+                row |= {"deformation_mm3": moved, "reallocation_mm3": changed, "unexplained_mm3": 0.0}
+                row |= {"status": "ok", **dict.fromkeys(columns.DOUBTS, 50.0)}
+                rate = columns.DAYS_PER_YEAR / days
+                row |= {"deformation_mm3_per_year": rate * moved, "reallocation_mm3_per_year": rate * changed}
+                rows.append(row)
+    cohort = folder / "cohort"
+    write_csv(cohort / "changes.csv", pd.DataFrame(rows))
+    write_csv(cohort / "failures.csv", pd.DataFrame(columns=list(columns.FAILURES)))
+    write_csv(cohort / "memory.csv", pd.DataFrame(columns=list(columns.MEMORY)))
+    write_csv(cohort / "pairs.csv", pd.DataFrame(pairs).assign(left_out=""))
+    table = "class\tregions\tstates\n" + "".join(f"{n}\t{i}\t*\n" for i, n in enumerate(names[:-1], 1))
+    (folder.parent / "classes.tsv").write_text(f"{table}background\t*\t*\n")
+    return cohort_page(folder)

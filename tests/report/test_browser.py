@@ -332,6 +332,22 @@ def test_sorting_says_so_keeps_its_place_and_lasts_while_filtering(browser: Any,
     assert cells(browser, 2) == ["150", "100", "100"]
 
 
+def test_a_long_table_is_made_as_far_as_it_is_scrolled_and_printed_whole(
+    browser: Any, tmp_path: Path
+) -> None:
+    out = small.cohort_of(75, tmp_path / "results", classes=4)
+    browser.get(out.as_uri())
+    count = "return document.querySelectorAll('#c-table tbody tr').length"
+    end = "const box = document.querySelector('.tall'); box.scrollTop = box.scrollHeight"
+    for rows in (100, 200, 300):
+        wait(lambda rows=rows: browser.execute_script(count) == rows)
+        browser.execute_script(end)
+    press(browser, "#c-table thead th:nth-child(1) button")
+    assert browser.execute_script(count) == 100 and element(browser, "#c-count").text == "300 of 300 pairs"
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert cells(browser, 0) == [f"P{number:03}" for number in range(75) for _ in range(4)]
+
+
 def test_what_is_given_per_year_is_the_change_over_the_days(browser: Any, results: Path) -> None:
     browser.get((results / "cohort" / "report.html").as_uri())
     choose(browser, "c-measure", "1")

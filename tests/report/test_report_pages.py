@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import tomllib
-from itertools import combinations, pairwise
 from pathlib import Path
 
 import nibabel as nib
@@ -319,41 +318,11 @@ def test_names_cannot_leave_the_data_of_the_cohort_page(results: Path) -> None:
     assert "P9: has a single visit" in html
 
 
-def cohort_of(count: int, folder: Path, classes: int = 8, every: bool = False) -> Path:
-    """Tables of ``count`` patients with five visits, the last patient's ventricles ten times as fast;
-    ``every``: of all pairs of visits, not the consecutive ones alone."""
-    names = ["ventricles", *(f"class{i}" for i in range(classes - 2)), "background"]
-    chance = np.random.default_rng(1)
-    rows, pairs = [], []
-    for number in range(count):
-        for first, last in combinations(range(1, 6), 2) if every else pairwise(range(1, 6)):
-            days = 180.0 * (last - first)
-            pair = {"patient": f"P{number:03}", "from": f"V{first}", "to": f"V{last}", "days": days}
-            pairs.append(pair)
-            for name in names:
-                fast = 10 if name == "ventricles" and number == count - 1 else 1
-                moved, changed = fast * chance.normal(2000, 300) * days / 180, chance.normal(0, 100)
-                row = {**pair, "class": name, "volume_from_mm3": 1e5, "volume_to_mm3": 1e5 + moved + changed}
-                row |= {"deformation_mm3": moved, "reallocation_mm3": changed, "unexplained_mm3": 0.0}
-                row |= {"status": "ok", **dict.fromkeys(columns.DOUBTS, 50.0)}
-                rate = columns.DAYS_PER_YEAR / days
-                row |= {"deformation_mm3_per_year": rate * moved, "reallocation_mm3_per_year": rate * changed}
-                rows.append(row)
-    cohort = folder / "cohort"
-    write_csv(cohort / "changes.csv", pd.DataFrame(rows))
-    write_csv(cohort / "failures.csv", pd.DataFrame(columns=list(columns.FAILURES)))
-    write_csv(cohort / "memory.csv", pd.DataFrame(columns=list(columns.MEMORY)))
-    write_csv(cohort / "pairs.csv", pd.DataFrame(pairs).assign(left_out=""))
-    table = "class\tregions\tstates\n" + "".join(f"{n}\t{i}\t*\n" for i, n in enumerate(names[:-1], 1))
-    (folder.parent / "classes.tsv").write_text(f"{table}background\t*\t*\n")
-    return small.cohort_page(folder)
-
-
 @pytest.mark.parametrize(("classes", "every"), [(8, False), (40, True)])
 def test_two_hundred_patients_take_less_than_five_megabytes(
     tmp_path: Path, classes: int, every: bool
 ) -> None:
-    out = cohort_of(200, tmp_path / "results", classes, every)
+    out = small.cohort_of(200, tmp_path / "results", classes, every)
     assert out.stat().st_size < 5_000_000
     assert page.problems_of(out) == 0
     assert "So that this page stays small" not in out.read_text(encoding="utf-8")
@@ -363,7 +332,7 @@ def test_where_not_all_classes_fit_those_that_change_most_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("longimorph.report.cohort._MOST_BYTES", 60_000)
-    html = cohort_of(12, tmp_path / "results", classes=20).read_text(encoding="utf-8")
+    html = small.cohort_of(12, tmp_path / "results", classes=20).read_text(encoding="utf-8")
     data = json.loads(re.search(r'id="rows">(.*?)</script>', html, flags=re.S)[1])
     kept = data["classes"]
     assert 1 < len(kept) < 19 and len(data["cells"]) == len(kept) and len(data["rows"]) == 48
@@ -388,7 +357,7 @@ def test_discs_lie_where_they_should_and_those_in_one_place_are_one() -> None:
 
 
 def test_the_fast_patient_stands_out_and_says_why(tmp_path: Path) -> None:
-    html = cohort_of(12, tmp_path / "results", classes=3).read_text(encoding="utf-8")
+    html = small.cohort_of(12, tmp_path / "results", classes=3).read_text(encoding="utf-8")
     first = re.search(r"<ol>(.*?)</ol>", html, flags=re.S)
     assert first
     entries = first[1].split("<li>")[1:]

@@ -8,9 +8,10 @@
   const STORE = `longimorph ratings ${location.pathname}`;
   const RATINGS = ["good", "unsure", "bad"];
   const OUT = 3.5;
+  const AT_ONCE = 100; // rows that are made before those below are scrolled to
   const keyOf = (row) => [row.patient, row.from, row.to].join("\t");
   const sorting = { by: "score", down: true };
-  let ratings = {};
+  let ratings = {}, waiting = [], scale = [];
   try { ratings = JSON.parse(localStorage.getItem(STORE)) || {}; } catch { /* a browser that keeps nothing */ }
 
   const make = (tag, text, parent, name) => {
@@ -24,10 +25,9 @@
 
   // mL or mL per year of one class of a row; null where there is none.
   function cell(row, index) {
-    const parts = data.cells[index].slice(3 * row.place, 3 * row.place + 3);
-    if (parts.includes(null)) return null;
-    const measure = Number($("c-measure").value);
-    const value = (measure < 3 ? parts[measure] : parts[0] + parts[1] + parts[2]) / 1000;
+    const cells = data.cells[index], at = 3 * row.place, measure = Number($("c-measure").value);
+    if (cells[at] === null || cells[at + 1] === null || cells[at + 2] === null) return null;
+    const value = (measure < 3 ? cells[at + measure] : cells[at] + cells[at + 1] + cells[at + 2]) / 1000;
     if ($("c-unit").value === "ml") return value;
     return row.days > 0 ? (value * 365.25) / row.days : null;
   }
@@ -104,7 +104,7 @@
     }
   }
 
-  function line(row, scale) {
+  function line(row) {
     const element = document.createElement("tr");
     const link = make("a", row.patient, make("td", null, element));
     link.href = `../patients/${encodeURIComponent(row.patient)}/report.html`;
@@ -135,12 +135,18 @@
 
   function draw() {
     const column = COLUMNS.find((entry) => entry.name === sorting.by) || COLUMNS[3];
-    const rows = data.rows.filter(wanted).sort(compare(column));
-    const scale = largest();
+    waiting = data.rows.filter(wanted).sort(compare(column));
+    scale = largest();
+    $("c-count").textContent = outOf(waiting.length);
     heads();
-    $("c-table").tBodies[0].replaceChildren(...rows.map((row) => line(row, scale)));
-    $("c-count").textContent = outOf(rows.length);
+    $("c-table").tBodies[0].replaceChildren();
+    $("c-table").parentElement.scrollTop = 0;
+    more();
     count();
+  }
+
+  function more(number = AT_ONCE) {
+    $("c-table").tBodies[0].append(...waiting.splice(0, number).map(line));
   }
 
   function save() {
@@ -155,5 +161,8 @@
   for (const id of ["c-measure", "c-unit", "c-status"]) $(id).addEventListener("change", draw);
   $("c-find").addEventListener("input", draw);
   $("c-save").addEventListener("click", save);
+  addEventListener("beforeprint", () => more(waiting.length));
+  const box = $("c-table").parentElement;
+  box.addEventListener("scroll", () => { if (box.scrollTop + box.clientHeight > box.scrollHeight - 600) more(); });
   draw();
 })();

@@ -114,15 +114,18 @@
     if (maps.unseen && state.overlay !== "none") patch("not compared", `rgb(${VEIL})`);
   }
 
+  // A number with a true minus; what rounds to zero has none.
+  const plain = (value, decimals) => value.toFixed(decimals).replace("-", "−").replace(/^−(0(\.0+)?)$/, "$1");
+
   function where(location) {
     const voxel = [...location.vox].map(Math.round);
     const parts = KINDS.map((kind) => {
       const value = maps[kind].getValue(...voxel);
-      const said = CLASSES.has(kind) ? (data.classes[Math.round(value)] || {}).name : `${value.toFixed(kind === "growth" ? 1 : 0).replace("-", "−")} %`;
+      const said = CLASSES.has(kind) ? (data.classes[Math.round(value)] || {}).name : `${plain(value, kind === "growth" ? 1 : 0)} %`;
       return `${WORDS[kind]}: ${said}`;
     });
     if (maps.unseen && maps.unseen.getValue(...voxel) > 0.5) parts.push("not compared");
-    const at = [...location.mm].slice(0, 3).map((x) => x.toFixed(0).replace("-", "−")).join(", ");
+    const at = [...location.mm].slice(0, 3).map((x) => plain(x, 0)).join(", ");
     $("v-place").textContent = `${at} mm (right, front, up) · ${parts.join(" · ")}`;
   }
 
