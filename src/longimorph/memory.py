@@ -41,8 +41,8 @@ DEFAULT_STRATEGY = "checkpoint"
 MARGIN = 0.1
 """Share of the free memory that is left alone."""
 
-PHASES = ("rest", "evaluation", "direction", "attribution")
-OPTIMISATION = PHASES[:3]
+PHASES = ("rest", "evaluation", "direction", "solve", "attribution")
+OPTIMISATION = PHASES[:4]
 PLACES = ("device", "host", "both")
 TERMS = (
     "maps_per_pair",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_problems import ball_maps, random_matching, settings
 
-from longimorph.numerics import optimise, solve
+from longimorph.numerics import objective, optimise, solve
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.objective import Evaluation, curvature, evaluate
@@ -38,14 +38,15 @@ def ball(radius, centre=CENTRE):
 def grown():
     """A ball that grows, all of it by deformation."""
     source, target = ball(5.0), ball(6.5)
-    return source, target, register(source, target, DEFORM, SPACING, settings(steps=12))
+    chosen = settings(steps=12, regularisation=0.03)
+    return source, target, register(source, target, DEFORM, SPACING, chosen)
 
 
 @pytest.fixture(scope="module")
 def moved():
     """A ball that moves 3 mm up the first axis, with a kernel wide enough to take its inside along."""
     source, target = ball(5.0, (11.0, 14.0)), ball(5.0, (14.0, 14.0))
-    chosen = settings(kernel_mm=(5.0,), steps=10)
+    chosen = settings(kernel_mm=(5.0,), steps=10, regularisation=0.03)
     return source, target, register(source, target, DEFORM, SPACING, chosen)
 
 
@@ -218,9 +219,9 @@ def flat_bowl(x):
     return Evaluation(value, value, 0.0, (x - 1).pow(3))
 
 
-def run(evaluate_at, start, most=30, gain=1e-9, precondition=no_preconditioner, heard=None):
+def run(evaluate_at, start, most=30, gain=1e-9, precondition=no_preconditioner, heard=None, **options):
     report = (lambda _: None) if heard is None else heard.append
-    return minimise(evaluate_at, [start], precondition, 1e-3, 1.0, most, gain, report)
+    return minimise(evaluate_at, [start], precondition, 1e-3, 1.0, most, gain, report, **options)
 
 
 def is_a_sentence(text):
@@ -235,6 +236,37 @@ def test_a_trial_that_diverges_shortens_the_step_and_raises_nothing():
     assert heard[1].evaluations > 2  # the failed trials count
     assert found.evaluation.cost < 1e-6
     assert found.converged
+
+
+def test_a_step_that_diverges_ends_the_descent_where_the_shooting_may_take_more_steps():
+    start = torch.zeros(3, dtype=torch.float64)
+    found = run(bowl(2.0), start, precondition=lambda g, damping: 100 * g, shorten=False)
+    assert found.too_few_steps
+    assert not found.converged
+    assert found.evaluations == 3  # the start, a full step, and one with more damping
+    assert is_a_sentence(found.reason)
+    assert torch.equal(found.momentum, start)
+    uphill = run(bowl(), start, precondition=lambda g, damping: 3 * g, shorten=False)  # too long, but finite
+    assert not uphill.too_few_steps
+    assert uphill.evaluation.cost < 1e-6
+
+
+def test_more_steps_are_taken_where_the_optimisers_steps_diverge(monkeypatch):
+    ends, descend = [], solve._descend
+
+    def noted(*args):
+        ends.append((args[1].steps, descend(*args)))
+        return ends[-1][1]
+
+    monkeypatch.setattr(solve, "_descend", noted)
+    monkeypatch.setattr(objective, "WILDEST_PACE", 0.2)
+    chosen = settings(steps=None, max_evaluations=60)
+    found = register(ball(3.5), ball(6.5), DEFORM, SPACING, chosen)
+    early = [steps for steps, end in ends if end.too_few_steps]
+    assert early
+    assert max(early) <= solve.MOST_DOUBLED
+    assert found.steps >= 2 * early[-1]
+    assert not ends[-1][1].too_few_steps
 
 
 def test_a_real_step_too_long_to_be_shot_is_shortened():

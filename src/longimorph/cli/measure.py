@@ -20,6 +20,7 @@ from torch.nn.functional import avg_pool3d
 
 from longimorph.memory import PHASES, Bytes, Size, slab_share
 from longimorph.numerics import attribution, equations, objective, optimise, passes, register, solve
+from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.strategies import BY_NAME, Ladder
@@ -183,7 +184,7 @@ def sample(case: Case, strategy: str, walk: str = "cpu") -> Sample:
 
 @contextmanager
 def _phases(meter: PhaseMeter, kept: _Kept) -> Iterator[None]:
-    """Tell the meter when a cost and gradient, a direction, or the final attribution begins."""
+    """Tell the meter which phase begins: a cost and gradient, a direction, a solve in it, the attribution."""
     evaluate = meter.wrap("evaluation", objective.evaluate)
 
     def evaluated(*args: Any) -> Any:
@@ -196,20 +197,21 @@ def _phases(meter: PhaseMeter, kept: _Kept) -> Iterator[None]:
 
     with (
         mock.patch.object(solve, "evaluate", evaluated),
-        mock.patch.object(
-            optimise.History, "direction", _method(meter, "direction", optimise.History.direction)
-        ),
+        _counted_method(meter, "direction", optimise.History, "direction"),
+        _counted_method(meter, "solve", LinearisedShooting, "inverse"),
         mock.patch.object(register, "attribute", last),
     ):
         yield
 
 
-def _method(meter: PhaseMeter, phase: str, work: Callable[..., Any]) -> Callable[..., Any]:
+def _counted_method(meter: PhaseMeter, phase: str, owner: type, name: str) -> Any:
+    work = getattr(owner, name)
+
     def counted(self: Any, *args: Any) -> Any:
         with meter.during(phase):
             return work(self, *args)
 
-    return counted
+    return mock.patch.object(owner, name, counted)
 
 
 @contextmanager

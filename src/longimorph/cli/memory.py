@@ -31,6 +31,7 @@ from longimorph.words import aligned
 if TYPE_CHECKING:
     from longimorph.cli.measure import Sample
 
+DEVICES = ("cpu", "cuda")
 STRATEGIES = ("store", "checkpoint", "offload", "host", "nested")
 REFITTED = Path("memory_model.json")
 QUICK = 8
@@ -53,9 +54,9 @@ def register(commands: Any) -> None:
     sub.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
     sub.add_argument(
         "--device",
-        choices=("cpu", "cuda"),
+        choices=DEVICES,
         nargs="+",
-        default=("cpu", "cuda"),
+        default=DEVICES,
         help="the types of device to fit; a processor that holds what a card would hold stands in for that",
     )
     sub.add_argument("--quick", action="store_true", help="fewer registrations, and no error to speak of")
@@ -102,7 +103,8 @@ def fit(options: argparse.Namespace) -> int:
     out: Path = options.out or MODEL_FILE
     devices: dict[str, Any] = {}
     process: dict[str, int] = {}
-    if out.is_file():
+    whole = set(options.device) == set(DEVICES) and set(options.strategies) == set(STRATEGIES)
+    if out.is_file() and not whole:  # what is not measured now is kept
         known = model(out)
         devices.update({name: dict(forms) for name, forms in known.devices.items()})
         process.update(known.process)

@@ -66,10 +66,11 @@ def density(q: Tensor, p: Tensor, alloc: Tensor, u: Tensor) -> tuple[Tensor, Ten
 
 def metric(q: Tensor, alloc: Tensor, u: Tensor) -> Tensor:
     """A A^T of p -> alpha m for tangent p, per voxel: the rows of its lower half, (d (d + 1) / 2, *grid)."""
-    slopes = [tangent(slope, q) for slope in differences(q, len(u))]
-    share, sides = control.rho(q, alloc)[0], range(len(u))
+    slopes = differences(q, len(u))
+    share, off, sides = control.rho(q, alloc)[0], momentum_map(q, slopes), range(len(u))
+    rows = [(d, e) for d in sides for e in range(d + 1)]
     return torch.stack(
-        [share * u[d] * u[e] * (slopes[d] * slopes[e]).sum(0) for d in sides for e in range(d + 1)]
+        [share * u[d] * u[e] * ((slopes[d] * slopes[e]).sum(0) - off[d] * off[e]) for d, e in rows]
     )
 
 

@@ -98,6 +98,50 @@ def density(q: Any, p: Any, alloc: Any, u: Any, rho: Any, am: Any, row: int, sta
 
 
 @_compiled
+def metric(q: Any, alloc: Any, u: Any, out: Any, row: int, start: int, stop: int) -> None:
+    """The matrix of p -> alpha m times its transpose, its lower half row by row."""
+    classes, xs, plane = q.shape
+    ys, zs = plane // row, _ROWS * row
+    s, off = np.empty((3, zs), q.dtype), np.empty((3, zs), q.dtype)
+    rho = np.empty(zs, q.dtype)
+    least = q.dtype.type(RHO_MIN)
+    for x in range(start, stop):
+        xm, xp = max(x - 1, 0), min(x + 1, xs - 1)
+        y, stop_y = 0, 0
+        while stop_y < ys:
+            y, stop_y = stop_y, _next(stop_y, ys)
+            here, n = np.uintp(y * row), np.uintp((stop_y - y) * row)
+            below = np.uintp((y - 1 if y > 0 else 0) * row)
+            above = np.uintp((y + 1 if stop_y < ys else y) * row)
+            rho[:n], off[:, :n] = 0, 0
+            out[:, x, here : here + n] = 0
+            for c in range(classes):
+                _slope(q[c, x, here : here + n], s[2], n, row)
+                for z in range(n):
+                    value = q[c, x, here + z]
+                    s[0, z] = q[c, xp, here + z] - q[c, xm, here + z]
+                    s[1, z] = q[c, x, above + z] - q[c, x, below + z]
+                    rho[z] += value * value * alloc[c, x, here + z]
+                    off[0, z] += s[0, z] * value
+                    off[1, z] += s[1, z] * value
+                    off[2, z] += s[2, z] * value
+                for z in range(n):
+                    out[0, x, here + z] += s[0, z] * s[0, z]
+                    out[1, x, here + z] += s[1, z] * s[0, z]
+                    out[2, x, here + z] += s[1, z] * s[1, z]
+                    out[3, x, here + z] += s[2, z] * s[0, z]
+                    out[4, x, here + z] += s[2, z] * s[1, z]
+                    out[5, x, here + z] += s[2, z] * s[2, z]
+            entry = 0
+            for d in range(3):
+                for e in range(d + 1):
+                    for z in range(n):
+                        rest = out[entry, x, here + z] - off[d, z] * off[e, z]
+                        out[entry, x, here + z] = max(rho[z], least) * u[d] * u[e] * rest
+                    entry += 1
+
+
+@_compiled
 def rate(q: Any, p: Any, rho: Any, v: Any, u: Any, out: Any, row: int, start: int, stop: int) -> None:
     """dq/dt."""
     classes, xs, plane = q.shape

@@ -64,9 +64,8 @@ def _velocity(metric: Tensor, kernel: LinearMap, b: Tensor, iterations: int, tol
     Stops when the residual, in the norm of K, is ``tolerance`` of what it was, or after the iterations. ``b``
     is written over.
     """
-    y, r, z = torch.zeros_like(b), b, kernel(b)
-    direction, unsmoothed = z.clone(), r.clone()  # unsmoothed = K^-1 direction
-    rz = float(inner(r, z))
+    y, r, direction, unsmoothed = torch.zeros_like(b), b, kernel(b), b.clone()  # unsmoothed = K^-1 direction
+    rz = float(inner(r, direction))
     stop = tolerance**2 * rz
     for _ in range(iterations):
         if not rz > stop:
@@ -79,6 +78,7 @@ def _velocity(metric: Tensor, kernel: LinearMap, b: Tensor, iterations: int, tol
         z = kernel(r)
         rz, previous = float(inner(r, z)), rz
         direction.mul_(rz / previous).add_(z)
+        del z
         unsmoothed.mul_(rz / previous).add_(r)
     return y
 

@@ -38,13 +38,17 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Optimum:
-    """Where the optimisation ended, why (a sentence), and whether the cap on evaluations ended it."""
+    """Where the optimisation ended, why (a sentence), and whether it converged.
+
+    ``too_few_steps``: it ended because a full step diverged, which more steps of the shooting might bear.
+    """
 
     momentum: Tensor
     evaluation: Evaluation
     evaluations: int
     reason: str
     converged: bool
+    too_few_steps: bool = False
 
 
 PAIRS_KEPT = 8
@@ -77,19 +81,23 @@ class History:
 
 @dataclass
 class _Trials:
-    """Evaluations counted against a cap; a trial that is not finite counts and gives None."""
+    """Evaluations counted against a cap; a trial that is not finite counts, ``diverged``, and gives None."""
 
     evaluate: Callable[[Tensor], Evaluation]
     most: int
     count: int = 0
+    diverged: bool = False
 
     def __call__(self, momentum: Tensor) -> Evaluation | None:
-        self.count += 1
+        self.count, self.diverged = self.count + 1, False
         try:
             found = self.evaluate(momentum)
+            if math.isfinite(float(found.gradient.sum())):
+                return found
         except Divergence:
-            return None
-        return found if math.isfinite(float(found.gradient.sum())) else None
+            pass
+        self.diverged = True
+        return None
 
     @property
     def exhausted(self) -> bool:
@@ -106,13 +114,18 @@ class _Point:
 
 
 def _line_search(
-    trial: _Trials, here: _Point, direction: Kept, slope: float, shortest: float
+    trial: _Trials, here: _Point, direction: Kept, slope: float, shortest: float, shorten: bool
 ) -> tuple[float, Evaluation, Tensor] | None:
-    """Step length (1 to ``shortest``), evaluation and momentum of a point that is low enough, or None."""
+    """Step length (1 to ``shortest``), evaluation and momentum of a point that is low enough, or None.
+
+    A step that diverges is shortened only if ``shorten``.
+    """
     length = 1.0
     while length >= shortest and not trial.exhausted:
         momentum = here.momentum.get().add(direction.get(), alpha=length)
         there = trial(momentum)
+        if there is None and not shorten:
+            return None
         if there is None:
             length *= 0.25
         elif there.cost <= here.cost + SUFFICIENT_DECREASE * length * slope:
@@ -135,12 +148,14 @@ def minimise(
     report: Callable[[Iteration], None] = lambda _: None,
     ladder: Ladder | None = None,
     journal: Journal | None = None,
+    shorten: bool = True,
 ) -> Optimum:
     """Minimise from a finite start: the one tensor in ``start``, which is taken out of it (memory).
 
     ``precondition(gradient, damping)`` is an approximate inverse Hessian. Stops when two steps in a row each
     lower the cost by less than a share ``least_gain`` of itself, or at the cap on evaluations. ``ladder``
     says where vectors wait meanwhile; ``journal`` hears of every step, and may know some of them already.
+    A full step that diverges, with more damping too, is shortened, or ends the descent unless ``shorten``.
     Raises :class:`Divergence` when the start itself cannot be evaluated.
     """
     ladder, journal = ladder or Ladder([CHECKPOINT]), journal or Journal()
@@ -169,9 +184,9 @@ def minimise(
         trial.count = known.evaluations
     del momentum, known
 
-    def optimum(reason: str, converged: bool) -> Optimum:
+    def optimum(reason: str, converged: bool, too_few_steps: bool = False) -> Optimum:
         evaluation = replace(last, gradient=here.gradient.get())
-        found = Optimum(here.momentum.get(), evaluation, trial.count, reason, converged)
+        found = Optimum(here.momentum.get(), evaluation, trial.count, reason, converged, too_few_steps)
         journal.ended(found)
         return found
 
@@ -179,12 +194,14 @@ def minimise(
         direction, slope = ladder.attempt(lambda: _direction(history, here, precondition, damping, ladder))  # noqa: B023
         shortest = SHORTEST_STEP if again else 1.0
         slope *= voxel_volume
-        better = _line_search(trial, here, direction, slope, shortest) if slope < 0 else None
+        better = _line_search(trial, here, direction, slope, shortest, shorten) if slope < 0 else None
         if better is None and trial.exhausted:
             break
         if better is None and slope < 0 and not again:
             damping, again = damping * MORE_DAMPED, True
             continue
+        if better is None and slope < 0 and trial.diverged and not shorten:
+            return optimum("A full step diverges: the shooting needs more steps.", False, True)
         if better is None:
             if not history.pairs:
                 return optimum("No shorter step lowers the cost: it is as low as rounding lets it go.", True)

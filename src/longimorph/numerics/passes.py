@@ -102,9 +102,9 @@ def density(q: Tensor, p: Tensor, alloc: Tensor, u: Tensor) -> tuple[Tensor, Ten
 
 
 def metric(q: Tensor, alloc: Tensor, u: Tensor) -> Tensor:
-    """A matrix per voxel, (d (d + 1) / 2, *grid): see ``equations.metric``; seldom made, so not fused."""
+    """A symmetric matrix per voxel, (d (d + 1) / 2, *grid): see ``equations.metric``."""
     out = _field(q, len(u) * (len(u) + 1) // 2)
-    _walk(equations.metric, (q, alloc, u), (out,))
+    _run("metric", (q, alloc, u), (out,), u)
     return out
 
 

@@ -15,8 +15,11 @@ from longimorph.numerics.linearised import LinearisedShooting, LinearMap, inner
 
 
 def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance: float) -> Tensor:
-    """Solve A x = b for symmetric positive A; stops at |r| <= tolerance |b| or after the iterations."""
-    x, r, direction = torch.zeros_like(b), b.clone(), b.clone()
+    """Solve A x = b for symmetric positive A; stops at |r| <= tolerance |b| or after the iterations.
+
+    ``b`` is written over.
+    """
+    x, r, direction = torch.zeros_like(b), b, b.clone()
     rr = float(inner(r, r))
     stop = tolerance**2 * rr
     for _ in range(iterations):

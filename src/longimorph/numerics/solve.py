@@ -23,6 +23,8 @@ from longimorph.numerics.sphere import log_map, tangent, to_sphere
 from longimorph.numerics.strategies import Ladder
 
 FEWEST_STEPS, MOST_STEPS = 5, 80
+MOST_DOUBLED = 10
+"""Steps up to which an optimiser's step that diverges asks for twice as many rather than to be shortened."""
 CFL_LIMIT = 0.5
 DRIFT_LIMIT = 0.02
 START_DAMPING, FIRST_DAMPING = 3e-4, 3e-3
@@ -106,6 +108,8 @@ def solve(
         optimum = _descend(waiting, matching, precondition, settings, used, ladder, report, journal)
         used = optimum.evaluations
         enough = settings.steps or _steps_needed(optimum.momentum, matching)
+        if optimum.too_few_steps:
+            enough = max(enough, 2 * matching.steps)
         if enough <= matching.steps:
             return optimum, matching
         matching = replace(matching, steps=enough)
@@ -159,6 +163,7 @@ def _descend(
         tell,
         ladder,
         journal,
+        shorten=settings.steps is not None or matching.steps > MOST_DOUBLED,
     )
     return replace(optimum, evaluations=used + optimum.evaluations)
 

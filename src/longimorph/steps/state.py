@@ -28,7 +28,7 @@ from longimorph.numerics.optimise import Optimum
 NAME = "state.json"
 _EVALUATION = ("cost", "mismatch", "energy")
 _COUNTERS = ("damping", "number", "evaluations", "small", "again")
-_OUTCOME = ("evaluations", "reason", "converged")
+_OUTCOME = ("evaluations", "reason", "converged", "too_few_steps")
 
 Record = dict[str, Any]
 
