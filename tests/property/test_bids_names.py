@@ -22,7 +22,7 @@ PARTS = st.tuples(
     WORDS, ENTITIES, st.sampled_from(["dseg", "T1w", "mask"]), st.sampled_from([".nii", ".nii.gz"])
 )
 FOLDERS = st.text(
-    st.characters(exclude_characters="/\x00", exclude_categories=["Cs"]), min_size=1, max_size=6
+    st.characters(exclude_characters="/{}\x00", exclude_categories=["Cs"]), min_size=1, max_size=6
 )
 
 

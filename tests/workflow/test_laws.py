@@ -180,7 +180,7 @@ def test_exchanging_the_visits_exchanges_the_signs(tmp_path, first, second):
         if grown[name] > 0:
             assert min(there.loc[name, way], -back.loc[name, way]) > 0.85 * grown[name], name
     assert grown[LESION] > 2000
-    assert (there[WAYS] + back[WAYS]).abs().max(axis=None) < 0.04 * grown.abs().max()
+    assert (there[WAYS] + back[WAYS]).abs().max(axis=None) < 0.05 * grown.abs().max()
 
 
 def test_the_order_of_the_visits_does_not_change_their_maps(tmp_path):
@@ -202,6 +202,7 @@ def test_a_second_run_gives_the_same_bytes(tmp_path):
     runs = []
     for _ in range(2):
         told = status(patient.run())
+        told["memory"] = {k: v for k, v in told["memory"].items() if "observed" not in k and "free" not in k}
         runs.append((files(patient.results), {k: told[k] for k in told if k not in MEASURED}))
         del runs[-1][0]["V1__V2/status.json"]
     assert len(runs[0][0]) > 15 and [n for n in runs[0][0] if runs[0][0][n] != runs[1][0][n]] == []
