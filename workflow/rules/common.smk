@@ -78,7 +78,8 @@ def of_card(name):
 
 def before_jobs(workflow):
     """End this run before its first job where that would repeat what another one is doing."""
-    if warning := slurm.settle_plugin():
+    executor = workflow.executor_plugin
+    if executor and executor.name == "slurm" and (warning := slurm.settle_plugin()):
         print(f"longimorph: {warning}", file=sys.stderr)
     try:
         restart.check(workflow)
