@@ -46,6 +46,15 @@ def test_cost_and_gradient(monkeypatch, shape, kind):
     agree(fused.gradient, plain.gradient, PRECISIONS[kind])
 
 
+@pytest.mark.parametrize("kind", PRECISIONS)
+@pytest.mark.parametrize("shape", [(7, 6, 5), (2, 5, 6), (6, 2, 5), (5, 6, 2), (2, 2, 2)])
+def test_the_matrix_of_each_voxel(monkeypatch, shape, kind):
+    _, matching = problem(shape, kind)
+    system = matching.system
+    fused, plain = both_ways(monkeypatch, lambda: passes.metric(matching.source, system.alloc, system.per_mm))
+    agree(fused, plain, PRECISIONS[kind])
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 def test_pieces_of_several_threads(monkeypatch, threads):
     momentum, matching = random_matching(5, dims=3)
