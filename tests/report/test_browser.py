@@ -87,6 +87,19 @@ def pixels(browser: Any) -> np.ndarray:
     return np.asarray(shot, dtype=int)
 
 
+def settled(browser: Any) -> np.ndarray:
+    """What the viewer shows once nothing changes any more: the place is told before it is drawn."""
+    shown = [pixels(browser)]
+
+    def unchanged() -> bool:
+        time.sleep(0.2)
+        shown.append(pixels(browser))
+        return np.array_equal(shown[-2], shown[-1])
+
+    wait(unchanged)
+    return shown[-1]
+
+
 def messages(browser: Any) -> list[str]:
     return [
         entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
@@ -196,9 +209,9 @@ def test_the_viewer_is_used_with_the_keyboard_alone(browser: Any, results: Path)
         moved = [a + b for a, b in zip(start, step, strict=True)]
         wait(lambda moved=moved: place_of(browser) == moved, 5)
         start = moved
-    before = pixels(browser)
+    before = settled(browser)
     webdriver.ActionChains(browser).send_keys("vc").perform()  # by which niivue would change the layout
-    assert np.array_equal(pixels(browser), before)
+    assert np.array_equal(settled(browser), before)
 
 
 def test_moved_and_changed_kind_differ_by_more_than_colour(browser: Any, results: Path) -> None:

@@ -332,7 +332,7 @@ def test_a_gradient_that_is_not_finite_counts_as_a_failed_trial():
 
     start = torch.zeros(2, dtype=torch.float64)
     found = run(broken_beyond_2, start, precondition=lambda g, damping: 3 * g)
-    assert bool(torch.isfinite(found.evaluation.gradient).all())
+    assert bool(torch.isfinite(broken_beyond_2(found.momentum).gradient).all())
     torch.testing.assert_close(found.momentum, torch.ones_like(start), rtol=0, atol=1e-3)
 
 

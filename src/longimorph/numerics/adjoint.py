@@ -19,16 +19,20 @@ from longimorph.numerics.dynamics import Drive, Settling, State, System, advance
 
 @dataclass(frozen=True)
 class Trace:
-    """The inside of a step as far as its adjoint needs it; what drives the start is soon made again."""
+    """The inside of a step as far as its adjoint needs it, but for what drives the start."""
 
     middle: State
     half: Settling
     second: Drive
 
 
-def trace(before: State, system: System, duration: float) -> tuple[Trace, State, Settling]:
-    """A midpoint step with all that its adjoint needs: the trace, the state after, and how that settled."""
-    middle, half = advance(before, before, drive(before, system), system, duration / 2)
+def trace(before: State, first: Drive, system: System, duration: float) -> tuple[Trace, State, Settling]:
+    """A midpoint step with all that its adjoint needs: the trace, the state after, and how that settled.
+
+    ``first`` is what drives the state before.
+    """
+    middle, half = advance(before, before, first, system, duration / 2)
+    del first
     second = drive(middle, system)
     after, whole = advance(before, middle, second, system, duration)
     return Trace(middle, half, second), after, whole
@@ -40,7 +44,7 @@ def pull_back_flow(state: State, driven: Drive, cotangent: State, factor: float,
     normal, lift = passes.direction(state, cotangent, factor, u)
     turned = (*state, *cotangent, factor, normal, lift, alloc, driven.rho, driven.am)
     drho, dam = passes.density_change(*turned, u)
-    dv = -system.kernel(dam)
+    dv = system.velocity(dam)
     return State(*passes.pull_back(*turned, driven.v, drho, dam, dv, u))
 
 
@@ -49,27 +53,29 @@ def settle_back(after: State, settling: Settling, end: State, system: System) ->
     passes.unsettle(after, *settling, end, system.per_mm)
 
 
-def pull_back_trace(before: State, traced: Trace, end: State, system: System, duration: float) -> State:
+def pull_back_trace(
+    before: State, first: Drive | None, traced: Trace, end: State, system: System, duration: float
+) -> State:
     """Cotangent of the state before a step; ``end`` is that of the state after, before it settled.
 
-    ``end`` is written over and returned.
+    ``first`` is what drives the state before (None: it is made again). ``end`` is written over and returned.
     """
     inner = pull_back_flow(traced.middle, traced.second, end, duration, system)
     settle_back(traced.middle, traced.half, inner, system)
     del traced
     _add(end, inner)
-    _add(end, pull_back_flow(before, drive(before, system), inner, duration / 2, system))
+    _add(end, pull_back_flow(before, first or drive(before, system), inner, duration / 2, system))
     return end
 
 
 def pull_back_step(before: State, end: State, system: System, duration: float) -> State:
     """Cotangent of the state before a step from that of the state after it, ``end``, which is lost."""
-    return pull_back_trace(before, _trace_back(before, end, system, duration), end, system, duration)
+    return pull_back_trace(before, None, _trace_back(before, end, system, duration), end, system, duration)
 
 
 def _trace_back(before: State, end: State, system: System, duration: float) -> Trace:
     """The inside of a step made again; ``end`` becomes the cotangent of the state before it settled."""
-    traced, after, settling = trace(before, system, duration)
+    traced, after, settling = trace(before, drive(before, system), system, duration)
     settle_back(after, settling, end, system)
     return traced
 

@@ -74,6 +74,7 @@ def attribute(start: State, system: System, steps: int) -> Attribution:
             _add_step(taken, system, totals, flows)
             velocities.append(park(taken.velocity))
             final = taken.after
+            del taken
     return Attribution(*totals, *flows, final, tuple(velocities))
 
 

@@ -36,6 +36,10 @@ class System:
     alloc: Tensor
     spacing: tuple[float, ...]
 
+    def velocity(self, am: Tensor) -> Tensor:
+        """v = -K(alpha m) in mm (E1), (d, *grid) like alpha m."""
+        return self.kernel(am).neg_()
+
     @property
     def voxel_volume(self) -> float:
         """mm^3 (mm^2 in two dimensions)."""
@@ -106,7 +110,7 @@ def flow(state: State, system: System) -> Flow:
     """Right-hand side of the geodesic equations (E1 to E4); can be differentiated."""
     u = system.per_mm
     rho, am = equations.density(*state, system.alloc, u)
-    v = -system.kernel(am)
+    v = system.velocity(am)
     found = equations.rates(*state, system.alloc, rho, am, v, u)
     density = equations.energy_density(state.p, rho, am, v)
     return Flow(*found, equations.velocity(rho, v), _integral(density, system))
@@ -123,7 +127,7 @@ def hamiltonian(state: State, system: System) -> Tensor:
 def drive(state: State, system: System) -> Drive:
     """rho, alpha m and the velocity v = -K(alpha m) of a state (E1)."""
     rho, am = passes.density(*state, system.alloc, system.per_mm)
-    return Drive(rho, am, -system.kernel(am))
+    return Drive(rho, am, system.velocity(am))
 
 
 def energy(state: State, driven: Drive, system: System) -> Tensor:

@@ -6,7 +6,12 @@ contiguous, with ``row`` voxels along z. ``u`` holds 1 / (2 h) per axis. The cal
 axis on as many threads as it likes: the interpreter's lock is released, and no two pieces write the same
 plane.
 
-Loops are short and write one array each, and indices are unsigned: so the compiler makes vector code of them.
+First come the innermost loops, one formula each, on stretches of voxels of one length and type. A stretch
+that is written must not overlap any other argument: the compiler is promised so, and makes vector code
+without checking. ``x_up``, ``x_down``, ``y_up``, ``y_down`` are the neighbours of a stretch, and ``w``, a
+velocity, is divided by 2 h. Indices are unsigned, since a negative one would be looked for at the end.
+
+All is in one file, since the machine code that is kept on disk is made again when its own file has changed.
 """
 
 from __future__ import annotations
@@ -16,175 +21,535 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
 RHO_MIN = 1e-12
+BLOCK = 512
+"""Voxels, in whole rows, that are worked on together: few enough that all their values stay in the cache."""
+
+_OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+
+class _Apart(CompilerBase):
+    """Numba's own pipeline, for functions none of whose written arrays overlaps another argument."""
+
+    def define_pipelines(self) -> list[Any]:
+        self.state.flags.noalias = True
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]  # type: ignore[no-untyped-call]
+
+
+def _loop(function: Any) -> Any:
+    return numba.njit(pipeline_class=_Apart, **_OPTIONS)(function)
 
 
 def _compiled(function: Any) -> Any:
     """Compile on first use; keep the machine code on disk where a folder for it can be written."""
-    options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:
-        return numba.njit(**options)(function)
+        return numba.njit(**_OPTIONS)(function)
 
 
-_ROWS = 4
-"""Rows of voxels that are worked on together: long enough loops, all of whose values stay in the cache."""
-
-
-@_compiled
-def _next(y: int, ys: int) -> int:
-    """End of the block of rows that begins at y; the first and the last row are blocks of their own."""
-    return y + 1 if y == 0 or y == ys - 1 else min(y + _ROWS, ys - 1)
-
-
-@_compiled
-def _slope(values: Any, out: Any, n: int, row: int) -> None:
+@_loop
+def _slope(values: Any, out: Any, row: int) -> None:
     """values[z + 1] - values[z - 1] along each row of ``row`` voxels, the border value repeated outside."""
-    for i in range(0, int(n), row):
-        for z in range(i + 1, i + row - 1):
-            out[z] = values[z + 1] - values[z - 1]
-        last = i + row - 1
-        out[i] = values[min(i + 1, last)] - values[i]
-        out[last] = values[last] - values[max(last - 1, i)]
+    n, one, length = np.uintp(out.size), np.uintp(1), np.uintp(row)
+    for z in range(one, n - one):
+        out[z] = values[z + one] - values[z - one]
+    for first in range(np.uintp(0), n, length):
+        last = first + length - one
+        out[first] = values[min(first + one, last)] - values[first]
+        out[last] = values[last] - values[max(last, first + one) - one]
 
 
-@_compiled
-def _add_adjoint(values: Any, out: Any, n: int, row: int) -> None:
+@_loop
+def _add_adjoint_slope(values: Any, out: Any, row: int) -> None:
     """Add the adjoint of :func:`_slope` applied to ``values``."""
     if row == 1:
         return
-    for i in range(0, int(n), row):
-        for z in range(i + 1, i + row - 1):
-            out[z] += values[z - 1] - values[z + 1]
-        last = i + row - 1
-        out[i] -= values[i] + values[i + 1]
-        out[last] += values[last - 1] + values[last]
+    n, one, length = np.uintp(out.size), np.uintp(1), np.uintp(row)
+    for first in range(np.uintp(0), n, length):
+        last = first + length - one
+        for z in range(first + one, last):
+            out[z] += values[z - one] - values[z + one]
+        out[first] -= values[first] + values[first + one]
+        out[last] += values[last - one] + values[last]
+
+
+@_loop
+def _add_density(
+    q: Any, p: Any, alloc: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any,
+    rho: Any, m_x: Any, m_y: Any, m_z: Any,
+) -> None:  # fmt: skip
+    """One class's part of rho and of m."""
+    for z in range(np.uintp(q.size)):
+        rho[z] += q[z] * q[z] * alloc[z]
+        m_x[z] += p[z] * (x_up[z] - x_down[z])
+        m_y[z] += p[z] * (y_up[z] - y_down[z])
+        m_z[z] += p[z] * along_z[z]
+
+
+@_loop
+def _scale_density(u: Any, rho: Any, m_x: Any, m_y: Any, m_z: Any) -> None:
+    """The least rho, and alpha m from m."""
+    least = rho.dtype.type(RHO_MIN)
+    for z in range(np.uintp(rho.size)):
+        rho[z] = max(rho[z], least)
+        alpha = math.sqrt(rho[z])
+        m_x[z] *= u[0] * alpha
+        m_y[z] *= u[1] * alpha
+        m_z[z] *= u[2] * alpha
+
+
+@_loop
+def _difference(up: Any, down: Any, out: Any) -> None:
+    """up - down."""
+    for z in range(np.uintp(out.size)):
+        out[z] = up[z] - down[z]
+
+
+@_loop
+def _add_product(a: Any, b: Any, out: Any) -> None:
+    """Add a b."""
+    for z in range(np.uintp(out.size)):
+        out[z] += a[z] * b[z]
+
+
+@_loop
+def _add_rho(q: Any, alloc: Any, rho: Any) -> None:
+    """One class's part of rho."""
+    for z in range(np.uintp(q.size)):
+        rho[z] += q[z] * q[z] * alloc[z]
+
+
+@_loop
+def _finish_metric(rho: Any, off_d: Any, off_e: Any, scale: Any, out: Any) -> None:
+    """An entry of alpha^2 A A^T from the product of two slopes, less what is along q."""
+    least = rho.dtype.type(RHO_MIN)
+    for z in range(np.uintp(out.size)):
+        out[z] = max(rho[z], least) * scale * (out[z] - off_d[z] * off_e[z])
+
+
+@_loop
+def _weigh(rho: Any, v: Any, factor: Any, w: Any) -> None:
+    """A component of w from that of v; the factor is 1 / (2 h) with a sign."""
+    for z in range(np.uintp(w.size)):
+        w[z] = factor * math.sqrt(rho[z]) * v[z]
+
+
+@_loop
+def _weigh_change(rho: Any, drho: Any, v: Any, dv: Any, factor: Any, w: Any, dw: Any) -> None:
+    """A component of w and its change."""
+    half = rho.dtype.type(0.5)
+    for z in range(np.uintp(w.size)):
+        alpha = factor * math.sqrt(rho[z])
+        w[z] = alpha * v[z]
+        dw[z] = alpha * (dv[z] + half * drho[z] / rho[z] * v[z])
+
+
+@_loop
+def _transport(
+    q: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, w_x: Any, w_y: Any, w_z: Any,
+    dq: Any, off: Any,
+) -> None:  # fmt: skip
+    """One class's -w . grad q, and its part of what is along q."""
+    for z in range(np.uintp(q.size)):
+        dq[z] = -(w_x[z] * (x_up[z] - x_down[z]) + w_y[z] * (y_up[z] - y_down[z]) + w_z[z] * along_z[z])
+        off[z] += dq[z] * q[z]
+
+
+@_loop
+def _add_source(q: Any, p: Any, rho: Any, off: Any, dq: Any) -> None:
+    """The source, and the transport's part along q taken off."""
+    one = q.dtype.type(1)
+    for z in range(np.uintp(q.size)):
+        dq[z] += (one - rho[z]) * p[z] - off[z] * q[z]
+
+
+@_loop
+def _add_work(am_x: Any, am_y: Any, am_z: Any, v_x: Any, v_y: Any, v_z: Any, rho: Any, force: Any) -> None:
+    """<m, v> / alpha, added to |p|^2."""
+    for z in range(np.uintp(rho.size)):
+        force[z] += (am_x[z] * v_x[z] + am_y[z] * v_y[z] + am_z[z] * v_z[z]) / rho[z]
+
+
+@_loop
+def _push_momentum(
+    q: Any, p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, alloc: Any, rho: Any, off: Any,
+    force: Any, w_z: Any, w_x_up: Any, w_x_down: Any, w_y_up: Any, w_y_down: Any, dp: Any, flux: Any,
+) -> None:  # fmt: skip
+    """One class's dp/dt but for the gauge and the flux along z, which is handed out."""
+    for z in range(np.uintp(q.size)):
+        dp[z] = (
+            off[z] * p[z]
+            + force[z] * q[z] * (alloc[z] - rho[z])
+            + w_x_up[z] * x_up[z]
+            + w_x_down[z] * x_down[z]
+            + w_y_up[z] * y_up[z]
+            + w_y_down[z] * y_down[z]
+        )
+        flux[z] = w_z[z] * p[z]
+
+
+@_loop
+def _add_turn(q: Any, p: Any, dq: Any, dp: Any, turn: Any) -> None:
+    """One class's part of d<p, q>/dt."""
+    for z in range(np.uintp(q.size)):
+        turn[z] += dp[z] * q[z] + p[z] * dq[z]
+
+
+@_loop
+def _follow(
+    base_q: Any, base_p: Any, q: Any, dq: Any, dp: Any, turn: Any, duration: Any, out_q: Any, out_p: Any,
+    square: Any,
+) -> None:  # fmt: skip
+    """Where the rates lead to, and one class's part of |q|^2 there."""
+    for z in range(np.uintp(q.size)):
+        out_q[z] = base_q[z] + duration * dq[z]
+        out_p[z] = base_p[z] + duration * (dp[z] - turn[z] * q[z])
+        square[z] += out_q[z] * out_q[z]
+
+
+@_loop
+def _square_root(values: Any) -> None:
+    """In place."""
+    for z in range(np.uintp(values.size)):
+        values[z] = math.sqrt(values[z])
+
+
+@_loop
+def _shorten(length: Any, q: Any, p: Any, along: Any) -> None:
+    """q / |q|, and one class's part of <p, q>."""
+    for z in range(np.uintp(q.size)):
+        q[z] /= length[z]
+        along[z] += p[z] * q[z]
+
+
+@_loop
+def _take_off(along: Any, q: Any, p: Any) -> None:
+    """p - <p, q> q."""
+    for z in range(np.uintp(q.size)):
+        p[z] -= along[z] * q[z]
+
+
+@_loop
+def _lengthen(q: Any, p: Any, along: Any, lift: Any, cot_q: Any, cot_p: Any, off: Any) -> None:
+    """Adjoint of settling but for the length, and one class's part of what is then along q."""
+    for z in range(np.uintp(q.size)):
+        cot_q[z] -= lift[z] * (p[z] + along[z] * q[z]) + along[z] * cot_p[z]
+        off[z] += cot_q[z] * q[z]
+        cot_p[z] -= lift[z] * q[z]
+
+
+@_loop
+def _divide_tangent(q: Any, off: Any, length: Any, cot_q: Any) -> None:
+    """Adjoint of q / |q|."""
+    for z in range(np.uintp(q.size)):
+        cot_q[z] = (cot_q[z] - off[z] * q[z]) / length[z]
+
+
+@_loop
+def _add_direction(q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any) -> None:
+    """One class's part of <b, q> and of <dp, q> + <p, dq>."""
+    for z in range(np.uintp(q.size)):
+        normal[z] += factor * cot_p[z] * q[z]
+        lift[z] += factor * (cot_q[z] * q[z] - p[z] * cot_p[z])
+
+
+@_loop
+def _change(
+    q: Any, p: Any, cot_q: Any, cot_p: Any, normal: Any, lift: Any, factor: Any, dq: Any, dp: Any
+) -> None:
+    """One class's dq and the tangent part of dp."""
+    for z in range(np.uintp(q.size)):
+        dq[z] = normal[z] * q[z] - factor * cot_p[z]
+        dp[z] = factor * cot_q[z] - normal[z] * p[z] - lift[z] * q[z]
+
+
+@_loop
+def _add_density_change(
+    q: Any, p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, dq: Any, dp: Any,
+    change_z: Any, normal_x_up: Any, normal_x_down: Any, normal_y_up: Any, normal_y_down: Any,
+    cot_x_up: Any, cot_x_down: Any, cot_y_up: Any, cot_y_down: Any, factor: Any, alloc: Any, drho: Any,
+    dm_x: Any, dm_y: Any, dm_z: Any,
+) -> None:  # fmt: skip
+    """One class's part of the changes of rho and m; ``cot`` are the neighbours' cotangents of p."""
+    two = q.dtype.type(2)
+    for z in range(np.uintp(q.size)):
+        drho[z] += two * q[z] * dq[z] * alloc[z]
+        change_x = (
+            normal_x_up[z] * x_up[z] - normal_x_down[z] * x_down[z] - factor * (cot_x_up[z] - cot_x_down[z])
+        )
+        change_y = (
+            normal_y_up[z] * y_up[z] - normal_y_down[z] * y_down[z] - factor * (cot_y_up[z] - cot_y_down[z])
+        )
+        dm_x[z] += dp[z] * (x_up[z] - x_down[z]) + p[z] * change_x
+        dm_y[z] += dp[z] * (y_up[z] - y_down[z]) + p[z] * change_y
+        dm_z[z] += dp[z] * along_z[z] + p[z] * change_z[z]
+
+
+@_loop
+def _scale_density_change(
+    u: Any, rho: Any, am_x: Any, am_y: Any, am_z: Any, drho: Any, dm_x: Any, dm_y: Any, dm_z: Any
+) -> None:
+    """The change of alpha m from that of m; none of rho where it is at its least."""
+    half, none, least = rho.dtype.type(0.5), rho.dtype.type(0), rho.dtype.type(RHO_MIN)
+    for z in range(np.uintp(rho.size)):
+        drho[z] = drho[z] if rho[z] > least else none
+        alpha, grown = math.sqrt(rho[z]), half * drho[z] / rho[z]
+        dm_x[z] = u[0] * alpha * dm_x[z] + grown * am_x[z]
+        dm_y[z] = u[1] * alpha * dm_y[z] + grown * am_y[z]
+        dm_z[z] = u[2] * alpha * dm_z[z] + grown * am_z[z]
+
+
+@_loop
+def _weigh_neighbour(w: Any, dw: Any, normal: Any, lift: Any, on_p: Any, on_q: Any) -> None:
+    """Weights of a neighbour's p and q in dw p + w dp, where dp = factor a - normal p - lift q."""
+    for z in range(np.uintp(w.size)):
+        on_p[z] = dw[z] - w[z] * normal[z]
+        on_q[z] = -w[z] * lift[z]
+
+
+@_loop
+def _weigh_slope(w: Any, dw: Any, normal_up: Any, normal_down: Any, on_up: Any, on_down: Any) -> None:
+    """Weights of both neighbours' q in dw (q_up - q_down) + w (dq_up - dq_down), dq = normal q - factor b."""
+    for z in range(np.uintp(w.size)):
+        on_up[z] = dw[z] + w[z] * normal_up[z]
+        on_down[z] = dw[z] + w[z] * normal_down[z]
+
+
+@_loop
+def _push(
+    q: Any, p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, dq: Any, dp: Any,
+    change_z: Any, cot_x_up: Any, cot_x_down: Any, cot_y_up: Any, cot_y_down: Any, rho: Any, drho: Any,
+    w_x: Any, w_y: Any, w_z: Any, dw_z: Any, on_x_up: Any, on_x_down: Any, on_y_up: Any, on_y_down: Any,
+    factor: Any, pushed: Any, dpushed: Any, off: Any, doff: Any, force: Any, dforce: Any,
+) -> None:  # fmt: skip
+    """One class's beta^2 p - w . grad q and its change, and its part of four products."""
+    one, two = q.dtype.type(1), q.dtype.type(2)
+    for z in range(np.uintp(q.size)):
+        beta2 = one - rho[z]
+        here = (
+            beta2 * p[z]
+            - w_x[z] * (x_up[z] - x_down[z])
+            - w_y[z] * (y_up[z] - y_down[z])
+            - w_z[z] * along_z[z]
+        )
+        changed = (
+            beta2 * dp[z]
+            - drho[z] * p[z]
+            - on_x_up[z] * x_up[z]
+            + on_x_down[z] * x_down[z]
+            + factor * w_x[z] * (cot_x_up[z] - cot_x_down[z])
+            - on_y_up[z] * y_up[z]
+            + on_y_down[z] * y_down[z]
+            + factor * w_y[z] * (cot_y_up[z] - cot_y_down[z])
+            - dw_z[z] * along_z[z]
+            - w_z[z] * change_z[z]
+        )
+        pushed[z] = here
+        dpushed[z] = changed
+        off[z] += here * q[z]
+        doff[z] += changed * q[z] + here * dq[z]
+        force[z] += p[z] * p[z]
+        dforce[z] += two * p[z] * dp[z]
+
+
+@_loop
+def _add_work_change(
+    am_x: Any, am_y: Any, am_z: Any, dam_x: Any, dam_y: Any, dam_z: Any, v_x: Any, v_y: Any, v_z: Any,
+    dv_x: Any, dv_y: Any, dv_z: Any, rho: Any, drho: Any, force: Any, dforce: Any,
+) -> None:  # fmt: skip
+    """<m, v> / alpha added to |p|^2, and its change to the change of that."""
+    one = rho.dtype.type(1)
+    for z in range(np.uintp(rho.size)):
+        inverse = one / rho[z]
+        work = (am_x[z] * v_x[z] + am_y[z] * v_y[z] + am_z[z] * v_z[z]) * inverse
+        force[z] += work
+        dforce[z] += (
+            dam_x[z] * v_x[z]
+            + dam_y[z] * v_y[z]
+            + dam_z[z] * v_z[z]
+            + am_x[z] * dv_x[z]
+            + am_y[z] * dv_y[z]
+            + am_z[z] * dv_z[z]
+            - work * drho[z]
+        ) * inverse
+
+
+@_loop
+def _fluxes(p: Any, dp: Any, w_z: Any, dw_z: Any, flux: Any, dflux: Any) -> None:
+    """One class's flux of momentum along z, and its change."""
+    for z in range(np.uintp(p.size)):
+        flux[z] = w_z[z] * p[z]
+        dflux[z] = dw_z[z] * p[z] + w_z[z] * dp[z]
+
+
+@_loop
+def _draw(
+    q: Any, p: Any, dq: Any, dp: Any, pushed: Any, alloc: Any, rho: Any, drho: Any, off: Any, doff: Any,
+    force: Any, dforce: Any, lift: Any, rate: Any, back: Any,
+) -> None:  # fmt: skip
+    """What is local of one class's dp/dt and of its change."""
+    for z in range(np.uintp(q.size)):
+        spread = alloc[z] - rho[z]
+        rate[z] = force[z] * q[z] * spread + off[z] * p[z]
+        back[z] = (
+            (dforce[z] * spread - force[z] * drho[z]) * q[z]
+            + force[z] * spread * dq[z]
+            + doff[z] * p[z]
+            + off[z] * dp[z]
+            + lift[z] * (off[z] * q[z] + pushed[z])
+        )
+
+
+@_loop
+def _add_neighbours(
+    p_up: Any, p_down: Any, q_up: Any, q_down: Any, cot_up: Any, cot_down: Any, w_up: Any, w_down: Any,
+    on_p_up: Any, on_p_down: Any, on_q_up: Any, on_q_down: Any, factor: Any, rate: Any, back: Any,
+) -> None:  # fmt: skip
+    """What comes from both neighbours on one axis; ``cot`` are their cotangents of q."""
+    for z in range(np.uintp(rate.size)):
+        rate[z] += w_up[z] * p_up[z] + w_down[z] * p_down[z]
+        back[z] += (
+            on_p_up[z] * p_up[z]
+            + on_q_up[z] * q_up[z]
+            + factor * w_up[z] * cot_up[z]
+            + on_p_down[z] * p_down[z]
+            + on_q_down[z] * q_down[z]
+            + factor * w_down[z] * cot_down[z]
+        )
+
+
+@_loop
+def _make_tangent(
+    q: Any, p: Any, dq: Any, off: Any, doff: Any, rate: Any, pushed: Any, dpushed: Any, gauge: Any
+) -> None:
+    """One class's dq/dt and its change without what is along q, and its part of the gauge."""
+    for z in range(np.uintp(q.size)):
+        dpushed[z] -= doff[z] * q[z] + off[z] * dq[z]
+        pushed[z] -= off[z] * q[z]
+        gauge[z] -= rate[z] * q[z] + p[z] * pushed[z]
+
+
+@_loop
+def _cotangents(
+    q: Any, dq: Any, normal: Any, gauge: Any, rate: Any, back: Any, pushed: Any, dpushed: Any, out_q: Any,
+    out_p: Any,
+) -> None:  # fmt: skip
+    """One class's cotangents of q and p."""
+    for z in range(np.uintp(q.size)):
+        out_q[z] = -gauge[z] * (dq[z] + normal[z] * q[z]) - normal[z] * rate[z] - back[z]
+        out_p[z] = dpushed[z] - normal[z] * pushed[z]
+
+
+@_compiled
+def _together(row: int) -> int:
+    """How many rows make a block."""
+    return max(1, BLOCK // row)
+
+
+@_compiled
+def _scratch(count: int, row: int, like: Any) -> Any:
+    """Room for ``count`` blocks, each of which begins where a line of the cache does."""
+    per_line = 64 // like.itemsize
+    most = -(-_together(row) * row // per_line) * per_line
+    room = np.empty(count * most + per_line, like.dtype)
+    begin = -room.ctypes.data % 64 // like.itemsize
+    return room[begin : begin + count * most].reshape(count, most)
+
+
+@_compiled
+def _block(y: int, ys: int, row: int) -> Any:
+    """The block of rows from y on: where it begins and ends in a plane, where its neighbours do, the next y.
+
+    The first and the last row are blocks of their own; outside the grid the border is repeated.
+    """
+    end = y + 1 if y == 0 or y == ys - 1 else min(y + _together(row), ys - 1)
+    below, above, size = max(y - 1, 0) * row, min(y + 1, ys - 1) * row, (end - y) * row
+    begin = y * row
+    return (
+        np.uintp(begin), np.uintp(begin + size), np.uintp(below), np.uintp(below + size), np.uintp(above),
+        np.uintp(above + size), end,
+    )  # fmt: skip
 
 
 @_compiled
 def density(q: Any, p: Any, alloc: Any, u: Any, rho: Any, am: Any, row: int, start: int, stop: int) -> None:
     """rho and alpha m."""
     classes, xs, plane = q.shape
-    ys, zs = plane // row, _ROWS * row
-    s = np.empty(zs, q.dtype)
-    least = rho.dtype.type(RHO_MIN)
+    slope = _scratch(1, row, q)[0]
     for x in range(start, stop):
-        xm, xp = max(x - 1, 0), min(x + 1, xs - 1)
-        y, stop_y = 0, 0
-        while stop_y < ys:
-            y, stop_y = stop_y, _next(stop_y, ys)
-            here, n = np.uintp(y * row), np.uintp((stop_y - y) * row)
-            below = np.uintp((y - 1 if y > 0 else 0) * row)
-            above = np.uintp((y + 1 if stop_y < ys else y) * row)
-            rho[0, x, here : here + n] = 0
-            am[0, x, here : here + n] = 0
-            am[1, x, here : here + n] = 0
-            am[2, x, here : here + n] = 0
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < plane // row:
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, plane // row, row)
+            s = slope[: j - i]
+            rho[0, x, i:j], am[0, x, i:j], am[1, x, i:j], am[2, x, i:j] = 0, 0, 0, 0
             for c in range(classes):
-                _slope(q[c, x, here : here + n], s, n, row)
-                for z in range(n):
-                    rho[0, x, here + z] += q[c, x, here + z] * q[c, x, here + z] * alloc[c, x, here + z]
-                    am[0, x, here + z] += p[c, x, here + z] * (q[c, xp, here + z] - q[c, xm, here + z])
-                    am[1, x, here + z] += p[c, x, here + z] * (q[c, x, above + z] - q[c, x, below + z])
-                    am[2, x, here + z] += p[c, x, here + z] * s[z]
-            for z in range(n):
-                rho[0, x, here + z] = max(rho[0, x, here + z], least)
-                alpha = math.sqrt(rho[0, x, here + z])
-                am[0, x, here + z] *= u[0] * alpha
-                am[1, x, here + z] *= u[1] * alpha
-                am[2, x, here + z] *= u[2] * alpha
+                _slope(q[c, x, i:j], s, row)
+                _add_density(
+                    q[c, x, i:j], p[c, x, i:j], alloc[c, x, i:j], q[c, up, i:j], q[c, down, i:j],
+                    q[c, x, i_above:j_above], q[c, x, i_below:j_below], s,
+                    rho[0, x, i:j], am[0, x, i:j], am[1, x, i:j], am[2, x, i:j],
+                )  # fmt: skip
+            _scale_density(u, rho[0, x, i:j], am[0, x, i:j], am[1, x, i:j], am[2, x, i:j])
 
 
 @_compiled
 def metric(q: Any, alloc: Any, u: Any, out: Any, row: int, start: int, stop: int) -> None:
     """The matrix of p -> alpha m times its transpose, its lower half row by row."""
     classes, xs, plane = q.shape
-    ys, zs = plane // row, _ROWS * row
-    s, off = np.empty((3, zs), q.dtype), np.empty((3, zs), q.dtype)
-    rho = np.empty(zs, q.dtype)
-    least = q.dtype.type(RHO_MIN)
+    fields = _scratch(7, row, q)
     for x in range(start, stop):
-        xm, xp = max(x - 1, 0), min(x + 1, xs - 1)
-        y, stop_y = 0, 0
-        while stop_y < ys:
-            y, stop_y = stop_y, _next(stop_y, ys)
-            here, n = np.uintp(y * row), np.uintp((stop_y - y) * row)
-            below = np.uintp((y - 1 if y > 0 else 0) * row)
-            above = np.uintp((y + 1 if stop_y < ys else y) * row)
-            rho[:n], off[:, :n] = 0, 0
-            out[:, x, here : here + n] = 0
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < plane // row:
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, plane // row, row)
+            n = j - i
+            rho = fields[6, :n]
+            rho[:], fields[3:6, :n], out[:, x, i:j] = 0, 0, 0
             for c in range(classes):
-                _slope(q[c, x, here : here + n], s[2], n, row)
-                for z in range(n):
-                    value = q[c, x, here + z]
-                    s[0, z] = q[c, xp, here + z] - q[c, xm, here + z]
-                    s[1, z] = q[c, x, above + z] - q[c, x, below + z]
-                    rho[z] += value * value * alloc[c, x, here + z]
-                    off[0, z] += s[0, z] * value
-                    off[1, z] += s[1, z] * value
-                    off[2, z] += s[2, z] * value
-                for z in range(n):
-                    out[0, x, here + z] += s[0, z] * s[0, z]
-                    out[1, x, here + z] += s[1, z] * s[0, z]
-                    out[2, x, here + z] += s[1, z] * s[1, z]
-                    out[3, x, here + z] += s[2, z] * s[0, z]
-                    out[4, x, here + z] += s[2, z] * s[1, z]
-                    out[5, x, here + z] += s[2, z] * s[2, z]
-            entry = 0
+                _difference(q[c, up, i:j], q[c, down, i:j], fields[0, :n])
+                _difference(q[c, x, i_above:j_above], q[c, x, i_below:j_below], fields[1, :n])
+                _slope(q[c, x, i:j], fields[2, :n], row)
+                _add_rho(q[c, x, i:j], alloc[c, x, i:j], rho)
+                for d in range(3):
+                    _add_product(fields[d, :n], q[c, x, i:j], fields[3 + d, :n])
+                    for e in range(d + 1):
+                        entry = d * (d + 1) // 2 + e
+                        _add_product(fields[d, :n], fields[e, :n], out[entry, x, i:j])
             for d in range(3):
                 for e in range(d + 1):
-                    for z in range(n):
-                        rest = out[entry, x, here + z] - off[d, z] * off[e, z]
-                        out[entry, x, here + z] = max(rho[z], least) * u[d] * u[e] * rest
-                    entry += 1
+                    entry = d * (d + 1) // 2 + e
+                    off_d, off_e = fields[3 + d, :n], fields[3 + e, :n]
+                    _finish_metric(rho, off_d, off_e, u[d] * u[e], out[entry, x, i:j])
 
 
 @_compiled
 def rate(q: Any, p: Any, rho: Any, v: Any, u: Any, out: Any, row: int, start: int, stop: int) -> None:
     """dq/dt."""
     classes, xs, plane = q.shape
-    ys, zs = plane // row, _ROWS * row
-    s, off = np.empty(zs, q.dtype), np.empty(zs, q.dtype)
-    w = np.empty((3, zs), q.dtype)
-    one = q.dtype.type(1)
+    fields = _scratch(5, row, q)
     for x in range(start, stop):
-        xm, xp = max(x - 1, 0), min(x + 1, xs - 1)
-        y, stop_y = 0, 0
-        while stop_y < ys:
-            y, stop_y = stop_y, _next(stop_y, ys)
-            here, n = np.uintp(y * row), np.uintp((stop_y - y) * row)
-            below = np.uintp((y - 1 if y > 0 else 0) * row)
-            above = np.uintp((y + 1 if stop_y < ys else y) * row)
-            for z in range(n):
-                alpha = math.sqrt(rho[0, x, here + z])
-                w[0, z] = u[0] * alpha * v[0, x, here + z]
-                w[1, z] = u[1] * alpha * v[1, x, here + z]
-                w[2, z] = u[2] * alpha * v[2, x, here + z]
-                off[z] = 0
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < plane // row:
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, plane // row, row)
+            n = j - i
+            for axis in range(3):
+                _weigh(rho[0, x, i:j], v[axis, x, i:j], u[axis], fields[axis, :n])
+            s, off = fields[3, :n], fields[4, :n]
+            off[:] = 0
             for c in range(classes):
-                _slope(q[c, x, here : here + n], s, n, row)
-                for z in range(n):
-                    out[c, x, here + z] = -(
-                        w[0, z] * (q[c, xp, here + z] - q[c, xm, here + z])
-                        + w[1, z] * (q[c, x, above + z] - q[c, x, below + z])
-                        + w[2, z] * s[z]
-                    )
-                    off[z] += out[c, x, here + z] * q[c, x, here + z]
+                _slope(q[c, x, i:j], s, row)
+                _transport(
+                    q[c, x, i:j], q[c, up, i:j], q[c, down, i:j], q[c, x, i_above:j_above],
+                    q[c, x, i_below:j_below], s, fields[0, :n], fields[1, :n], fields[2, :n],
+                    out[c, x, i:j], off,
+                )  # fmt: skip
             for c in range(classes):
-                for z in range(n):
-                    out[c, x, here + z] += (one - rho[0, x, here + z]) * p[c, x, here + z] - off[z] * q[
-                        c, x, here + z
-                    ]
-
-
-@_compiled
-def _weights(rho: Any, v: Any, u: Any, axis: int, x: int, at: int, n: int, sign: int, out: Any) -> None:
-    """w_axis / (2 h), with a sign, on one row."""
-    factor = u[axis] * rho.dtype.type(sign)
-    for z in range(n):
-        out[z] = factor * math.sqrt(rho[0, x, at + z]) * v[axis, x, at + z]
+                _add_source(q[c, x, i:j], p[c, x, i:j], rho[0, x, i:j], off, out[c, x, i:j])
 
 
 @_compiled
@@ -194,78 +559,60 @@ def advance(
 ) -> None:  # fmt: skip
     """One half or whole step, and what settling takes off."""
     classes, xs, plane = q.shape
-    ys, zs = plane // row, _ROWS * row
-    one = q.dtype.type(1)
-    rows = np.empty((6, zs), q.dtype)
-    s, g, off, pp, force, turn = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
-    w, dq, dp = np.empty((7, zs), q.dtype), np.empty((classes, zs), q.dtype), np.empty((classes, zs), q.dtype)
+    ys = plane // row
+    fields, w = _scratch(5, row, q), _scratch(7, row, q)
+    dq, dp = _scratch(classes, row, q), _scratch(classes, row, q)
     for x in range(start, stop):
-        xm, xp = max(x - 1, 0), min(x + 1, xs - 1)
-        y, stop_y = 0, 0
-        while stop_y < ys:
-            y, stop_y = stop_y, _next(stop_y, ys)
-            here, n = np.uintp(y * row), np.uintp((stop_y - y) * row)
-            below = np.uintp((y - 1 if y > 0 else 0) * row)
-            above = np.uintp((y + 1 if stop_y < ys else y) * row)
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < ys:
+            first = y == 0
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, ys, row)
+            n = j - i
             for axis in range(3):
-                _weights(rho, v, u, axis, x, here, n, 1, w[axis])
-            _weights(rho, v, u, 0, xm, here, n, 1 if x > 0 else -1, w[3])
-            _weights(rho, v, u, 0, xp, here, n, 1 if x < xs - 1 else -1, w[4])
-            _weights(rho, v, u, 1, x, below, n, 1 if y > 0 else -1, w[5])
-            _weights(rho, v, u, 1, x, above, n, 1 if stop_y < ys else -1, w[6])
-            off[:] = 0
-            pp[:] = 0
+                _weigh(rho[0, x, i:j], v[axis, x, i:j], u[axis], w[axis, :n])
+            _weigh(rho[0, up, i:j], v[0, up, i:j], -u[0] if x < xs - 1 else u[0], w[3, :n])
+            _weigh(rho[0, down, i:j], v[0, down, i:j], u[0] if x > 0 else -u[0], w[4, :n])
+            _weigh(rho[0, x, i_above:j_above], v[1, x, i_above:j_above], -u[1] if y < ys else u[1], w[5, :n])
+            _weigh(rho[0, x, i_below:j_below], v[1, x, i_below:j_below], -u[1] if first else u[1], w[6, :n])
+            s, flux, off, force, turn = (
+                fields[0, :n],
+                fields[1, :n],
+                fields[2, :n],
+                fields[3, :n],
+                fields[4, :n],
+            )
+            off[:], force[:], turn[:], length[0, x, i:j], along[0, x, i:j] = 0, 0, 0, 0, 0
             for c in range(classes):
-                _slope(q[c, x, here : here + n], s, n, row)
-                for z in range(n):
-                    dq[c, z] = -(
-                        w[0, z] * (q[c, xp, here + z] - q[c, xm, here + z])
-                        + w[1, z] * (q[c, x, above + z] - q[c, x, below + z])
-                        + w[2, z] * s[z]
-                    )
-                    off[z] += dq[c, z] * q[c, x, here + z]
-                    pp[z] += p[c, x, here + z] * p[c, x, here + z]
-            for z in range(n):
-                force[z] = (
-                    am[0, x, here + z] * v[0, x, here + z]
-                    + am[1, x, here + z] * v[1, x, here + z]
-                    + am[2, x, here + z] * v[2, x, here + z]
-                ) / rho[0, x, here + z] + pp[z]
-                turn[z] = 0
+                _slope(q[c, x, i:j], s, row)
+                _transport(
+                    q[c, x, i:j], q[c, up, i:j], q[c, down, i:j], q[c, x, i_above:j_above],
+                    q[c, x, i_below:j_below], s, w[0, :n], w[1, :n], w[2, :n], dq[c, :n], off,
+                )  # fmt: skip
+                _add_product(p[c, x, i:j], p[c, x, i:j], force)
+            _add_work(
+                am[0, x, i:j], am[1, x, i:j], am[2, x, i:j], v[0, x, i:j], v[1, x, i:j], v[2, x, i:j],
+                rho[0, x, i:j], force,
+            )  # fmt: skip
             for c in range(classes):
-                for z in range(n):
-                    dp[c, z] = off[z] * p[c, x, here + z] + force[z] * q[c, x, here + z] * (
-                        alloc[c, x, here + z] - rho[0, x, here + z]
-                    )
-                    dp[c, z] += (
-                        w[3, z] * p[c, xm, here + z]
-                        - w[4, z] * p[c, xp, here + z]
-                        + w[5, z] * p[c, x, below + z]
-                        - w[6, z] * p[c, x, above + z]
-                    )
-                    g[z] = w[2, z] * p[c, x, here + z]
-                _add_adjoint(g, dp[c], n, row)
-                for z in range(n):
-                    dq[c, z] += (one - rho[0, x, here + z]) * p[c, x, here + z] - off[z] * q[c, x, here + z]
-                    turn[z] += dp[c, z] * q[c, x, here + z] + p[c, x, here + z] * dq[c, z]
-            length[0, x, here : here + n] = 0
-            along[0, x, here : here + n] = 0
+                _push_momentum(
+                    q[c, x, i:j], p[c, x, i:j], p[c, up, i:j], p[c, down, i:j], p[c, x, i_above:j_above],
+                    p[c, x, i_below:j_below], alloc[c, x, i:j], rho[0, x, i:j], off, force, w[2, :n],
+                    w[3, :n], w[4, :n], w[5, :n], w[6, :n], dp[c, :n], flux,
+                )  # fmt: skip
+                _add_adjoint_slope(flux, dp[c, :n], row)
+                _add_source(q[c, x, i:j], p[c, x, i:j], rho[0, x, i:j], off, dq[c, :n])
+                _add_turn(q[c, x, i:j], p[c, x, i:j], dq[c, :n], dp[c, :n], turn)
             for c in range(classes):
-                for z in range(n):
-                    out_q[c, x, here + z] = base_q[c, x, here + z] + duration * dq[c, z]
-                    out_p[c, x, here + z] = base_p[c, x, here + z] + duration * (
-                        dp[c, z] - turn[z] * q[c, x, here + z]
-                    )
-                    length[0, x, here + z] += out_q[c, x, here + z] * out_q[c, x, here + z]
-            for z in range(n):
-                length[0, x, here + z] = math.sqrt(length[0, x, here + z])
+                _follow(
+                    base_q[c, x, i:j], base_p[c, x, i:j], q[c, x, i:j], dq[c, :n], dp[c, :n], turn, duration,
+                    out_q[c, x, i:j], out_p[c, x, i:j], length[0, x, i:j],
+                )  # fmt: skip
+            _square_root(length[0, x, i:j])
             for c in range(classes):
-                for z in range(n):
-                    out_q[c, x, here + z] /= length[0, x, here + z]
-                    along[0, x, here + z] += out_p[c, x, here + z] * out_q[c, x, here + z]
+                _shorten(length[0, x, i:j], out_q[c, x, i:j], out_p[c, x, i:j], along[0, x, i:j])
             for c in range(classes):
-                for z in range(n):
-                    out_p[c, x, here + z] -= along[0, x, here + z] * out_q[c, x, here + z]
+                _take_off(along[0, x, i:j], out_q[c, x, i:j], out_p[c, x, i:j])
 
 
 @_compiled
@@ -274,65 +621,41 @@ def unsettle(
 ) -> None:
     """Adjoint of settling, over the cotangent."""
     classes, _, plane = q.shape
-    ys, zs = plane // row, _ROWS * row
-    a, t = np.empty(zs, q.dtype), np.empty(zs, q.dtype)
+    fields = _scratch(2, row, q)
     for x in range(start, stop):
-        y, stop_y = 0, 0
-        while stop_y < ys:
-            y, stop_y = stop_y, _next(stop_y, ys)
-            here, n = np.uintp(y * row), np.uintp((stop_y - y) * row)
-            a[:] = 0
-            t[:] = 0
+        y = 0
+        while y < plane // row:
+            i, j, _, _, _, _, y = _block(y, plane // row, row)
+            lift, off = fields[0, : j - i], fields[1, : j - i]
+            lift[:], off[:] = 0, 0
             for c in range(classes):
-                for z in range(n):
-                    a[z] += cot_p[c, x, here + z] * q[c, x, here + z]
+                _add_product(cot_p[c, x, i:j], q[c, x, i:j], lift)
             for c in range(classes):
-                for z in range(n):
-                    cot_q[c, x, here + z] -= (
-                        a[z] * (p[c, x, here + z] + along[0, x, here + z] * q[c, x, here + z])
-                        + along[0, x, here + z] * cot_p[c, x, here + z]
-                    )
-                    t[z] += cot_q[c, x, here + z] * q[c, x, here + z]
-                    cot_p[c, x, here + z] -= a[z] * q[c, x, here + z]
+                _lengthen(
+                    q[c, x, i:j], p[c, x, i:j], along[0, x, i:j], lift, cot_q[c, x, i:j], cot_p[c, x, i:j],
+                    off,
+                )  # fmt: skip
             for c in range(classes):
-                for z in range(n):
-                    cot_q[c, x, here + z] = (cot_q[c, x, here + z] - t[z] * q[c, x, here + z]) / length[
-                        0, x, here + z
-                    ]
+                _divide_tangent(q[c, x, i:j], off, length[0, x, i:j], cot_q[c, x, i:j])
 
 
 @_compiled
 def direction(
-    q: Any,
-    p: Any,
-    cot_q: Any,
-    cot_p: Any,
-    factor: Any,
-    normal: Any,
-    lift: Any,
-    row: int,
-    start: int,
+    q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, row: int, start: int,
     stop: int,
-) -> None:
+) -> None:  # fmt: skip
     """n = <b, q> and <dp, q> + <p, dq> of the direction of a cotangent."""
     classes, _, plane = q.shape
-    ys = plane // row
     for x in range(start, stop):
-        y, stop_y = 0, 0
-        while stop_y < ys:
-            y, stop_y = stop_y, _next(stop_y, ys)
-            here, n = np.uintp(y * row), np.uintp((stop_y - y) * row)
-            normal[0, x, here : here + n] = 0
-            lift[0, x, here : here + n] = 0
+        y = 0
+        while y < plane // row:
+            i, j, _, _, _, _, y = _block(y, plane // row, row)
+            normal[0, x, i:j], lift[0, x, i:j] = 0, 0
             for c in range(classes):
-                for z in range(n):
-                    normal[0, x, here + z] += cot_p[c, x, here + z] * q[c, x, here + z]
-                    lift[0, x, here + z] += (
-                        cot_q[c, x, here + z] * q[c, x, here + z] - p[c, x, here + z] * cot_p[c, x, here + z]
-                    )
-            for z in range(n):
-                normal[0, x, here + z] *= factor
-                lift[0, x, here + z] *= factor
+                _add_direction(
+                    q[c, x, i:j], p[c, x, i:j], cot_q[c, x, i:j], cot_p[c, x, i:j], factor,
+                    normal[0, x, i:j], lift[0, x, i:j],
+                )  # fmt: skip
 
 
 @_compiled
@@ -342,108 +665,32 @@ def density_change(
 ) -> None:  # fmt: skip
     """Changes of rho and alpha m along that direction."""
     classes, xs, plane = q.shape
-    ys, zs = plane // row, _ROWS * row
-    s, dq, ds = np.empty(zs, q.dtype), np.empty(zs, q.dtype), np.empty(zs, q.dtype)
-    half, two = q.dtype.type(0.5), q.dtype.type(2)
-    least = rho.dtype.type(RHO_MIN)
+    fields = _scratch(4, row, q)
     for x in range(start, stop):
-        xm, xp = max(x - 1, 0), min(x + 1, xs - 1)
-        y, stop_y = 0, 0
-        while stop_y < ys:
-            y, stop_y = stop_y, _next(stop_y, ys)
-            here, n = np.uintp(y * row), np.uintp((stop_y - y) * row)
-            below = np.uintp((y - 1 if y > 0 else 0) * row)
-            above = np.uintp((y + 1 if stop_y < ys else y) * row)
-            drho[0, x, here : here + n] = 0
-            dam[0, x, here : here + n] = 0
-            dam[1, x, here : here + n] = 0
-            dam[2, x, here : here + n] = 0
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < plane // row:
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, plane // row, row)
+            dq, dp, s, ds = fields[0, : j - i], fields[1, : j - i], fields[2, : j - i], fields[3, : j - i]
+            drho[0, x, i:j], dam[0, x, i:j], dam[1, x, i:j], dam[2, x, i:j] = 0, 0, 0, 0
             for c in range(classes):
-                for z in range(n):
-                    dq[z] = normal[0, x, here + z] * q[c, x, here + z] - factor * cot_p[c, x, here + z]
-                    drho[0, x, here + z] += two * q[c, x, here + z] * dq[z] * alloc[c, x, here + z]
-                _slope(q[c, x, here : here + n], s, n, row)
-                _slope(dq, ds, n, row)
-                for z in range(n):
-                    dpt = (
-                        factor * cot_q[c, x, here + z]
-                        - normal[0, x, here + z] * p[c, x, here + z]
-                        - lift[0, x, here + z] * q[c, x, here + z]
-                    )
-                    dx = (
-                        normal[0, xp, here + z] * q[c, xp, here + z]
-                        - normal[0, xm, here + z] * q[c, xm, here + z]
-                        - factor * (cot_p[c, xp, here + z] - cot_p[c, xm, here + z])
-                    )
-                    dy = (
-                        normal[0, x, above + z] * q[c, x, above + z]
-                        - normal[0, x, below + z] * q[c, x, below + z]
-                        - factor * (cot_p[c, x, above + z] - cot_p[c, x, below + z])
-                    )
-                    dam[0, x, here + z] += (
-                        dpt * (q[c, xp, here + z] - q[c, xm, here + z]) + p[c, x, here + z] * dx
-                    )
-                    dam[1, x, here + z] += (
-                        dpt * (q[c, x, above + z] - q[c, x, below + z]) + p[c, x, here + z] * dy
-                    )
-                    dam[2, x, here + z] += dpt * s[z] + p[c, x, here + z] * ds[z]
-            for z in range(n):
-                if rho[0, x, here + z] <= least:
-                    drho[0, x, here + z] = 0
-                alpha, grown = (
-                    math.sqrt(rho[0, x, here + z]),
-                    half * drho[0, x, here + z] / rho[0, x, here + z],
-                )
-                dam[0, x, here + z] = u[0] * alpha * dam[0, x, here + z] + grown * am[0, x, here + z]
-                dam[1, x, here + z] = u[1] * alpha * dam[1, x, here + z] + grown * am[1, x, here + z]
-                dam[2, x, here + z] = u[2] * alpha * dam[2, x, here + z] + grown * am[2, x, here + z]
-
-
-@_compiled
-def _add(out: Any, a: Any, b: Any, n: int) -> None:
-    for z in range(n):
-        out[z] += a[z] * b[z]
-
-
-@_compiled
-def _neighbour_weights(
-    w: Any, dw: Any, normal: Any, lift: Any, factor: Any, on_p: Any, on_a: Any, on_q: Any
-) -> None:
-    """Weights of p, a and q of a row in dw p + w dp_t, with dp_t = factor a - normal p - lift q."""
-    for z in range(normal.shape[0]):
-        on_p[z] = dw[z] - w[z] * normal[z]
-    for z in range(normal.shape[0]):
-        on_a[z] = factor * w[z]
-    for z in range(normal.shape[0]):
-        on_q[z] = -w[z] * lift[z]
-
-
-@_compiled
-def _changed_weights(
-    rho: Any,
-    drho: Any,
-    v: Any,
-    dv: Any,
-    u: Any,
-    axis: int,
-    x: int,
-    at: int,
-    n: int,
-    sign: int,
-    out: Any,
-    changed: Any,
-) -> None:
-    """w_axis / (2 h) and its change, with a sign, on one row."""
-    factor, half = u[axis] * rho.dtype.type(sign), rho.dtype.type(0.5)
-    for z in range(n):
-        out[z] = factor * math.sqrt(rho[0, x, at + z])
-    for z in range(n):
-        changed[z] = (
-            out[z] * dv[axis, x, at + z]
-            + half * drho[0, x, at + z] / rho[0, x, at + z] * out[z] * v[axis, x, at + z]
-        )
-    for z in range(n):
-        out[z] *= v[axis, x, at + z]
+                _change(
+                    q[c, x, i:j], p[c, x, i:j], cot_q[c, x, i:j], cot_p[c, x, i:j], normal[0, x, i:j],
+                    lift[0, x, i:j], factor, dq, dp,
+                )  # fmt: skip
+                _slope(q[c, x, i:j], s, row)
+                _slope(dq, ds, row)
+                _add_density_change(
+                    q[c, x, i:j], p[c, x, i:j], q[c, up, i:j], q[c, down, i:j], q[c, x, i_above:j_above],
+                    q[c, x, i_below:j_below], s, dq, dp, ds, normal[0, up, i:j], normal[0, down, i:j],
+                    normal[0, x, i_above:j_above], normal[0, x, i_below:j_below], cot_p[c, up, i:j],
+                    cot_p[c, down, i:j], cot_p[c, x, i_above:j_above], cot_p[c, x, i_below:j_below], factor,
+                    alloc[c, x, i:j], drho[0, x, i:j], dam[0, x, i:j], dam[1, x, i:j], dam[2, x, i:j],
+                )  # fmt: skip
+            _scale_density_change(
+                u, rho[0, x, i:j], am[0, x, i:j], am[1, x, i:j], am[2, x, i:j], drho[0, x, i:j],
+                dam[0, x, i:j], dam[1, x, i:j], dam[2, x, i:j],
+            )  # fmt: skip
 
 
 @_compiled
@@ -454,200 +701,88 @@ def pull_back(
 ) -> None:  # fmt: skip
     """Cotangent of a state from that of its rates."""
     classes, xs, plane = q.shape
-    ys, zs = plane // row, _ROWS * row
-    one, two = q.dtype.type(1), q.dtype.type(2)
-    rows = np.empty((11, zs), q.dtype)
-    sz, dz, g, h, off, doff = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
-    force, dforce, gauge, spread, beta2 = rows[6], rows[7], rows[8], rows[9], rows[10]
-    w, dw = np.empty((7, zs), q.dtype), np.empty((7, zs), q.dtype)
-    on_p, on_a, on_q = np.empty((7, zs), q.dtype), np.empty((7, zs), q.dtype), np.empty((7, zs), q.dtype)
-    ahead, behind = np.empty((2, zs), q.dtype), np.empty((2, zs), q.dtype)
-    ahead_x, ahead_y, behind_x, behind_y = ahead[0], ahead[1], behind[0], behind[1]
-    maps = np.empty((6, classes, zs), q.dtype)
-    dq, dpt, push, dpush, e, f = maps[0], maps[1], maps[2], maps[3], maps[4], maps[5]
+    ys, maps = plane // row, _scratch(6 * classes, row, q)
+    maps = maps.reshape(6, classes, maps.shape[1])
+    fields, w, dw = _scratch(9, row, q), _scratch(7, row, q), _scratch(7, row, q)
+    on_p, on_q, on = _scratch(7, row, q), _scratch(7, row, q), _scratch(4, row, q)
     for x in range(start, stop):
-        xm, xp = max(x - 1, 0), min(x + 1, xs - 1)
-        y, stop_y = 0, 0
-        while stop_y < ys:
-            y, stop_y = stop_y, _next(stop_y, ys)
-            here, n = np.uintp(y * row), np.uintp((stop_y - y) * row)
-            below = np.uintp((y - 1 if y > 0 else 0) * row)
-            above = np.uintp((y + 1 if stop_y < ys else y) * row)
-            for axis in range(3):
-                _changed_weights(rho, drho, v, dv, u, axis, x, here, n, 1, w[axis], dw[axis])
-            _changed_weights(rho, drho, v, dv, u, 0, xm, here, n, 1 if x > 0 else -1, w[3], dw[3])
-            _changed_weights(rho, drho, v, dv, u, 0, xp, here, n, -1 if x < xs - 1 else 1, w[4], dw[4])
-            _changed_weights(rho, drho, v, dv, u, 1, x, below, n, 1 if y > 0 else -1, w[5], dw[5])
-            _changed_weights(rho, drho, v, dv, u, 1, x, above, n, -1 if stop_y < ys else 1, w[6], dw[6])
-            _neighbour_weights(
-                w[3],
-                dw[3],
-                normal[0, xm, here : here + n],
-                lift[0, xm, here : here + n],
-                factor,
-                on_p[3],
-                on_a[3],
-                on_q[3],
-            )
-            _neighbour_weights(
-                w[4],
-                dw[4],
-                normal[0, xp, here : here + n],
-                lift[0, xp, here : here + n],
-                factor,
-                on_p[4],
-                on_a[4],
-                on_q[4],
-            )
-            _neighbour_weights(
-                w[5],
-                dw[5],
-                normal[0, x, below : below + n],
-                lift[0, x, below : below + n],
-                factor,
-                on_p[5],
-                on_a[5],
-                on_q[5],
-            )
-            _neighbour_weights(
-                w[6],
-                dw[6],
-                normal[0, x, above : above + n],
-                lift[0, x, above : above + n],
-                factor,
-                on_p[6],
-                on_a[6],
-                on_q[6],
-            )
-            for z in range(n):
-                ahead_x[z] = dw[0, z] + w[0, z] * normal[0, xp, here + z]
-            for z in range(n):
-                behind_x[z] = dw[0, z] + w[0, z] * normal[0, xm, here + z]
-            for z in range(n):
-                ahead_y[z] = dw[1, z] + w[1, z] * normal[0, x, above + z]
-            for z in range(n):
-                behind_y[z] = dw[1, z] + w[1, z] * normal[0, x, below + z]
-            off[:] = 0
-            doff[:] = 0
-            force[:] = 0
-            dforce[:] = 0
-            gauge[:] = 0
-            for z in range(n):
-                beta2[z] = one - rho[0, x, here + z]
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < ys:
+            first = y == 0
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, ys, row)
+            n = j - i
+            for k, axis, at, begin, factor_of_w in (
+                (0, 0, x, i, u[0]),
+                (1, 1, x, i, u[1]),
+                (2, 2, x, i, u[2]),
+                (3, 0, up, i, -u[0] if x < xs - 1 else u[0]),
+                (4, 0, down, i, u[0] if x > 0 else -u[0]),
+                (5, 1, x, i_above, -u[1] if y < ys else u[1]),
+                (6, 1, x, i_below, -u[1] if first else u[1]),
+            ):
+                end = begin + n
+                _weigh_change(
+                    rho[0, at, begin:end], drho[0, at, begin:end], v[axis, at, begin:end],
+                    dv[axis, at, begin:end], factor_of_w, w[k, :n], dw[k, :n],
+                )  # fmt: skip
+                _weigh_neighbour(
+                    w[k, :n], dw[k, :n], normal[0, at, begin:end], lift[0, at, begin:end], on_p[k, :n],
+                    on_q[k, :n],
+                )  # fmt: skip
+            _weigh_slope(w[0, :n], dw[0, :n], normal[0, up, i:j], normal[0, down, i:j], on[0, :n], on[1, :n])
+            _weigh_slope(
+                w[1, :n], dw[1, :n], normal[0, x, i_above:j_above], normal[0, x, i_below:j_below],
+                on[2, :n], on[3, :n],
+            )  # fmt: skip
+            s, ds, flux, dflux = fields[0, :n], fields[1, :n], fields[2, :n], fields[3, :n]
+            off, doff, force, dforce = fields[4, :n], fields[5, :n], fields[6, :n], fields[7, :n]
+            gauge = fields[8, :n]
+            fields[4:, :n] = 0
             for c in range(classes):
-                for z in range(n):
-                    dq[c, z] = normal[0, x, here + z] * q[c, x, here + z] - factor * cot_p[c, x, here + z]
-                for z in range(n):
-                    dpt[c, z] = (
-                        factor * cot_q[c, x, here + z]
-                        - normal[0, x, here + z] * p[c, x, here + z]
-                        - lift[0, x, here + z] * q[c, x, here + z]
-                    )
-                _slope(q[c, x, here : here + n], sz, n, row)
-                _slope(dq[c], dz, n, row)
-                for z in range(n):
-                    push[c, z] = beta2[z] * p[c, x, here + z] - w[2, z] * sz[z]
-                for z in range(n):
-                    push[c, z] -= w[0, z] * (q[c, xp, here + z] - q[c, xm, here + z]) + w[1, z] * (
-                        q[c, x, above + z] - q[c, x, below + z]
-                    )
-                for z in range(n):
-                    dpush[c, z] = (
-                        beta2[z] * dpt[c, z]
-                        - drho[0, x, here + z] * p[c, x, here + z]
-                        - dw[2, z] * sz[z]
-                        - w[2, z] * dz[z]
-                    )
-                for z in range(n):
-                    dpush[c, z] -= (
-                        ahead_x[z] * q[c, xp, here + z]
-                        - behind_x[z] * q[c, xm, here + z]
-                        - factor * w[0, z] * (cot_p[c, xp, here + z] - cot_p[c, xm, here + z])
-                    )
-                for z in range(n):
-                    dpush[c, z] -= (
-                        ahead_y[z] * q[c, x, above + z]
-                        - behind_y[z] * q[c, x, below + z]
-                        - factor * w[1, z] * (cot_p[c, x, above + z] - cot_p[c, x, below + z])
-                    )
-                _add(off, push[c], q[c, x, here : here + n], n)
-                for z in range(n):
-                    doff[z] += dpush[c, z] * q[c, x, here + z] + push[c, z] * dq[c, z]
-                _add(force, p[c, x, here : here + n], p[c, x, here : here + n], n)
-                _add(dforce, p[c, x, here : here + n], dpt[c], n)
-            for z in range(n):
-                dforce[z] *= two
-            for axis in range(3):
-                for z in range(n):
-                    force[z] += am[axis, x, here + z] * v[axis, x, here + z] / rho[0, x, here + z]
-                for z in range(n):
-                    dforce[z] += (
-                        dam[axis, x, here + z] * v[axis, x, here + z]
-                        + am[axis, x, here + z]
-                        * (
-                            dv[axis, x, here + z]
-                            - v[axis, x, here + z] * drho[0, x, here + z] / rho[0, x, here + z]
-                        )
-                    ) / rho[0, x, here + z]
+                dq, dp, pushed, dpushed = maps[0, c, :n], maps[1, c, :n], maps[2, c, :n], maps[3, c, :n]
+                _change(
+                    q[c, x, i:j], p[c, x, i:j], cot_q[c, x, i:j], cot_p[c, x, i:j], normal[0, x, i:j],
+                    lift[0, x, i:j], factor, dq, dp,
+                )  # fmt: skip
+                _slope(q[c, x, i:j], s, row)
+                _slope(dq, ds, row)
+                _push(
+                    q[c, x, i:j], p[c, x, i:j], q[c, up, i:j], q[c, down, i:j], q[c, x, i_above:j_above],
+                    q[c, x, i_below:j_below], s, dq, dp, ds, cot_p[c, up, i:j], cot_p[c, down, i:j],
+                    cot_p[c, x, i_above:j_above], cot_p[c, x, i_below:j_below], rho[0, x, i:j],
+                    drho[0, x, i:j], w[0, :n], w[1, :n], w[2, :n], dw[2, :n], on[0, :n], on[1, :n],
+                    on[2, :n], on[3, :n], factor, pushed, dpushed, off, doff, force, dforce,
+                )  # fmt: skip
+            _add_work_change(
+                am[0, x, i:j], am[1, x, i:j], am[2, x, i:j], dam[0, x, i:j], dam[1, x, i:j], dam[2, x, i:j],
+                v[0, x, i:j], v[1, x, i:j], v[2, x, i:j], dv[0, x, i:j], dv[1, x, i:j], dv[2, x, i:j],
+                rho[0, x, i:j], drho[0, x, i:j], force, dforce,
+            )  # fmt: skip
             for c in range(classes):
-                for z in range(n):
-                    spread[z] = alloc[c, x, here + z] - rho[0, x, here + z]
-                for z in range(n):
-                    e[c, z] = force[z] * q[c, x, here + z] * spread[z] + off[z] * p[c, x, here + z]
-                for z in range(n):
-                    f[c, z] = (dforce[z] * spread[z] - force[z] * drho[0, x, here + z]) * q[c, x, here + z]
-                for z in range(n):
-                    f[c, z] += (
-                        force[z] * spread[z] * dq[c, z] + doff[z] * p[c, x, here + z] + off[z] * dpt[c, z]
-                    )
-                for z in range(n):
-                    f[c, z] += lift[0, x, here + z] * (off[z] * q[c, x, here + z] + push[c, z])
-                for z in range(n):
-                    g[z] = w[2, z] * p[c, x, here + z]
-                for z in range(n):
-                    h[z] = dw[2, z] * p[c, x, here + z] + w[2, z] * dpt[c, z]
-                _add_adjoint(g, e[c], n, row)
-                _add_adjoint(h, f[c], n, row)
-                for z in range(n):
-                    e[c, z] += w[3, z] * p[c, xm, here + z] + w[4, z] * p[c, xp, here + z]
-                for z in range(n):
-                    e[c, z] += w[5, z] * p[c, x, below + z] + w[6, z] * p[c, x, above + z]
-                for z in range(n):
-                    f[c, z] += (
-                        on_p[3, z] * p[c, xm, here + z]
-                        + on_a[3, z] * cot_q[c, xm, here + z]
-                        + on_q[3, z] * q[c, xm, here + z]
-                    )
-                for z in range(n):
-                    f[c, z] += (
-                        on_p[4, z] * p[c, xp, here + z]
-                        + on_a[4, z] * cot_q[c, xp, here + z]
-                        + on_q[4, z] * q[c, xp, here + z]
-                    )
-                for z in range(n):
-                    f[c, z] += (
-                        on_p[5, z] * p[c, x, below + z]
-                        + on_a[5, z] * cot_q[c, x, below + z]
-                        + on_q[5, z] * q[c, x, below + z]
-                    )
-                for z in range(n):
-                    f[c, z] += (
-                        on_p[6, z] * p[c, x, above + z]
-                        + on_a[6, z] * cot_q[c, x, above + z]
-                        + on_q[6, z] * q[c, x, above + z]
-                    )
-                for z in range(n):
-                    dpush[c, z] -= doff[z] * q[c, x, here + z] + off[z] * dq[c, z]
-                for z in range(n):
-                    push[c, z] -= off[z] * q[c, x, here + z]
-                for z in range(n):
-                    gauge[z] -= e[c, z] * q[c, x, here + z] + p[c, x, here + z] * push[c, z]
+                dq, dp, pushed, dpushed = maps[0, c, :n], maps[1, c, :n], maps[2, c, :n], maps[3, c, :n]
+                rate, back = maps[4, c, :n], maps[5, c, :n]
+                _draw(
+                    q[c, x, i:j], p[c, x, i:j], dq, dp, pushed, alloc[c, x, i:j], rho[0, x, i:j],
+                    drho[0, x, i:j], off, doff, force, dforce, lift[0, x, i:j], rate, back,
+                )  # fmt: skip
+                _fluxes(p[c, x, i:j], dp, w[2, :n], dw[2, :n], flux, dflux)
+                _add_adjoint_slope(flux, rate, row)
+                _add_adjoint_slope(dflux, back, row)
+                _add_neighbours(
+                    p[c, up, i:j], p[c, down, i:j], q[c, up, i:j], q[c, down, i:j], cot_q[c, up, i:j],
+                    cot_q[c, down, i:j], w[3, :n], w[4, :n], on_p[3, :n], on_p[4, :n], on_q[3, :n],
+                    on_q[4, :n], factor, rate, back,
+                )  # fmt: skip
+                _add_neighbours(
+                    p[c, x, i_above:j_above], p[c, x, i_below:j_below], q[c, x, i_above:j_above],
+                    q[c, x, i_below:j_below], cot_q[c, x, i_above:j_above], cot_q[c, x, i_below:j_below],
+                    w[5, :n], w[6, :n], on_p[5, :n], on_p[6, :n], on_q[5, :n], on_q[6, :n], factor, rate,
+                    back,
+                )  # fmt: skip
+                _make_tangent(q[c, x, i:j], p[c, x, i:j], dq, off, doff, rate, pushed, dpushed, gauge)
             for c in range(classes):
-                for z in range(n):
-                    out_q[c, x, here + z] = (
-                        -gauge[z] * (dq[c, z] + normal[0, x, here + z] * q[c, x, here + z])
-                        - normal[0, x, here + z] * e[c, z]
-                        - f[c, z]
-                    )
-                for z in range(n):
-                    out_p[c, x, here + z] = dpush[c, z] - normal[0, x, here + z] * push[c, z]
+                _cotangents(
+                    q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n], maps[5, c, :n],
+                    maps[2, c, :n], maps[3, c, :n], out_q[c, x, i:j], out_p[c, x, i:j],
+                )  # fmt: skip

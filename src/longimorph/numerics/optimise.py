@@ -38,7 +38,7 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Optimum:
-    """Where the optimisation ended, why (a sentence), and whether it converged.
+    """Where the optimisation ended, why (a sentence), whether it converged; the evaluation has no gradient.
 
     ``too_few_steps``: it ended because a full step diverged, which more steps of the shooting might bear.
     """
@@ -185,8 +185,7 @@ def minimise(
     del momentum, known
 
     def optimum(reason: str, converged: bool, too_few_steps: bool = False) -> Optimum:
-        evaluation = replace(last, gradient=here.gradient.get())
-        found = Optimum(here.momentum.get(), evaluation, trial.count, reason, converged, too_few_steps)
+        found = Optimum(here.momentum.get(), last, trial.count, reason, converged, too_few_steps)
         journal.ended(found)
         return found
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics.adjoint import Trace, pull_back_step, pull_back_trace, settle_back, trace
-from longimorph.numerics.dynamics import Settling, State, Step, System, drive, energy, step
+from longimorph.numerics.dynamics import Drive, Settling, State, Step, System, drive, energy, step
 from longimorph.numerics.parking import fetch, park
 from longimorph.numerics.strategies import CHECKPOINT, Strategy
 
@@ -28,12 +28,13 @@ class Divergence(ArithmeticError):
 
 
 def walk(start: State, system: System, steps: int) -> Iterator[Step]:
-    """The midpoint steps of E1 to E4, one by one."""
+    """The midpoint steps of E1 to E4, one by one; whoever lets go of one before the next has room for it."""
     state = start
     for _ in range(steps):
         taken = step(state, system, 1.0 / steps)
         state = taken.after
         yield taken
+        del taken
 
 
 def shoot(start: State, system: System, steps: int) -> State:
@@ -89,16 +90,17 @@ def _with_states(
 
 def _with_traces(start: State, system: System, steps: int, terminal: Terminal[T]) -> tuple[T, State]:
     duration, state = 1.0 / steps, start
-    kept: list[tuple[State, Trace, Settling]] = []
+    kept: list[tuple[State, Drive, Trace, Settling]] = []
     for _ in range(steps):
-        traced, after, settling = trace(state, system, duration)
-        kept.append((state, traced, settling))
+        first = drive(state, system)
+        traced, after, settling = trace(state, first, system, duration)
+        kept.append((state, first, traced, settling))
         state = after
     value, cotangent = terminal(_finite(state))
     while kept:
-        before, traced, settling = kept.pop()
+        before, first, traced, settling = kept.pop()
         settle_back(state, settling, cotangent, system)
-        cotangent = pull_back_trace(before, traced, cotangent, system, duration)
+        cotangent = pull_back_trace(before, first, traced, cotangent, system, duration)
         state = before
     return value, cotangent
 

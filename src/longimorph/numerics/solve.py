@@ -183,7 +183,9 @@ def _start(
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
     if axes is not None:
         rates.append(_coarse_rate(pair, matching, axes, settings, ladder, report, journal))
-    starts = [precondition.momentum(tangent(rate, matching.source), START_DAMPING) for rate in rates]
+    starts = []
+    while rates:  # each makes room for the next
+        starts.append(precondition.momentum(tangent(rates.pop(0), matching.source), START_DAMPING))
     return _best(starts, matching)
 
 
@@ -235,7 +237,9 @@ def _steps_needed(momentum: Tensor, matching: Matching) -> int:
         for taken in walk(start, system, matching.steps):
             voxels = max(voxels, fastest(taken.velocity, system))
             energies.append(energy(taken.before, drive(taken.before, system), system))
-        energies.append(energy(taken.after, drive(taken.after, system), system))
+            end = taken.after
+            del taken
+        energies.append(energy(end, drive(end, system), system))
     needed = math.ceil(voxels / CFL_LIMIT)
     if drift_of(torch.stack(energies)) > DRIFT_LIMIT:
         needed = max(needed, 2 * matching.steps)
