@@ -81,19 +81,19 @@ def press(browser: Any, selector: str) -> None:
     browser.execute_script("document.querySelector(arguments[0]).click()", selector)
 
 
-def pixels(browser: Any) -> np.ndarray:
-    """What the viewer shows, (rows, columns, 3)."""
+def picture(browser: Any) -> np.ndarray:
+    """What the viewer shows at this moment, (rows, columns, 3)."""
     shot = Image.open(io.BytesIO(element(browser, "#v-canvas").screenshot_as_png)).convert("RGB")
     return np.asarray(shot, dtype=int)
 
 
-def settled(browser: Any) -> np.ndarray:
-    """What the viewer shows once nothing changes any more: the place is told before it is drawn."""
-    shown = [pixels(browser)]
+def pixels(browser: Any) -> np.ndarray:
+    """What the viewer shows once nothing changes any more; the page tells of it before it is drawn."""
+    shown = [picture(browser)]
 
     def unchanged() -> bool:
         time.sleep(0.2)
-        shown.append(pixels(browser))
+        shown.append(picture(browser))
         return np.array_equal(shown[-2], shown[-1])
 
     wait(unchanged)
@@ -209,9 +209,9 @@ def test_the_viewer_is_used_with_the_keyboard_alone(browser: Any, results: Path)
         moved = [a + b for a, b in zip(start, step, strict=True)]
         wait(lambda moved=moved: place_of(browser) == moved, 5)
         start = moved
-    before = settled(browser)
+    before = pixels(browser)
     webdriver.ActionChains(browser).send_keys("vc").perform()  # by which niivue would change the layout
-    assert np.array_equal(settled(browser), before)
+    assert np.array_equal(pixels(browser), before)
 
 
 def test_moved_and_changed_kind_differ_by_more_than_colour(browser: Any, results: Path) -> None:

@@ -22,6 +22,7 @@ from longimorph.numerics import journal
 from longimorph.numerics.journal import Standing
 from longimorph.numerics.optimise import Optimum
 from longimorph.steps.state import Record, StateFiles
+from longimorph.words import counted
 
 LOGGER = logging.getLogger(__name__)
 
@@ -121,8 +122,8 @@ class Journal(journal.Journal):
     def _break_off(self) -> None:
         """Raise when a signal was heard and nothing holds it back."""
         if self._signal and not self._masks:
-            name, iterations = signal.Signals(self._signal).name, len(self._rows)
-            raise Interrupted(f"{name} after {iterations} iterations; the next attempt goes on from there")
+            name, done = signal.Signals(self._signal).name, counted(len(self._rows), "iteration")
+            raise Interrupted(f"{name} after {done}; the next attempt goes on from there")
 
     def _keep(self, work: Callable[[], None]) -> None:
         """Do what writes files. A disk that is full or away ends the journal, but not the registration."""
@@ -147,4 +148,4 @@ class Journal(journal.Journal):
         self._ended, self._rows[:] = list(found["ended"]), found["rows"]
         self._standing = self._files.standing(found["standing"]) if found["standing"] else None
         self._earlier, self.attempts = float(found["seconds"]), int(found["attempts"]) + 1
-        LOGGER.info("attempt %d goes on after %d iterations", self.attempts, len(self._rows))
+        LOGGER.info("attempt %d goes on after %s", self.attempts, counted(len(self._rows), "iteration"))
