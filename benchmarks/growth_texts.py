@@ -16,11 +16,11 @@ READING = {
     "01": """\
 Beside the images (slices at 72 and 84 mm): the ring breaks up and necrosis takes its inner side, which
 is where enhancing turns into something else in place (blue under reallocation); the outer contour moves
-out by a voxel or less, called deformation. What is left unexplained is enhancement at a distance from
-the old rim, in front and at the side, where there was none to be moved, and a second focus that the
-later mask does not have at that height; slices of 6.5 mm may account for some of it. That makes sense,
-but the preset explains only a third of the growth of the enhancing class: it is no summary of this
-course.
+out by a voxel or two, called deformation. A second focus that the later mask does not have at that
+height is called deformation too, since the preset lets nothing else become of what enhances; the images
+do not show which it was. What is left unexplained is enhancement at a distance from the old rim, in
+front and at the side, where there was none to be moved; slices of 6.5 mm may account for some of it. That
+makes sense, but a third of the growth of the enhancing class stays unexplained.
 """,
     "05": """\
 Beside the images (slices at 72 and 81 mm): two foci grow to more than twice their volume and merge, and
