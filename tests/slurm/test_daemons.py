@@ -12,6 +12,8 @@ import pytest
 from on_cluster import ClusterCohort, two_patients
 
 JOB = "register-P001-V1__V2"
+SAVED = 10
+"""Seconds until the controller has written what it knows to its disk; it forgets a job younger than that."""
 
 pytestmark = pytest.mark.alone
 
@@ -52,6 +54,7 @@ def test_node_and_controller_are_killed(study: ClusterCohort) -> None:
     fault = study.fault(JOB, "wait")
     head = study.start()
     study.wait_for(JOB)
+    time.sleep(SAVED)
     kill(study, "slurmd")
     kill(study, "slurmctld")
     time.sleep(45)  # longer than the plugin's own five attempts last

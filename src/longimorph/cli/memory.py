@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from math import prod
 from pathlib import Path
@@ -140,13 +141,23 @@ def fit_device(device: str, strategies: Sequence[str], quick: bool) -> dict[str,
 
 def fit_samples(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, float]]]:
     """Coefficients by phase and place from the samples of one strategy."""
-    sizes = [one.size for one in samples]
     return {
         phase: {
-            place: fitted(sizes, [getattr(one.peaks[phase], place) for one in samples]) for place in PLACES
+            place: fitted(
+                [_felt(one.size, phase, place) for one in samples],
+                [getattr(one.peaks[phase], place) for one in samples],
+            )
+            for place in PLACES
         }
         for phase in PHASES
     }
+
+
+def _felt(size: Size, phase: str, place: str) -> Size:
+    """A size without what a phase cannot feel: the attribution has no history and parks its steps."""
+    if phase != "attribution":
+        return size
+    return replace(size, pairs=0, steps=0 if place == "device" else size.steps)
 
 
 def worst_error(form: Any, samples: Sequence[Sample]) -> float:
