@@ -87,6 +87,11 @@ def picture(browser: Any) -> np.ndarray:
     return np.asarray(shot, dtype=int)
 
 
+def alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two pictures show the same; a frame's rounded corner is not drawn the same way each time."""
+    return one.shape == other.shape and int(np.abs(one - other).max()) <= 4
+
+
 def pixels(browser: Any) -> np.ndarray:
     """What the viewer shows once nothing changes any more; the page tells of it before it is drawn."""
     shown = [picture(browser)]
@@ -94,7 +99,7 @@ def pixels(browser: Any) -> np.ndarray:
     def unchanged() -> bool:
         time.sleep(0.2)
         shown.append(picture(browser))
-        return np.array_equal(shown[-2], shown[-1])
+        return alike(shown[-2], shown[-1])
 
     wait(unchanged)
     return shown[-1]
@@ -211,7 +216,7 @@ def test_the_viewer_is_used_with_the_keyboard_alone(browser: Any, results: Path)
         start = moved
     before = pixels(browser)
     webdriver.ActionChains(browser).send_keys("vc").perform()  # by which niivue would change the layout
-    assert np.array_equal(pixels(browser), before)
+    assert alike(pixels(browser), before)
 
 
 def test_moved_and_changed_kind_differ_by_more_than_colour(browser: Any, results: Path) -> None:
