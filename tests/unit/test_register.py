@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from small_problems import ball_maps, random_matching, settings
 
 from longimorph.numerics import objective, optimise, solve
+from longimorph.numerics.dynamics import State, drive, fastest
+from longimorph.numerics.equations import velocity
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
-from longimorph.numerics.objective import Evaluation, curvature, evaluate
+from longimorph.numerics.objective import Evaluation, cost, curvature, evaluate
 from longimorph.numerics.optimise import minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.register import register
 from longimorph.numerics.shooting import Divergence
+from longimorph.numerics.sphere import log_map, to_sphere
 from longimorph.numerics.strategies import CHECKPOINT, Ladder
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -264,9 +268,35 @@ def test_more_steps_are_taken_where_the_optimisers_steps_diverge(monkeypatch):
     found = register(ball(3.5), ball(6.5), DEFORM, SPACING, chosen)
     early = [steps for steps, end in ends if end.too_few_steps]
     assert early
-    assert max(early) <= solve.MOST_DOUBLED
+    assert max(early) < solve.MOST_STEPS
     assert found.steps >= 2 * early[-1]
     assert not ends[-1][1].too_few_steps
+
+
+@pytest.mark.parametrize("radius", [5.3, 5.6, 6.0, 6.5])
+def test_a_start_is_damped_while_that_lowers_its_cost_and_halved_only_where_it_cannot_be_shot(
+    radius, monkeypatch
+):
+    pair = solve.Pair(ball(5.0), ball(radius), DEFORM, SPACING)
+    matching = replace(pair.matching(settings()), steps=40)
+    shooting = LinearisedShooting(matching.source, matching.system)
+    preconditioner = Preconditioner(shooting, curvature(matching), matching.regularisation)
+    rate = log_map(matching.source, to_sphere(matching.target))
+    forms = list(solve._damped(rate, preconditioner))
+    paces = [pace_at_the_start(p, matching) for p in forms]
+    assert paces == sorted(paces, reverse=True)
+    costs = [cost(p, matching) for p in forms]
+    assert torch.equal(solve._best([forms], matching), forms[costs.index(min(costs))])
+    for tamest, first in ((1, 2), (2, 3)):
+        monkeypatch.setattr(objective, "WILDEST_PACE", paces[tamest] * 0.999)
+        assert torch.equal(solve._best([forms], matching), forms[first])
+    monkeypatch.setattr(objective, "WILDEST_PACE", 0.0)
+    assert not solve._best([forms], matching).any()
+
+
+def pace_at_the_start(momentum, matching):
+    driven = drive(State(matching.source, momentum), matching.system)
+    return float(fastest(velocity(driven.rho, driven.v), matching.system)) / matching.steps
 
 
 def test_a_real_step_too_long_to_be_shot_is_shortened():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,11 +23,11 @@ from longimorph.numerics.sphere import log_map, tangent, to_sphere
 from longimorph.numerics.strategies import Ladder
 
 FEWEST_STEPS, MOST_STEPS = 5, 80
-MOST_DOUBLED = 10
-"""Steps up to which an optimiser's step that diverges asks for twice as many rather than to be shortened."""
+"""An optimiser's step that diverges asks for twice as many steps; with the most it is shortened."""
 CFL_LIMIT = 0.5
 DRIFT_LIMIT = 0.02
-START_DAMPING, FIRST_DAMPING = 3e-4, 3e-3
+START_DAMPINGS, FIRST_DAMPING = (3e-4, 3e-3, 3e-2), 3e-3
+HALVINGS = 5
 FEWEST_VOXELS_PER_SIGMA = 0.6
 
 Report = Callable[[float, Iteration], None]
@@ -104,7 +104,7 @@ def solve(
     if settings.steps is None:
         matching = replace(matching, steps=max(matching.steps, _steps_needed(waiting[0], matching)))
     while True:
-        waiting = [_best(waiting, matching)]
+        waiting = [_best([_halved(waiting.pop())], matching)]
         optimum = _descend(waiting, matching, precondition, settings, used, ladder, report, journal)
         used = optimum.evaluations
         enough = settings.steps or _steps_needed(optimum.momentum, matching)
@@ -163,7 +163,7 @@ def _descend(
         tell,
         ladder,
         journal,
-        shorten=settings.steps is not None or matching.steps > MOST_DOUBLED,
+        shorten=settings.steps is not None or matching.steps >= MOST_STEPS,
     )
     return replace(optimum, evaluations=used + optimum.evaluations)
 
@@ -183,10 +183,23 @@ def _start(
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
     if axes is not None:
         rates.append(_coarse_rate(pair, matching, axes, settings, ladder, report, journal))
-    starts = []
-    while rates:  # each makes room for the next
-        starts.append(precondition.momentum(tangent(rates.pop(0), matching.source), START_DAMPING))
+    starts = (_damped(tangent(rates.pop(0), matching.source), precondition) for _ in range(len(rates)))
     return _best(starts, matching)
+
+
+def _damped(rate: Tensor, precondition: Preconditioner) -> Iterator[Tensor]:
+    """Momenta for a rate of change, ever tamer: more damped, which spares what is smooth, then halved."""
+    for damping in START_DAMPINGS:
+        momentum = precondition.momentum(rate, damping)
+        yield momentum
+    yield from _halved(momentum / 2)
+
+
+def _halved(momentum: Tensor) -> Iterator[Tensor]:
+    """A momentum and its halves."""
+    for _ in range(1 + HALVINGS):
+        yield momentum
+        momentum = momentum / 2
 
 
 def _coarse_rate(
@@ -212,20 +225,25 @@ def _coarse_rate(
     return tangent(moved + source, q)
 
 
-def _best(starts: Sequence[Tensor], matching: Matching) -> Tensor:
-    """The start of lowest cost, each halved until it can be shot and beats no movement at all."""
+def _best(starts: Iterable[Iterable[Tensor]], matching: Matching) -> Tensor:
+    """The momentum of lowest cost among starts, each given as ever tamer forms, and no movement at all.
+
+    Of each start, forms are tried until one is worse than the one before.
+    """
     best = torch.zeros_like(matching.source)
     lowest = cost(best, matching)
-    for start in starts:
-        for _ in range(6):
+    for forms in starts:
+        before = math.inf
+        for momentum in forms:
             try:
-                value = cost(start, matching)
+                value = cost(momentum, matching)
             except Divergence:
-                value = math.inf
+                continue
             if value < lowest:
-                best, lowest = start, value
+                best, lowest = momentum, value
+            elif value > before:
                 break
-            start = start / 2
+            before = value
     return best
 
 
