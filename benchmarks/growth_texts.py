@@ -20,14 +20,15 @@ out by a voxel or two, called deformation. A second focus that the later mask do
 height is called deformation too, since the preset lets nothing else become of what enhances; the images
 do not show which it was. What is left unexplained is enhancement at a distance from the old rim, in
 front and at the side, where there was none to be moved; slices of 6.5 mm may account for some of it. That
-makes sense, but a third of the growth of the enhancing class stays unexplained.
+makes sense, but more than a third of the growth of the enhancing class stays unexplained.
 """,
     "05": """\
 Beside the images (slices at 72 and 81 mm): two foci grow to more than twice their volume and merge, and
 their middle turns necrotic. The latter is found (blue under reallocation). Between the foci and the
-ventricle tissue enhances anew that looks ordinary in the first image; the preset calls almost none of
-it deformation, which fits, and leaves it unexplained, since it does not allow healthy tissue to turn
-into tumour. With `lesion` the same change is reallocation, with `atrophy` all of it is deformation,
+ventricle tissue enhances anew that looks ordinary in the first image; the preset leaves it unexplained,
+since it does not allow healthy tissue to turn into tumour. A quarter of the growth, around the old foci,
+it calls deformation; the path that does it is at the edge of what can be shot (80 steps, a drift of H
+above 2 %), a sign that the preset does not suit this tumour. With `lesion` the same change is reallocation, with `atrophy` all of it is deformation,
 without an image that speaks for it: for growth by infiltration choose `lesion`, and compare the presets
 where both may happen.
 """,
