@@ -13,6 +13,7 @@ from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.shooting import shoot
 from longimorph.numerics.sphere import tangent, to_sphere
+from longimorph.numerics.strategies import Kept
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -51,7 +52,7 @@ def answers():
         state, system, target = sampled(nodes)
         rate = flow(state, system)
         volumes = gaussian_kernel(state.q.shape[1:], system.spacing, [3.0], 2.0, state.q)
-        evaluation = evaluate(state.p, Matching(state.q, target, system, volumes, 0.1, 10))
+        evaluation = evaluate(state.p, Matching(state.q, Kept(target), system, volumes, 0.1, 10))
         found[nodes] = {
             "energy": hamiltonian(state, system),
             "velocity": on_the_coarsest(rate.velocity, nodes),

@@ -273,6 +273,19 @@ def test_more_steps_are_taken_where_the_optimisers_steps_diverge(monkeypatch):
     assert not ends[-1][1].too_few_steps
 
 
+@pytest.mark.parametrize("most", [5, 8])
+def test_with_the_most_steps_a_trial_must_keep_h_as_well_as_the_result_is_to(most, monkeypatch):
+    monkeypatch.setattr(solve, "MOST_STEPS", most)
+    chosen, drifts = settings(steps=None, max_evaluations=60), {}
+    for limit in (solve.DRIFT_LIMIT, objective.WILDEST_DRIFT):
+        monkeypatch.setattr(solve, "DRIFT_LIMIT", limit)
+        found = register(ball(3.0), ball(6.5), DEFORM, SPACING, chosen)
+        assert found.steps == most
+        drifts[limit] = found.drift
+    assert drifts.pop(0.02) <= 0.02 * (1 + 1e-6)
+    assert drifts.popitem()[1] > 0.025  # it is the limit that keeps it
+
+
 @pytest.mark.parametrize("radius", [5.3, 5.6, 6.0, 6.5])
 def test_a_start_is_damped_while_that_lowers_its_cost_and_halved_only_where_it_cannot_be_shot(
     radius, monkeypatch
@@ -281,7 +294,7 @@ def test_a_start_is_damped_while_that_lowers_its_cost_and_halved_only_where_it_c
     matching = replace(pair.matching(settings()), steps=40)
     shooting = LinearisedShooting(matching.source, matching.system)
     preconditioner = Preconditioner(shooting, curvature(matching), matching.regularisation)
-    rate = log_map(matching.source, to_sphere(matching.target))
+    rate = log_map(matching.source, to_sphere(matching.target.get()))
     forms = list(solve._damped(rate, preconditioner))
     paces = [pace_at_the_start(p, matching) for p in forms]
     assert paces == sorted(paces, reverse=True)

@@ -84,10 +84,10 @@ class _Kept:
 class PhaseMeter(LiveBytes):  # type: ignore[no-untyped-call]
     """Counts the peak of each phase apart; ``phase`` is the one under way."""
 
-    def __init__(self, held: Sequence[Tensor] = ()) -> None:
+    def __init__(self, held: Sequence[Tensor] = (), elsewhere: Sequence[Tensor] = ()) -> None:
         self._phase, self.peaks = PHASES[0], {name: Bytes(0, 0, 0) for name in PHASES}
         self._highest: dict[tuple[str, str], Bytes] = {}
-        super().__init__(held)
+        super().__init__(held, elsewhere)
 
     def _count(self, tensor: Tensor) -> None:
         super()._count(tensor)
@@ -163,11 +163,14 @@ def sample(case: Case, strategy: str, walk: str = "cpu") -> Sample:
     """
     pair = random_pair(case.shape, case.classes)
     gc.collect()
-    held = pair if walk == "cpu" else pair[1:]  # a graphics card makes its own map of the source
-    meter, kept = PhaseMeter(held), _Kept()
+    on_host = 0
+    if walk == "cuda":  # the pair; its target stands for the card's own copy, unless that is parked
+        on_host = 2 if BY_NAME[strategy].host_vectors else 1
+    meter, kept = PhaseMeter(pair[on_host:], pair[:on_host]), _Kept()
     with ExitStack() as stack:
         if walk == "cuda":
             stack.enter_context(slab_walk(pair[0], meter))
+            stack.enter_context(mock.patch.object(solve.Pair, "at_hand", False))
         stack.enter_context(_history(case.pairs, kept))
         stack.enter_context(_phases(meter, kept))
         stack.enter_context(meter)
@@ -245,22 +248,16 @@ def slab_walk(like: Tensor, meter: PhaseMeter) -> Iterator[None]:
     def walk(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
         extra = tuple(outputs) if name == "unsettle" else ()
         if meter.rises(name):
-            _two_slabs(getattr(equations, name), (*inputs, *extra), outputs)
+            _one_slab(getattr(equations, name), (*inputs, *extra), outputs)
         fused(name, inputs, outputs, u)
 
     with mock.patch.object(passes, "_fused", walk), mock.patch.object(passes, "SLAB_BYTES", least):
         yield
 
 
-def _two_slabs(formula: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
-    """What a walk in slabs holds besides its results: a slab's formula while the last slab's result lives.
-
-    All slabs but the outermost hold the same, so that two in the middle stand for all.
-    """
+def _one_slab(formula: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+    """Hold what a walk in slabs holds besides its results: what a formula makes of a slab in the middle."""
     fields = [a for a in (*inputs, *outputs) if isinstance(a, Tensor)]
     cuts = list(passes.slabs(max(fields, key=Tensor.numel)))
-    found = None
-    for start, stop in cuts[len(cuts) // 2 - 1 :][:2]:
-        cut, _ = passes.with_halo(start, stop, *inputs)
-        found = formula(*cut)
-    del found
+    cut, _ = passes.with_halo(*cuts[len(cuts) // 2], *inputs)
+    formula(*cut)

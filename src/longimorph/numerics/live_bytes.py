@@ -22,11 +22,13 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context: ``peak`` is the largest sum of bytes of storages that lived at one time within it.
 
     ``held`` are tensors made before that count from the start. ``host_peak`` is the same for what was
-    parked on the host (``numerics.parking``), which ``peak`` leaves out. Use it once, on one thread.
+    parked on the host (``numerics.parking``), which ``peak`` leaves out. ``elsewhere`` are tensors that are
+    never counted. Use it once, on one thread.
     """
 
-    def __init__(self, held: Sequence[Tensor] = ()) -> None:
+    def __init__(self, held: Sequence[Tensor] = (), elsewhere: Sequence[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._elsewhere = [tensor.untyped_storage() for tensor in elsewhere]
         self._peaks = {False: 0, True: 0}
         self._live = {False: 0, True: 0}
         self._seen: dict[int, weakref.ref[torch.UntypedStorage]] = {}
@@ -56,7 +58,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _count(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key, size, where = id(storage), storage.nbytes(), parking()
-        if key in self._seen:
+        if key in self._seen or any(storage is other for other in self._elsewhere):
             return
 
         def forget(_: weakref.ref[torch.UntypedStorage]) -> None:

@@ -22,10 +22,10 @@ from longimorph.numerics.kernels import Kernel
 from longimorph.numerics.linearised import LinearisedShooting, LinearMap, inner
 from longimorph.numerics.shooting import Divergence, shoot, sweep
 from longimorph.numerics.sphere import tangent
-from longimorph.numerics.strategies import CHECKPOINT, Strategy
+from longimorph.numerics.strategies import CHECKPOINT, Kept, Strategy
 
 WILDEST_DRIFT = 0.1
-"""Drift of H, a fraction of it, above which a path counts as diverged."""
+"""Drift of H, a fraction of it, above which a path counts as diverged, where more steps can still mend it."""
 WILDEST_PACE = 1.0
 """Voxels per step, at either end of a path, above which it counts as diverged: its steps are too long."""
 
@@ -34,15 +34,17 @@ WILDEST_PACE = 1.0
 class Matching:
     """One pair to match: source on the sphere, target on the simplex, (C, *grid) each, and how to travel.
 
-    ``volumes`` is w G_s, which acts on what is left unexplained.
+    The target may wait elsewhere: only the mismatch needs it. ``volumes`` is w G_s, which acts on what is
+    left unexplained. A path whose H drifts by more than a fraction ``most_drift`` counts as diverged.
     """
 
     source: Tensor
-    target: Tensor
+    target: Kept
     system: System
     volumes: Kernel
     regularisation: float
     steps: int
+    most_drift: float = WILDEST_DRIFT
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOI
     energy_there = _energy(start, matching)
 
     def terminal(end: State) -> tuple[float, State]:
-        _check_energy(energy_there, _energy(end, matching))
+        _check_energy(energy_there, _energy(end, matching), matching)
         return _terminal(end, matching)
 
     unexplained, cotangent = sweep(start, matching.system, matching.steps, terminal, strategy)
@@ -80,19 +82,23 @@ def cost(momentum: Tensor, matching: Matching) -> float:
     start = State(matching.source, momentum)
     energy_there = _energy(start, matching)
     end = shoot(start, matching.system, matching.steps)
-    _check_energy(energy_there, _energy(end, matching))
+    _check_energy(energy_there, _energy(end, matching), matching)
     return mismatch(end.q, matching) + matching.regularisation * energy_there
 
 
 def mismatch(q: Tensor, matching: Matching) -> float:
     """What is left unexplained when a shooting ends at q (C, *grid): the first term of E5, in mm^3."""
-    residual = q.square() - matching.target
+    residual = _residual(q, matching)
     return _half_product(residual, _weighed(residual, matching), matching)
+
+
+def _residual(q: Tensor, matching: Matching) -> Tensor:
+    return q.square() - matching.target.get()
 
 
 def _terminal(end: State, matching: Matching) -> tuple[float, State]:
     """Mismatch in mm^3 at the end of a shooting, and its cotangent there."""
-    residual = end.q.square() - matching.target
+    residual = _residual(end.q, matching)
     weighed = _weighed(residual, matching)
     unexplained = _half_product(residual, weighed, matching)
     return unexplained, State(weighed.mul_(end.q).mul_(2), residual.zero_())
@@ -123,9 +129,9 @@ def _half_product(a: Tensor, b: Tensor, matching: Matching) -> float:
     return 0.5 * float(inner(a, b)) * matching.system.voxel_volume
 
 
-def _check_energy(before: float, after: float) -> None:
+def _check_energy(before: float, after: float, matching: Matching) -> None:
     """A path along which H is not kept is none of the model's: the steps are too long for its momentum."""
-    if not abs(after - before) <= WILDEST_DRIFT * before:
+    if not abs(after - before) <= matching.most_drift * before:
         raise Divergence(f"H drifts from {before:.4g} to {after:.4g} mm3 along the shooting")
 
 

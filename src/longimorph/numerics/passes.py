@@ -53,6 +53,7 @@ def _walk(formula: Formula, inputs: Sequence[Any], outputs: Sequence[Tensor]) ->
         found = formula(*cut)
         for out, part in zip(outputs, found if isinstance(found, tuple) else (found,), strict=True):
             out[:, start:stop] = part[:, inside]
+        del found, part
 
 
 @functools.cache

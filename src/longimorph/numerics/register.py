@@ -95,7 +95,7 @@ def _describe(control: Tensor, optimum: Optimum, matching: Matching) -> Registra
     return Registration(
         optimum.momentum,
         attribution,
-        doubt(attribution, matching.target, control, system.voxel_volume),
+        doubt(attribution, matching.target.get(), control, system.voxel_volume),
         integrate(attribution.velocities, system.spacing, matching.source),
         matching.steps,
         drift(start, system, matching.steps),

@@ -20,10 +20,11 @@ from longimorph.numerics.optimise import Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.shooting import Divergence, drift_of, shoot, walk
 from longimorph.numerics.sphere import log_map, tangent, to_sphere
-from longimorph.numerics.strategies import Ladder
+from longimorph.numerics.strategies import Kept, Ladder
 
 FEWEST_STEPS, MOST_STEPS = 5, 80
-"""An optimiser's step that diverges asks for twice as many steps; with the most it is shortened."""
+"""An optimiser's step that diverges asks for twice as many steps; with the most it is shortened, and diverges
+where H drifts beyond DRIFT_LIMIT already."""
 CFL_LIMIT = 0.5
 DRIFT_LIMIT = 0.02
 START_DAMPINGS, FIRST_DAMPING = (3e-4, 3e-3, 3e-2), 3e-3
@@ -68,8 +69,16 @@ class Pair:
     spacing: tuple[float, ...]
     device: torch.device | None = None
 
-    def matching(self, settings: Settings) -> Matching:
-        """The problem on this grid; a kernel that the grid cannot resolve is widened until it can."""
+    @property
+    def at_hand(self) -> bool:
+        """Whether the maps lie on the device already: to put one of them away would save nothing."""
+        return self.device is None or self.target.device.type == self.device.type
+
+    def matching(self, settings: Settings, ladder: Ladder | None = None) -> Matching:
+        """The problem on this grid; a kernel that the grid cannot resolve is widened until it can.
+
+        The target rests where the ladder says.
+        """
         narrowest = FEWEST_VOXELS_PER_SIGMA * max(self.spacing)
         sigmas = [max(sigma, narrowest) for sigma in settings.kernel_mm]
         shape, device = self.source.shape[1:], self.device or self.source.device
@@ -79,7 +88,8 @@ class Pair:
         steps = settings.steps or FEWEST_STEPS
         volume_sigma, weight = max(settings.volume_mm, narrowest), math.sqrt(settings.volume_weight)
         volumes = gaussian_kernel(shape, self.spacing, [volume_sigma], weight, source)
-        return Matching(source, target, system, volumes, settings.regularisation, steps)
+        kept = Kept(target) if self.at_hand or ladder is None else ladder.keep(target)
+        return Matching(source, kept, system, volumes, settings.regularisation, steps)
 
     def coarser(self, axes: Sequence[bool]) -> Pair:
         """The same pair with the chosen axes halved."""
@@ -97,26 +107,33 @@ def solve(
 ) -> tuple[Optimum, Matching]:
     """The optimal momentum of a pair whose maps differ. Raises ``Divergence``."""
     journal = journal or Journal()
-    matching = pair.matching(settings)
+    matching = pair.matching(settings, ladder)
     precondition = _preconditioner(matching)
     waiting = [_start(pair, matching, precondition, settings, ladder, report, journal)]
     used = 0
     if settings.steps is None:
-        matching = replace(matching, steps=max(matching.steps, _steps_needed(waiting[0], matching)))
+        matching = _finer(matching, max(matching.steps, _steps_needed(waiting[0], matching)))
     while True:
         waiting = [_best([_halved(waiting.pop())], matching)]
         optimum = _descend(waiting, matching, precondition, settings, used, ladder, report, journal)
         used = optimum.evaluations
         enough = settings.steps or _steps_needed(optimum.momentum, matching)
         if optimum.too_few_steps:
-            enough = max(enough, 2 * matching.steps)
+            enough = min(max(enough, 2 * matching.steps), MOST_STEPS)
         if enough <= matching.steps:
             return optimum, matching
-        matching = replace(matching, steps=enough)
+        matching = _finer(matching, enough)
         if used >= settings.max_evaluations:
             return _with_steps_enough(optimum, matching)
         waiting = [optimum.momentum]
         del optimum
+
+
+def _finer(matching: Matching, steps: int) -> Matching:
+    """With so many steps; with the most, H must be kept as well as the result is to keep it."""
+    return replace(
+        matching, steps=steps, most_drift=DRIFT_LIMIT if steps >= MOST_STEPS else matching.most_drift
+    )
 
 
 def _preconditioner(matching: Matching) -> Preconditioner:
@@ -178,7 +195,7 @@ def _start(
     journal: Journal,
 ) -> Tensor:
     """The better of two momenta: along the great circles, or as the coarser level moves."""
-    rates = [log_map(matching.source, to_sphere(matching.target))]
+    rates = [log_map(matching.source, to_sphere(matching.target.get()))]
     coarsest = min(settings.kernel_mm) / FEWEST_VOXELS_PER_SIGMA
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
     if axes is not None:

@@ -74,7 +74,7 @@ def out_of_memory(error: BaseException) -> bool:
 class Kept:
     """A tensor that waits until it is needed again, on the device or parked on the host."""
 
-    def __init__(self, tensor: Tensor, on_host: bool) -> None:
+    def __init__(self, tensor: Tensor, on_host: bool = False) -> None:
         self._device, self._on_host = tensor.device, on_host
         self._tensor = park(tensor) if on_host else tensor
 
