@@ -41,7 +41,7 @@ DEFAULT_STRATEGY = "checkpoint"
 MARGIN = 0.1
 """Share of the free memory that is left alone."""
 
-PHASES = ("rest", "evaluation", "direction", "solve", "attribution")
+PHASES = ("rest", "evaluation", "direction", "solve", "attribution", "warps")
 OPTIMISATION = PHASES[:4]
 PLACES = ("device", "host", "both")
 TERMS = (

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
 from longimorph.memory import PHASES, Bytes, Size, slab_share
-from longimorph.numerics import attribution, equations, objective, optimise, passes, register, solve
+from longimorph.numerics import attribution, equations, objective, optimise, passes, register, solve, warps
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.shooting import Divergence
@@ -187,7 +187,7 @@ def sample(case: Case, strategy: str, walk: str = "cpu") -> Sample:
 
 @contextmanager
 def _phases(meter: PhaseMeter, kept: _Kept) -> Iterator[None]:
-    """Tell the meter which phase begins: a cost and gradient, a direction, a solve in it, the attribution."""
+    """Tell the meter which phase begins: a cost and gradient, a direction, a solve in it, what follows."""
     evaluate = meter.wrap("evaluation", objective.evaluate)
 
     def evaluated(*args: Any) -> Any:
@@ -203,6 +203,7 @@ def _phases(meter: PhaseMeter, kept: _Kept) -> Iterator[None]:
         _counted_method(meter, "direction", optimise.History, "direction"),
         _counted_method(meter, "solve", LinearisedShooting, "inverse"),
         mock.patch.object(register, "attribute", last),
+        mock.patch.object(register, "integrate", meter.wrap("warps", warps.integrate)),
     ):
         yield
 

@@ -154,8 +154,8 @@ def fit_samples(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, floa
 
 
 def _felt(size: Size, phase: str, place: str) -> Size:
-    """A size without what a phase cannot feel: the attribution has no history and parks its steps."""
-    if phase != "attribution":
+    """A size without what a phase cannot feel: after the optimisation steps are parked, history is gone."""
+    if phase in OPTIMISATION:
         return size
     return replace(size, pairs=0, steps=0 if place == "device" else size.steps)
 
