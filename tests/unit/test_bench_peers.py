@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import environments
 from benchmarks.environments import Unavailable
-from benchmarks.peers import compare, scoring
+from benchmarks.peers import compare, scoring, table
 from benchmarks.peers.scoring import OURS, Result
 
 NAMES = {OURS: OURS, "ants": "ANTs SyN", "greedy": "greedy"}
@@ -86,3 +86,40 @@ def test_a_program_that_fails_says_its_last_words() -> None:
     failed = subprocess.CalledProcessError(1, ["x"], stderr="Traceback\nValueError: empty image\n")
     assert environments.reason(failed) == "ValueError: empty image"
     assert environments.reason(subprocess.TimeoutExpired(["x"], 900)) == "it took more than 900 s"
+
+
+def test_a_broken_off_run_goes_on_with_the_phantoms_that_have_no_result_of_every_program(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: list[str] = []
+
+    def run(chosen: list[compare.Phantom], peers: list[str], *_: object) -> list[Result]:
+        ran[:] = [str(phantom) for phantom in chosen]
+        return [Result(str(one), name, 4000.0, 2.5, 10.0) for one in chosen for name in (OURS, *peers)]
+
+    everything = run(compare.phantoms(quick=False), ["greedy"])
+    page = tmp_path / "peers.md"
+    arguments = ["--peers", "greedy", "--out", str(page)]
+    monkeypatch.setattr(compare, "run", lambda *given: run(*given)[:5])
+    assert compare.main(arguments) == 0
+    monkeypatch.setattr(compare, "run", run)
+    assert compare.main(arguments) == 0
+    assert ran == [result.phantom for result in everything[4::2]]
+    program = f"{compare.fingerprint()} {compare.DEMETER['iterations']}"
+    assert sorted(map(str, table.read(page.with_suffix(".csv"), program))) == sorted(map(str, everything))
+    assert page.read_text(encoding="utf-8").count("2.5 %, 10 s | 2.5 %, 10 s") == len(everything) // 2
+    monkeypatch.setattr(compare, "fingerprint", lambda: "of other settings")
+    compare.main(arguments)
+    assert len(ran) == len(everything) // 2
+
+
+def test_what_failed_is_tried_again_and_what_cannot_be_measured_is_not() -> None:
+    results = [Result("a", OURS, 4000, 2.0, 10), Result("a", "ants", 4000, missing="-")]
+    assert table.complete(results, "a", [OURS, "ants"]) == results
+    assert (
+        table.complete(
+            [*results, Result("a", "greedy", 4000, missing="it failed")], "a", [OURS, "ants", "greedy"]
+        )
+        == []
+    )
+    assert table.complete(results, "b", [OURS]) == []
