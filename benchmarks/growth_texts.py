@@ -27,10 +27,10 @@ Beside the images (slices at 72 and 81 mm): two foci grow to more than twice the
 their middle turns necrotic. The latter is found (blue under reallocation). Between the foci and the
 ventricle tissue enhances anew that looks ordinary in the first image; the preset leaves it unexplained,
 since it does not allow healthy tissue to turn into tumour. A quarter of the growth, around the old foci,
-it calls deformation; the path that does it is at the edge of what can be shot (80 steps, a drift of H
-above 2 %), a sign that the preset does not suit this tumour. With `lesion` the same change is reallocation, with `atrophy` all of it is deformation,
-without an image that speaks for it: for growth by infiltration choose `lesion`, and compare the presets
-where both may happen.
+it calls deformation; the path that does it is at the edge of what can be shot (80 steps, a drift of H at
+its limit), a sign that the preset does not suit this tumour. With `lesion` the same change is
+reallocation, with `atrophy` all of it is deformation, without an image that speaks for it: for growth by
+infiltration choose `lesion`, and compare the presets where both may happen.
 """,
 }
 """Per patient: whether the split agrees with the images, as seen when the page was made."""
