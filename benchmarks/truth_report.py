@@ -44,6 +44,7 @@ def markdown(table: pd.DataFrame, left_out: Sequence[Job] = ()) -> str:
     """The page; ``left_out`` are runs that it does not hold."""
     whole, table = table, table[table["failure"] == ""]
     parts = [truth_texts.HEAD.format(**_circumstances(table)) + _omissions(left_out), _targets(whole)]
+    parts.append(truth_texts.CASES)
     parts += ["## Clean labels\n\n" + truth_texts.COLUMNS + _cases(table[_clean(table)])]
     others = table[_unspoilt(table) & ~_suits(table)]
     if len(others):

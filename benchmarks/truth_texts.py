@@ -14,6 +14,26 @@ with the default settings and the case's preset. Error: half the sum over classe
 deformation, and the same of reallocation, in % of the gross true change. Figures are means over the
 anatomies, the worst in brackets; every run is in the CSV file beside this page.
 """
+CASES = """\
+## The cases
+
+| case | what happens |
+| --- | --- |
+| null, rigid | nothing; a brain in two poses on two voxel grids |
+| ventricles10, 25, 50 | ventricles widen by so many %, tissue around them gives way: all deformation |
+| mass | a mass grows from 10 to 16 mL and pushes the tissue around it: all deformation |
+| oedema2, 15, 30 | so many mL of white matter become oedema: all reallocation |
+| necrosis | in an enhancing lesion of 15 mL the necrotic core grows from 3 to 8 mL: all reallocation |
+| both | ventricles widen by 37 % beside 15 mL of white matter that become oedema |
+| pushed | ventricles widen by 50 % and push 15 mL of oedema that stays oedema: all deformation |
+| resorbing | ventricles widen by 37 % while an oedema of 15 mL shrinks to 8 mL |
+
+In the last two an oedema that exists already is pushed about, of which the preset `lesion` says that it
+does not happen: what begins or ends as a pathological class changes its kind in place. So the matrix itself
+is wrong at the border of the oedema, and the registration with it; [decisions](../decisions.md) says what was
+tried. The presets `growth` and `atrophy` let tissue carry the oedema along.
+
+"""
 COLUMNS = """\
 Deformation, reallocation: the two parts of the error. Unexplained: change that the model leaves. Control
 alone: the error if nothing were registered and the control matrix split the difference of the two maps,

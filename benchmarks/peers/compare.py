@@ -52,9 +52,10 @@ sigmas of 1.732 and 0.707 voxels, at 4 mm of 1 and 0.5. Both take the maps unsmo
 the best, by the mean, of six variants on ventricles at 2 mm, and of eight (ANTs) and six (greedy) on
 ventricles and both at 4 mm. demeter-metamorphosis
 0.2.11: its simplex class, rho 0.9, Gaussian kernel of 8 mm, 10 steps, {iterations} iterations of its
-L-BFGS, on the maps that longimorph takes; what its transport moves is deformation; at 4 mm only, for
-its time. longimorph: the defaults, and the preset of the case. Images carry their spacing. Seconds are
-those of the registration alone; the programs of a phantom ran one after the other.
+L-BFGS, on the maps that longimorph takes; what its transport moves is deformation; at 4 mm only,
+and on the first draw of the noise (its number in brackets), for its time. longimorph: the defaults,
+and the preset of the case. Images carry their spacing. Seconds are those of the registration alone; the
+programs of a phantom ran one after the other.
 
 """
 
@@ -75,7 +76,10 @@ class Phantom:
 
 @dataclass(frozen=True)
 class Peer:
-    """A program: its column's title, environment, script and settings, and what differs from 3 mm on."""
+    """A program: its column's title, environment, script and settings, and what differs from 3 mm on.
+
+    A ``slow`` one runs at 4 mm only, and on the first draw of the noise.
+    """
 
     title: str
     environment: str
@@ -84,14 +88,14 @@ class Peer:
     coarse: dict[str, Any] = field(default_factory=dict)
     masked: bool = False
     smoothed: bool = False
-    finest_mm: int = 0
+    slow: bool = False
 
 
 PEERS = {
     "ants": Peer("ANTs SyN", "ants", "run_ants.py", SYN, SYN_COARSE),
     "ants_masked": Peer("ANTs SyN, lesion masked", "ants", "run_ants.py", SYN, SYN_COARSE, masked=True),
     "greedy": Peer("greedy", "greedy", "run_greedy.py", GREEDY, GREEDY_COARSE),
-    "demeter": Peer("demeter simplex", "demeter", "run_demeter.py", DEMETER, smoothed=True, finest_mm=4),
+    "demeter": Peer("demeter simplex", "demeter", "run_demeter.py", DEMETER, smoothed=True, slow=True),
 }
 TITLES = {OURS: OURS, **{name: peer.title for name, peer in PEERS.items()}}
 
@@ -185,7 +189,8 @@ def _peer(
     """Deformation per class in mm³ and seconds of a peer, run in its own environment."""
     source, target = smoothed if peer.smoothed else (pair.source, pair.target)
     hidden = [i for i, row in enumerate(pair.classes.rows) if row.pathological and target[i].max() > 0.05]
-    if (peer.masked and not hidden) or phantom.spacing < peer.finest_mm:
+    too_long = peer.slow and (phantom.spacing < 4 or phantom.noise not in (None, 1))
+    if (peer.masked and not hidden) or too_long:
         raise Unavailable("-")
     if peer.masked:
         settings = {**settings, "hidden": hidden}
