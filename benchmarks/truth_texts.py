@@ -44,7 +44,9 @@ themselves misses the truth.
 """
 OTHERS = """\
 The same cases with a preset that does not suit them, or suits them as well: how much the choice of the
-control matrix decides. These runs count for no target but drift, folding and inverse consistency.
+control matrix decides. These runs count for no target but drift, folding and inverse consistency. A new
+oedema with `growth` is the one case in which the warp folds, as it is sampled: what little oedema the first
+visit's maps hold expands many times over. The map itself does not fold ([decisions](../decisions.md)).
 
 """
 NOISE = """\
