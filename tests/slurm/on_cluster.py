@@ -20,8 +20,13 @@ from tiny import TinyCohort
 
 STUB = Path(__file__).parent / "stub"
 PROFILE = tiny.REPOSITORY / "profiles" / "slurm"
-QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10")
-"""What differs from the profile, so that tests take less time: the cluster's file system is a local one."""
+QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--max-status-checks-per-second", "10")
+QUICK += ("--latency-wait", "10")
+"""What differs from the profile, so that tests take less time: the cluster's file system is a local one.
+
+Questions for the jobs' state must not wait for one another: while one does, Snakemake has no job on its list,
+and a Ctrl-C cancels none. The profile's 20 s between them are more than the 5 s that a question may wait for.
+"""
 QUIET = 400.0
 """Seconds without any change in a study's folder after which its run is taken to hang: longer than the
 plugin's longest pause of 180 s, and than the two minutes after which SLURM starts a requeued job. On a busy
