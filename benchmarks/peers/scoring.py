@@ -56,7 +56,10 @@ def markdown(results: Sequence[Result], names: Mapping[str, str]) -> str:
         lines.append(f"| {phantom} | {change / 1000:.1f} mL | " + " | ".join(cells) + " |")
     reasons = {f"{names[r.program]}: {r.missing}" for r in results if r.missing and r.missing != "-"}
     worse = [sentence for phantom in phantoms if (sentence := _not_lowest(phantom, found, names))]
+    pending = sum((phantom, program) not in found for phantom in phantoms for program in names)
     verdict = worse or ["longimorph has the lowest false deformation on every phantom."]
+    if pending:
+        verdict = [*worse, f"The run is not finished: {pending} results of these phantoms are pending."]
     return "\n".join([*lines, "", *verdict, *sorted(f"Not measured: {reason}." for reason in reasons), ""])
 
 

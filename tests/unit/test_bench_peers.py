@@ -45,6 +45,9 @@ def test_the_table_says_where_longimorph_is_not_the_lowest() -> None:
     assert "| a | 4.0 mL | 2.0 %, 10 s | 6.0 %, 70 s | pending |" in text
     assert "On b longimorph is not the lowest: ANTs SyN." in text
     assert "On a " not in text
+    assert "The run is not finished: 2 results" in text
+    assert "on every phantom" not in scoring.markdown(results[:2], NAMES)
+    assert "on every phantom" in scoring.markdown(results[:2], {OURS: OURS, "ants": "ANTs SyN"})
 
 
 def test_the_table_says_which_program_is_missing_and_why() -> None:
