@@ -8,6 +8,7 @@ python -m benchmarks.truth --quick       a few cases at 4 mm
 from __future__ import annotations
 
 import argparse
+import ast
 import fcntl
 import hashlib
 import sys
@@ -46,8 +47,8 @@ COLUMNS = (
     *KEY, "true_mm3", "brain_mm3", "error", "false_deformation", "false_reallocation", "unexplained",
     "control_alone", "closed", "map_error", "false_of_brain", "drift", "folded", "inverse_voxels", "steps",
     "evaluations", "converged", "exact_zero", "mismatch_before", "mismatch_after", "seconds", "voxels",
-    "classes", "deformation_mm3", "reallocation_mm3", "true_deformation_mm3", "true_reallocation_mm3",
-    "failure", "program",
+    "classes", "deformation_mm3", "reallocation_mm3", "deformation_uncertainty_mm3",
+    "reallocation_uncertainty_mm3", "true_deformation_mm3", "true_reallocation_mm3", "failure", "program",
 )  # fmt: skip
 
 
@@ -168,12 +169,30 @@ def _prepare(table: Path, program: str) -> set[tuple[str, ...]]:
 
 
 def fingerprint() -> str:
-    """A hash of what the figures depend on: numerics, phantoms, smoothing, defaults and presets."""
+    """A hash of what the figures depend on: numerics, phantoms, smoothing, defaults and presets.
+
+    Of a program its statements count: a comment or a docstring may change.
+    """
     root, source = paths.repository(), Path(paths.__file__).parent
     files = [*source.glob("numerics/*.py"), *source.glob("phantom/*.py"), source / "simplex.py"]
     files += [*source.glob("steps/*.py"), paths.schema("config"), *paths.presets().glob("*.yaml")]
     files += [root / "benchmarks" / "truth_runs.py", root / "benchmarks" / "truth_rigid.py"]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()[:12]
+    texts = [_statements(file) if file.suffix == ".py" else file.read_text("utf-8") for file in sorted(files)]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+
+
+class _Silent(ast.NodeTransformer):
+    """Takes away texts that stand alone, such as docstrings."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        """Nothing in place of a text."""
+        alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return ast.copy_location(ast.Pass(), node) if alone else node
+
+
+def _statements(file: Path) -> str:
+    """A Python file without comments and docstrings."""
+    return ast.unparse(_Silent().visit(ast.parse(file.read_text("utf-8"))))
 
 
 def _planned(options: argparse.Namespace) -> list[Job]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks import report, truth_texts
+from benchmarks import report, truth_texts, truth_uncertainty
 from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, Job, numbers
 from longimorph.phantom.cases import CASES
 from longimorph.phantom.compare import gross
@@ -55,6 +55,11 @@ def markdown(table: pd.DataFrame, left_out: Sequence[Job] = ()) -> str:
     for title, note, found in (
         ("Visits swapped", truth_texts.SWAP, list(swaps(table))),
         ("The same answer on another grid", truth_texts.GRIDS, list(agreements(table))),
+        (
+            "Does the uncertainty hold the truth?",
+            truth_texts.UNCERTAINTY,
+            list(truth_uncertainty.coverage(_kinds_of_run(table))),
+        ),
     ):
         if found:
             parts.append(
@@ -234,6 +239,17 @@ def _suits(table: pd.DataFrame) -> pd.Series[bool]:
     """Whether each row's preset is the one of its case."""
     own = table["case"].map(lambda case: CASES[case].preset if case in CASES else "lesion")
     return table["preset"] == own
+
+
+def _kinds_of_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The runs of each kind, those of which the control matrix is wrong apart from the others."""
+    wrong = table["case"].isin(truth_texts.MATRIX_IS_WRONG)
+    own, noisy, swapped = _suits(table), table["noise"] != "", table["visits"] == SWAPPED
+    clean, rigid = ~noisy & ~swapped, table["case"] == RIGID
+    named = {"clean": clean & own & ~wrong & ~rigid, "visits swapped": swapped, "head motion alone": rigid}
+    named |= {"noisy": noisy & own & ~wrong, "a lesion that is pushed, preset lesion": wrong & own}
+    named |= {"another preset": clean & ~own & ~rigid}
+    return {name: table[chosen] for name, chosen in named.items()}
 
 
 def _is_true(value: object) -> bool:

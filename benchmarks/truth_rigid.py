@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.truth_runs import KEY, Job, pipeline_settings
+from benchmarks.truth_runs import KEY, Job, pipeline_settings, text
 from longimorph.io import atomic, volumes
 from longimorph.phantom import compare, scan
 from longimorph.phantom.anatomy import CLASSES
@@ -79,12 +79,11 @@ def _row(changes: pd.DataFrame, status: dict[str, Any], spacing: int) -> dict[st
     """What was measured although nothing happened, in % of the brain's volume."""
     parts = [changes[f"{kind}_mm3"].to_numpy() for kind in compare.KINDS]
     brain = float(changes.loc[changes["class"] != CLASSES[-1], "volume_from_mm3"].sum())
+    columns = [f"{kind}{what}_mm3" for kind in compare.KINDS for what in ("", "_uncertainty")]
     return {
         "classes": " ".join(changes["class"]),
-        **{
-            f"{kind}_mm3": " ".join(f"{v:.1f}" for v in part)
-            for kind, part in zip(compare.KINDS, parts, strict=True)
-        },
+        **{column: text(changes[column].to_numpy()) for column in columns},
+        **{f"true_{kind}_mm3": text(0.0 * part) for kind, part in zip(compare.KINDS, parts, strict=True)},
         "true_mm3": 0.0,
         "brain_mm3": brain,
         "false_of_brain": 100 * sum(compare.gross(part) for part in parts) / brain,

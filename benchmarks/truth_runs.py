@@ -107,10 +107,12 @@ def _against_truth(
     brain = float(truth.volume_from[:-1].sum())
     false = compare.gross(deformation - truth.deformation) + compare.gross(reallocation - truth.reallocation)
     return {
-        "deformation_mm3": _text(deformation),
-        "reallocation_mm3": _text(reallocation),
-        "true_deformation_mm3": _text(truth.deformation),
-        "true_reallocation_mm3": _text(truth.reallocation),
+        "deformation_mm3": text(deformation),
+        "reallocation_mm3": text(reallocation),
+        "deformation_uncertainty_mm3": text(found.doubt.deformation.numpy()),
+        "reallocation_uncertainty_mm3": text(found.doubt.reallocation.numpy()),
+        "true_deformation_mm3": text(truth.deformation),
+        "true_reallocation_mm3": text(truth.reallocation),
         "true_mm3": error.true_mm3,
         "brain_mm3": brain,
         "error": error.total,
@@ -185,7 +187,8 @@ def _volumes(maps: torch.Tensor, pair: KnownPair) -> NDArray[np.float64]:
     return sums * pair.grid.voxel_volume
 
 
-def _text(values: NDArray[np.float64]) -> str:
+def text(values: NDArray[np.float64]) -> str:
+    """Volumes in mm³ as a cell of the table."""
     return " ".join(f"{value:.1f}" for value in values)
 
 

@@ -42,6 +42,7 @@ matrix split only what the registration leaves unexplained. Maps: by how much th
 themselves misses the truth.
 
 """
+MATRIX_IS_WRONG = ("pushed", "resorbing")
 OTHERS = """\
 The same cases with a preset that does not suit them, or suits them as well: how much the choice of the
 control matrix decides. These runs count for no target but drift, folding and inverse consistency. A new
@@ -69,5 +70,12 @@ Gross difference of the results at 2 mm and at 4 mm in % of the gross change at 
 RIGID = """\
 One brain in two random poses and on two voxel grids, through alignment, maps and registration: gross
 deformation and reallocation that are measured, in % of the brain's volume.
+
+"""
+UNCERTAINTY = """\
+Every class's deformation and reallocation of every run: how many lie within the uncertainty that the
+tables give beside them, and within twice as much. Largest miss: how far beyond its uncertainty a number
+lies, in % of the gross true change. The uncertainty speaks of the split, given the maps and the control
+matrix: errors of the labels are beyond it, and so is a matrix that is wrong of the tissue at hand.
 
 """

@@ -14,7 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks import truth, truth_report, truth_runs  # noqa: E402
+from benchmarks import truth, truth_report, truth_runs, truth_uncertainty  # noqa: E402
 from benchmarks.truth_runs import RIGID, SWAPPED, Job  # noqa: E402
 from longimorph.cohort.classes import ClassRow, ClassTable  # noqa: E402
 from longimorph.grid import Grid  # noqa: E402
@@ -36,9 +36,13 @@ def row(case: str = "both", spacing: int = 4, error: float | None = 3.0, **other
         "evaluations": 9, "converged": True, "exact_zero": error is None, "mismatch_before": 9.0,
         "mismatch_after": 1.0, "seconds": 2.0, "voxels": 8,
         "classes": "a b", "deformation_mm3": "10000 -10000",
-        "reallocation_mm3": "-20000 20000", "true_deformation_mm3": "10000 -10000",
+        "reallocation_mm3": "-20000 20000", "deformation_uncertainty_mm3": "300 300",
+        "reallocation_uncertainty_mm3": "300 300", "true_deformation_mm3": "10000 -10000",
         "true_reallocation_mm3": "-20000 20000", "failure": "", "program": "p", **other,
     }  # fmt: skip
+
+
+KINDS_AND_TRUE = ("deformation", "reallocation", "true_deformation", "true_reallocation")
 
 
 def table(*rows: dict[str, Any], folder: Path) -> pd.DataFrame:
@@ -94,6 +98,45 @@ def test_another_preset_counts_for_no_target_of_accuracy(tmp_path: Path) -> None
     text = truth_report.markdown(rows)
     assert text.index("| mass | growth | 4 | 1 | 3 |") < text.index("## With another preset")
     assert text.index("## With another preset") < text.index("| mass | atrophy | 4 | 1 | 90 |")
+
+
+def test_numbers_are_counted_that_lie_within_their_uncertainty(tmp_path: Path) -> None:
+    """Four numbers: off by 100, 400, 0 and 900 of 30,000 mm³, with 300 allowed for each."""
+    wrong = row(deformation_mm3="10100 -10400", reallocation_mm3="-20000 20900")
+    still = row("null", error=None, **{f"{key}_mm3": "0 0" for key in KINDS_AND_TRUE})
+    noisy = row("oedema15", noise="1")
+    rows = table(wrong, still, noisy, row("pushed"), row("mass"), folder=tmp_path)
+    (found,) = truth_uncertainty.coverage({"all": rows.iloc[:1], "none": rows.iloc[:0]})
+    assert found["numbers"] == 4
+    assert (found["within, %"], found["within twice, %"]) == (50, 75)
+    assert found["largest miss, % of change"] == pytest.approx(2)
+    assert found["median uncertainty, % of change"] == pytest.approx(1)
+    (nothing,) = truth_uncertainty.coverage({"null": rows.iloc[1:2]})
+    assert (nothing["within, %"], nothing["largest miss, % of change"]) == (100, 0)
+    text = truth_report.markdown(rows)
+    for line in (
+        "| clean | 8 | 75 | 87.5 | 2 | 1 |",
+        "| noisy | 4 | 100 | 100 | 0 | 1 |",
+        "| a lesion that is pushed, preset lesion | 4 | 100 | 100 | 0 | 1 |",
+        "| another preset | 4 | 100 | 100 | 0 | 1 |",
+    ):
+        assert line in text
+
+
+def test_rows_outlive_a_change_of_comments_but_not_of_statements(tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    texts = [
+        '"""One."""\ndef f(x):\n    """Two."""\n    return x + 1\n',
+        '"""Another."""\ndef f(x):\n    """Three."""\n    return x + 1  # a remark\n',
+        '"""One."""\ndef f(x):\n    """Two."""\n    return x + 2\n',
+        '"""One."""\ndef f(x):\n    """Two."""\n    return x + "1"\n',
+    ]
+    made = []
+    for text in texts:
+        file.write_text(text)
+        made.append(truth._statements(file))
+    assert made[0] == made[1]
+    assert len(set(made)) == 3
 
 
 def test_a_control_matrix_alone_splits_each_flow_by_its_entry() -> None:
