@@ -94,7 +94,7 @@ def test_another_preset_counts_for_no_target_of_accuracy(tmp_path: Path) -> None
         row("mass", 4, 90.0, preset="atrophy"),
         folder=tmp_path,
     )
-    assert verdicts(rows)["gross error at 4 mm"] == "met"
+    assert verdicts(rows)["gross error, at 4 mm"] == "met"
     text = truth_report.markdown(rows)
     assert text.index("| mass | growth | 4 | 1 | 3 |") < text.index("## With another preset")
     assert text.index("## With another preset") < text.index("| mass | atrophy | 4 | 1 | 90 |")
@@ -196,7 +196,7 @@ def test_a_run_that_diverges_is_a_row_and_a_missed_target(
     rows = truth.read(tmp_path / "t.csv")
     assert rows["failure"].tolist().count("it runs away") == 1
     assert verdicts(rows)["runs that end without a result"] == "**missed**"
-    assert verdicts(rows)["gross error at 4 mm"] == "met"
+    assert verdicts(rows)["gross error, at 4 mm"] == "met"
     assert "No result: demo both lesion 3 forward (it runs away)." in page.read_text()
 
 
@@ -207,7 +207,7 @@ def test_targets_are_met_or_missed_by_the_worst_figure(tmp_path: Path) -> None:
         row("both", 4, visits=SWAPPED, deformation_mm3="-10000 10000", reallocation_mm3="20000 -20000"),
         folder=tmp_path,
     )  # fmt: skip
-    assert set(verdicts(good).values()) == {"met"}
+    assert set(verdicts(good).values()) == {"met", "not measured"}
     bad = table(
         row("null", error=None, exact_zero=False), row("both", 2, 5.1), row("oedema2", 2, 1.0),
         row("both", 4, 8.1, drift=2.1),
@@ -215,11 +215,11 @@ def test_targets_are_met_or_missed_by_the_worst_figure(tmp_path: Path) -> None:
         row("both", 4, visits=SWAPPED, deformation_mm3="-10000 10000", reallocation_mm3="-16000 16000"),
         row(RIGID, error=None, false_of_brain=0.6), row("oedema30", failure="x"), folder=tmp_path / "bad",
     )  # fmt: skip
-    assert set(verdicts(bad).values()) == {"**missed**"}
+    assert set(verdicts(bad).values()) == {"**missed**", "not measured"}
     text = truth_report.markdown(bad)
-    assert "Missed: runs that end without a result; gross error at 2 mm; gross error at 4 mm" in text
+    assert "Missed: runs that end without a result; gross error, at 2 mm; gross error, at 4 mm" in text
     assert "| 5.1 | demo, both, 2 mm | **missed** |" in text
-    assert verdicts(bad.iloc[:1])["gross error at 2 mm"] == "not measured"
+    assert verdicts(bad.iloc[:1])["gross error, at 2 mm"] == "not measured"
 
 
 def test_noisy_and_swapped_runs_do_not_count_as_clean_ones(tmp_path: Path) -> None:
@@ -229,10 +229,21 @@ def test_noisy_and_swapped_runs_do_not_count_as_clean_ones(tmp_path: Path) -> No
         row("both", 4, 40.0, visits=SWAPPED),
         folder=tmp_path,
     )
-    assert verdicts(rows)["gross error at 4 mm"] == "met"
+    assert verdicts(rows)["gross error, at 4 mm"] == "met"
+    assert verdicts(rows)["gross error, noisy labels, at 4 mm"] == "**missed**"
     text = truth_report.markdown(rows)
+    assert "| 30 | demo, both, 4 mm; the maps themselves miss by 0.1 % | **missed** |" in text
     assert "| both | lesion | 4 | 1 | 3 |" in text
     assert "| both | lesion | 4 | 1 | 30 |" in text
+
+
+def test_a_lesion_that_is_pushed_has_a_verdict_of_its_own(tmp_path: Path) -> None:
+    rows = table(row("both", 2, 3.0), row("pushed", 2, 11.0), row("resorbing", 4, 7.0), folder=tmp_path)
+    found = verdicts(rows)
+    assert found["gross error, at 2 mm"] == "met"
+    assert found["gross error, pushed and resorbing, at 2 mm"] == "**missed**"
+    assert found["gross error, pushed and resorbing, at 4 mm"] == "met"
+    assert found["gross error, noisy labels, at 2 mm"] == "not measured"
 
 
 def test_a_swap_is_measured_by_sign_and_by_size(tmp_path: Path) -> None:
