@@ -35,7 +35,7 @@ rule sweep_register:
         control_version=lambda w: SWEEP.control_version(w.combination),
         settings=lambda w: SWEEP.settings(w.combination),
     script:
-        "../scripts/sweep_register.py"
+        "../scripts/register.py"
 
 
 rule sweep:

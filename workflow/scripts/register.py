@@ -1,4 +1,4 @@
-"""Split the change between two visits into deformation and reallocation."""
+"""Split the change between two visits into deformation and reallocation, also for a sweep."""
 
 from pathlib import Path
 
@@ -14,5 +14,7 @@ with job_log(snakemake):
     asked = snakemake.resources.get("mem_mb")
     settings["memory_mb"] = asked - STARTERS_MB if asked else None
     settings["memory_model"] = study.get("memory_model")
+    combination = snakemake.wildcards.get("combination")
+    control = study["sweep"][combination] if combination else study["control"]
     out = Path(snakemake.output.status).parent
-    register(p.pair, study["classes"], study["control"], source, target, out, settings)
+    register(p.pair, study["classes"], control, source, target, out, settings)
