@@ -48,7 +48,7 @@ test-faults: $(VENV)/.installed
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/longimorph demo $(DEMO) --cores $(CORES)
 
-# Half an hour; finished runs are kept, so it can be stopped and started. BENCH_ARGS=--quick for a look in
+# More than an hour on two cores; finished runs are kept, so it can be stopped and started. BENCH_ARGS=--quick for a look in
 # minutes, --thorough for every run on every anatomy.
 bench-truth: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --jobs $(CORES) $(BENCH_ARGS)

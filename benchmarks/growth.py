@@ -52,11 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
     parts = [report.heading("Growth of two glioblastomas", "make bench-growth", 1), growth_texts.HEAD]
-    for name in options.patients:
-        folder = options.data / "gbm_progression" / name
-        if not folder.is_dir():
-            sys.stdout.write(f"left out: there is no {folder}\n")
-            continue
+    folders = {name: options.data / "gbm_progression" / name for name in options.patients}
+    missing = [str(folder) for folder in folders.values() if not folder.is_dir()]
+    if missing:
+        where = "docs/benchmarks/README.md says where the scans come from"
+        sys.stderr.write(f"Nothing was written: there is no {' and no '.join(missing)}; {where}\n")
+        return 1
+    for name, folder in folders.items():
         patient = prepare(name, folder)
         parts.append(section(patient, options.out))
     atomic.write_text(options.out, "\n".join(parts))

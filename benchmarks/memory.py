@@ -33,10 +33,10 @@ WALKS = {"cpu": "On a processor", "cuda": "On a graphics card, as a processor ho
 PLAIN = {"checkpoint": "history on the device", "offload": "history on the host"}
 CLASSES = 8
 METHOD = """D is the size of one probability map of all classes (classes × voxels × 4 bytes), N the number of
-steps, M the pairs of L-BFGS. Whole registrations of random pairs of 8 classes; the instrument counts the
-bytes of every tensor while it lives, parked ones apart. "Optimisation" is everything but the final
-attribution and its warps, with the optimiser's history. Foretold: by the memory model of the package; no
-size here was fitted.
+steps, M the pairs of L-BFGS; a and b the maps on the device per further pair and per further step. Whole
+registrations of random pairs of 8 classes; the instrument counts the bytes of every tensor while it lives,
+parked ones apart. "Optimisation" is everything but the final attribution and its warps, with the
+optimiser's history. Foretold: by the memory model of the package; no size here was fitted.
 
 """
 TALK = """For comparison: the talk that longimorph sets out from gives a = 3.06 and b = 8.69 maps per pair and

@@ -11,6 +11,7 @@ import argparse
 import ast
 import fcntl
 import hashlib
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from benchmarks import report, truth_report, truth_rigid, truth_runs
 from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, Job
@@ -171,13 +173,14 @@ def _prepare(table: Path, program: str) -> set[tuple[str, ...]]:
 def fingerprint() -> str:
     """A hash of what the figures depend on: numerics, phantoms, smoothing, defaults and presets.
 
-    Of a program its statements count: a comment or a docstring may change.
+    Of a program its statements count, of the settings what they may be: a comment, a docstring or a
+    description may change.
     """
     root, source = paths.repository(), Path(paths.__file__).parent
     files = [*source.glob("numerics/*.py"), *source.glob("phantom/*.py"), source / "simplex.py"]
     files += [*source.glob("steps/*.py"), paths.schema("config"), *paths.presets().glob("*.yaml")]
     files += [root / "benchmarks" / "truth_runs.py", root / "benchmarks" / "truth_rigid.py"]
-    texts = [_statements(file) if file.suffix == ".py" else file.read_text("utf-8") for file in sorted(files)]
+    texts = [_statements(file) if file.suffix == ".py" else _values(file) for file in sorted(files)]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
 
 
@@ -193,6 +196,19 @@ class _Silent(ast.NodeTransformer):
 def _statements(file: Path) -> str:
     """A Python file without comments and docstrings."""
     return ast.unparse(_Silent().visit(ast.parse(file.read_text("utf-8"))))
+
+
+def _values(file: Path) -> str:
+    """A YAML file without comments and descriptions."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(entry) for entry in value]
+        if isinstance(value, dict):
+            return {key: plain(entry) for key, entry in value.items() if key != "description"}
+        return value
+
+    return json.dumps(plain(yaml.safe_load(file.read_text("utf-8"))), sort_keys=True)
 
 
 def _planned(options: argparse.Namespace) -> list[Job]:

@@ -83,9 +83,12 @@ def test_the_slices_of_the_picture_are_those_of_most_change_and_apart() -> None:
     assert growth_figure.slices(change, 2) == [2, 8]
 
 
-def test_without_the_data_the_page_holds_no_patient(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert growth.main(["--data", str(tmp_path), "--out", str(tmp_path / "growth.md")]) == 0
-    assert "left out" in capsys.readouterr().out
-    assert "## Patient" not in (tmp_path / "growth.md").read_text()
+def test_without_the_data_the_page_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "growth.md"
+    page.write_text("as it was")
+    (tmp_path / "gbm_progression" / "01").mkdir(parents=True)
+    assert growth.main(["--data", str(tmp_path), "--out", str(page)]) == 1
+    said = capsys.readouterr().err
+    assert str(tmp_path / "gbm_progression" / "05") in said
+    assert str(tmp_path / "gbm_progression" / "01") not in said
+    assert page.read_text() == "as it was"

@@ -137,6 +137,11 @@ def test_rows_outlive_a_change_of_comments_but_not_of_statements(tmp_path: Path)
         made.append(truth._statements(file))
     assert made[0] == made[1]
     assert len(set(made)) == 3
+    made = []
+    for text in ("{a: {description: x, default: 1}}", "{a: {default: 1}}  # why", "{a: {default: 2}}"):
+        file.write_text(text)
+        made.append(truth._values(file))
+    assert made[0] == made[1] != made[2]
 
 
 def test_a_control_matrix_alone_splits_each_flow_by_its_entry() -> None:

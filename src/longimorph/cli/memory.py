@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from longimorph.errors import LongimorphError
 from longimorph.io import atomic
 from longimorph.memory import (
+    HOST_MAPS,
     MODEL_FILE,
     OPTIMISATION,
     PAIRS_KEPT,
     PHASES,
     PLACES,
+    RESULT_MAPS,
     TERMS,
     USUAL_STEPS,
     Model,
@@ -62,7 +64,7 @@ def register(commands: Any) -> None:
     )
     sub.add_argument("--quick", action="store_true", help="fewer registrations, and no error to speak of")
     sub.set_defaults(command=fit)
-    text = "device and host memory of each strategy for a size"
+    text = "tensors on device and host that each strategy holds for a size"
     sub = parts.add_parser("predict", help=text, description=text)
     sub.add_argument("--shape", nargs="+", type=int, required=True, help="voxels per axis")
     sub.add_argument("--classes", type=int, required=True)
@@ -89,6 +91,12 @@ def predict(options: argparse.Namespace) -> int:
             numbers = [f"{n / 1e9:.2f}" for peak in peaks for n in (peak.device, peak.host)]
             rows.append([device, strategy, *numbers])
     _say("\n".join(aligned(rows)))
+    processor, card = (known.process_bytes(device) / 1e9 for device in DEVICES)
+    maps = " and ".join(f"{n * map_bytes / 1e9:.2f} GB" for n in (HOST_MAPS, RESULT_MAPS))
+    _say(
+        f"These are tensors. The process takes {processor:.1f} GB of the host's memory besides; with a card "
+        f"{card:.1f} GB, and the pair's maps {maps} while a result is written."
+    )
     return 0
 
 

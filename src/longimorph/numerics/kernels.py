@@ -1,7 +1,8 @@
-"""Reproducing kernels of the velocity: sums of separable Gaussians in mm.
+"""Reproducing kernels of the velocity: means of separable Gaussians in mm.
 
 K(x, y) = a^2 * sum_s w_s G_s(x - y), with G_s a Gaussian density of standard deviation s mm (unit
-integral) and a the amplitude in mm: how far tissue moves for the price of one full change of class.
+integral), w_s = 1 / (number of scales) and a the amplitude in mm: how far tissue moves for the price of
+turning by one radian, two thirds of a full change of class.
 The integral over space is taken with the voxel volume, so the result does not depend on the grid.
 """
 

@@ -36,7 +36,7 @@ def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance:
 
 
 CURVATURE_FLOOR = 8.0
-"""Added to W, whose eigenvalues lie between 0 and 4 (1 + w): the voxels that W hardly sees stay in bounds."""
+"""Added to W, whose eigenvalues lie between 0 and 2 (1 + w): the voxels that W hardly sees stay in bounds."""
 
 
 @dataclass(frozen=True)
