@@ -1,7 +1,8 @@
 """Where a registration keeps what it must come back to: the ladder from fastest to leanest.
 
 Every rung gives the same numbers. Going back over N steps needs the state before each; what is not kept is
-made again. The pairs of L-BFGS and the optimiser's vectors may wait in the host's memory.
+made again. The pairs of L-BFGS, the optimiser's vectors and on a card the target's map may wait in the
+host's memory.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Strategy:
     """One rung.
 
     ``traces``: keep the inside of every step too. ``slots``: keep that many states and nest (None: all).
-    ``host_states``, ``host_vectors``: states, or pairs and resting vectors, wait in the host's memory.
+    ``host_states``, ``host_vectors``: states, or pairs, resting vectors and a card's target, wait in the
+    host's memory.
     """
 
     name: str
