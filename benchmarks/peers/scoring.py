@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 OURS = "longimorph"
+_DRAW = re.compile(r" \(\d+\)$")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def markdown(results: Sequence[Result], names: Mapping[str, str]) -> str:
     verdict = worse or ["longimorph has the lowest false deformation on every phantom."]
     if pending:
         verdict = [*worse, f"The run is not finished: {pending} results of these phantoms are pending."]
+    verdict = [*verdict, *_means(phantoms, found, names)]
     return "\n".join([*lines, "", *verdict, *sorted(f"Not measured: {reason}." for reason in reasons), ""])
 
 
@@ -70,6 +75,26 @@ def _not_lowest(phantom: str, found: Mapping[tuple[str, str], Result], names: Ma
     others = ((title, found.get((phantom, name))) for name, title in names.items() if name != OURS)
     better = [title for title, result in others if result is not None and result.error < ours.error]
     return f"On {phantom} longimorph is not the lowest: {', '.join(better)}." if better else ""
+
+
+def _means(
+    phantoms: Iterable[str], found: Mapping[tuple[str, str], Result], names: Mapping[str, str]
+) -> list[str]:
+    """A sentence for each phantom with several draws of noise: the means of those that ran on every draw."""
+    sentences = []
+    for stem, drawn in groupby(phantoms, key=lambda phantom: _DRAW.sub("", phantom)):
+        draws = list(drawn)
+        if len(draws) < 2:
+            continue
+        errors = {title: [_error(found.get((d, name))) for d in draws] for name, title in names.items()}
+        means = {title: fmean(values) for title, values in errors.items()}
+        known = [f"{title} {mean:.1f} %" for title, mean in means.items() if not math.isnan(mean)]
+        sentences.append(f"Means over the {len(draws)} draws of {stem}: {', '.join(known)}.")
+    return sentences
+
+
+def _error(result: Result | None) -> float:
+    return math.nan if result is None else result.error
 
 
 def _cell(result: Result | None) -> str:

@@ -79,6 +79,21 @@ def test_a_program_that_cannot_be_installed_is_reported_and_the_rest_goes_on(
     assert result.missing == "greedy cannot be installed: ERROR: no such version"
 
 
+def test_the_draws_of_a_noise_are_averaged_for_programs_that_ran_on_all() -> None:
+    errors = {OURS: (2.0, 4.0), "ants": (3.0, 5.5), "demeter": (9.0, None)}
+    results = [Result("clean", name, 4000.0, 1.0, 1.0) for name in errors]
+    results += [
+        Result(f"noisy ({draw})", name, 4000.0, missing="-")
+        if values[draw - 1] is None
+        else Result(f"noisy ({draw})", name, 4000.0, values[draw - 1], 1.0)
+        for draw in (1, 2)
+        for name, values in errors.items()
+    ]
+    text = scoring.markdown(results, {OURS: OURS, "ants": "ANTs", "demeter": "demeter"})
+    assert "Means over the 2 draws of noisy: longimorph 3.0 %, ANTs 4.2 %." in text
+    assert "draws of clean" not in text
+
+
 def test_every_peer_has_an_environment_and_a_script() -> None:
     for peer in compare.PEERS.values():
         assert peer.environment in environments.ENVIRONMENTS
