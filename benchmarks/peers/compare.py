@@ -123,12 +123,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = [table.complete(before, str(phantom), [OURS, *options.peers]) for phantom in chosen]
     results = [result for one in known for result in one]
     todo = [phantom for phantom, one in zip(chosen, known, strict=True) if not one]
+
+    def write_page() -> None:
+        atomic.write_text(out, head + scoring.markdown(results, _titles(options.peers)))
+
     report.say(f"{len(chosen)} phantoms, {len(chosen) - len(todo)} of them done; table: {rows}")
     for result in run(todo, options.peers, options.threads, int(iterations), options.data):
         results.append(result)
         table.write(rows, results, program)
-        atomic.write_text(out, head + scoring.markdown(results, _titles(options.peers)))
+        write_page()
         report.say(f"{result.phantom}: {TITLES[result.program]}: {result.missing or _figures(result)}")
+    write_page()
     report.say(f"Report: {out}")
     return 0
 
