@@ -28,8 +28,8 @@ STARTERS_MB = 600
 """What Snakemake takes beside a job on a cluster: it runs twice around it, with the study in memory."""
 
 SECONDS_PER_MB = 0.07
-"""Of a registration per MB of one map, evaluation and step, on one thread, everything included: the largest
-of the runs at 2 mm in docs/benchmarks/truth.md (226 s for 16 MB, 40 evaluations, 5 steps)."""
+"""Of a registration per MB of one map, evaluation and step, on one thread, everything included, where all its
+evaluations are taken (226 s for 16 MB, 40 evaluations and 5 steps)."""
 FIRST_STEPS = 5
 """Steps that a registration begins with where it chooses them itself; most keep them."""
 LIMIT = 4
