@@ -101,8 +101,9 @@ def test_the_profiles_of_clusters_differ_in_their_cards_alone_and_use_no_job_arr
 
 def test_every_rule_that_registers_is_told_before_its_time_limit() -> None:
     """By the profiles of clusters; the others take minutes and save nothing."""
-    scripts = (REPOSITORY / "workflow" / "scripts").glob("*.py")
-    names = {path.stem for path in scripts if "steps.register import" in path.read_text()}
+    text = "\n".join(path.read_text() for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"))
+    rules = re.split(r"^rule ", text, flags=re.MULTILINE)
+    names = {rule.partition(":")[0] for rule in rules if "scripts/register.py" in rule}
     expected = {f"{name}:slurm_extra=--signal=USR1@180" for name in names}
     assert len(names) == 2 and set(cluster_profiles()[0]["set-resources"]) == expected
 
