@@ -391,7 +391,13 @@ def test_ratings_stay_and_are_saved_as_a_table(browser: Any, results: Path, tmp_
     press(browser, "#c-table tbody tr:nth-child(1) .rating button:nth-child(1)")
     press(browser, "#c-table tbody tr:nth-child(1) .rating button:nth-child(1)")  # taken back
     assert element(browser, "#c-rated").text == "1 of 6 pairs rated"
-    browser.refresh()
+
+    def after_refreshing() -> bool:
+        """Chromium stores what a page keeps a moment later, under load after a reload has read it."""
+        browser.refresh()
+        return str(element(browser, "#c-rated").text) == "1 of 6 pairs rated"
+
+    wait(after_refreshing, 10)
     press(browser, "#c-save")
     saved = wait(lambda: list(tmp_path.glob("ratings.tsv")), 10)[0]
     lines = wait(lambda: saved.read_text().splitlines(), 5)
