@@ -259,9 +259,10 @@ def _kinds_of_run(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     wrong = table["case"].isin(truth_texts.MATRIX_IS_WRONG)
     own, noisy, swapped = _suits(table), table["noise"] != "", table["visits"] == SWAPPED
     clean, rigid = ~noisy & ~swapped, table["case"] == RIGID
-    named = {"clean": clean & own & ~wrong & ~rigid, "visits swapped": swapped, "head motion alone": rigid}
+    changed = clean & ~rigid & (table["case"] != "null")
+    named = {"clean": changed & own & ~wrong, "visits swapped": swapped, "head motion alone": rigid}
     named |= {"noisy": noisy & own & ~wrong, "a lesion that is pushed, preset lesion": wrong & own}
-    named |= {"another preset": clean & ~own & ~rigid}
+    named |= {"another preset": changed & ~own}
     return {name: table[chosen] for name, chosen in named.items()}
 
 
