@@ -82,9 +82,16 @@ class Head:
         self.process.wait()
 
     def interrupt(self) -> None:
-        """Do what Ctrl-C does."""
+        """Do what Ctrl-C does; again, as one would, should Snakemake not hear it."""
         self.expected = False
-        self.process.send_signal(signal.SIGINT)
+        for _ in range(5):
+            self.process.send_signal(signal.SIGINT)
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                if "on user request" in self.text or self.process.poll() is not None:
+                    return
+                time.sleep(0.2)
+        raise AssertionError("Snakemake heard none of five Ctrl-C")
 
     @property
     def text(self) -> str:
