@@ -54,8 +54,9 @@ TERMS = (
     "slab_fields",
     "bytes",
 )
-THINNEST_SHARE, FEWEST_PLANES = 16, 2
-"""Planes of the slabs in which volumes are walked, as in ``numerics.passes``: a share, and the fewest."""
+THINNEST_SHARE, FEWEST_PLANES, CARD_SLAB_BYTES = 16, 2, 32 << 20
+"""Planes of the slabs in which a card walks volumes, as in ``numerics.passes``: a share of the volume, the
+fewest, and at least so many bytes of a map."""
 
 MODEL_HINT = "make it anew with: longimorph memory fit"
 
@@ -106,9 +107,13 @@ class Size:
         )
 
 
-def slab_share(planes: int) -> float:
-    """The share of a volume, with so many planes along its first axis, that a slab and its neighbours are."""
-    slab = max(FEWEST_PLANES, -(-planes // THINNEST_SHARE))
+def slab_share(planes: int, map_bytes: int) -> float:
+    """The share of a volume that a slab and its neighbours are on a card.
+
+    The map has so many planes along its first axis, and so many bytes.
+    """
+    by_size = CARD_SLAB_BYTES * planes // map_bytes
+    slab = max(FEWEST_PLANES, -(-planes // THINNEST_SHARE), by_size)
     return min(1.0, (slab + 2) / planes)
 
 

@@ -16,7 +16,7 @@ from longimorph.numerics.dynamics import State, flow, hamiltonian
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.shooting import drift, energies, shoot, walk
 from longimorph.numerics.sphere import dot, log_map, tangent
-from longimorph.numerics.warps import integrate
+from longimorph.numerics.warps import Warping
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -76,8 +76,9 @@ def test_after_each_step_q_is_a_unit_vector_and_p_tangent(seed, dims, kind):
 def test_zero_momentum_moves_nothing_and_changes_nothing(dims, kind):
     state, system = random_problem(7, dims, kind)
     still = State(state.q, torch.zeros_like(state.q))
-    found = attribute(still, system, 4)
-    warps = integrate(found.velocities, system.spacing, state.q)
+    warping = Warping(system.spacing, 4, state.q)
+    found = attribute(still, system, 4, warping.follow)
+    warps = warping.finish()
     for part in (found.deformation, found.reallocation, warps.forward, warps.inverse, warps.log_jacobian):
         assert torch.count_nonzero(part) == 0
     assert torch.count_nonzero(found.deformation_flows + found.reallocation_flows) == 0

@@ -14,7 +14,7 @@ from small_problems import CONTROLS, random_matching, random_problem
 from longimorph.numerics.dynamics import State, drive, fastest, flow, hamiltonian
 from longimorph.numerics.equations import settle, velocity
 from longimorph.numerics.objective import cost, curvature, evaluate, mismatch
-from longimorph.numerics.shooting import Divergence, sweep
+from longimorph.numerics.shooting import Divergence, Ends, sweep
 from longimorph.numerics.sphere import dot, tangent
 from longimorph.numerics.strategies import Kept
 
@@ -47,7 +47,7 @@ def test_one_checkpoint_per_step_gives_the_gradient_of_all_steps_stored(seed, di
     state, system = random_problem(seed, dims, kind, speed=0.3)
     generator = torch.Generator().manual_seed(seed)
     end = State(*(torch.randn(part.shape, generator=generator).double() for part in state))
-    _, found = sweep(state, system, 4, lambda _: (None, State(*(part.clone() for part in end))))
+    _, found = sweep(state, system, 4, Ends(lambda _: (None, State(*(part.clone() for part in end)))))
     start = State(*(part.clone().requires_grad_() for part in state))
     expected = torch.autograd.grad(tuple(plain_end(start, system, 4)), tuple(start), tuple(end))
     q, p = (torch.randn(part.shape, generator=generator).double() for part in state)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from small_problems import control_matrix, random_maps, random_matching, settings, smooth
@@ -20,7 +22,7 @@ def both_ways(monkeypatch, work):
     fused = work()
     monkeypatch.setattr(passes, "_fused", lambda *_: pytest.fail("a fused loop where slabs were asked for"))
     monkeypatch.setattr(passes, "FUSED_LOOPS", False)
-    monkeypatch.setattr(passes, "SLAB_BYTES", 1)
+    monkeypatch.setitem(passes.SLAB_BYTES, "cpu", 1)
     return fused, work()
 
 
@@ -65,3 +67,28 @@ def test_pieces_of_several_threads(monkeypatch, threads):
     finally:
         torch.set_num_threads(before)
     agree(fused.gradient, plain.gradient, 1e-12)
+
+
+@pytest.mark.parametrize("error", [ImportError("Numba needs NumPy 2.4 or less"), SystemError("init")])
+def test_where_numba_cannot_be_imported_the_formulas_do(monkeypatch, caplog, error):
+    """numba refuses, for instance, a numpy that is newer than itself."""
+    momentum, matching = problem((7, 6, 5), torch.float64)
+    expected = evaluate(momentum, matching)
+
+    class Refusing:
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] == "numba":
+                raise error
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "numba" or name.endswith(".fused")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("longimorph.numerics.fused", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
+    passes._fused_loops.cache_clear()
+    try:
+        found = evaluate(momentum, matching)
+    finally:
+        passes._fused_loops.cache_clear()
+    assert found.cost == pytest.approx(expected.cost, rel=1e-12)
+    agree(found.gradient, expected.gradient, 1e-12)
+    assert caplog.text.count(str(error)) == 1

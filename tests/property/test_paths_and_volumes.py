@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from longimorph.numerics.fields import positions
-from longimorph.numerics.warps import integrate
+from longimorph.numerics.fields import difference, grid_axes, positions
+from longimorph.numerics.warps import integrate, jacobian
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -116,3 +116,17 @@ def test_a_velocity_that_grows_with_the_distance_expands_by_its_slope():
     everywhere = (slice(None), *inside)
     torch.testing.assert_close(found.inverse[everywhere], exact[everywhere], rtol=0, atol=2e-4)
     assert found.folded == 0
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_determinant_is_that_of_the_derivative(dims, monkeypatch):
+    """Written out, so that a card need not factorise millions of small matrices."""
+    spacing = (1.0, 1.5, 0.5)[:dims]
+    generator = torch.Generator().manual_seed(dims)
+    displacement = torch.randn(dims, *(7, 6, 8)[:dims], generator=generator, dtype=torch.float64)
+    sides = list(zip(grid_axes(spacing), spacing, strict=True))
+    slopes = [[difference(one[None], axis)[0] / (2 * h) for axis, h in sides] for one in displacement]
+    matrix = torch.stack([torch.stack(row, -1) for row in slopes], -2) + torch.eye(dims, dtype=torch.float64)
+    expected = torch.linalg.det(matrix)
+    monkeypatch.setattr(torch.linalg, "det", None)
+    torch.testing.assert_close(jacobian(displacement, spacing), expected, rtol=1e-12, atol=1e-12)

@@ -126,12 +126,11 @@ def test_a_coefficient_that_is_no_number_is_told(tmp_path):
         memory.model(tmp_path / "model.json")
 
 
-def test_slabs_are_those_of_the_numerics(monkeypatch):
-    """For volumes so large that the least size of a slab plays no part."""
-    monkeypatch.setattr(passes, "SLAB_BYTES", 1)
-    for planes in (20, 64, 100, 240):
-        size = room.size_of(torch.empty(2, planes, 3, 3), 5)
-        assert size.slab == memory.slab_share(planes)
+@pytest.mark.parametrize("shape", [(2, 20, 3, 3), (8, 240, 240, 155), (8, 96, 80, 72), (3, 5, 400, 400)])
+def test_slabs_are_those_of_a_card(shape):
+    maps = torch.empty(shape, device="meta")
+    start, stop = next(passes.slabs(maps))
+    assert room.size_of(maps, 5).slab == min(1.0, (stop - start + 2) / shape[1])
 
 
 def test_the_model_knows_every_rung_of_every_ladder():

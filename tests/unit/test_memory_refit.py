@@ -27,7 +27,8 @@ SHAPES = [(40 + 8 * n, 50 + 6 * n, 45 + 7 * n) for n in range(8)]
 
 
 def size(shape: tuple[int, ...], classes: int = 6, steps: int = 10, pairs: int = 8) -> Size:
-    return Size(prod(shape) * classes * 4, classes, steps, pairs, memory.slab_share(shape[0]))
+    map_bytes = prod(shape) * classes * 4
+    return Size(map_bytes, classes, steps, pairs, memory.slab_share(shape[0], map_bytes))
 
 
 def status(

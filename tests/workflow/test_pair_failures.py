@@ -7,13 +7,17 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from heads import NAMES, Head, Patient, changes, status
 
 from longimorph.grid import Grid
 from longimorph.io.volumes import read_labels
+from longimorph.numerics import register as numerics
+from longimorph.numerics import solve
 from longimorph.poses import translation
+from longimorph.steps import register as step
 from longimorph.steps.common import read_json
 from longimorph.tables import read_changes, read_transitions
 
@@ -123,6 +127,35 @@ def test_a_gpu_that_is_not_there_fails_the_pair_and_the_repair_completes_it(tmp_
     assert "device" in told["message"] and "auto" in told["message"] and told["timepoint"] is None
     again = patient.register(device="auto")
     assert status(again)["status"] == "ok" and names(again) > TABLES
+
+
+@pytest.mark.parametrize("place", ["evaluate", "attribute", "write_maps"])
+def test_memory_that_runs_out_fails_the_pair_and_the_next_attempt_goes_on(tmp_path, monkeypatch, place):
+    """Wherever it runs out: what was done is kept, and the result is that of a run with enough memory."""
+    owner = {"evaluate": solve, "attribute": numerics, "write_maps": step}[place]
+    patient = pair(tmp_path / "enough")
+    expected = changes(patient.run())
+    patient = pair(tmp_path / "little")
+    patient.prepare()
+    work, calls = getattr(owner, place), []
+
+    def runs_out(*args, **kwargs):
+        calls.append(place)
+        if place != "evaluate" or len(calls) > 1:
+            raise RuntimeError("CUDA error: out of memory")
+        return work(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, place, runs_out)
+        folder = patient.register()
+    told = status(folder)
+    assert told["status"] == "memory" and "goes on" in told["message"] and "GB predicted" in told["message"]
+    assert names(folder) == TABLES | {"resume"} and changes(folder).isna().all(axis=None)
+    done = len((folder / "convergence.csv").read_text().splitlines()) - 1
+    assert done >= 1
+    again = status(patient.register())
+    assert again["status"] == "ok" and again["attempts"] == 2 and "resume" not in names(folder)
+    pd.testing.assert_frame_equal(changes(folder), expected)
 
 
 def test_a_bad_visit_spares_the_pairs_of_the_others(tmp_path):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
-from longimorph.memory import PHASES, Bytes, Size, slab_share
+from longimorph.memory import PHASES, Bytes, Size
 from longimorph.numerics import attribution, equations, objective, optimise, passes, register, solve, warps
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.live_bytes import LiveBytes
@@ -32,12 +32,16 @@ KERNELS = 2
 
 @dataclass(frozen=True)
 class Case:
-    """One registration to measure: voxels per axis, classes, steps, pairs that L-BFGS keeps."""
+    """One registration to measure: voxels per axis, classes, steps, pairs that L-BFGS keeps.
+
+    ``slabs`` is into how many slabs a card would cut the volume, at most.
+    """
 
     shape: tuple[int, int, int]
     classes: int
     steps: int
     pairs: int
+    slabs: int = passes.THINNEST_SHARE
 
 
 DESIGNS = {
@@ -60,6 +64,9 @@ DESIGNS = {
         Case((96, 8, 12), 3, 5, 2),
         Case((40, 12, 12), 13, 7, 2),
         Case((128, 8, 8), 5, 6, 3),
+        Case((64, 10, 10), 7, 6, 2, slabs=4),
+        Case((48, 12, 10), 4, 5, 1, slabs=2),
+        Case((32, 12, 12), 9, 8, 2, slabs=1),
     ),
 }
 """By the way of walking a volume. No two of classes, steps, pairs and size go together."""
@@ -169,7 +176,7 @@ def sample(case: Case, strategy: str, walk: str = "cpu") -> Sample:
     meter, kept = PhaseMeter(pair[on_host:], pair[:on_host]), _Kept()
     with ExitStack() as stack:
         if walk == "cuda":
-            stack.enter_context(slab_walk(pair[0], meter))
+            stack.enter_context(slab_walk(pair[0], meter, case.slabs))
             stack.enter_context(mock.patch.object(solve.Pair, "at_hand", False))
         stack.enter_context(_history(case.pairs, kept))
         stack.enter_context(_phases(meter, kept))
@@ -179,7 +186,7 @@ def sample(case: Case, strategy: str, walk: str = "cpu") -> Sample:
         found = register.register(*pair, SPACING, chosen, ladder=ladder)
     if kept.used != case.pairs:
         raise Divergence(f"{case}: only {kept.used} pairs came into use: {found.reason}")
-    slab = slab_share(case.shape[0]) if walk == "cuda" else 0.0
+    slab = _slab_share(pair[0], case.slabs) if walk == "cuda" else 0.0
     size = Size(pair[0].numel() * FLOAT, case.classes, case.steps, kept.used, slab)
     matrices = KERNELS * FLOAT * sum(n * n for n in case.shape)
     return Sample(strategy, size, {phase: peak.less(matrices) for phase, peak in meter.peaks.items()})
@@ -203,7 +210,7 @@ def _phases(meter: PhaseMeter, kept: _Kept) -> Iterator[None]:
         _counted_method(meter, "direction", optimise.History, "direction"),
         _counted_method(meter, "solve", LinearisedShooting, "inverse"),
         mock.patch.object(register, "attribute", last),
-        mock.patch.object(register, "integrate", meter.wrap("warps", warps.integrate)),
+        _counted_method(meter, "warps", warps.Warping, "finish"),
     ):
         yield
 
@@ -238,12 +245,11 @@ def _history(pairs: int, kept: _Kept) -> Iterator[None]:
 
 
 @contextmanager
-def slab_walk(like: Tensor, meter: PhaseMeter) -> Iterator[None]:
-    """On a processor, hold what a walk in slabs holds; slabs of a map (C, *grid) are thin.
+def slab_walk(like: Tensor, meter: PhaseMeter, count: int = passes.THINNEST_SHARE) -> Iterator[None]:
+    """On a processor, hold what a walk in slabs holds, of which a map (C, *grid) makes ``count`` at most.
 
     What a formula holds for itself is always the same, so it is only held where more than ever lies below it.
     """
-    least = like.numel() * like.element_size() // passes.THINNEST_SHARE
     fused = passes._fused
 
     def walk(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
@@ -252,8 +258,21 @@ def slab_walk(like: Tensor, meter: PhaseMeter) -> Iterator[None]:
             _one_slab(getattr(equations, name), (*inputs, *extra), outputs)
         fused(name, inputs, outputs, u)
 
-    with mock.patch.object(passes, "_fused", walk), mock.patch.object(passes, "SLAB_BYTES", least):
+    with mock.patch.object(passes, "_fused", walk), _slabs_of(like, count):
         yield
+
+
+def _slabs_of(like: Tensor, count: int) -> Any:
+    """Within, a processor cuts a map like this one into at most so many slabs."""
+    least = -(-like.shape[1] // count) * like[:, :1].numel() * like.element_size()
+    return mock.patch.dict(passes.SLAB_BYTES, cpu=least)
+
+
+def _slab_share(like: Tensor, count: int) -> float:
+    """The share of the volume that a slab and its neighbours are."""
+    with _slabs_of(like, count):
+        start, stop = next(passes.slabs(like))
+    return min(1.0, (stop - start + 2) / like.shape[1])
 
 
 def _one_slab(formula: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:

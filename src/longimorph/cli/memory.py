@@ -81,7 +81,8 @@ def predict(options: argparse.Namespace) -> int:
     for name, value in counts.items():
         if value < 1:
             raise LongimorphError(f"{name} should be at least 1; found {value}")
-    map_bytes, slab = prod(options.shape) * options.classes * 4, slab_share(options.shape[0])
+    map_bytes = prod(options.shape) * options.classes * 4
+    slab = slab_share(options.shape[0], map_bytes)
     size = Size(map_bytes, options.classes, options.steps, options.pairs, slab)
     rows = [["device", "strategy", "device GB", "host GB", "optimisation alone: device GB", "host GB"]]
     known = model(options.model)

@@ -198,7 +198,7 @@ class Needs:
         steps = self.study.config.steps
         chosen = USUAL_STEPS if steps == "auto" else steps
         map_bytes = size.voxels * size.classes * 4
-        return Size(map_bytes, size.classes, chosen, slab=slab_share(size.shape[0]))
+        return Size(map_bytes, size.classes, chosen, slab=slab_share(size.shape[0], map_bytes))
 
     def _refusal(self, size: PairSize, pairs: Sequence[Pair]) -> Problem:
         """The problem of pairs of one size, with the voxel size at which they would fit."""

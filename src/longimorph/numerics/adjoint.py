@@ -11,6 +11,7 @@ H is continued off the sphere by rho = <q^2, R T> / |q|^2: the adjoint is exact 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from longimorph.numerics import passes
@@ -54,30 +55,58 @@ def settle_back(after: State, settling: Settling, end: State, system: System) ->
 
 
 def pull_back_trace(
-    before: State, first: Drive | None, traced: Trace, end: State, system: System, duration: float
+    before: State, first: Drive, traced: Trace, end: State, system: System, duration: float
 ) -> State:
     """Cotangent of the state before a step; ``end`` is that of the state after, before it settled.
 
-    ``first`` is what drives the state before (None: it is made again). ``end`` is written over and returned.
+    ``first`` is what drives the state before. ``end`` is written over and returned.
     """
-    inner = pull_back_flow(traced.middle, traced.second, end, duration, system)
-    settle_back(traced.middle, traced.half, inner, system)
-    del traced
-    _add(end, inner)
-    _add(end, pull_back_flow(before, first or drive(before, system), inner, duration / 2, system))
-    return end
+    inner = _back_to_middle(traced, end, system, duration)
+    return _back_to_start(before, first, inner, end, system, duration)
 
 
-def pull_back_step(before: State, end: State, system: System, duration: float) -> State:
-    """Cotangent of the state before a step from that of the state after it, ``end``, which is lost."""
-    return pull_back_trace(before, None, _trace_back(before, end, system, duration), end, system, duration)
+def pull_back_step(
+    before: State,
+    end: State,
+    system: System,
+    duration: float,
+    half_way: Callable[[], None] = lambda: None,
+    at_start: Callable[[Drive], None] = lambda _: None,
+) -> State:
+    """Cotangent of the state before a step from that of the state after it, ``end``, which is lost.
+
+    The inside of the step is made again. ``half_way`` is called when that is no longer held, ``at_start``
+    with what drives the state before when that is no longer needed here.
+    """
+    first = drive(before, system)
+    inner = _back_to_middle(_trace_back(before, first, end, system, duration), end, system, duration)
+    half_way()
+    back = _back_to_start(before, first, inner, end, system, duration)
+    del inner
+    at_start(first)
+    return back
 
 
-def _trace_back(before: State, end: State, system: System, duration: float) -> Trace:
+def _trace_back(before: State, first: Drive, end: State, system: System, duration: float) -> Trace:
     """The inside of a step made again; ``end`` becomes the cotangent of the state before it settled."""
-    traced, after, settling = trace(before, drive(before, system), system, duration)
+    traced, after, settling = trace(before, first, system, duration)
     settle_back(after, settling, end, system)
     return traced
+
+
+def _back_to_middle(traced: Trace, end: State, system: System, duration: float) -> State:
+    """Add to ``end`` what the state half-way has of it; returns the cotangent of that before it settled."""
+    inner = pull_back_flow(traced.middle, traced.second, end, duration, system)
+    settle_back(traced.middle, traced.half, inner, system)
+    _add(end, inner)
+    return inner
+
+
+def _back_to_start(
+    before: State, first: Drive, inner: State, end: State, system: System, duration: float
+) -> State:
+    _add(end, pull_back_flow(before, first, inner, duration / 2, system))
+    return end
 
 
 def _add(total: State, part: State) -> None:

@@ -8,6 +8,7 @@ transport f_t and the source f_s each to its own share of P1 - P0; each share su
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor
 
 from longimorph.numerics import equations, passes
 from longimorph.numerics.dynamics import State, Step, System
-from longimorph.numerics.parking import park
 from longimorph.numerics.shooting import walk
 from longimorph.numerics.sphere import dot, normalise, tangent
 
@@ -26,7 +26,6 @@ class Attribution:
 
     ``final`` is the modelled target P(1); ``final - P(0) = deformation + reallocation``.
     The flows are (C, C), rows from, columns to, non-negative, zero on the diagonal.
-    ``velocities`` holds w at the middle of each step, (d, *grid) in mm per unit of time, on the host.
     """
 
     deformation: Tensor
@@ -34,7 +33,6 @@ class Attribution:
     deformation_flows: Tensor
     reallocation_flows: Tensor
     final: State
-    velocities: tuple[Tensor, ...]
 
 
 def split(
@@ -63,19 +61,26 @@ def flows_between(change: Tensor) -> Tensor:
     return (loss.double() @ share.double().T).fill_diagonal_(0)
 
 
-def attribute(start: State, system: System, steps: int) -> Attribution:
-    """Follow the geodesic once more and add up what moved and what changed its kind, E6."""
+def attribute(
+    start: State, system: System, steps: int, follow: Callable[[Tensor], None] = lambda _: None
+) -> Attribution:
+    """Follow the geodesic once more and add up what moved and what changed its kind, E6.
+
+    ``follow`` is given w at the middle of each step, (d, *grid) in mm per unit of time, when the step itself
+    is no longer held.
+    """
     totals = torch.zeros_like(start.q), torch.zeros_like(start.q)
     none = torch.zeros(len(start.q), len(start.q), dtype=torch.float64, device=start.q.device)
     flows = none, none.clone()
-    velocities, final = [], start
+    final = start
     with torch.no_grad():
         for taken in walk(start, system, steps):
             _add_step(taken, system, totals, flows)
-            velocities.append(park(taken.velocity))
-            final = taken.after
+            final, w = taken.after, taken.velocity
             del taken
-    return Attribution(*totals, *flows, final, tuple(velocities))
+            follow(w)
+            del w
+    return Attribution(*totals, *flows, final)
 
 
 def _add_step(

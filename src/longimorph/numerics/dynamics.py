@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -45,9 +46,9 @@ class System:
         """mm^3 (mm^2 in two dimensions)."""
         return math.prod(self.spacing)
 
-    @property
+    @cached_property
     def per_mm(self) -> Tensor:
-        """1 / (2 h) per axis, (d, 1, ...): turns differences into derivatives per mm."""
+        """1 / (2 h) per axis, (d, 1, ...): turns differences into derivatives per mm. Made once."""
         factors = [0.5 / h for h in self.spacing]
         return self.alloc.new_tensor(factors).reshape(-1, *(1 for _ in factors))
 
@@ -139,9 +140,9 @@ def energy(state: State, driven: Drive, system: System) -> Tensor:
     return torch.stack(parts).sum()
 
 
-def fastest(w: Tensor, system: System) -> float:
-    """The largest component of a velocity w (d, *grid), in voxels per unit of time."""
-    return max(float(one.abs().max()) / h for one, h in zip(w, system.spacing, strict=True))
+def fastest(w: Tensor, system: System) -> Tensor:
+    """The largest component of a velocity w (d, *grid), in voxels per unit of time (a scalar)."""
+    return torch.stack([one.abs().max() / h for one, h in zip(w, system.spacing, strict=True)]).max()
 
 
 def _integral(density: Tensor, system: System) -> Tensor:
@@ -154,9 +155,9 @@ def advance(base: State, at: State, driven: Drive, system: System, duration: flo
     return State(q, p), Settling(length, along)
 
 
-def step(state: State, system: System, duration: float) -> Step:
-    """One explicit midpoint step (order 2)."""
-    middle, _ = advance(state, state, drive(state, system), system, duration / 2)
+def step(state: State, system: System, duration: float, first: Drive | None = None) -> Step:
+    """One explicit midpoint step (order 2); ``first`` is what drives the state, where that is known."""
+    middle, _ = advance(state, state, first or drive(state, system), system, duration / 2)
     driven = drive(middle, system)
     after, _ = advance(state, middle, driven, system, duration)
     return Step(state, middle, driven, after, duration)

@@ -25,6 +25,9 @@ class Vector(Protocol):
     def get(self) -> Tensor:
         """The tensor, on any device; not to be written over."""
 
+    def cpu(self) -> Tensor:
+        """The tensor on the host, good while the vector lives; takes no memory on a device."""
+
 
 @dataclass(frozen=True)
 class Standing:

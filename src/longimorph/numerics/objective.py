@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from longimorph.numerics.dynamics import State, System, drive, energy, fastest
+from longimorph.numerics import passes
+from longimorph.numerics.dynamics import Drive, State, System, drive, energy, fastest
 from longimorph.numerics.equations import velocity
 from longimorph.numerics.kernels import Kernel
-from longimorph.numerics.linearised import LinearisedShooting, LinearMap, inner
-from longimorph.numerics.shooting import Divergence, shoot, sweep
+from longimorph.numerics.linearised import LinearMap, inner
+from longimorph.numerics.shooting import Divergence, Ends, shoot, sweep
 from longimorph.numerics.sphere import tangent
 from longimorph.numerics.strategies import CHECKPOINT, Kept, Strategy
 
@@ -58,32 +59,41 @@ class Evaluation:
 
 
 def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOINT) -> Evaluation:
-    """Cost (E5) and gradient at a momentum tangent to the source. Raises ``Divergence``."""
-    start = State(matching.source, momentum)
-    energy_there = _energy(start, matching)
+    """Cost (E5) and gradient at a momentum tangent to the source. Raises ``Divergence``.
 
-    def terminal(end: State) -> tuple[float, State]:
-        _check_energy(energy_there, _energy(end, matching), matching)
+    The gradient of H at the start by p0 is dq/dt there.
+    """
+    start, system = State(matching.source, momentum), matching.system
+    energies: list[float] = []
+    rates: list[Tensor] = []
+
+    def leave(driven: Drive) -> None:
+        energies.append(_energy(start, driven, matching))
+
+    def turn(end: State) -> tuple[float, State]:
+        _check_energy(energies[0], _energy(end, drive(end, system), matching), matching)
         return _terminal(end, matching)
 
-    unexplained, cotangent = sweep(start, matching.system, matching.steps, terminal, strategy)
+    def arrive(driven: Drive) -> None:
+        rates.append(passes.rate(*start, driven.rho, driven.v, system.per_mm))
+
+    unexplained, cotangent = sweep(start, system, matching.steps, Ends(turn, leave, arrive), strategy)
     gradient = cotangent.p
     del cotangent
-    rate = LinearisedShooting(matching.source, matching.system)(momentum)
-    gradient.add_(rate, alpha=matching.regularisation)
-    del rate
+    gradient.add_(rates.pop(), alpha=matching.regularisation)
     gradient = tangent(gradient, matching.source)
-    total = unexplained + matching.regularisation * energy_there
-    return Evaluation(total, unexplained, energy_there, gradient)
+    total = unexplained + matching.regularisation * energies[0]
+    return Evaluation(total, unexplained, energies[0], gradient)
 
 
 def cost(momentum: Tensor, matching: Matching) -> float:
     """Cost (E5) alone, without its gradient. Raises ``Divergence``."""
-    start = State(matching.source, momentum)
-    energy_there = _energy(start, matching)
-    end = shoot(start, matching.system, matching.steps)
-    _check_energy(energy_there, _energy(end, matching), matching)
-    return mismatch(end.q, matching) + matching.regularisation * energy_there
+    start, system = State(matching.source, momentum), matching.system
+    with torch.no_grad():
+        energy_there = _energy(start, drive(start, system), matching)
+        end = shoot(start, system, matching.steps)
+        _check_energy(energy_there, _energy(end, drive(end, system), matching), matching)
+        return mismatch(end.q, matching) + matching.regularisation * energy_there
 
 
 def mismatch(q: Tensor, matching: Matching) -> float:
@@ -135,12 +145,11 @@ def _check_energy(before: float, after: float, matching: Matching) -> None:
         raise Divergence(f"H drifts from {before:.4g} to {after:.4g} mm3 along the shooting")
 
 
-def _energy(state: State, matching: Matching) -> float:
+def _energy(state: State, driven: Drive, matching: Matching) -> float:
     """H in mm^3 at an end of a path; raises ``Divergence`` when tissue moves too far per step there."""
     system = matching.system
-    with torch.no_grad():
-        driven = drive(state, system)
-        pace = fastest(velocity(driven.rho, driven.v), system) / matching.steps
-        if not pace <= WILDEST_PACE:
-            raise Divergence(f"tissue moves {pace:.3g} voxels in one step of the shooting")
-        return float(energy(state, driven, system))
+    pace = fastest(velocity(driven.rho, driven.v), system) / matching.steps
+    found, pace_there = torch.stack([energy(state, driven, system), pace.double()]).tolist()
+    if not pace_there <= WILDEST_PACE:
+        raise Divergence(f"tissue moves {pace_there:.3g} voxels in one step of the shooting")
+    return float(found)

@@ -10,10 +10,11 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from torch import Tensor
 
-from longimorph.numerics.journal import Journal, Standing
+from longimorph.numerics.journal import Journal, Standing, Vector
 from longimorph.numerics.linearised import inner
 from longimorph.numerics.objective import Evaluation
 from longimorph.numerics.shooting import Divergence
@@ -85,6 +86,7 @@ class _Trials:
 
     evaluate: Callable[[Tensor], Evaluation]
     most: int
+    ladder: Ladder
     count: int = 0
     diverged: bool = False
 
@@ -92,7 +94,7 @@ class _Trials:
         self.count, self.diverged = self.count + 1, False
         try:
             found = self.evaluate(momentum)
-            if math.isfinite(float(found.gradient.sum())):
+            if math.isfinite(self.ladder.attempt(lambda: float(found.gradient.sum()))):
                 return found
         except Divergence:
             pass
@@ -113,6 +115,10 @@ class _Point:
     cost: float
 
 
+def _moved(momentum: Kept, direction: Kept, length: float) -> Tensor:
+    return momentum.get().add(direction.get(), alpha=length)
+
+
 def _line_search(
     trial: _Trials, here: _Point, direction: Kept, slope: float, shortest: float, shorten: bool
 ) -> tuple[float, Evaluation, Tensor] | None:
@@ -122,7 +128,7 @@ def _line_search(
     """
     length = 1.0
     while length >= shortest and not trial.exhausted:
-        momentum = here.momentum.get().add(direction.get(), alpha=length)
+        momentum = trial.ladder.attempt(partial(_moved, here.momentum, direction, length))
         there = trial(momentum)
         if there is None and not shorten:
             return None
@@ -159,7 +165,7 @@ def minimise(
     Raises :class:`Divergence` when the start itself cannot be evaluated.
     """
     ladder, journal = ladder or Ladder([CHECKPOINT]), journal or Journal()
-    trial = _Trials(evaluate, most_evaluations)
+    trial = _Trials(evaluate, most_evaluations, ladder)
     momentum, known = start.pop(), journal.begin()
     if isinstance(known, Optimum):
         return replace(known, momentum=known.momentum.to(momentum))
@@ -185,7 +191,8 @@ def minimise(
     del momentum, known
 
     def optimum(reason: str, converged: bool, too_few_steps: bool = False) -> Optimum:
-        found = Optimum(here.momentum.get(), last, trial.count, reason, converged, too_few_steps)
+        momentum = ladder.attempt(here.momentum.get)
+        found = Optimum(momentum, last, trial.count, reason, converged, too_few_steps)
         journal.ended(found)
         return found
 
@@ -218,7 +225,7 @@ def minimise(
         number, again = number + 1, False
         small = small + 1 if here.cost - there.cost < least_gain * here.cost else 0
         with journal.undisturbed():
-            history.add(direction.get() * length, there.gradient - here.gradient.get(), ladder)
+            _remember(history, direction, length, here, there, ladder)
             here, last = _point(momentum, there, ladder), _without_gradient(there)
             report(Iteration(number, trial.count, length, there))
             del there, momentum
@@ -247,16 +254,28 @@ def _direction(
     return ladder.keep(found), float(inner(gradient, found))
 
 
+def _remember(
+    history: History, direction: Kept, length: float, here: _Point, there: Evaluation, ladder: Ladder
+) -> None:
+    """Add the step from ``here`` to ``there`` to the history."""
+    ladder.attempt(
+        lambda: history.add(direction.get() * length, there.gradient - here.gradient.get(), ladder)
+    )
+
+
 def _point(momentum: Tensor, found: Evaluation, ladder: Ladder) -> _Point:
-    return _Point(ladder.keep(momentum), ladder.keep(found.gradient), found.cost)
+    return ladder.attempt(lambda: _Point(ladder.keep(momentum), ladder.keep(found.gradient), found.cost))
 
 
 def _restored(known: Standing, history: History, like: Tensor, ladder: Ladder) -> _Point:
     """The point where a descent stood, its pairs put into ``history``; on the device of ``like``."""
+
+    def restored(vector: Vector) -> Kept:
+        return ladder.attempt(lambda: ladder.keep(vector.get().to(like)))
+
     for s, y, sy in known.pairs:
-        history.pairs.append((ladder.keep(s.get().to(like)), ladder.keep(y.get().to(like)), sy))
-    momentum, gradient = (ladder.keep(v.get().to(like)) for v in (known.momentum, known.gradient))
-    return _Point(momentum, gradient, known.evaluation.cost)
+        history.pairs.append((restored(s), restored(y), sy))
+    return _Point(restored(known.momentum), restored(known.gradient), known.evaluation.cost)
 
 
 def _without_gradient(evaluation: Evaluation) -> Evaluation:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from longimorph.numerics.lanes import lane
+
 _depth = 0
 
 
@@ -30,15 +32,59 @@ def _on_host() -> Iterator[None]:
         _depth -= 1
 
 
-def park(tensor: Tensor) -> Tensor:
-    """A copy in the host's memory, pinned where that speeds up copies; same shape and type."""
-    with _on_host():
-        if tensor.device.type == "cpu":
-            return tensor.clone()
-        away = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-        return away.copy_(tensor, non_blocking=True)
+class Parked:
+    """A copy of a tensor in the host's memory."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        """Begin to copy; the tensor must stay as it is until :meth:`settle` or the end of the copy."""
+        self._device, self._lane = tensor.device, lane(tensor.device)
+        with _on_host():
+            self._away, self._block = self._lane.room(tensor)
+            self._end = self._lane.copy(self._away, tensor)
+        self._ahead: tuple[Tensor, object] | None = None
+
+    def settle(self) -> None:
+        """What the device is given from now on begins after the copy, and may write over the tensor."""
+        self._lane.join(self._end)
+
+    def prefetch(self) -> None:
+        """Begin to bring it back beside what the device computes; takes its memory on the device now."""
+        if self._ahead is None:
+            tensor = torch.empty_like(self._away, device=self._device)
+            self._ahead = tensor, self._lane.copy(tensor, self._away)
+
+    def fetch(self) -> Tensor:
+        """A copy on the device."""
+        self.prefetch()
+        assert self._ahead is not None
+        tensor, end = self._ahead
+        self._ahead = None
+        self._lane.join(end)
+        return tensor
+
+    def cpu(self) -> Tensor:
+        """The copy on the host itself, good while this object lives; takes no memory on the device."""
+        self._lane.finish(self._end)
+        return self._away
+
+    def __del__(self) -> None:
+        if getattr(self, "_ahead", None) is not None:  # its memory must not be given away under the copy
+            self.fetch()
 
 
-def fetch(parked: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device of what was parked."""
-    return parked.clone() if device.type == "cpu" else parked.to(device, non_blocking=True)
+def park(tensor: Tensor) -> Parked:
+    """Put a copy on the host; the tensor may be written over or let go of at once."""
+    parked = Parked(tensor)
+    parked.settle()
+    return parked
+
+
+@contextmanager
+def park_beside(*tensors: Tensor) -> Iterator[tuple[Parked, ...]]:
+    """Put copies on the host beside what the device computes within; the tensors live until its end."""
+    parked = tuple(Parked(tensor) for tensor in tensors)
+    try:
+        yield parked
+    finally:
+        for one in parked:
+            one.settle()

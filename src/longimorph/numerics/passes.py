@@ -8,10 +8,11 @@ beside one map. The results differ by rounding alone. Nothing here records a gra
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,18 +20,28 @@ from torch import Tensor
 
 from longimorph.numerics import equations
 
-SLAB_BYTES = 1 << 20
+LOGGER = logging.getLogger(__name__)
+
+SLAB_BYTES = {"cpu": 1 << 20, "cuda": 32 << 20}
+"""Bytes of a map that a slab holds at least, by type of device: what fits a processor's cache, and what keeps
+a card busy for longer than the launch of a formula's next operation takes."""
 FEWEST_PLANES = 2
 THINNEST_SHARE = 16
-FUSED_LOOPS = find_spec("numba") is not None
+FUSED_LOOPS = True
+"""Whether a processor takes the fused loops, where they can be imported."""
 
 Formula = Callable[..., Tensor | tuple[Tensor, ...]]
+
+
+def slab_bytes(device: str) -> int:
+    """SLAB_BYTES of a type of device; what is no processor is walked like a card."""
+    return SLAB_BYTES["cpu" if device == "cpu" else "cuda"]
 
 
 def slabs(like: Tensor) -> Iterator[tuple[int, int]]:
     """Begin and end of the slabs that a map (C, x, ...) is walked in, along its first grid axis."""
     planes, size = like.shape[1], like[:, :1].numel() * like.element_size()
-    most = max(FEWEST_PLANES, -(-planes // THINNEST_SHARE), SLAB_BYTES // size)
+    most = max(FEWEST_PLANES, -(-planes // THINNEST_SHARE), slab_bytes(like.device.type) // size)
     for start in range(0, planes, most):
         yield start, min(start + most, planes)
 
@@ -62,10 +73,19 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(initializer=lambda: torch.set_flush_denormal(True))
 
 
-def _fused(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
-    from longimorph.numerics import fused  # slow to import, and a graphics card needs none of it
+@functools.cache
+def _fused_loops() -> ModuleType | None:
+    """The module of fused loops; None where numba cannot be imported, for instance beside a newer numpy."""
+    try:
+        from longimorph.numerics import fused  # slow to import, and a graphics card needs none of it
+    except Exception as error:  # whatever a broken installation raises
+        LOGGER.warning("numba cannot be used, the processor takes several times longer: %s", error)
+        return None
+    return fused
 
-    kernel, number = getattr(fused, name), u.numpy().dtype.type
+
+def _fused(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
+    kernel, number = getattr(_fused_loops(), name), u.numpy().dtype.type
 
     def argument(value: Any) -> Any:
         if value is u:
@@ -79,7 +99,9 @@ def _fused(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tenso
 
 
 def _can_fuse(u: Tensor, fields: Sequence[Tensor]) -> bool:
-    return FUSED_LOOPS and u.device.type == "cpu" and all(a.ndim == 4 and a.is_contiguous() for a in fields)
+    if not FUSED_LOOPS or u.device.type != "cpu":
+        return False
+    return all(a.ndim == 4 and a.is_contiguous() for a in fields) and _fused_loops() is not None
 
 
 def _run(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:

@@ -15,10 +15,12 @@ from longimorph.numerics.dynamics import State
 from longimorph.numerics.journal import Journal
 from longimorph.numerics.objective import Matching, evaluate, mismatch
 from longimorph.numerics.optimise import Optimum
+from longimorph.numerics.pinned import PINNED
+from longimorph.numerics.precision import full_precision
 from longimorph.numerics.shooting import drift
 from longimorph.numerics.solve import Pair, Report, Settings, silent, solve
 from longimorph.numerics.strategies import CHECKPOINT, Ladder
-from longimorph.numerics.warps import Warps, integrate
+from longimorph.numerics.warps import Warping, Warps
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,14 @@ def register(
     broken off go on. Identical maps give exact zeros. Raises
     ``Divergence`` when no momentum can be shot.
     """
-    pair = Pair(source, target, control, tuple(spacing), device)
-    same = torch.equal(source, target)
-    with _denormals_flushed():
-        return _describe(
-            control,
-            *(
-                _still(pair, settings)
-                if same
-                else solve(pair, settings, ladder or Ladder([CHECKPOINT]), report, journal)
-            ),
-        )
+    pair, ladder = Pair(source, target, control, tuple(spacing), device), ladder or Ladder([CHECKPOINT])
+    try:
+        with _denormals_flushed(), full_precision():
+            if torch.equal(source, target):
+                return _describe(control, *ladder.attempt(lambda: _still(pair, settings)), ladder)
+            return _describe(control, *solve(pair, settings, ladder, report, journal), ladder)
+    finally:
+        PINNED.trim()
 
 
 @contextmanager
@@ -88,21 +87,28 @@ def _still(pair: Pair, settings: Settings) -> tuple[Optimum, Matching]:
     return Optimum(zero, evaluate(zero, matching), 1, reason, True), matching
 
 
-def _describe(control: Tensor, optimum: Optimum, matching: Matching) -> Registration:
+def _describe(control: Tensor, optimum: Optimum, matching: Matching, ladder: Ladder) -> Registration:
     system = matching.system
     start = State(matching.source, optimum.momentum)
-    attribution = attribute(start, system, matching.steps)
+    attribution, warps = ladder.attempt(lambda: _follow(start, matching))
     return Registration(
         optimum.momentum,
         attribution,
-        doubt(attribution, matching.target.get(), control, system.voxel_volume),
-        integrate(attribution.velocities, system.spacing, matching.source),
+        ladder.attempt(lambda: doubt(attribution, matching.target.get(), control, system.voxel_volume)),
+        warps,
         matching.steps,
-        drift(start, system, matching.steps),
-        mismatch(matching.source, matching),
+        ladder.attempt(lambda: drift(start, system, matching.steps)),
+        ladder.attempt(lambda: mismatch(matching.source, matching)),
         optimum.evaluation.mismatch,
         optimum.evaluation.energy,
         optimum.evaluations,
         optimum.converged,
         optimum.reason,
     )
+
+
+def _follow(start: State, matching: Matching) -> tuple[Attribution, Warps]:
+    """What moved and what changed its kind along the geodesic, and where its points go."""
+    warping = Warping(matching.system.spacing, matching.steps, start.q)
+    attribution = attribute(start, matching.system, matching.steps, warping.follow)
+    return attribution, warping.finish()

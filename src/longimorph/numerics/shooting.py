@@ -15,7 +15,7 @@ from torch import Tensor
 
 from longimorph.numerics.adjoint import Trace, pull_back_step, pull_back_trace, settle_back, trace
 from longimorph.numerics.dynamics import Drive, Settling, State, Step, System, drive, energy, step
-from longimorph.numerics.parking import fetch, park
+from longimorph.numerics.parking import Parked, park_beside
 from longimorph.numerics.strategies import CHECKPOINT, Strategy
 
 T = TypeVar("T")
@@ -28,13 +28,15 @@ class Divergence(ArithmeticError):
 
 
 def walk(start: State, system: System, steps: int) -> Iterator[Step]:
-    """The midpoint steps of E1 to E4, one by one; whoever lets go of one before the next has room for it."""
+    """The midpoint steps of E1 to E4, one by one.
+
+    None is held here while the caller works with it: what the caller lets go of is free.
+    """
     state = start
     for _ in range(steps):
-        taken = step(state, system, 1.0 / steps)
-        state = taken.after
-        yield taken
-        del taken
+        taken = [step(state, system, 1.0 / steps)]
+        state = taken[0].after
+        yield taken.pop()
 
 
 def shoot(start: State, system: System, steps: int) -> State:
@@ -50,58 +52,100 @@ def shoot(start: State, system: System, steps: int) -> State:
 
 
 def _finite(state: State) -> State:
-    if not all(bool(torch.isfinite(part.sum())) for part in state):
+    if not bool(torch.isfinite(torch.stack([part.sum() for part in state])).all()):
         raise Divergence("the shooting left the range of finite numbers")
     return state
 
 
-def sweep(
-    start: State, system: System, steps: int, terminal: Terminal[T], strategy: Strategy = CHECKPOINT
-) -> tuple[T, State]:
-    """Shoot, ask ``terminal`` for a value and the cotangent of the end, and carry that to the start.
+def _ignore(_: Drive) -> None:
+    """What drives the start is not asked for."""
 
-    The cotangent that ``terminal`` returns is written over. Raises :class:`Divergence`.
+
+@dataclass(frozen=True)
+class Ends(Generic[T]):
+    """What is asked at the ends of a path.
+
+    ``turn`` makes of the final state a value and the cotangent of that state, which is written over.
+    ``leave`` hears what drives the start before the first step is taken, ``arrive`` hears the same again when
+    the cotangent is back at the start.
+    """
+
+    turn: Terminal[T]
+    leave: Callable[[Drive], None] = _ignore
+    arrive: Callable[[Drive], None] = _ignore
+
+
+def sweep(
+    start: State, system: System, steps: int, ends: Ends[T], strategy: Strategy = CHECKPOINT
+) -> tuple[T, State]:
+    """Shoot, ask ``ends`` for a value and the cotangent of the final state, and carry that to the start.
+
+    Raises :class:`Divergence`.
     """
     with torch.no_grad():
         if strategy.traces:
-            return _with_traces(start, system, steps, terminal)
+            return _with_traces(start, system, steps, ends)
         if strategy.slots is not None and strategy.slots < steps:
-            return _Nested(system, steps, terminal).run(start, strategy.slots)
-        return _with_states(start, system, steps, terminal, strategy.host_states)
+            return _Nested(system, steps, ends).run(start, strategy.slots)
+        return _with_states(start, system, steps, ends, strategy.host_states)
 
 
-def _with_states(
-    start: State, system: System, steps: int, terminal: Terminal[T], on_host: bool
-) -> tuple[T, State]:
-    duration, device = 1.0 / steps, start.q.device
-    states, state = [], start
-    for k in range(steps):
-        states.append(State(park(state.q), park(state.p)) if on_host and k > 0 else state)
-        state = step(state, system, duration).after
-    value, cotangent = terminal(_finite(state))
+class _Resting:
+    """A state that waits for the way back, on the device or in the host's memory."""
+
+    def __init__(self, state: State, parked: tuple[Parked, ...]) -> None:
+        self._state = None if parked else state
+        self._parked = parked
+
+    def prefetch(self) -> None:
+        """Begin to bring back the half of it that there is room for while a step is half gone back."""
+        for half in self._parked[:1]:
+            half.prefetch()
+
+    def get(self) -> State:
+        return self._state or State(*(half.fetch() for half in self._parked))
+
+
+def _first_step(start: State, system: System, duration: float, leave: Callable[[Drive], None]) -> State:
+    """The state after the first step; ``leave`` hears what drives the start."""
+    first = drive(start, system)
+    leave(first)
+    return step(start, system, duration, first).after
+
+
+def _with_states(start: State, system: System, steps: int, ends: Ends[T], on_host: bool) -> tuple[T, State]:
+    duration = 1.0 / steps
+    states, state = [_Resting(start, ())], _first_step(start, system, duration, ends.leave)
+    for _ in range(1, steps):
+        with park_beside(*(state if on_host else ())) as parked:
+            states.append(_Resting(state, parked))
+            state = step(state, system, duration).after
+    value, cotangent = ends.turn(_finite(state))
     del state
     while states:
-        before = states.pop()
-        if on_host and states:
-            before = State(fetch(before.q, device), fetch(before.p, device))
-        cotangent = pull_back_step(before, cotangent, system, duration)
+        before = states.pop().get()
+        half_way, at_start = (states[-1].prefetch, _ignore) if states else (lambda: None, ends.arrive)
+        cotangent = pull_back_step(before, cotangent, system, duration, half_way, at_start)
     return value, cotangent
 
 
-def _with_traces(start: State, system: System, steps: int, terminal: Terminal[T]) -> tuple[T, State]:
+def _with_traces(start: State, system: System, steps: int, ends: Ends[T]) -> tuple[T, State]:
     duration, state = 1.0 / steps, start
     kept: list[tuple[State, Drive, Trace, Settling]] = []
-    for _ in range(steps):
+    for k in range(steps):
         first = drive(state, system)
+        if k == 0:
+            ends.leave(first)
         traced, after, settling = trace(state, first, system, duration)
         kept.append((state, first, traced, settling))
         state = after
-    value, cotangent = terminal(_finite(state))
+    value, cotangent = ends.turn(_finite(state))
     while kept:
         before, first, traced, settling = kept.pop()
         settle_back(state, settling, cotangent, system)
         cotangent = pull_back_trace(before, first, traced, cotangent, system, duration)
         state = before
+    ends.arrive(first)
     return value, cotangent
 
 
@@ -130,29 +174,38 @@ class _Nested(Generic[T]):
 
     system: System
     steps: int
-    terminal: Terminal[T]
+    ends: Ends[T]
 
     def run(self, start: State, slots: int) -> tuple[T, State]:
         found: list[T] = []
         cotangent = self._back(start, 0, self.steps, slots, None, found)
         return found[0], cotangent
 
+    def _ahead(self, state: State, begin: int, mid: int, cotangent: State | None) -> State:
+        """From one kept state to the next; ``ends.leave`` hears of the start on the first pass."""
+        duration = 1.0 / self.steps
+        for k in range(begin, mid):
+            if k == 0 and cotangent is None:
+                state = _first_step(state, self.system, duration, self.ends.leave)
+            else:
+                state = step(state, self.system, duration).after
+        return state
+
     def _back(
         self, state: State, begin: int, end: int, slots: int, cotangent: State | None, found: list[T]
     ) -> State:
         duration = 1.0 / self.steps
         while end - begin > 1:
-            ahead = state
             mid = begin + nested_split(end - begin, slots)[0]
-            for _ in range(mid - begin):
-                ahead = step(ahead, self.system, duration).after
+            ahead = self._ahead(state, begin, mid, cotangent)
             cotangent = self._back(ahead, mid, end, max(slots - 1, 0), cotangent, found)
             del ahead
             end = mid
         if cotangent is None:
-            value, cotangent = self.terminal(_finite(step(state, self.system, duration).after))
+            value, cotangent = self.ends.turn(_finite(step(state, self.system, duration).after))
             found.append(value)
-        return pull_back_step(state, cotangent, self.system, duration)
+        at_start = self.ends.arrive if begin == 0 else _ignore
+        return pull_back_step(state, cotangent, self.system, duration, at_start=at_start)
 
 
 def energies(start: State, system: System, steps: int) -> Tensor:
@@ -160,8 +213,9 @@ def energies(start: State, system: System, steps: int) -> Tensor:
     with torch.no_grad():
         state, found = start, []
         for _ in range(steps):
-            found.append(energy(state, drive(state, system), system))
-            state = step(state, system, 1.0 / steps).after
+            driven = drive(state, system)
+            found.append(energy(state, driven, system))
+            state = step(state, system, 1.0 / steps, driven).after
         return torch.stack([*found, energy(state, drive(state, system), system)])
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from longimorph.numerics import control, levels
-from longimorph.numerics.dynamics import State, System, drive, energy, fastest
+from longimorph.numerics.dynamics import State, System, drive, energy, fastest, step
 from longimorph.numerics.equations import combine, differences, velocity
 from longimorph.numerics.journal import Journal
 from longimorph.numerics.kernels import gaussian_kernel
@@ -18,7 +19,7 @@ from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
 from longimorph.numerics.optimise import Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
-from longimorph.numerics.shooting import Divergence, drift_of, shoot, walk
+from longimorph.numerics.shooting import Divergence, drift_of, shoot
 from longimorph.numerics.sphere import log_map, tangent, to_sphere
 from longimorph.numerics.strategies import Kept, Ladder
 
@@ -107,24 +108,24 @@ def solve(
 ) -> tuple[Optimum, Matching]:
     """The optimal momentum of a pair whose maps differ. Raises ``Divergence``."""
     journal = journal or Journal()
-    matching = pair.matching(settings, ladder)
+    matching = ladder.attempt(lambda: pair.matching(settings, ladder))
     precondition = _preconditioner(matching)
     waiting = [_start(pair, matching, precondition, settings, ladder, report, journal)]
     used = 0
     if settings.steps is None:
-        matching = _finer(matching, max(matching.steps, _steps_needed(waiting[0], matching)))
+        matching = _finer(matching, max(matching.steps, _steps_needed(waiting[0], matching, ladder)))
     while True:
-        waiting = [_best([_halved(waiting.pop())], matching)]
+        waiting = [_best([_halved(waiting.pop())], matching, ladder)]
         optimum = _descend(waiting, matching, precondition, settings, used, ladder, report, journal)
         used = optimum.evaluations
-        enough = settings.steps or _steps_needed(optimum.momentum, matching)
+        enough = settings.steps or _steps_needed(optimum.momentum, matching, ladder)
         if optimum.too_few_steps:
             enough = min(max(enough, 2 * matching.steps), MOST_STEPS)
         if enough <= matching.steps:
             return optimum, matching
         matching = _finer(matching, enough)
         if used >= settings.max_evaluations:
-            return _with_steps_enough(optimum, matching)
+            return _with_steps_enough(optimum, matching, ladder)
         waiting = [optimum.momentum]
         del optimum
 
@@ -141,12 +142,12 @@ def _preconditioner(matching: Matching) -> Preconditioner:
     return Preconditioner(shooting, curvature(matching), matching.regularisation)
 
 
-def _with_steps_enough(optimum: Optimum, matching: Matching) -> tuple[Optimum, Matching]:
+def _with_steps_enough(optimum: Optimum, matching: Matching, ladder: Ladder) -> tuple[Optimum, Matching]:
     """The same momentum with more steps, when no evaluations are left to optimise with them."""
-    while (enough := _steps_needed(optimum.momentum, matching)) > matching.steps:
+    while (enough := _steps_needed(optimum.momentum, matching, ladder)) > matching.steps:
         matching = replace(matching, steps=enough)
-    end = shoot(State(matching.source, optimum.momentum), matching.system, matching.steps)
-    left, energy_there = mismatch(end.q, matching), optimum.evaluation.energy
+    start, energy_there = State(matching.source, optimum.momentum), optimum.evaluation.energy
+    left = ladder.attempt(lambda: mismatch(shoot(start, matching.system, matching.steps).q, matching))
     total = left + matching.regularisation * energy_there
     return replace(optimum, evaluation=replace(optimum.evaluation, cost=total, mismatch=left)), matching
 
@@ -195,21 +196,25 @@ def _start(
     journal: Journal,
 ) -> Tensor:
     """The better of two momenta: along the great circles, or as the coarser level moves."""
-    rates = [log_map(matching.source, to_sphere(matching.target.get()))]
+    rates = [ladder.attempt(lambda: log_map(matching.source, to_sphere(matching.target.get())))]
     coarsest = min(settings.kernel_mm) / FEWEST_VOXELS_PER_SIGMA
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
     if axes is not None:
         rates.append(_coarse_rate(pair, matching, axes, settings, ladder, report, journal))
-    starts = (_damped(tangent(rates.pop(0), matching.source), precondition) for _ in range(len(rates)))
-    return _best(starts, matching)
+    starts = (_damped(rates.pop(0), matching.source, precondition, ladder) for _ in range(len(rates)))
+    return _best(starts, matching, ladder)
 
 
-def _damped(rate: Tensor, precondition: Preconditioner) -> Iterator[Tensor]:
+def _damped(rate: Tensor, source: Tensor, precondition: Preconditioner, ladder: Ladder) -> Iterator[Tensor]:
     """Momenta for a rate of change, ever tamer: more damped, which spares what is smooth, then halved."""
     for damping in START_DAMPINGS:
-        momentum = precondition.momentum(rate, damping)
+        momentum = ladder.attempt(partial(_start_momentum, rate, source, precondition, damping))
         yield momentum
     yield from _halved(momentum / 2)
+
+
+def _start_momentum(rate: Tensor, source: Tensor, precondition: Preconditioner, damping: float) -> Tensor:
+    return precondition.momentum(tangent(rate, source), damping)
 
 
 def _halved(momentum: Tensor) -> Iterator[Tensor]:
@@ -234,26 +239,36 @@ def _coarse_rate(
     boundaries; the momentum, and dq/dt itself, scale with the sharpness of the boundaries.
     """
     optimum, coarse = solve(pair.coarser(axes), settings, ladder, report, journal)
-    found = drive(State(coarse.source, optimum.momentum), coarse.system)
-    w, source = velocity(found.rho, found.v), (1 - found.rho) * optimum.momentum
+    at = State(coarse.source, optimum.momentum)
+    return ladder.attempt(lambda: _handed_over(at, coarse.system, pair, matching, axes))
+
+
+def _handed_over(at: State, coarse: System, pair: Pair, matching: Matching, axes: Sequence[bool]) -> Tensor:
+    """dq/dt of this level's source (C, *grid) under the velocity and source of a coarser level's state."""
+    found = drive(at, coarse)
+    w, source = velocity(found.rho, found.v), (1 - found.rho) * at.p
     w, source = (levels.finer(x, pair.source.shape[1:], pair.spacing, axes) for x in (w, source))
     q = matching.source
     moved = combine(-matching.system.per_mm * w, differences(q, len(w)))
     return tangent(moved + source, q)
 
 
-def _best(starts: Iterable[Iterable[Tensor]], matching: Matching) -> Tensor:
+def _best(starts: Iterable[Iterable[Tensor]], matching: Matching, ladder: Ladder) -> Tensor:
     """The momentum of lowest cost among starts, each given as ever tamer forms, and no movement at all.
 
     Of each start, forms are tried until one is worse than the one before.
     """
+
+    def cost_of(momentum: Tensor) -> float:
+        return ladder.attempt(lambda: cost(momentum, matching))
+
     best = torch.zeros_like(matching.source)
-    lowest = cost(best, matching)
+    lowest = cost_of(best)
     for forms in starts:
         before = math.inf
         for momentum in forms:
             try:
-                value = cost(momentum, matching)
+                value = cost_of(momentum)
             except Divergence:
                 continue
             if value < lowest:
@@ -264,18 +279,26 @@ def _best(starts: Iterable[Iterable[Tensor]], matching: Matching) -> Tensor:
     return best
 
 
-def _steps_needed(momentum: Tensor, matching: Matching) -> int:
+def _steps_needed(momentum: Tensor, matching: Matching, ladder: Ladder) -> int:
     """Number of steps that keeps the path per step and the drift of H small; may exceed the present one."""
-    start, system = State(matching.source, momentum), matching.system
-    voxels, energies = 0.0, []
-    with torch.no_grad():
-        for taken in walk(start, system, matching.steps):
-            voxels = max(voxels, fastest(taken.velocity, system))
-            energies.append(energy(taken.before, drive(taken.before, system), system))
-            end = taken.after
-            del taken
-        energies.append(energy(end, drive(end, system), system))
+    start = State(matching.source, momentum)
+    voxels, moved_off = ladder.attempt(lambda: _pace_and_drift(start, matching))
     needed = math.ceil(voxels / CFL_LIMIT)
-    if drift_of(torch.stack(energies)) > DRIFT_LIMIT:
+    if moved_off > DRIFT_LIMIT:
         needed = max(needed, 2 * matching.steps)
     return min(needed, MOST_STEPS)
+
+
+def _pace_and_drift(start: State, matching: Matching) -> tuple[float, float]:
+    """The fastest movement along a path, in voxels per unit of time, and the drift of H, a fraction of it."""
+    system, state, paces, energies = matching.system, start, [], []
+    with torch.no_grad():
+        for _ in range(matching.steps):
+            driven = drive(state, system)
+            energies.append(energy(state, driven, system))
+            taken = step(state, system, 1.0 / matching.steps, driven)
+            paces.append(fastest(taken.velocity, system))
+            state = taken.after
+            del taken, driven
+        energies.append(energy(state, drive(state, system), system))
+    return float(torch.stack(paces).max()), drift_of(torch.stack(energies))

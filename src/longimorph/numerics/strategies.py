@@ -7,6 +7,7 @@ host's memory.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,7 +16,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from longimorph.numerics.parking import fetch, park
+from longimorph.numerics.parking import Parked, park
 
 NESTED_SLOTS = 3
 
@@ -68,26 +69,47 @@ def ladder(device: str) -> tuple[Strategy, ...]:
     return LADDERS.get(device, LADDERS["cpu"])
 
 
+SPELLINGS = (
+    "out of memory",
+    "can't allocate memory",
+    "cudaErrorMemoryAllocation",
+    "_STATUS_ALLOC_FAILED",
+    "calling `cublasCreate",
+)
+"""How PyTorch and the libraries below it say that memory ran out, where the type of the error does not.
+
+cuBLAS, cuSOLVER, cuFFT, cuSPARSE and cuDNN each have a status of their own; a handle of cuBLAS that cannot be
+made is "not initialized", which want of memory is the usual cause of.
+"""
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Whether an error says that the device or the host has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in SPELLINGS)
 
 
 class Kept:
     """A tensor that waits until it is needed again, on the device or parked on the host."""
 
     def __init__(self, tensor: Tensor, on_host: bool = False) -> None:
-        self._device, self._on_host = tensor.device, on_host
-        self._tensor = park(tensor) if on_host else tensor
+        self._resting: Tensor | Parked = park(tensor) if on_host else tensor
 
     def get(self) -> Tensor:
         """The tensor on its device; not to be written over."""
-        return fetch(self._tensor, self._device) if self._on_host else self._tensor
+        return self._resting.fetch() if isinstance(self._resting, Parked) else self._resting
+
+    def cpu(self) -> Tensor:
+        """The tensor on the host, good while this object lives; takes no memory on the device."""
+        return self._resting.cpu()
 
     def park(self) -> None:
         """Put it on the host, if it is not there."""
-        if not self._on_host:
-            self._tensor, self._on_host = park(self._tensor), True
+        if isinstance(self._resting, Tensor):
+            self._resting = park(self._resting)
 
 
 class Ladder:
@@ -119,7 +141,7 @@ class Ladder:
         while True:
             try:
                 return work()
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError, OSError) as error:
                 if not out_of_memory(error) or len(self._rungs) == 1:
                     raise
             self._step_down()

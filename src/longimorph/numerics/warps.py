@@ -7,13 +7,14 @@ integration. Displacements are in mm along the grid's axes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from longimorph.numerics.fields import difference, grid_axes, interpolate, positions
+from longimorph.numerics.parking import Parked, park_beside
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,55 @@ class Warps:
     inverse_error: float
 
 
-def _follow(
-    velocities: Iterable[Tensor], start: Tensor, spacing: Sequence[float], duration: float
-) -> tuple[Tensor, Tensor]:
-    """Where points (d, *grid) get to, and by how much the log of the volume around each grew (*grid).
+class Warping:
+    """Both maps from the velocities of a path, (d, *grid) in mm per unit of time, as they are shot.
 
-    The latter is the integral of the divergence along the path (Liouville), finite however much it expands.
+    Points of the source are followed ahead while each velocity is there; it is then parked, and brought back
+    once more for the way back.
     """
-    points, grown = start, torch.zeros_like(start[0])
-    for resting in velocities:
-        w = resting.to(start.device)
-        middle = points + 0.5 * duration * interpolate(w, points, spacing)
-        grown.add_(interpolate(_divergence(w, spacing), middle, spacing)[0], alpha=duration)
-        points = points + duration * interpolate(w, middle, spacing)
-    return points, grown
+
+    def __init__(self, spacing: Sequence[float], steps: int, like: Tensor) -> None:
+        """``steps`` equal steps over the grid of ``like`` (C, *grid), on its device."""
+        self._spacing, self._duration = spacing, 1.0 / steps
+        self._x = positions(like.shape[1:], spacing, like)
+        self._ahead, self._grown = self._x, torch.zeros_like(self._x[0])
+        self._velocities: list[Parked] = []
+
+    def follow(self, w: Tensor) -> None:
+        """Take the velocity in the middle of the next step.
+
+        The log of the volume around each point grows by the integral of the divergence along its path
+        (Liouville), finite however much it expands.
+        """
+        with park_beside(w) as parked:
+            middle, self._ahead = _moved(self._ahead, w, self._spacing, self._duration)
+            grown = interpolate(_divergence(w, self._spacing), middle, self._spacing)[0]
+            self._grown.add_(grown, alpha=self._duration)
+        self._velocities += parked
+
+    def finish(self) -> Warps:
+        """Go back from the target's grid and describe both maps; the velocities are lost."""
+        back, x, spacing = self._x, self._x, self._spacing
+        while self._velocities:
+            w = self._velocities.pop().fetch()
+            if self._velocities:
+                self._velocities[-1].prefetch()
+            _, back = _moved(back, w, spacing, -self._duration)
+        forward, inverse = back - x, self._ahead - x
+        returned = self._ahead + interpolate(forward, self._ahead, spacing)
+        return Warps(
+            forward,
+            inverse,
+            self._grown,
+            float((jacobian(inverse, spacing) <= 0).float().mean()),
+            float((returned - x).square().sum(0).sqrt().mean()),
+        )
+
+
+def _moved(points: Tensor, w: Tensor, spacing: Sequence[float], duration: float) -> tuple[Tensor, Tensor]:
+    """Points (d, *grid) half-way and at the end of a midpoint step along a velocity."""
+    middle = points + 0.5 * duration * interpolate(w, points, spacing)
+    return middle, points + duration * interpolate(w, middle, spacing)
 
 
 def _divergence(w: Tensor, spacing: Sequence[float]) -> Tensor:
@@ -59,30 +95,40 @@ def _divergence(w: Tensor, spacing: Sequence[float]) -> Tensor:
 
 
 def jacobian(displacement: Tensor, spacing: Sequence[float]) -> Tensor:
-    """det of the derivative of x + u(x): u (d, *grid) in mm, returns (*grid)."""
-    rows = torch.stack(
-        [difference(displacement, a) / (2 * h) for a, h in zip(grid_axes(spacing), spacing, strict=True)]
+    """det of the derivative of x + u(x): u (d, *grid) in mm, d = 2 or 3, returns (*grid)."""
+    sides = list(zip(grid_axes(spacing), spacing, strict=True))
+    rows = [
+        [_slope(u, axis, h, own=i == j) for j, (axis, h) in enumerate(sides)]
+        for i, u in enumerate(displacement)
+    ]
+    return _determinant(rows)
+
+
+def _slope(u: Tensor, axis: int, h: float, own: bool) -> Tensor:
+    """One entry of the derivative of x + u(x); ``own`` on the diagonal."""
+    slope = difference(u[None], axis)[0].div_(2 * h)
+    return slope.add_(1.0) if own else slope
+
+
+def _determinant(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """det of a 2 x 2 or 3 x 3 matrix whose entries are fields."""
+    if len(rows) == 2:
+        (a, b), (c, d) = rows
+        return a * d - b * c
+    a, b, c = rows[0]
+    return (
+        a * _determinant([rows[1][1:], rows[2][1:]])
+        - b * _determinant([rows[1][::2], rows[2][::2]])
+        + c * _determinant([rows[1][:2], rows[2][:2]])
     )
-    matrix = rows.movedim((0, 1), (-1, -2)) + torch.eye(len(spacing), dtype=rows.dtype, device=rows.device)
-    determinant: Tensor = torch.linalg.det(matrix)
-    return determinant
 
 
 def integrate(velocities: Sequence[Tensor], spacing: Sequence[float], like: Tensor) -> Warps:
-    """Both maps from the velocities (d, *grid), mm per unit of time, in the middle of N equal steps.
+    """Both maps from velocities (d, *grid), mm per unit of time, in the middle of N equal steps.
 
-    They may wait on the host; ``like`` gives the device to work on.
+    ``like`` (C, *grid) gives the grid and the device.
     """
-    duration = 1.0 / len(velocities)
-    x = positions(velocities[0].shape[1:], spacing, like)
-    ahead, log_jacobian = _follow(velocities, x, spacing, duration)
-    back, _ = _follow(reversed(velocities), x, spacing, -duration)
-    forward, inverse = back - x, ahead - x
-    returned = ahead + interpolate(forward, ahead, spacing)
-    return Warps(
-        forward,
-        inverse,
-        log_jacobian,
-        float((jacobian(inverse, spacing) <= 0).float().mean()),
-        float((returned - x).square().sum(0).sqrt().mean()),
-    )
+    found = Warping(spacing, len(velocities), like)
+    for w in velocities:
+        found.follow(w)
+    return found.finish()

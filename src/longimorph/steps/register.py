@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from longimorph.numerics.register import Registration
 from longimorph.numerics.register import register as match
 from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.solve import Settings
+from longimorph.numerics.strategies import out_of_memory
 from longimorph.steps import room
 from longimorph.steps.common import hashes, remove
 from longimorph.steps.pair import Loaded, compared, load, not_compared, require_brain
@@ -60,6 +62,8 @@ TRACE = (
     "step_length",
 )
 POOR_DRIFT = 0.05
+MEMORY_CODES = ("gpu_memory", "memory")
+"""Failures after which another attempt, with more memory, goes on from the state that was kept."""
 
 
 @dataclass
@@ -116,18 +120,19 @@ def register(
     torch.set_num_threads(settings["threads"])
     try:
         device = _device(settings["device"])
-        loaded = load(source, target, len(table.names), table.background, device)
-        status |= compared(loaded.shared)
-        require_brain(loaded.shared, pair, settings["compared_min"])
-        memory = _memory(loaded, chosen, settings)
-        with journal:
-            found = _match(loaded, matrix, chosen, trace, memory, journal)
-        status |= {"status": "ok", "stage": None, "message": ""}
-        status |= _health(found, loaded, table.names, len(trace.rows))
-        status["warnings"] += not_compared(loaded.shared, pair)
-        _write_maps(found, loaded, out)
-        write_pair(out, pair, table.names, _changes(found, loaded))
-        status |= memory.report(found.steps, trace.longest)
+        with _failures(chosen, device, lambda: memory):
+            loaded = load(source, target, len(table.names), table.background, device)
+            status |= compared(loaded.shared)
+            require_brain(loaded.shared, pair, settings["compared_min"])
+            memory = _memory(loaded, chosen, settings)
+            with journal:
+                found = _match(loaded, matrix, chosen, trace, memory, journal)
+            status |= {"status": "ok", "stage": None, "message": ""}
+            status |= _health(found, loaded, table.names, len(trace.rows))
+            status["warnings"] += not_compared(loaded.shared, pair)
+            _write_maps(found, loaded, out)
+            write_pair(out, pair, table.names, _changes(found, loaded))
+            status |= memory.report(found.steps, trace.longest)
     except PairFailure as failure:
         status |= {"status": failure.code, "stage": failure.stage, "message": failure.message}
         status["timepoint"] = failure.timepoint
@@ -137,7 +142,8 @@ def register(
     write_csv(out / "convergence.csv", trace.table())
     status |= {"seconds": journal.seconds, "attempts": journal.attempts}
     write_json(out / "status.json", status | _provenance(inputs, control, settings))
-    journal.delete()
+    if status["status"] not in MEMORY_CODES:  # with more memory, another attempt goes on where this one stood
+        journal.delete()
 
 
 def _memory(loaded: Loaded, chosen: Settings, settings: Mapping[str, Any]) -> room.Watched:
@@ -175,18 +181,35 @@ def _match(
     memory: room.Watched,
     journal: Journal,
 ) -> Registration:
-    """Run the numerics; what may go wrong there becomes a failure of the pair."""
     matrix, spacing = matrix.to(loaded.source), loaded.grid.spacing.tolist()
     maps = loaded.source, loaded.target
+    return match(*maps, matrix, spacing, chosen, trace, memory.ladder, loaded.device, journal)
+
+
+@contextmanager
+def _failures(
+    chosen: Settings, device: torch.device, memory: Callable[[], room.Watched | None]
+) -> Iterator[None]:
+    """What may go wrong while a pair is matched and its results are written becomes a failure of the pair."""
     try:
-        return match(*maps, matrix, spacing, chosen, trace, memory.ladder, loaded.device, journal)
+        yield
     except Divergence as error:
         message = f"{error}; the visits may be too far apart: look at their alignment, or raise kernel_mm"
         raise PairFailure("register", "diverged", message) from error
-    except torch.cuda.OutOfMemoryError as error:
-        needed = memory.predicted(chosen.steps) / 1e9
-        message = f"the GPU ran out of memory ({needed:.1f} GB predicted); use a larger spacing_mm or the CPU"
-        raise PairFailure("register", "gpu_memory", message) from error
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not out_of_memory(error):
+            raise
+        raise _no_memory(chosen, device, memory()) from error
+
+
+def _no_memory(chosen: Settings, device: torch.device, memory: room.Watched | None) -> PairFailure:
+    predicted = f" ({memory.predicted(chosen.steps) / 1e9:.1f} GB predicted)" if memory else ""
+    kept = "what is done so far is kept, and the next attempt goes on from there"
+    if device.type == "cuda":
+        message = f"the GPU ran out of memory{predicted}; use a larger spacing_mm or the CPU; {kept}"
+        return PairFailure("register", "gpu_memory", message)
+    message = f"memory ran out{predicted}; give the job more memory or use a larger spacing_mm; {kept}"
+    return PairFailure("register", "memory", message)
 
 
 def _changes(found: Registration, loaded: Loaded) -> PairChanges:
@@ -209,7 +232,7 @@ def _volumes(maps: Tensor, grid: Grid) -> np.ndarray:
 
 def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterations: int) -> dict[str, Any]:
     """How the run went, for status.json; distances in mm, mismatch and H in mm³, drift as a fraction."""
-    final = found.attribution.final.q.square().cpu()
+    final = found.attribution.final.q.cpu().square()
     dices = {
         f"dice_{when}": dict(zip(names, dice(maps, loaded.target).tolist(), strict=True))
         for when, maps in (("before", loaded.source), ("after", final))
@@ -256,7 +279,7 @@ def _write_maps(found: Registration, loaded: Loaded, out: Path) -> None:
         write_scalar(out / "compared.nii.gz", loaded.shared.weight, grid)
     named = {
         "momentum": found.momentum,
-        "final_simplex": parts.final.q.square(),
+        "final_simplex": parts.final.q.cpu().square(),
         "deformation": parts.deformation,
         "reallocation": parts.reallocation,
     }

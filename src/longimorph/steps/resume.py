@@ -21,6 +21,7 @@ from longimorph.errors import Interrupted
 from longimorph.numerics import journal
 from longimorph.numerics.journal import Standing
 from longimorph.numerics.optimise import Optimum
+from longimorph.numerics.strategies import out_of_memory
 from longimorph.steps.state import Record, StateFiles
 from longimorph.words import counted
 
@@ -94,6 +95,13 @@ class Journal(journal.Journal):
         self._saved = time.monotonic()
         self._cost = self._saved - began
 
+    def _save_if_possible(self) -> None:
+        """Write the state although memory ran out; where that fails too, what was last written stays."""
+        try:
+            self.save()
+        except (RuntimeError, MemoryError) as error:
+            LOGGER.warning("the last iterations could not be saved: %s", error)
+
     def delete(self) -> None:
         """Remove the files."""
         self._files.delete()
@@ -111,6 +119,8 @@ class Journal(journal.Journal):
         try:
             if isinstance(error, Interrupted):
                 self.save()
+            elif error is not None and out_of_memory(error):
+                self._save_if_possible()
         finally:
             for number, handler in self._old.items():
                 signal.signal(number, handler)

@@ -13,8 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longimorph.memory import PAIRS_KEPT, PROCESS_BYTES, USUAL_STEPS, Model, Size, choose, model
-from longimorph.numerics import passes
+from longimorph.memory import (
+    PAIRS_KEPT,
+    PROCESS_BYTES,
+    USUAL_STEPS,
+    Model,
+    Size,
+    choose,
+    model,
+    slab_share,
+)
 from longimorph.numerics.strategies import Ladder, Strategy, ladder
 
 LOGGER = logging.getLogger(__name__)
@@ -36,7 +44,8 @@ class Watched:
     """The memory of one registration: where on the ladder it began, and where it is by now.
 
     ``maps`` is one of the probability maps (C, *grid), ``device`` is where the registration runs, ``process``
-    what the process took before it, in bytes and without the pair's maps.
+    what the process took before it, in bytes and without the pair's maps. ``workspace`` is what cuBLAS keeps
+    for itself on a card, in bytes: no tensor of the registration.
     """
 
     maps: Tensor
@@ -45,11 +54,18 @@ class Watched:
     ladder: Ladder
     known: Model
     process: int
+    workspace: int = 0
 
     def predicted(self, steps: int | None) -> int:
         """Peak bytes that the model foretells for the strategy in use; ``steps`` None: the usual number."""
         kind = self.device.type
         return self.known.peak(self.ladder.current.name, size_of(self.maps, steps), kind).needed(kind)
+
+    def observed(self) -> int:
+        """Peak bytes: of the tensors on a card; on a processor the resident memory of the whole process."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device)) - self.workspace
+        return resident_peak()
 
     def report(self, steps: int | None, iterations: int) -> dict[str, Any]:
         """What status.json says of the memory: predicted, observed, and what the prediction is made from.
@@ -63,7 +79,7 @@ class Watched:
             "memory_strategy_begun": self.begun,
             "memory_strategy": strategy,
             "predicted_peak_bytes": self.predicted(steps),
-            "observed_peak_bytes": observed_peak(self.device),
+            "observed_peak_bytes": self.observed(),
             "memory": {
                 "device": kind,
                 "strategy_begun": self.begun,
@@ -75,7 +91,7 @@ class Watched:
                 "pairs_kept": min(iterations, PAIRS_KEPT),
                 "process_bytes": self.process,
                 "predicted_device_bytes": self.predicted(steps) if on_card else None,
-                "observed_device_bytes": observed_peak(self.device) if on_card else None,
+                "observed_device_bytes": self.observed() if on_card else None,
                 "reserved_device_bytes": torch.cuda.max_memory_reserved(self.device) if on_card else None,
                 "predicted_host_bytes": self.known.host_peak(strategy, size, kind),
                 "observed_host_bytes": resident_peak(),
@@ -85,9 +101,8 @@ class Watched:
 
 def size_of(maps: Tensor, steps: int | None) -> Size:
     """What the registration of ``maps`` (C, *grid) needs depends on this; ``steps`` None: not known yet."""
-    start, stop = next(passes.slabs(maps))
-    slab = min(1.0, (stop - start + 2) / maps.shape[1])
-    return Size(maps.numel() * maps.element_size(), len(maps), steps or USUAL_STEPS, slab=slab)
+    map_bytes = maps.numel() * maps.element_size()
+    return Size(map_bytes, len(maps), steps or USUAL_STEPS, slab=slab_share(maps.shape[1], map_bytes))
 
 
 def begin(
@@ -103,7 +118,9 @@ def begin(
     in MB, where it did; ``known`` is the model to trust, by default the package's.
     """
     kind, known = device.type, known or model()
+    workspace = 0
     if kind == "cuda":
+        workspace = cublas_workspace(device)
         torch.cuda.reset_peak_memory_stats(device)
     rungs = ladder(kind)
     names = [rung.name for rung in rungs]
@@ -112,14 +129,15 @@ def begin(
     LOGGER.info("memory: %s", choice.reason)
     chosen = Ladder(rungs[names.index(choice.strategy) :], _tell)
     process = max(resident() - 2 * maps.numel() * maps.element_size(), 0)
-    return Watched(maps, device, choice.strategy, chosen, known, process)
+    return Watched(maps, device, choice.strategy, chosen, known, process, workspace)
 
 
-def observed_peak(device: torch.device) -> int:
-    """Peak bytes: what PyTorch allocated on a GPU; on a CPU the resident memory of the whole process."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    return resident_peak()
+def cublas_workspace(device: torch.device) -> int:
+    """Bytes that PyTorch holds on a card after a first product, before anything else lies there."""
+    one = torch.ones(1, 1, device=device)
+    torch.matmul(one, one)
+    del one
+    return int(torch.cuda.memory_allocated(device))
 
 
 def resident_peak() -> int:

@@ -51,6 +51,10 @@ class Stored:
         """Read it."""
         return torch.from_numpy(np.load(self.file))
 
+    def cpu(self) -> Tensor:
+        """Read it."""
+        return self.get()
+
 
 class StateFiles:
     """The states of one registration in a folder; ``key`` is what they belong to."""
@@ -122,7 +126,7 @@ class StateFiles:
 
     def _store(self, vector: Vector) -> str:
         if vector not in self._names:
-            self._names[vector] = self._put(vector.get())
+            self._names[vector] = self._put(vector.cpu())
         return self._names[vector]
 
     def _put(self, tensor: Tensor) -> str:

@@ -1,0 +1,93 @@
+"""Page-locked host memory in blocks of the exact size.
+
+A graphics card copies beside its computations only to and from page-locked ("pinned") memory. PyTorch's own
+pool rounds each block up to a power of two, which can nearly double what a cluster's scheduler counts. Here a
+block is as large as what it holds. A block that is given back is used again for the same size; before memory
+of another size is locked, unused blocks are unlocked and returned to the system. So the bytes that are locked
+at the peak are those in use at the peak.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import weakref
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+LOGGER = logging.getLogger(__name__)
+
+
+def _lock(address: int, size: int) -> bool:
+    """Lock memory for the card; False where the driver refuses."""
+    return int(torch.cuda.cudart().cudaHostRegister(address, size, 0)) == 0
+
+
+def _unlock(address: int) -> None:
+    torch.cuda.synchronize()  # a copy may be under way
+    torch.cuda.cudart().cudaHostUnregister(address)
+
+
+class Block:
+    """Memory of ``size`` bytes, (size,) uint8; it goes back to its pool when nothing refers to the block."""
+
+    def __init__(self, memory: Tensor) -> None:
+        self.memory = memory
+
+
+class Pool:
+    """Blocks in use and blocks to use again. ``bytes`` are locked now, ``peak`` is the most so far.
+
+    ``lock`` gets an address and a size and says whether that was locked; memory that cannot be locked is used
+    all the same, copies are slower then. Not for several threads.
+    """
+
+    def __init__(
+        self, lock: Callable[[int, int], bool] = _lock, unlock: Callable[[int], None] = _unlock
+    ) -> None:
+        self._lock, self._unlock = lock, unlock
+        self._unused: dict[int, list[tuple[Tensor, bool]]] = {}
+        self._refused = False
+        self.bytes = self.peak = 0
+
+    def take(self, size: int) -> Block:
+        """A block of so many bytes."""
+        waiting = self._unused.get(size)
+        memory, locked = waiting.pop() if waiting else self._locked(size)
+        block = Block(memory)
+        weakref.finalize(block, self._give_back, memory, locked).atexit = False
+        return block
+
+    def trim(self) -> None:
+        """Unlock the blocks that are not in use and return their memory to the system."""
+        for waiting in self._unused.values():
+            for memory, locked in waiting:
+                if locked:
+                    self._unlock(memory.data_ptr())
+                    self.bytes -= len(memory)
+        self._unused.clear()
+
+    def reset_peak(self) -> None:
+        """Let ``peak`` begin anew at what is locked now."""
+        self.peak = self.bytes
+
+    def _give_back(self, memory: Tensor, locked: bool) -> None:
+        self._unused.setdefault(len(memory), []).append((memory, locked))
+
+    def _locked(self, size: int) -> tuple[Tensor, bool]:
+        self.trim()
+        memory = torch.frombuffer(mmap.mmap(-1, max(size, 1)), dtype=torch.uint8, count=size)
+        locked = self._lock(memory.data_ptr(), size)
+        if locked:
+            self.bytes += size
+            self.peak = max(self.peak, self.bytes)
+        elif not self._refused:
+            self._refused = True
+            LOGGER.warning("the driver refuses to page-lock host memory: copies to the card are slower")
+        return memory, locked
+
+
+PINNED = Pool()
+"""The pool of this process."""
