@@ -1,11 +1,14 @@
-"""Bytes that a piece of code moves to and from memory at least, operation by operation.
+"""What a piece of code asks of a device: operations launched, bytes moved, times that Python waits for it.
 
 Every operation is taken to read each input once and to write each result once. A pass over a volume
 (``numerics.passes``) can be taken as one operation, whatever it is made of: what a fused loop would move.
+Tensors on the device ``meta`` have a shape and no memory: with them a problem of any size is walked as on a
+graphics card, in seconds, and nothing is computed. A number that Python would wait for is then made up.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,36 +21,78 @@ from torch.utils._pytree import tree_leaves
 
 from longimorph.numerics import passes
 
+ITEM = "_local_scalar_dense"
+ACROSS = ("_to_copy", "copy_")
+"""What may take tensors of two devices."""
+
 
 class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A context that adds up ``bytes``, and ``flops`` of products of matrices.
+    """A context that adds up what happens within.
 
-    Views and memory that is only taken move nothing.
+    ``bytes`` and ``launches`` are those of operations that make or change a tensor; views and memory that is
+    only taken are none. ``flops`` are those of products of matrices. ``syncs`` counts, by name, what Python
+    waits for: numbers read, and copies between device and host. An operation on tensors of two devices raises
+    ``RuntimeError``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, made_up: float = 1.0) -> None:
+        """``made_up`` is the number that Python is given where there is none to read."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self.bytes, self.flops, self.paused = 0, 0, False
+        self._made_up = made_up
+        self.bytes, self.flops, self.launches, self.paused = 0, 0, 0, False
+        self.syncs: Counter[str] = Counter()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run an operation and count it."""
-        results = func(*args, **(kwargs or {}))
-        if not self.paused and "empty" not in func.__name__:
-            inputs = [a for a in tree_leaves((args, kwargs or {})) if isinstance(a, Tensor)]
-            outputs = [a for a in tree_leaves(results) if isinstance(a, Tensor)]
-            known = {a.untyped_storage().data_ptr() for a in inputs}
-            made = any(a.untyped_storage().data_ptr() not in known for a in outputs)
-            if made or func._schema.is_mutable:
-                self.add(*inputs, *outputs)
-            if func.__name__.split(".")[0] in ("mm", "bmm"):
-                self.flops += 2 * outputs[0].numel() * inputs[0].shape[-1]
+        name, inputs = func.__name__.split(".")[0], _tensors((args, kwargs or {}))
+        if name == ITEM:
+            self.syncs[name] += 1
+            if inputs[0].is_meta:
+                return True if inputs[0].dtype == torch.bool else self._made_up
+        results = self._run(func, name, inputs, args, kwargs or {})
+        if not self.paused and "empty" not in name:
+            written = _tensors((kwargs or {}).get("out"))
+            self._count(func, name, _without(inputs, written), _tensors(results))
         return results
+
+    def _run(
+        self, func: Any, name: str, inputs: Sequence[Tensor], args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        kinds = {a.device.type for a in inputs if a.ndim > 0}
+        if name not in ACROSS and len(kinds) > 1:
+            raise RuntimeError(f"{name} of tensors on {' and '.join(sorted(kinds))}")
+        to = kwargs.get("device")
+        if name == "_to_copy" and inputs[0].is_meta and to is not None and torch.device(to).type == "cpu":
+            dtype = kwargs.get("dtype") or inputs[0].dtype
+            results: Any = torch.full(inputs[0].shape, self._made_up, dtype=dtype)
+        else:
+            results = func(*args, **kwargs)
+        if len({a.device.type for a in [*inputs, *_tensors(results)]}) > 1:
+            self.syncs[name] += 1
+        return results
+
+    def _count(self, func: Any, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        known = {a.untyped_storage()._cdata for a in inputs}
+        if func._schema.is_mutable or any(a.untyped_storage()._cdata not in known for a in outputs):
+            self.launches += 1
+            self.add(*inputs, *outputs)
+        if name in ("mm", "bmm"):
+            self.flops += 2 * outputs[0].numel() * inputs[0].shape[-1]
 
     def add(self, *tensors: Tensor) -> None:
         """Count each once."""
         self.bytes += sum(min(a.numel() * a.element_size(), a.untyped_storage().nbytes()) for a in tensors)
+
+
+def _without(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+    """Each once, but for those among the others."""
+    return list({id(a): a for a in tensors if not any(a is b for b in others)}.values())
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [a for a in tree_leaves(tree) if isinstance(a, Tensor)]
 
 
 @contextmanager
@@ -61,6 +106,7 @@ def counted(whole_passes: bool) -> Iterator[Traffic]:
             return work(*arguments)
         finally:
             meter.paused = False
+            meter.launches += 1
             meter.add(*(a for a in tensors if isinstance(a, Tensor)))
 
     def one_run(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
