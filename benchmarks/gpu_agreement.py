@@ -89,8 +89,8 @@ def _whole(section: Section, sizes: Sizes, device: torch.device, seed: int) -> N
     settings = replace(DEFAULTS, steps=sizes.steps)
     momentum, matching = posed(pair, settings, device)
     section.write(
-        f"One momentum, {cross(sizes.compared)}, N = {sizes.steps}: relative differences in norm, of\n"
-        "the device from the formulas on the processor in float64, of strategies from `store`, and of two runs."
+        f"One momentum, {cross(sizes.compared)}, N = {sizes.steps}: relative differences in norm,\n"
+        "of the device from the processor's formulas in float64, of strategies from `store`, of two runs."
     )
     section.table("", "difference", "target", "")
     here = _numbers(momentum, matching)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,8 +42,9 @@ class Record:
         self._save(".md", self.text)
 
     def add(self, part: str, figures: Figures) -> None:
-        """Add rows to the table."""
-        self.rows += [(part, what, value, unit) for (what, unit), value in figures.items()]
+        """Add rows to the table; what is no number was not measured."""
+        found = [(part, what, value, unit) for (what, unit), value in figures.items()]
+        self.rows += [row for row in found if not math.isnan(row[2])]
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerows([("part", "what", "value", "unit"), *self.rows])

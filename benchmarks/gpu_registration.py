@@ -147,9 +147,7 @@ def _evaluations(section: Section, phases: Phases, heard: _Heard) -> None:
     section.end_table()
 
 
-def _summary(
-    section: Section, found: Registration | None, heard: _Heard, used: Ladder, total: float
-) -> None:
+def _summary(section: Section, found: Registration | None, heard: _Heard, used: Ladder, total: float) -> None:
     section.add({("registration" if found else "registration, cut off", "s"): total})
     if found is None:
         target = f"(target: {MOST_SECONDS}, **missed**)"

@@ -37,9 +37,9 @@ def sweep(section: Section, sizes: Sizes, device: torch.device) -> None:
         for shape, steps in ((sizes.full, sizes.few_steps), (sizes.small, sizes.steps))
     ]
     section.write(
-        f"One cost and gradient with `store`: N = {sizes.few_steps} at {cross(sizes.full)}, N = "
-        f"{sizes.steps}\nat {cross(sizes.small)}. A slab is never under a sixteenth of the planes; *slabs* says how many a\n"
-        "map falls into. Peaks are without the problem's own maps."
+        f"One cost and gradient with `store`: N = {sizes.few_steps} at {cross(sizes.full)},\n"
+        f"N = {sizes.steps} at {cross(sizes.small)}. A slab is never under a sixteenth of the planes;\n"
+        "*slabs* is how many a map falls into. Peaks are without the problem's own maps."
     )
     titles = (f"{cross(s)}: {title}" for s, *_ in problems for title in ("slabs", "ms", "peak, GB"))
     section.table("slab, MiB", *titles)
