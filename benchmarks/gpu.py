@@ -29,12 +29,12 @@ DEADLINE_S = 540
 """After this many seconds nothing new begins, and what is under way is cut short."""
 PARTS = {
     "headline": ("Headline", "gpu_headline:headline", 50),
-    "passes": ("Each pass over the volume", "gpu_passes:speeds", 20),
+    "passes": ("Each pass over the volume", "gpu_passes:speeds", 15),
     "slabs": ("The size of a slab", "gpu_slabs:sweep", 30),
     "agreement": ("The same numbers", "gpu_agreement:agreement", 30),
     "memory": ("Memory by strategy", "gpu_memory:by_strategy", 60),
-    "within": ("A registration within 8 GiB", "gpu_registration:within_8_gib", 45),
-    "registration": ("A registration of full size", "gpu_registration:gentle", 140),
+    "within": ("A registration within 8 GiB", "gpu_registration:within_8_gib", 60),
+    "registration": ("A registration of full size", "gpu_registration:gentle", 130),
     "profile": ("Where the time goes", "gpu_profile:kernels", 10),
     "tests": ("The tests that need a card", "gpu_tests:tests", 35),
 }
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.say("PyTorch sees no CUDA device here: nothing was measured, and nothing written.")
         return 0
     torch.set_flush_denormal(True)
-    device, sizes = torch.device(options.device), QUICK if options.quick else FULL
+    device = torch.device(options.device, 0)  # the limit on a card's memory asks for a number
+    sizes = QUICK if options.quick else FULL
     record = Record(_paths(options), options.seed)
     record.write(report.heading("Graphics card", "make bench-gpu", torch.get_num_threads()))
     record.write(f"Device: {gpu_card.name_of(device)}. Float32 unless said otherwise.\n\n")

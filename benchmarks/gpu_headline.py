@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 
+from benchmarks import report
 from benchmarks.gpu_card import milliseconds
 from benchmarks.gpu_problems import DEFAULTS, posed, random_pair
 from benchmarks.gpu_record import Section
@@ -56,6 +57,7 @@ def _row(
     name = strategy.name
     spent = milliseconds(work, device, repeats)
     section.add({(f"{name}: cost and gradient", "ms"): spent})
+    report.say(f"({name}: {spent:.1f} ms; counting follows)")
     found = count(work)
     floor = 1000 * found.once / speed
     verdict = "reached" if spent <= MOST_MS else "**missed**"
