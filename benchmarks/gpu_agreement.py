@@ -40,7 +40,7 @@ def agreement(section: Section, sizes: Sizes, device: torch.device) -> None:
 def _passes(section: Section, sizes: Sizes, device: torch.device, draw: random.Random) -> None:
     section.write(
         "Each pass on the device in float32, and its formula for the whole volume on the processor in\n"
-        "float64, with the same input. Differences are relative and in norm, the largest of the results' is shown.\n"
+        "float64, with the same input. Differences are relative and in norm; shown is the largest result's.\n"
         f"Target: at most {PASSES_AGREE:g}."
     )
     section.table("problem", *(f"`{name}`" for name in ARGUMENTS), "")

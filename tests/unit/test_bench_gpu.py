@@ -107,9 +107,10 @@ def test_the_whole_benchmark_runs_where_only_torch_numpy_and_pytest_are(tmp_path
         [sys.executable, "-c", check], env=environment, capture_output=True, text=True, check=True
     )
     assert seen.stdout.strip() == "[]"
-    arguments = f"--device cpu --quick --out {tmp_path / 'own.md'}"
+    patient = "--budgets 10 --deadline 500"
+    arguments = f"--device cpu --quick {patient} --out {tmp_path / 'own.md'}"
     command = ["make", "--no-print-directory", "bench-gpu", f"BENCH_ARGS={arguments}"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550)
     text = (out / "gpu.md").read_text(encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "own.md").read_text(encoding="utf-8") == text
@@ -256,12 +257,12 @@ def test_a_part_out_of_budget_keeps_its_rows_and_names_the_others(made, monkeypa
         part.table("n")
         for n in part.each(range(4)):
             part.row((f"row {n}",), {})
-            time.sleep(0.3)
+            time.sleep(0.7)
 
-    failed, text = made(seconds=0.4, slow=slow, good=good)
+    failed, text = made(seconds=2.0, slow=slow, good=good)
     assert failed == []
     assert "| row 0 |" in text and "| row 3 |" not in text
-    assert re.search(r"\*\*Out of budget\*\*: not measured: (2, )?3\.", text) and "all is well" in text
+    assert re.search(r"\*\*Out of budget\*\*: not measured: (1, )?(2, )?3\.", text) and "all is well" in text
 
 
 def test_a_row_that_does_not_end_is_cut_short(made):
@@ -369,7 +370,7 @@ def test_times_of_phases_add_up_to_the_registration():
     with phases.watched():
         register(*pair, (4.0, 4.0, 4.0), settings, ladder=Ladder([BY_NAME["store"]]))
     assert phases.missing == []
-    assert sum(phases.seconds.values()) == pytest.approx(watch.seconds(), rel=0.2)
+    assert sum(phases.seconds.values()) == pytest.approx(watch.seconds(), rel=0.3)
     assert {phase for _, phase, _ in heard} >= {"start", "attribution", "warps", "drift", "uncertainty"}
     assert phases.calls["4", gpu_phases.EVALUATION] == 3
     assert register.__globals__["drift"] is shooting.drift
@@ -398,7 +399,7 @@ def test_tests_that_fail_or_do_not_end_are_said_to(tmp_path, monkeypatch):
     late = "import time; print('so far', flush=True); time.sleep(60)"
     monkeypatch.setattr(gpu_tests, "COMMAND", (sys.executable, "-c", late))
     with pytest.raises(OutOfTime, match="so far"):
-        gpu_tests.tests(section(tmp_path, seconds=2.0), QUICK, CPU)
+        gpu_tests.tests(section(tmp_path, seconds=5.0), QUICK, CPU)
 
 
 def test_memory_beside_the_model():
