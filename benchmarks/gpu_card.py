@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from benchmarks import report
-from longimorph.numerics import parking, passes
+from longimorph.numerics import passes
 from longimorph.steps import room
 
 GIB = 1 << 30
@@ -99,19 +101,29 @@ class Meter:
         if is_card(device):
             self._before = _workspace(device)
             torch.cuda.reset_peak_memory_stats(device)
-        if (pinned := getattr(parking, "PINNED", None)) is not None:
+        if (pinned := pinned_pool()) is not None:
             pinned.reset_peak()
 
     def peak(self) -> Peak | None:
         """So far."""
         if not is_card(self._device):
             return None
-        pinned = getattr(parking, "PINNED", None)
+        pinned = pinned_pool()
         return Peak(
             torch.cuda.max_memory_allocated(self._device) - self._before,
             torch.cuda.max_memory_reserved(self._device),
             None if pinned is None else pinned.peak,
         )
+
+
+def pinned_pool() -> Any:
+    """The pool of page-locked host memory, which knows its ``peak``; None where PyTorch's own is used."""
+    for name in ("pinned", "parking"):
+        with suppress(ImportError):
+            found = importlib.import_module(f"longimorph.numerics.{name}")
+            if hasattr(found, "PINNED"):
+                return found.PINNED
+    return None
 
 
 def _workspace(device: torch.device) -> int:

@@ -107,5 +107,6 @@ def count(work: Callable[[], object]) -> Counts:
         work()
     with counted(whole_passes=True) as once:
         work()
-    launches, waits = (float(getattr(meter, name, math.nan)) for name in ("launches", "syncs"))
-    return Counts(launches, waits, meter.bytes, once.bytes)
+    syncs = getattr(meter, "syncs", None)
+    waits = math.nan if syncs is None else float(sum(syncs.values()))
+    return Counts(float(getattr(meter, "launches", math.nan)), waits, meter.bytes, once.bytes)

@@ -13,39 +13,40 @@ import torch
 
 from benchmarks.gpu_card import Stopwatch
 
-LEVEL, EVALUATION = "between phases", "evaluations"
+LEVEL, EVALUATION, WARPS = "between phases", "evaluations", "warps"
+OFTEN = (EVALUATION, WARPS)
 WRAPPED = {
-    "longimorph.numerics.register": {
-        "solve": LEVEL,
-        "attribute": "attribution",
-        "doubt": "uncertainty",
-        "integrate": "warps",
-        "drift": "drift",
-    },
-    "longimorph.numerics.solve": {
-        "solve": LEVEL,
-        "_start": "start",
-        "_steps_needed": "number of steps",
-        "_descend": "optimisation, rest",
-        "evaluate": EVALUATION,
-    },
+    "register.solve": LEVEL,
+    "register.attribute": "attribution",
+    "register.doubt": "uncertainty",
+    "register.integrate": WARPS,
+    "warps.Warping.follow": WARPS,
+    "warps.Warping.finish": WARPS,
+    "register.drift": "drift",
+    "solve.solve": LEVEL,
+    "solve._start": "start",
+    "solve._steps_needed": "number of steps",
+    "solve._descend": "optimisation, rest",
+    "solve.evaluate": EVALUATION,
 }
-"""Functions as the modules that call them name them, and the phase that their time belongs to."""
+"""Functions as the modules of ``longimorph.numerics`` that call them name them, and the phase that their time
+belongs to. Not all need be there, but one of each phase."""
 
 
 @dataclass
 class Phases:
     """Seconds and calls by (level, phase); time within an inner phase counts there alone.
 
-    A level is its grid's spacing in mm, "" for what belongs to none. ``ended`` hears of each phase but the
-    evaluations as it ends: level, phase and seconds.
+    A level is its grid's spacing in mm, "" for what belongs to none. ``ended`` hears of each phase as it
+    ends, but for those that come OFTEN: level, phase and seconds. ``missing`` are phases of which no function
+    was found.
     """
 
     device: torch.device
     ended: Callable[[str, str, float], None] = lambda *_: None
     seconds: dict[tuple[str, str], float] = field(default_factory=dict)
     calls: dict[tuple[str, str], int] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
+    missing: set[str] = field(default_factory=lambda: set(WRAPPED.values()))
     _inner: list[float] = field(default_factory=lambda: [0.0])
     _levels: list[str] = field(default_factory=lambda: [""])
 
@@ -53,23 +54,26 @@ class Phases:
     def watched(self) -> Iterator[Phases]:
         """Measure what happens within."""
         with ExitStack() as stack:
-            for module, names in WRAPPED.items():
-                for name, phase in names.items():
-                    stack.enter_context(self._replaced(importlib.import_module(module), name, phase))
+            for path, phase in WRAPPED.items():
+                stack.enter_context(self._replaced(path, phase))
             yield self
 
     @contextmanager
-    def _replaced(self, module: Any, name: str, phase: str) -> Iterator[None]:
-        work = getattr(module, name, None)
+    def _replaced(self, path: str, phase: str) -> Iterator[None]:
+        module, *names, name = path.split(".")
+        owner: Any = importlib.import_module(f"longimorph.numerics.{module}")
+        for one in names:
+            owner = getattr(owner, one, None)
+        work = getattr(owner, name, None)
         if work is None:
-            self.missing.append(f"{module.__name__}.{name}")
             yield
             return
-        setattr(module, name, self._timed(work, phase))
+        self.missing.discard(phase)
+        setattr(owner, name, self._timed(work, phase))
         try:
             yield
         finally:
-            setattr(module, name, work)
+            setattr(owner, name, work)
 
     def _timed(self, work: Callable[..., Any], phase: str) -> Callable[..., Any]:
         @wraps(work)
@@ -92,5 +96,5 @@ class Phases:
         self.calls[key] = self.calls.get(key, 0) + 1
         if phase == LEVEL:
             self._levels.pop()
-        if phase != EVALUATION:
+        if phase not in OFTEN:
             self.ended(*key, own)

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.gpu_card import GIB, Meter, Peak, Stopwatch, free, limited
 from benchmarks.gpu_memory import figures_of, foretold
-from benchmarks.gpu_phases import EVALUATION, Phases
+from benchmarks.gpu_phases import Phases
 from benchmarks.gpu_problems import DEFAULTS, Maps, anatomy
 from benchmarks.gpu_record import OutOfTime, Section
 from benchmarks.gpu_sizes import Sizes, cross
@@ -126,29 +126,34 @@ def gentle(section: Section, sizes: Sizes, device: torch.device) -> None:
         found = _registered(pair, sizes, heard, used, device)
     total = watch.seconds()
     section.end_table()
-    _evaluations(section, phases, heard)
+    _totals(section, phases)
     _summary(section, found, heard, used, total)
     if phases.missing:
-        section.write(f"Not timed, since there is nothing of these names: {', '.join(phases.missing)}.")
+        section.write(
+            f"Not timed, since their functions have other names: {', '.join(sorted(phases.missing))}."
+        )
 
 
-def _evaluations(section: Section, phases: Phases, heard: _Heard) -> None:
-    section.table("level, mm", "evaluations", "iterations", "s per evaluation", "s in all")
-    iterations = {f"{h:g}": n for h, n in heard.iterations.items()}
-    for (level, phase), calls in phases.calls.items():
-        if phase == EVALUATION:
-            spent, done = phases.seconds[level, phase], iterations.get(level, 0)
-            figures = {
-                (f"evaluations, {level} mm", "evaluations"): float(calls),
-                (f"iterations, {level} mm", "iterations"): float(done),
-                (f"one evaluation, {level} mm", "s"): spent / calls,
-            }
-            section.row((level, f"{calls}", f"{done}", f"{spent / calls:.3f}", f"{spent:.2f}"), figures)
+def _totals(section: Section, phases: Phases) -> None:
+    """Of each phase that has ended, or was under way when it was cut off."""
+    section.table("level, mm", "phase", "calls", "s in all", "s per call")
+    for (level, phase), spent in phases.seconds.items():
+        calls, where = phases.calls[level, phase], f", {level} mm" if level else ""
+        cells = (level, phase, f"{calls}", f"{spent:.2f}", f"{spent / calls:.3f}")
+        section.row(
+            cells,
+            {
+                (f"{phase}{where}: in all", "s"): spent,
+                (f"{phase}{where}: calls", "calls"): float(calls),
+                (f"{phase}{where}: each", "s"): spent / calls,
+            },
+        )
     section.end_table()
 
 
 def _summary(section: Section, found: Registration | None, heard: _Heard, used: Ladder, total: float) -> None:
     section.add({("registration" if found else "registration, cut off", "s"): total})
+    section.add({(f"iterations, {h:g} mm", "iterations"): float(n) for h, n in heard.iterations.items()})
     if found is None:
         target = f"(target: {MOST_SECONDS}, **missed**)"
         section.write(f"**Cut off** after {total:.1f} s {target}; iterations: {heard}.")

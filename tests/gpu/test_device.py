@@ -9,8 +9,8 @@ import pytest
 import torch
 from small_problems import ball_maps, random_maps, settings
 
+from benchmarks.gpu_card import pinned_pool
 from longimorph.memory import PAIRS_KEPT, model
-from longimorph.numerics import parking
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import register
 from longimorph.numerics.solve import Pair
@@ -97,7 +97,7 @@ def allocated_before():
 def test_the_device_holds_what_the_model_says(name):
     source, target, control = random_pair((64, 60, 56), 5)
     chosen = settings(kernel_mm=(1.7,), amplitude_mm=3.0, steps=6, max_evaluations=12, tolerance=1e-9)
-    pinned, iterations, device = getattr(parking, "PINNED", None), [], torch.device("cuda")
+    pinned, iterations, device = pinned_pool(), [], torch.device("cuda")
     before = allocated_before()
     torch.cuda.reset_peak_memory_stats()
     if pinned is not None:
