@@ -222,8 +222,8 @@ def test_a_part_that_cannot_be_imported_fails_alone(made, tmp_path):
 def test_the_command_says_which_part_failed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "benchmarks.gpu_passes", None)
     out = tmp_path / "gpu.md"
-    arguments = ["--device", "cpu", "--quick", "--out", str(out), "--parts", "passes", "profile"]
-    assert gpu.main(arguments) == 1
+    arguments = ["--device", "cpu", "--quick", "--budgets", "20", "--parts", "passes", "profile"]
+    assert gpu.main([*arguments, "--out", str(out)]) == 1
     text = out.read_text(encoding="utf-8")
     assert "failed: passes" in text and "ModuleNotFoundError" in text and "kernels" in text
 
@@ -284,8 +284,8 @@ def test_after_the_deadline_nothing_begins(made):
             time.sleep(0.01)
 
     began = time.monotonic()
-    failed, text = made(seconds=60, deadline=3.0, good=good, stuck=stuck, third=good, fourth=good)
-    assert time.monotonic() - began < 10
+    failed, text = made(seconds=60, deadline=6.0, good=good, stuck=stuck, third=good, fourth=good)
+    assert time.monotonic() - began < 30
     assert failed == []
     assert text.count("all is well") == 1 and "cut short" in text
     assert "**Out of time.** Skipped: Third, Fourth." in text
