@@ -61,9 +61,13 @@ bench-growth: $(VENV)/.installed
 bench-memory: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.memory $(BENCH_ARGS)
 
-# Ten minutes on a CUDA device; without one it says so and writes nothing.
-bench-gpu: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.gpu $(BENCH_ARGS)
+# Less than ten minutes on a CUDA device; without one it says so and writes nothing. Needs no set-up: where there is no
+# $(VENV), a Python that has torch, numpy, scipy and pytest is enough. BENCH_OUT=FOLDER: the report also goes there.
+bench-gpu:
+	@for python in $(BIN)/python python3 python ""; do \
+	  $$python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' 2>/dev/null && break; done; \
+	test -n "$$python" || { echo "No Python with torch was found: run make setup first" >&2; exit 1; }; \
+	PYTHONPATH="$(CURDIR)/src$${PYTHONPATH:+:$$PYTHONPATH}" exec $$python -m benchmarks.gpu $(BENCH_ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -1,0 +1,169 @@
+"""What only a graphics card can tell, its events and its allocator; a processor stands in with its clock."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from benchmarks import report
+from longimorph.numerics import passes
+from longimorph.steps import room
+
+GIB = 1 << 30
+
+
+def is_card(device: torch.device) -> bool:
+    """Whether there are events and an allocator to ask."""
+    return device.type == "cuda"
+
+
+def name_of(device: torch.device) -> str:
+    """The device's name, memory and driver interface."""
+    if not is_card(device):
+        return f"{report.processor()}, in the stead of a graphics card"
+    found = torch.cuda.get_device_properties(device)
+    return f"{found.name}, {found.total_memory / GIB:.0f} GiB, CUDA {torch.version.cuda}"
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was told to."""
+    if is_card(device):
+        torch.cuda.synchronize(device)
+
+
+def clean(device: torch.device) -> None:
+    """Give back what nobody holds any more; a device that is broken says so when it is next used."""
+    gc.collect()
+    if is_card(device):
+        with suppress(RuntimeError):
+            torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()
+
+
+class Stopwatch:
+    """Time since it was made: by the device's own events where it has them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._event = _now(device) if is_card(device) else None
+        self._device, self._began = device, time.perf_counter()
+
+    def seconds(self) -> float:
+        """When everything told to the device so far is done."""
+        if self._event is None:
+            return time.perf_counter() - self._began
+        end = _now(self._device)
+        end.synchronize()
+        return float(self._event.elapsed_time(end)) / 1000
+
+
+def _now(device: torch.device) -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def milliseconds(work: Callable[[], object], device: torch.device, repeats: int, calls: int = 1) -> float:
+    """Of one call: the median of ``repeats`` measurements of ``calls`` in a row, after a first one."""
+    work()
+    return 1000 * statistics.median(_spent(work, device, calls) for _ in range(repeats))
+
+
+def _spent(work: Callable[[], object], device: torch.device, calls: int) -> float:
+    watch = Stopwatch(device)
+    for _ in range(calls):
+        work()
+    return watch.seconds() / calls
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Most bytes that tensors took, that the allocator reserved and that were pinned (None: unknown)."""
+
+    allocated: int
+    reserved: int
+    pinned: int | None
+
+
+class Meter:
+    """The most that the device gives from now on, less its libraries' workspaces; None on a processor."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._before = device, 0
+        clean(device)
+        if is_card(device):
+            self._before = _workspace(device)
+            torch.cuda.reset_peak_memory_stats(device)
+        if (pinned := pinned_pool()) is not None:
+            pinned.reset_peak()
+
+    def peak(self) -> Peak | None:
+        """So far."""
+        if not is_card(self._device):
+            return None
+        pinned = pinned_pool()
+        return Peak(
+            torch.cuda.max_memory_allocated(self._device) - self._before,
+            torch.cuda.max_memory_reserved(self._device),
+            None if pinned is None else pinned.peak,
+        )
+
+
+def pinned_pool() -> Any:
+    """The pool of page-locked host memory, which knows its ``peak``; None where PyTorch's own is used."""
+    for name in ("pinned", "parking"):
+        with suppress(ImportError):
+            found = importlib.import_module(f"longimorph.numerics.{name}")
+            if hasattr(found, "PINNED"):
+                return found.PINNED
+    return None
+
+
+def _workspace(device: torch.device) -> int:
+    """Bytes allocated before anything is measured: the first product makes cuBLAS take its workspace."""
+    a = torch.ones(64, 64, device=device)
+    torch.matmul(a, a)
+    torch.matmul(a.expand(2, 64, 64), a)
+    del a
+    clean(device)
+    return torch.cuda.memory_allocated(device)
+
+
+@contextmanager
+def limited(device: torch.device, most: int) -> Iterator[None]:
+    """Let PyTorch take no more than so many bytes of the device within."""
+    if not is_card(device):
+        yield
+        return
+    clean(device)
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, most / total), device)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        clean(device)
+
+
+def free(device: torch.device, most: int) -> int:
+    """Bytes that are free on the device for one who may take ``most``."""
+    clean(device)
+    held = torch.cuda.memory_allocated(device) if is_card(device) else 0
+    return min(most - held, room.free_bytes(device))
+
+
+@contextmanager
+def by_the_formulas() -> Iterator[None]:
+    """Walk every volume by PyTorch's formulas within, as on a card, not by a processor's machine code."""
+    usual, passes.FUSED_LOOPS = passes.FUSED_LOOPS, False
+    try:
+        yield
+    finally:
+        passes.FUSED_LOOPS = usual

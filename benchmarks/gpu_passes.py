@@ -1,0 +1,196 @@
+"""Every pass over a volume and the convolutions at full size, beside what the memory's speed allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu_card import milliseconds
+from benchmarks.gpu_headline import copy_speed
+from benchmarks.gpu_problems import DEFAULTS, posed, random_pair, smooth
+from benchmarks.gpu_record import Section
+from benchmarks.gpu_sizes import Sizes, cross
+from benchmarks.traffic import counted
+from longimorph.numerics import equations, kernels, passes
+from longimorph.numerics.dynamics import State, System
+from longimorph.numerics.sphere import tangent
+
+CALLS = 3
+DURATION = 0.1
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Everything that a pass may ask for, at one shape and of one type, on one device.
+
+    Maps are (C, *grid), ``drho``, ``rho``, ``length``, ``along``, ``normal`` and ``lift`` (1, *grid), and
+    ``am``, ``v``, ``dam``, ``dv`` (d, *grid); ``u`` is 1 / (2 h) per axis.
+    """
+
+    q: Tensor
+    p: Tensor
+    base_q: Tensor
+    base_p: Tensor
+    cot_q: Tensor
+    cot_p: Tensor
+    alloc: Tensor
+    rho: Tensor
+    am: Tensor
+    v: Tensor
+    length: Tensor
+    along: Tensor
+    normal: Tensor
+    lift: Tensor
+    drho: Tensor
+    dam: Tensor
+    dv: Tensor
+    u: Tensor
+
+    def to(self, device: torch.device, kind: torch.dtype) -> Fields:
+        """The same numbers elsewhere."""
+        return Fields(**{name: value.to(device, kind) for name, value in vars(self).items()})
+
+    def pick(self, names: str) -> tuple[Tensor, ...]:
+        """Several by their names."""
+        return tuple(getattr(self, name) for name in names.split())
+
+
+def fields_of(state: State, base: State, cotangent: State, system: System) -> Fields:
+    """The fields that come up around a state; what only an adjoint asks for is made from its cotangent."""
+    alloc, u = system.alloc, system.per_mm
+    rho, am = passes.density(*state, alloc, u)
+    v = system.velocity(am)
+    _, _, length, along = passes.advance(base, state, alloc, (rho, am, v), u, DURATION)
+    normal, lift = passes.direction(state, cotangent, DURATION, u)
+    turned = (*state, *cotangent, DURATION, normal, lift, alloc, rho, am)
+    drho, dam = passes.density_change(*turned, u)
+    rest = (length, along, normal, lift, drho, dam, system.velocity(dam), u)
+    return Fields(*state, *base, *cotangent, alloc, rho, am, v, *rest)
+
+
+TURNED = "q p cot_q cot_p"
+ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
+    "density": ("q p alloc u",),
+    "metric": ("q alloc u",),
+    "rate": ("q p rho v u",),
+    "advance": ("base_q base_p q p alloc rho am v u", DURATION),
+    "direction": (TURNED, DURATION),
+    "density_change": (TURNED, DURATION, "normal lift alloc rho am u"),
+    "pull_back": (TURNED, DURATION, "normal lift alloc rho am v drho dam dv u"),
+    "unsettle": ("q p length along cot_q cot_p",),
+}
+"""What the formula of each pass (``numerics.equations``) is given, in its order: names of fields, numbers."""
+
+
+def by_formula(name: str, f: Fields) -> tuple[Tensor, ...]:
+    """What the formula makes of the fields, as a whole."""
+    arguments: list[Any] = []
+    for part in ARGUMENTS[name]:
+        arguments += f.pick(part) if isinstance(part, str) else [part]
+    found = getattr(equations, name)(*arguments)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def by_pass(name: str, f: Fields) -> tuple[Tensor, ...]:
+    """What the pass makes of them; ``unsettle`` writes over the cotangent."""
+    state, cotangent = (f.q, f.p), (f.cot_q, f.cot_p)
+    turned = (*state, *cotangent, DURATION, f.normal, f.lift, f.alloc, f.rho, f.am)
+    calls: dict[str, Callable[[], Any]] = {
+        "density": lambda: passes.density(*state, f.alloc, f.u),
+        "metric": lambda: passes.metric(f.q, f.alloc, f.u),
+        "rate": lambda: passes.rate(*state, f.rho, f.v, f.u),
+        "advance": lambda: passes.advance(
+            (f.base_q, f.base_p), state, f.alloc, (f.rho, f.am, f.v), f.u, DURATION
+        ),
+        "direction": lambda: passes.direction(state, cotangent, DURATION, f.u),
+        "density_change": lambda: passes.density_change(*turned, f.u),
+        "pull_back": lambda: passes.pull_back(*turned, f.v, f.drho, f.dam, f.dv, f.u),
+        "unsettle": lambda: _unsettled(state, f, cotangent),
+    }
+    found = calls[name]()
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _unsettled(state: tuple[Tensor, Tensor], f: Fields, cotangent: tuple[Tensor, Tensor]) -> Any:
+    passes.unsettle(state, f.length, f.along, cotangent, f.u)
+    return cotangent
+
+
+def speeds(section: Section, sizes: Sizes, device: torch.device) -> None:
+    """Each pass, then the convolution: whole and axis by axis."""
+    speed = copy_speed(sizes, device)
+    settings = replace(DEFAULTS, steps=sizes.steps)
+    momentum, matching = posed(random_pair(sizes.full, device), settings, device)
+    section.write(
+        f"{cross(sizes.full)}; GB are the inputs read once and the results written once, the floor is what\n"
+        f"a copy of these takes ({speed / 1e9:.4g} GB/s)."
+    )
+    section.table("pass", "ms", "GB", "GB/s", "floor, ms", "ms / floor")
+    f = _full_fields(momentum, matching.source, matching.system, device)
+    for name in section.each(tuple(ARGUMENTS)):
+        work = partial(by_pass, name, f)
+        with counted(whole_passes=True) as meter:
+            work()
+        spent = milliseconds(work, device, sizes.repeats, CALLS)
+        _row(section, f"`{name}`", spent, meter.bytes, speed)
+    section.end_table()
+    _convolutions(section, matching.system.kernel, f.am, speed, sizes.repeats, device)
+
+
+def _full_fields(momentum: Tensor, q: Tensor, system: System, device: torch.device) -> Fields:
+    """A state whose base and cotangent are other tensors, as inside a step."""
+    shape = q.shape[1:]
+    noise = (smooth(shape, len(q), seed, device).mul_(0.01) for seed in (4, 5))
+    cotangent = State(*(tangent(one, q) for one in noise))
+    return fields_of(State(q, momentum), State(q.clone(), momentum.clone()), cotangent, system)
+
+
+def _row(section: Section, name: str, spent: float, moved: int, speed: float) -> None:
+    floor, plain = 1000 * moved / speed, name.replace("`", "")
+    cells = (name, f"{spent:.3f}", f"{moved / 1e9:.3g}", f"{moved / spent / 1e6:.4g}", f"{floor:.3g}")
+    section.row(
+        (*cells, f"{spent / floor:.1f}"),
+        {
+            (plain, "ms"): spent,
+            (f"{plain}: read and written", "GB"): moved / 1e9,
+            (f"{plain}: time over floor", "1"): spent / floor,
+        },
+    )
+
+
+def along_axis(field: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    """The product that a convolution takes along one grid axis, as ``kernels._convolve`` does it."""
+    dims = field.ndim - 1
+    if axis == dims - 1:
+        return torch.matmul(field, matrix)
+    columns = field.shape[axis + 2 :].numel()
+    return torch.matmul(matrix, field.reshape(-1, len(matrix), columns)).reshape(field.shape)
+
+
+def _convolutions(
+    section: Section, kernel: kernels.Kernel, am: Tensor, speed: float, repeats: int, device: torch.device
+) -> None:
+    section.write("The convolution of a vector field, and the arithmetic that its dense products do:")
+    section.table("convolution", "ms", "GB", "GB/s", "floor, ms", "ms / floor", "TFLOP/s")
+    once, factor = 2 * am.numel() * am.element_size(), kernel.factors[0]
+    works: list[tuple[str, int, Callable[[], object]]] = [
+        (f"along {name}", len(matrix), partial(along_axis, am, matrix, axis))
+        for axis, (name, matrix) in enumerate(zip("xyz", factor, strict=False))
+    ]
+    works.append(("one scale", sum(map(len, factor)), partial(kernels._convolve, am, factor)))
+    works.append(("whole kernel", sum(len(m) for f in kernel.factors for m in f), partial(kernel, am)))
+    for name, side, work in section.each(works, lambda one: one[0]):
+        spent = milliseconds(work, device, repeats, CALLS)
+        flops = 2 * side * am.numel() / (spent / 1000)
+        floor = 1000 * once / speed
+        cells = (name, f"{spent:.3f}", f"{once / 1e9:.3g}", f"{once / spent / 1e6:.4g}", f"{floor:.3g}")
+        section.row(
+            (*cells, f"{spent / floor:.1f}", f"{flops / 1e12:.3g}"),
+            {(f"convolution, {name}", "ms"): spent, (f"convolution, {name}", "TFLOP/s"): flops / 1e12},
+        )
+    section.end_table()
