@@ -194,8 +194,8 @@ FAULTS = (
     Fault("labels of 1e30", voxels(some(1e30, np.float64)), ("too large",), "negative"),
     Fault("labels and a half", voxels(some(1.5, np.float32)), (*NAMED, "1.5 in 2"), "non_integer"),
     Fault("an image as labels", voxels(lambda d: d * 7.3), ("no whole number",), "non_integer"),
-    Fault("labels of no class", voxels(some(77, np.int16)), ("77", "2 voxels", "match no row", "line 3")),
-    Fault("states of no class", other_states, ("state 5", "match no row")),
+    Fault("labels of no class", voxels(some(77, np.int16)), ("no row of", "takes label", "77", "2 voxels", "line 3")),
+    Fault("states of no class", other_states, ("no row of", "takes state 5 (8,000 voxels, 4096.0 mL)", "line 3", "'oedema'")),
     Fault("negative states", voxels(some(-3, np.int16), "states"), ("V2_states",), "negative"),
     Fault(
         "states of another size", voxels(lambda d: d[:-1], "states"), ("different grids",), "grid_mismatch"

@@ -3,6 +3,7 @@ is anything odd about their headers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,12 +180,30 @@ def check_labels(
         ScanWarning(visit.patient, visit.timepoint, defect.stage, defect.code, defect.message)
         for defect in report.defects
     ]
-    unknown = classes.unknown(report.counts) if report.counts is not None else None
-    if unknown:
-        text = f"{unknown.describe()} in {visit.regions} match no row of {classes.name}"
-        hint = "Add them to a class; a last row 'background' with * and * takes all that is left"
-        found.append(Problem(table, text, visit.line, "regions", hint=hint))
+    if report.counts is None:
+        return found
+    volume = report.extent.voxel_mm3 if report.extent is not None else None
+    for column, words in classes.complaints(classes.unknown(report.counts), volume):
+        text = f"no row of {classes.name} takes {words}, found in {visit.files()[column]}"
+        hint = _state_hint(classes) if column == "states" else _REGION_HINT
+        found.append(Problem(table, text, visit.line, column, hint=hint))
     return found
+
+
+_REGION_HINT = "Write them into the row of their class, or of 'background' where they are none"
+
+
+def _state_hint(classes: ClassTable) -> str:
+    """Return what to write where a volume holds a state that no row names."""
+    sick = [row.name for row in classes.rows if row.pathological]
+    where = f"the column 'states' of {_either(sick)}" if sick else "the column 'states' of a row of its own"
+    text = f"If it is a lesion, write the number into {where}"
+    return f"{text}; * stands for state 0 and the numbers that a row names, never for another one"
+
+
+def _either(names: Sequence[str]) -> str:
+    shown = [f"'{name}'" for name in names[:3]]
+    return " or ".join(shown) + (" or another row" if len(names) > len(shown) else "")
 
 
 def to_dict(report: ScanReport) -> dict[str, Any]:
