@@ -252,7 +252,8 @@ def test_what_only_a_wildcard_took_is_told(tmp_path: Path) -> None:
     found = wildcards.taken(table, count(regions, states), 500.0)
     assert wildcards.sentences(found) == [
         "'rest' takes by * in regions: regions 99 (3 voxels, 1.5 mL), 0 (2 voxels, 1.0 mL)",
-        "'rest' takes by * in states: states 1 in region 0 (1 voxel, 0.5 mL), 1 in region 99 (1 voxel, 0.5 mL)",
+        "'rest' takes by * in states: states 1 in region 0 (1 voxel, 0.5 mL), "
+        "1 in region 99 (1 voxel, 0.5 mL)",
     ]
     told = wildcards.sentences(wildcards.together([found, found]), most=1)
     assert told[0].endswith("regions 99 (6 voxels, 3.0 mL in 2 visits), and 1 more label")

@@ -9,11 +9,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from spaces import storage_orders
 from study_files import edit, regions, write_labels, write_study
 
 from longimorph.cohort import scans, study, validate
 from longimorph.cohort.scans import ScanWarning
 from longimorph.errors import InputError, PairFailure
+from longimorph.grid import Grid
 from longimorph.steps import common
 
 
@@ -71,9 +73,13 @@ def test_unknown_labels_stop_with_their_voxels(config: Path) -> None:
     write_labels(config.parent / "states" / "P2_m6.nii.gz", np.zeros_like(data))
     with pytest.raises(InputError) as error:
         validate.validate(config)
-    (problem,) = error.value.problems
+    problem, tool = error.value.problems
+    assert "numbered as those of FreeSurfer" in tool.message and "does not name 77, 1001." in tool.message
     assert problem.row == 5 and problem.column == "regions"
-    assert "labels 1001 with state 0 (3 voxels, 0.003 mL), 77 with state 0 (2 voxels, 0.002 mL), found in " in problem.message
+    assert (
+        "labels 1001 with state 0 (3 voxels, 0.003 mL), 77 with state 0 (2 voxels, 0.002 mL), found in "
+        in problem.message
+    )
 
 
 @pytest.mark.parametrize("number", [255, 300, 3])
@@ -169,6 +175,24 @@ def test_rounding_of_a_header_is_no_other_grid(config: Path) -> None:
     assert warnings_of(config) == []
 
 
+def test_a_mask_with_the_same_voxels_in_another_order_is_read(config: Path) -> None:
+    """Each of the 48 orders of storage, as tools write them, says the same as that of the regions."""
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    labels, states = regions(1), (regions(2) == 2).astype(np.uint8)
+    write_labels(config.parent / "labels" / "P1_m6.nii.gz", labels, affine)
+    expected = None
+    for stored, grid in storage_orders(states, Grid((6, 7, 8), affine)):
+        write_labels(config.parent / "states" / "P1_m6.nii.gz", stored, grid.affine)
+        visit = study.load(config).cohort.visit("P1", "m6")
+        read, found, _ = scans.read_visit(visit)
+        assert found is not None and np.array_equal(found, states) and np.array_equal(read, labels)
+        report = scans.examine_visit(visit)
+        assert report.defects == () and report.counts is not None and report.counts.states is not None
+        table = [report.counts.regions.tolist(), report.counts.states.tolist(), report.counts.voxels.tolist()]
+        expected = expected or table
+        assert table == expected
+
+
 def test_left_out_patients_and_idle_classes_are_noted(tmp_path: Path) -> None:
     config = write_study(tmp_path, (("P1", "m0", 0), ("P1", "m6", 180), ("P2", "m0", 0)))
     edit(tmp_path / "classes.tsv", "background\t0", "GM\t3\t*\tGM\thealthy\t\nbackground\t0")
@@ -210,7 +234,7 @@ def test_unchanged_scans_are_not_read_again(config: Path, monkeypatch: pytest.Mo
     assert validate.validate(config, cache=cache).warnings == first.warnings
     assert counter.read == []
     edit(config.parent / "classes.tsv", "2,41", "2")
-    with pytest.raises(InputError, match="no row of .* takes label"):
+    with pytest.raises(InputError, match=r"no row of .* takes label"):
         validate.validate(config, cache=cache)
     assert counter.read == [], "another class table needs no scan read again"
     os.utime(config.parent / "states" / "P2_m0.nii.gz", ns=(1, 1))
@@ -245,7 +269,7 @@ def test_image_header_alone_is_read(config: Path) -> None:
 
 
 def test_a_step_tells_and_refuses_as_the_check_does(config: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What only wildcards take is the same sentence in the check and in the log; a strange state stops both."""
+    """What only wildcards take is one sentence in the check and in the log; a strange state stops both."""
     edit(config.parent / "classes.tsv", "background\t0\t*", "background\t*\t*")
     data = regions(1)
     data[:2, 0, 0] = 77

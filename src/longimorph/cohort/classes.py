@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ _NAME = re.compile(r"\w[\w .+()&-]{0,99}")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _RANGE = re.compile(r"(\d{1,18})(?:\s*-\s*(\d{1,18}))?")
 _LARGEST_TABLE = 1 << 22
+_LONGEST_RANGE = 1 << 16
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -92,6 +93,13 @@ class ClassTable:
     def background(self) -> int | None:
         """The index of the class called ``background``, None when there is none."""
         return self.names.index(BACKGROUND) if BACKGROUND in self.names else None
+
+    def named(self, column: Literal["regions", "states"]) -> frozenset[int]:
+        """Return the labels that the rows name in a column, of long ranges the first ones."""
+        spans = _all_spans(row.regions if column == "regions" else row.states for row in self.rows)
+        return frozenset(
+            label for first, last in spans for label in range(first, min(last, first + _LONGEST_RANGE) + 1)
+        )
 
     @property
     def has_wildcards(self) -> bool:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from longimorph.cohort import plausible, wildcards
+from longimorph.cohort import plausible, schemes, wildcards
 from longimorph.cohort import study as studies
 from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.scancache import ScanCache
@@ -34,8 +34,8 @@ class Validated:
     """A study that can run, the visits whose scans will fail, remarks that ask for nothing, and what is odd
     about scans that can be used.
 
-    ``by_wildcards``: those of the notes that name labels which only a wildcard took; ``reports``: one for each
-    visit of the cohort, in its order.
+    ``by_wildcards``: those of the notes that name labels which only a wildcard took; ``reports``: one for
+    each visit of the cohort, in its order.
     """
 
     study: Study
@@ -64,17 +64,18 @@ def validate(
     reports: list[ScanReport] = []
     if draft.cohort is not None and draft.classes is not None:
         reports = scan_reports(draft.cohort.visits, cache, threads)
-        for finding in _findings(draft.cohort, draft.classes, reports):
-            if isinstance(finding, Problem):
-                problems.append(finding)
-            else:
-                warnings.append(finding)
+        findings = list(_findings(draft.cohort, draft.classes, reports))
+        warnings = [finding for finding in findings if not isinstance(finding, Problem)]
+        if strange := [finding for finding in findings if isinstance(finding, Problem)]:
+            told = schemes.mismatches(draft.classes, reports)
+            problems += strange + [Problem(draft.classes.name, text) for text in told]
     if problems:
         raise InputError(problems)
     study = draft.finish()
     remarks = _remarks(study.cohort, study.classes, reports)
     by_wildcards = tuple(_by_wildcards(study.classes, reports))
-    notes = (*_notes(study, reports), *by_wildcards)
+    numbers = [f"{study.classes.name}: {text}" for text in schemes.mismatches(study.classes, reports)]
+    notes = (*_notes(study, reports), *numbers, *by_wildcards)
     return Validated(study, tuple(warnings), notes, tuple(remarks), by_wildcards, tuple(reports))
 
 

@@ -1,7 +1,7 @@
 """What only the wildcards of a class table took: labels that no row names by number.
 
-``*`` in ``regions`` takes any region, also one of another atlas; ``*`` in ``states`` takes, besides 0, a state
-that other rows name for other regions. Both may be meant, and neither happens without being told.
+``*`` in ``regions`` takes any region, also one of another atlas; ``*`` in ``states`` takes, besides 0, a
+state that other rows name for other regions. Both may be meant, and neither happens without being told.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def together(visits: Iterable[Sequence[Taken]]) -> list[Taken]:
 
 
 def sentences(found: Sequence[Taken], most: int | None = _MOST_NAMED) -> list[str]:
-    """Return one sentence for each class and column, with the labels that are largest first, at most ``most``."""
+    """Return one sentence for each class and column: its labels, the largest first, at most ``most``."""
     lines = []
     for (name, column), group in groupby(sorted(found, key=_class_and_column), key=_class_and_column):
         labels = sorted(group, key=lambda one: -one.voxels)
