@@ -17,7 +17,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 # Also lets "snakemake --profile slurm" find the project's profile; what is in its place already stays.
 setup: $(VENV)/.installed
-	@$(BIN)/longimorph profiles
+	@$(BIN)/longimorph profiles || true
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "longimorph needs Python 3.11 or newer; say which with: make PYTHON=/path/to/python3" >&2; exit 1; }

@@ -180,6 +180,20 @@ def canonical(grid: Grid, array: Array) -> tuple[Array, Grid]:
     return reordered, Grid((i, j, k), affine)
 
 
+def in_order_of(like: Grid, grid: Grid, array: Array, tol: float = 1e-3) -> Array | None:
+    """The volume (i, j, k) of ``grid`` in the storage order of ``like``, where both have the same voxel
+    centres, to within ``tol`` mm; None where they do not. No interpolation; a view where it can be."""
+    steps = np.rint(np.linalg.inv(like.affine)[:3, :3] @ grid.affine[:3, :3])
+    if not (np.abs(steps).sum(axis=0) == 1).all() or not (np.abs(steps).sum(axis=1) == 1).all():
+        return None
+    places = np.abs(steps).argmax(axis=0)
+    orientation = np.column_stack([places, steps[places, range(3)]])
+    reordered = apply_orientation(array, orientation)
+    i, j, k = reordered.shape
+    own = Grid((i, j, k), grid.affine @ inv_ornt_aff(orientation, grid.shape))
+    return np.asarray(reordered) if same_grid(like, own, tol) else None
+
+
 def bounding_box(mask: Array, grid: Grid, margin_mm: float = 0.0) -> tuple[slice, slice, slice] | None:
     """Index slices around the true voxels of a mask (i, j, k), widened by a margin in mm on every
     side and cut to the grid; None for an empty mask."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from longimorph.grid import Array, FloatArray, Grid, canonical
 
@@ -157,3 +158,12 @@ def _padded(labels: IntArray, outside: int | None) -> IntArray:
     if outside is None:
         return np.pad(labels, 1, mode="edge")
     return np.pad(labels, 1, mode="constant", constant_values=outside)
+
+
+def nearest_labels(labels: Array, source: Grid, target: Grid) -> Array:
+    """Labels (i, j, k) on ``source`` as they lie on ``target``, a grid of the same physical space: in each
+    voxel the label of the nearest voxel of the source, beyond its field of view 0."""
+    mapping = np.round(np.linalg.inv(source.affine) @ target.affine, _DECIMALS)
+    turn, shift = mapping[:3, :3], mapping[:3, 3]
+    found = ndimage.affine_transform(labels, turn, shift, target.shape, order=0, mode="grid-constant", cval=0)
+    return np.asarray(found)

@@ -150,6 +150,14 @@ def other_bit(content: bytes) -> bytes:
     return gzip.compress(bytes(whole), 1)[:-8] + checked + len(whole).to_bytes(4, "little")
 
 
+def annexed(file: Path) -> None:
+    """A link of a data set of DataLad whose content was not fetched."""
+    file.symlink_to("../.git/annex/objects/x4/7M/SHA256E-s9--ab.nii.gz/SHA256E-s9--ab.nii.gz")
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0\nsize 9\n"
+
+
 def of_tomorrow(place: Place) -> None:
     """A scan that a wrong clock has dated."""
     tomorrow = time.time() + 86_400
@@ -194,8 +202,16 @@ FAULTS = (
     Fault("labels of 1e30", voxels(some(1e30, np.float64)), ("too large",), "negative"),
     Fault("labels and a half", voxels(some(1.5, np.float32)), (*NAMED, "1.5 in 2"), "non_integer"),
     Fault("an image as labels", voxels(lambda d: d * 7.3), ("no whole number",), "non_integer"),
-    Fault("labels of no class", voxels(some(77, np.int16)), ("77", "2 voxels", "match no row", "line 3")),
-    Fault("states of no class", other_states, ("state 5", "match no row")),
+    Fault(
+        "labels of no class",
+        voxels(some(77, np.int16)),
+        ("no row of", "takes label", "77", "2 voxels", "line 3"),
+    ),
+    Fault(
+        "states of no class",
+        other_states,
+        ("no row of", "takes state 5 (8,000 voxels, 4096.0 mL)", "line 3", "'oedema'"),
+    ),
     Fault("negative states", voxels(some(-3, np.int16), "states"), ("V2_states",), "negative"),
     Fault(
         "states of another size", voxels(lambda d: d[:-1], "states"), ("different grids",), "grid_mismatch"
@@ -221,9 +237,9 @@ FAULTS = (
     Fault("an intercept that is infinite", header(112, floats(2, np.inf)), NAMED, "unreadable"),
     Fault("voxels that begin nowhere", header(108, floats(np.inf)), NAMED, "unreadable"),
     Fault("voxels that begin too late", header(108, floats(1e9)), NAMED, "unreadable"),
-    Fault("only background", empty_brain, ("background",), "no_brain", at_check=False),
-    Fault("an image with one value", voxels(np.ones_like, "image"), ("one value",), "empty", at_check=False),
-    Fault("an image of NaN", voxels(lambda d: d * np.nan, "image"), ("one value",), "empty", at_check=False),
+    Fault("only background", empty_brain, ("background",), "no_brain"),
+    Fault("an image with one value", voxels(np.ones_like, "image"), ("one value",), "empty"),
+    Fault("an image of NaN", voxels(lambda d: d * np.nan, "image"), ("one value",), "empty"),
     Fault("an image of text", bytes_put("image", lambda b: b"scan"), ("V2_image",), "unreadable"),
     Fault("an image of 10^12 voxels", header(40, sizes(10_000, 10_000, 10_000), "image"), (), "header"),
     Fault("a MetaImage cut off", instead(metaimage(lambda b: b[:-50]), ".mha"), (".mha",), "unreadable"),
@@ -240,6 +256,15 @@ FAULTS = (
     Fault("nothing", instead(lambda f: None), ("file not found", "line 3", "regions")),
     Fault("a link that goes round", instead(loop), ("link", "line 3")),
     Fault("a link to nothing", instead(lambda f: f.symlink_to("gone.nii.gz")), ("link", "line 3")),
+    Fault("a link of git-annex", instead(annexed), ("git-annex", "datalad get '", "V2_regions", "line 3")),
+    Fault(
+        "a pointer of git-annex",
+        instead(lambda f: f.write_text("/annex/objects/MD5E-s348--d41d8c.nii.gz\n")),
+        ("a pointer of git-annex", "git annex get '", "line 3"),
+    ),
+    Fault(
+        "a pointer of Git LFS", instead(lambda f: f.write_text(LFS)), ("Git LFS", "git lfs pull", "line 3")
+    ),
     Fault("a pipe", instead(os.mkfifo), ("neither a file nor a folder", "line 3")),
     Fault("an endless device", instead(lambda f: f.symlink_to("/dev/zero")), ("neither a file", "line 3")),
     Fault("another kind of file", instead(lambda f: f.write_bytes(b"\xff\xd8"), ".jpg"), ("NIfTI", "line 3")),

@@ -53,19 +53,18 @@ class Fault:
     """One bad input.
 
     ``words`` is what must be told. ``code`` is how the broken visit's pair must fail; None: the input is
-    refused and nothing runs; FINE: nothing is wrong after all. ``at_check``: it is told before the run.
+    refused and nothing runs; FINE: nothing is wrong after all.
     """
 
     name: str
     spoil: Callable[[Place], None]
     words: tuple[str, ...] = ()
     code: str | None = None
-    at_check: bool = True
 
     @property
     def status(self) -> int:
         """How ``longimorph check`` has to end."""
-        return 2 if self.code is None else 0
+        return 2 if self.code is None else int(self.fails)
 
     @property
     def fails(self) -> bool:

@@ -27,6 +27,7 @@ from longimorph.tables import read_changes
 
 FAULTS = (*bad_files.FAULTS, *bad_tables.FAULTS, *bad_settings.FAULTS)
 AT_ONCE_S = 10
+END = f" Without a change of the input these fail:\n  {PATIENT} V1 to {VISIT}: {VISIT} cannot be used"
 NO_LIMITS = {"overlap_min": 0.0, "coverage_min": 0.0, "metric_min": 0.0}
 CHOSEN = SETTINGS | {"reference": "none", "spacing_mm": 8.0, "smoothing_mm": 4.0}
 
@@ -73,14 +74,15 @@ def test_it_is_told_at_once(fault: Fault, place: Place, capsys: pytest.CaptureFi
     assert status == fault.status, text
     assert seconds < AT_ONCE_S
     assert "Traceback" not in text
-    assert blamed(text) == (
-        {f"{PATIENT} {VISIT}"} if fault.code not in (None, FINE) and fault.at_check else set()
-    )
-    if fault.at_check:
-        assert [word for word in fault.words if word not in text] == [], text
-    if fault.code not in (None, FINE) and fault.at_check:
+    assert blamed(text) == ({f"{PATIENT} {VISIT}"} if fault.fails else set())
+    assert [word for word in fault.words if word not in text] == [], text
+    if fault.fails:
         assert f": {fault.code})" in text, text
-    assert told.out.endswith("can run.\n") if status == 0 else "nothing was run" in text
+        assert f"1 of 2 pairs can run.{END}" in text
+    if status == 0:
+        assert told.out.endswith("2 pairs of 2 patients can run.\n")
+    if status == 2:
+        assert "nothing was run" in text
 
 
 @of_visits

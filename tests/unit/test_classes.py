@@ -9,7 +9,7 @@ import pytest
 from study_files import CLASSES, CONTROL, edit, write_study
 
 from longimorph import paths
-from longimorph.cohort import classes, control, presets
+from longimorph.cohort import classes, control, presets, wildcards
 from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.labels import count
 from longimorph.errors import InputError, PairFailure
@@ -53,9 +53,30 @@ def test_unknown_labels_are_named_with_their_voxels(tmp_path: Path) -> None:
     with pytest.raises(PairFailure) as failure:
         table.lookup(regions)
     assert failure.value.code == "unknown_label"
-    assert "labels 77 (1,200 voxels), 9 (3 voxels): no row of" in failure.value.message
-    with pytest.raises(PairFailure, match=r"label 9 with state 0 \(3 voxels\)"):
-        table.lookup(regions, (regions == 77).astype(int))
+    assert failure.value.message.endswith("takes labels 77 (1,200 voxels), 9 (3 voxels)")
+    with pytest.raises(PairFailure, match=r"label 9 with state 0 \(3 voxels, 0.024 mL\)"):
+        table.lookup(regions, (regions == 77).astype(int), 8.0)
+
+
+@pytest.mark.parametrize("wildcards", [CLASSES, CLASSES + "rest\t*\t*\trest\thealthy\t\n"])
+def test_a_state_that_no_row_names_is_never_healthy_tissue(tmp_path: Path, wildcards: str) -> None:
+    """``*`` in states stands for 0 and the states that rows name: not for 255, nor for 3 in a later visit."""
+    table = make(tmp_path, wildcards)
+    assert table.classify(np.array([2, 4, 0, 2]), np.array([255, 3, 2, 1])).tolist() == [-1, -1, -1, 0]
+    with pytest.raises(PairFailure) as failure:
+        table.lookup(np.array([2, 2, 4]), np.array([255, 255, 255]), 216.0)
+    assert failure.value.code == "unknown_label"
+    assert failure.value.message.endswith("classes.tsv takes state 255 (3 voxels, 0.65 mL)")
+
+
+def test_a_table_without_lesions_refuses_a_mask(tmp_path: Path) -> None:
+    table = make(tmp_path, "class\tregions\tstates\nbrain\t1\t*\nbackground\t0\t*\n")
+    assert table.classify(np.array([1, 0, 1]), np.array([0, 0, 1])).tolist() == [0, 1, -1]
+
+
+def test_a_state_is_healthy_where_a_row_says_so(tmp_path: Path) -> None:
+    table = make(tmp_path, "class\tregions\tstates\nlesion\t*\t1\nbrain\t1\t0,7\nbackground\t0\t*\n")
+    assert table.classify(np.array([1, 1, 0, 0]), np.array([7, 1, 7, 8])).tolist() == [1, 0, 2, -1]
 
 
 def test_lookup_wants_integers_of_one_shape(tmp_path: Path) -> None:
@@ -67,9 +88,9 @@ def test_lookup_wants_integers_of_one_shape(tmp_path: Path) -> None:
     assert table.classify(np.zeros((0, 3), int)).shape == (0, 3)
 
 
-def test_large_labels_match_any_and_negative_ones_match_nothing(tmp_path: Path) -> None:
+def test_large_regions_match_any_and_negative_ones_match_nothing(tmp_path: Path) -> None:
     table = make(tmp_path, CLASSES)
-    assert table.classify(np.array([10**9, -1, 2]), np.array([1, 1, 10**9])).tolist() == [0, -1, 1]
+    assert table.classify(np.array([10**9, -1, 2]), np.array([1, 1, 10**9])).tolist() == [0, -1, -1]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.int64, np.uint32])
@@ -213,3 +234,41 @@ def test_shipped_tables_fit_each_other() -> None:
     matrix = control.load(folder / "control.tsv", table)
     assert np.array_equal(matrix, control.load("preset:lesion", table))
     assert table.background is not None
+
+
+TAKEN = """class\tregions\tstates
+lesion\t2,3\t1
+WM\t2\t0
+rest\t*\t*
+"""
+
+
+def test_what_only_a_wildcard_took_is_told(tmp_path: Path) -> None:
+    """A region that no row names, and a named state that lies where its rows do not take it."""
+    table = make(tmp_path, TAKEN)
+    regions = np.array([2, 2, 3, 0, 0, 99, 99, 99])
+    states = np.array([0, 1, 1, 0, 1, 0, 0, 1])
+    assert table.classify(regions, states).tolist() == [1, 0, 0, 2, 2, 2, 2, 2]
+    found = wildcards.taken(table, count(regions, states), 500.0)
+    assert wildcards.sentences(found) == [
+        "'rest' takes by * in regions: regions 99 (3 voxels, 1.5 mL), 0 (2 voxels, 1.0 mL)",
+        "'rest' takes by * in states: states 1 in region 0 (1 voxel, 0.5 mL), "
+        "1 in region 99 (1 voxel, 0.5 mL)",
+    ]
+    told = wildcards.sentences(wildcards.together([found, found]), most=1)
+    assert told[0].endswith("regions 99 (6 voxels, 3.0 mL in 2 visits), and 1 more label")
+
+
+def test_a_table_that_names_all_labels_has_nothing_to_tell(tmp_path: Path) -> None:
+    table = make(tmp_path, "class\tregions\tstates\nlesion\t*\t1\nWM\t2\t0\nrest\t0\t*\n")
+    counts = count(np.array([2, 2, 0, 0]), np.array([0, 1, 0, 1]))
+    assert wildcards.taken(table, counts, 1.0) == []
+
+
+def test_shipped_tables_leave_nothing_to_wildcards_but_lesions() -> None:
+    """Healthy rows name state 0, and no row but that of a pathology takes any region."""
+    folder = paths.repository() / "config"
+    for file in (folder / "classes.tsv", *sorted((folder / "examples").glob("*_classes.tsv"))):
+        for row in classes.load(file).rows:
+            assert row.states is not None, (file.name, row.name)
+            assert row.pathological or (row.states == ((0, 0),) and row.regions is not None), file.name

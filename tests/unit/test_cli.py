@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,10 +85,24 @@ def test_status_shows_failures(folder: Path, capsys: pytest.CaptureFixture[str])
     pair.mkdir(parents=True)
     failure = {"status": "overlap", "stage": "align", "message": "The visits share too little."}
     (pair / "status.json").write_text(json.dumps(failure))
-    assert main(["status", str(folder)]) == 0
+    assert main(["status", str(folder)]) == 1
     out = capsys.readouterr().out
     assert "P1 A to B: align: overlap: The visits share too little." in out
     assert "0 of 1 pair done, 1 failed." in out
+    assert main(["status", str(folder), "--patient", "P1"]) == 1
+    (pair / "status.json").write_text(json.dumps({"status": "ok"}))
+    assert main(["status", str(folder)]) == 0
+
+
+def test_status_of_a_job_that_was_killed_is_no_success(folder: Path) -> None:
+    """One that lives and one that waits are none of its concern."""
+    log = folder / "results" / "logs" / "P1" / "align.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("longimorph: align\nmachine: node07, process 4242\n")
+    (folder / "results" / "patients" / "P1" / "A__B").mkdir(parents=True)
+    assert main(["status", str(folder)]) == 0
+    os.utime(log, (0, 0))
+    assert main(["status", str(folder)]) == 1
 
 
 def test_doctor_finds_the_packages_and_names_what_is_missing(
@@ -125,7 +142,7 @@ def test_a_profile_of_the_user_is_left_alone(
     own.mkdir(parents=True)
     (own / "config.yaml").write_text("jobs: 1\n")
     (tmp_path / "snakemake" / "slurm-gpus").symlink_to(tmp_path / "gone")
-    assert main(["profiles"]) == 0
+    assert main(["profiles"]) == 1, "a link could not be made"
     lines = {
         Path(line.split(": ")[1].split(" is ")[0]).name: line for line in capsys.readouterr().out.splitlines()
     }
@@ -220,3 +237,121 @@ def test_what_is_broken_is_indented_and_words_stay_whole() -> None:
     assert lines[0].startswith("  note") and all(line.startswith("    ") for line in lines[1:])
     assert " ".join(" ".join(lines).split()) == " ".join(text.split())
     assert fitted(text, None) == text
+
+
+ASCII = {
+    "of the locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "of the stream": {"PYTHONIOENCODING": "ascii"},
+}
+BAD = {"cohort.tsv": "patient\ttimepoint\tdays\tregions\nP1\tä × ²\t0\tgröße.nii.gz\n"}
+COMMANDS = {
+    "check": (0, [b"cm2", b"mm"]),
+    "check config/bad.yaml": (2, [b"nothing was run", b"\\xe4 x 2"]),
+    "check config/grids.yaml": (1, [b"20x20x20", b"grid_mismatch"]),
+    "plan": (0, [b"registration"]),
+    "status": (1, [b"shapes 6x7x9 +- 1, \\u4e2d, \\udce9"]),
+    "status --patient P1": (1, [b"failed"]),
+    "doctor config/config.yaml": (0, [b"cm2"]),
+    "profiles": (0, [b"link"]),
+    "memory predict --shape 20 20 20 --classes 3": (0, [b"GB"]),
+    "--help": (0, [b"Splits longitudinal change"]),
+    **{f"{name} --help": (0, [b"usage"]) for name in ("check", "plan", "status", "doctor", "index", "demo")},
+    **{f"{name} --help": (0, [b"usage"]) for name in ("memory", "memory fit", "memory predict", "profiles")},
+}
+
+
+@pytest.fixture
+def odd_study(folder: Path) -> Path:
+    """A study with much to say that ASCII cannot: areas, shapes, names; and a finished run with a failure."""
+    config = folder / "config"
+    labels = np.ones((20, 20, 20), np.uint8)
+    nib.save(nib.Nifti1Image(labels, np.diag([8.0, 8, 8, 1])), config / "a.nii.gz")
+    nib.save(nib.Nifti1Image(0 * labels, np.diag([8.0, 8, 9, 1])), config / "s.nii.gz")
+    tables = "cohort: COHORT.tsv\nclasses: classes.tsv\ncontrol: control.tsv\n"
+    rows = "patient\ttimepoint\tdays\tregions\tstates\n"
+    rows += "P1\tA\t0\ta.nii.gz\ts.nii.gz\nP1\tB\t9\ta.nii.gz\ts.nii.gz\n"
+    for name, text in (("bad", BAD["cohort.tsv"]), ("grids", rows)):
+        (config / f"{name}.tsv").write_text(text, encoding="utf-8")
+        (config / f"{name}.yaml").write_text(tables.replace("COHORT", name))
+    pair = folder / "results" / "patients" / "P1" / "A__B"
+    pair.mkdir(parents=True)
+    failure = {"status": "overlap", "stage": "align", "message": "shapes 6×7×9 ± 1, \u4e2d, \udce9"}
+    (pair / "status.json").write_text(json.dumps(failure))
+    (folder / "snakemake").write_text("#!/bin/sh\n")
+    (folder / "snakemake").chmod(0o755)
+    return folder
+
+
+_ALL = """
+import sys
+from longimorph.cli import main
+for command in sys.argv[1:]:
+    try:
+        status = main(command.split())
+    except SystemExit as end:
+        status = end.code
+    print(f"== {command}: {status}", flush=True)
+"""
+
+
+@pytest.mark.parametrize("environment", ASCII.values(), ids=ASCII)
+def test_no_command_ends_in_an_error_of_encoding(odd_study: Path, environment: dict[str, str]) -> None:
+    """What ASCII lacks is spelled out, on standard output and on standard error, in a pipe."""
+    places = {"PATH": f"{odd_study}:/usr/bin:/bin", "XDG_CONFIG_HOME": str(odd_study / "home")}
+    run = subprocess.run(
+        [sys.executable, "-c", _ALL, *COMMANDS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=odd_study,
+        env={**os.environ, **places, **environment},
+    )
+    told = run.stdout
+    assert b"Traceback" not in told and b"UnicodeEncodeError" not in told and run.returncode == 0, told
+    assert told.isascii()
+    parts = dict(re.findall(rb"(.*?)^== (.*?)$", told, re.MULTILINE | re.DOTALL))
+    by_command = {name.rpartition(b": ")[0].decode(): (name, text) for text, name in parts.items()}
+    assert list(by_command) == list(COMMANDS)
+    for command, (status, words) in COMMANDS.items():
+        name, text = by_command[command]
+        assert name.endswith(f": {status}".encode()), (name, text)
+        assert [word for word in words if word not in text] == [], text
+
+
+def test_a_reader_that_goes_away_and_a_disk_that_is_full_are_no_traceback(odd_study: Path) -> None:
+    code = "import sys; from longimorph.cli import main; sys.exit(main(['check']))"
+    command = f'{sys.executable} -c "{code}"'
+    run = subprocess.run(["bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"], capture_output=True)
+    assert (run.stdout, run.stderr) == (b"0\n", b"")
+    if Path("/dev/full").exists():
+        run = subprocess.run(["bash", "-c", f"{command} > /dev/full"], capture_output=True)
+        assert (run.returncode, run.stderr) == (1, b"longimorph: the output: No space left on device\n")
+
+
+def test_ctrl_c_and_numbers_below_one_have_their_status(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["memory", "predict", "--shape", "9", "9", "9", "--classes", "0"]) == 2
+    assert "--classes: is below 1; found 0" in capsys.readouterr().err
+
+    def stopped(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("longimorph.cohort.validate.validate", stopped)
+    assert main(["check"]) == 130
+
+
+def test_every_command_has_its_row_of_exit_statuses() -> None:
+    """In the one table of the documentation."""
+    page = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|", page.split("### Exit status")[1].split("\n### ")[0], re.MULTILINE)
+    parser = importlib.import_module("longimorph.cli.main")._parser()
+    (commands,) = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
+    assert set(rows) == set(commands)
+
+
+def test_a_file_that_cannot_be_written_is_a_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "file").write_text("")
+    assert main(["check", "--csv", "file/labels.csv"]) == 1
+    assert capsys.readouterr().err.startswith("longimorph: file: ")

@@ -165,3 +165,24 @@ def test_same_grid_sees_a_shift():
     shifted[0, 3] += 0.01
     assert not g.same_grid(grid, Grid(grid.shape, shifted))
     assert g.same_grid(grid, Grid(grid.shape, shifted), tol=0.02)
+
+
+@pytest.mark.parametrize("angles", [(0.0, 0.0, 0.0), (0.2, -0.3, 0.4), (np.pi / 4, np.pi / 4, 0.1)])
+def test_a_volume_is_put_in_the_order_of_another(angles):
+    grid = oblique(shape=(4, 5, 3), angles=angles)
+    array = np.arange(60).reshape(grid.shape)
+    for stored, own in storage_orders(array, grid):
+        back = g.in_order_of(grid, own, stored)
+        assert back is not None and np.array_equal(back, array)
+
+
+def test_what_lies_elsewhere_is_put_in_no_order():
+    grid = oblique(shape=(4, 4, 4), spacing=(1.0, 1.0, 1.0))
+    array = np.zeros(grid.shape)
+    moved, turned, finer = grid.affine.copy(), grid.affine.copy(), grid.affine.copy()
+    moved[:3, 3] += 0.5
+    turned[:3, :3] = rotation((0, 0, 0.1)) @ turned[:3, :3]
+    finer[:3, :3] *= 0.5
+    for affine in (moved, turned, finer):
+        assert g.in_order_of(grid, Grid(grid.shape, affine), array) is None
+    assert g.in_order_of(grid, Grid((4, 4, 5), grid.affine), np.zeros((4, 4, 5))) is None

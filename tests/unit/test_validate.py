@@ -9,11 +9,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from spaces import storage_orders
 from study_files import edit, regions, write_labels, write_study
 
 from longimorph.cohort import scans, study, validate
 from longimorph.cohort.scans import ScanWarning
 from longimorph.errors import InputError, PairFailure
+from longimorph.grid import Grid
+from longimorph.steps import common
 
 
 @pytest.fixture
@@ -70,9 +73,29 @@ def test_unknown_labels_stop_with_their_voxels(config: Path) -> None:
     write_labels(config.parent / "states" / "P2_m6.nii.gz", np.zeros_like(data))
     with pytest.raises(InputError) as error:
         validate.validate(config)
-    (problem,) = error.value.problems
+    problem, tool = error.value.problems
+    assert "numbered as those of FreeSurfer" in tool.message and "does not name 77, 1001." in tool.message
     assert problem.row == 5 and problem.column == "regions"
-    assert "labels 1001 with state 0 (3 voxels), 77 with state 0 (2 voxels) in " in problem.message
+    assert (
+        "labels 1001 with state 0 (3 voxels, 0.003 mL), 77 with state 0 (2 voxels, 0.002 mL), found in "
+        in problem.message
+    )
+
+
+@pytest.mark.parametrize("number", [255, 300, 3])
+def test_a_lesion_number_that_no_row_names_stops_with_its_voxels(config: Path, number: int) -> None:
+    """Masks of 0 and 255, numbered lesions, another numbering at the second visit; healthy rows say ``*``."""
+    states = np.zeros((6, 7, 8), np.uint16)
+    states[1:3, 2, 4] = number
+    write_labels(config.parent / "states" / "P2_m6.nii.gz", states, np.diag([5.0, 5, 5, 1]))
+    write_labels(config.parent / "labels" / "P2_m6.nii.gz", regions(), np.diag([5.0, 5, 5, 1]))
+    with pytest.raises(InputError) as error:
+        validate.validate(config)
+    (problem,) = error.value.problems
+    assert (problem.row, problem.column) == (5, "states")
+    assert f"state {number} (2 voxels, 0.25 mL), found in " in problem.message
+    assert problem.message.endswith("P2_m6.nii.gz") and "no row of" in problem.message
+    assert problem.hint is not None and "the column 'states' of 'oedema'" in problem.hint
 
 
 def bad_not_whole(folder: Path) -> None:
@@ -152,6 +175,24 @@ def test_rounding_of_a_header_is_no_other_grid(config: Path) -> None:
     assert warnings_of(config) == []
 
 
+def test_a_mask_with_the_same_voxels_in_another_order_is_read(config: Path) -> None:
+    """Each of the 48 orders of storage, as tools write them, says the same as that of the regions."""
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    labels, states = regions(1), (regions(2) == 2).astype(np.uint8)
+    write_labels(config.parent / "labels" / "P1_m6.nii.gz", labels, affine)
+    expected = None
+    for stored, grid in storage_orders(states, Grid((6, 7, 8), affine)):
+        write_labels(config.parent / "states" / "P1_m6.nii.gz", stored, grid.affine)
+        visit = study.load(config).cohort.visit("P1", "m6")
+        read, found, _ = scans.read_visit(visit)
+        assert found is not None and np.array_equal(found, states) and np.array_equal(read, labels)
+        report = scans.examine_visit(visit)
+        assert report.defects == () and report.counts is not None and report.counts.states is not None
+        table = [report.counts.regions.tolist(), report.counts.states.tolist(), report.counts.voxels.tolist()]
+        expected = expected or table
+        assert table == expected
+
+
 def test_left_out_patients_and_idle_classes_are_noted(tmp_path: Path) -> None:
     config = write_study(tmp_path, (("P1", "m0", 0), ("P1", "m6", 180), ("P2", "m0", 0)))
     edit(tmp_path / "classes.tsv", "background\t0", "GM\t3\t*\tGM\thealthy\t\nbackground\t0")
@@ -193,7 +234,7 @@ def test_unchanged_scans_are_not_read_again(config: Path, monkeypatch: pytest.Mo
     assert validate.validate(config, cache=cache).warnings == first.warnings
     assert counter.read == []
     edit(config.parent / "classes.tsv", "2,41", "2")
-    with pytest.raises(InputError, match="match no row"):
+    with pytest.raises(InputError, match=r"no row of .* takes label"):
         validate.validate(config, cache=cache)
     assert counter.read == [], "another class table needs no scan read again"
     os.utime(config.parent / "states" / "P2_m0.nii.gz", ns=(1, 1))
@@ -225,3 +266,28 @@ def test_image_header_alone_is_read(config: Path) -> None:
     nib.save(nib.Nifti1Image(np.zeros((3, 3), np.float32), np.eye(4)), file)
     (warning,) = warnings_of(config)
     assert (warning.stage, warning.code) == ("align", "dimension")
+
+
+def test_a_step_tells_and_refuses_as_the_check_does(config: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What only wildcards take is one sentence in the check and in the log; a strange state stops both."""
+    edit(config.parent / "classes.tsv", "background\t0\t*", "background\t*\t*")
+    data = regions(1)
+    data[:2, 0, 0] = 77
+    write_labels(config.parent / "labels" / "P1_m6.nii.gz", data)
+    write_labels(config.parent / "states" / "P1_m6.nii.gz", np.zeros_like(data))
+    config.write_text(config.read_text() + "patients: [P1]\n")
+    checked = validate.validate(config)
+    assert set(checked.by_wildcards) <= set(checked.notes)
+    assert checked.by_wildcards[0].startswith("'background' takes by * in regions: regions 0 (")
+    assert checked.by_wildcards[0].endswith(", 77 (2 voxels, 0.002 mL)")
+    visit = checked.study.cohort.visit("P1", "m6")
+    common.classes_of(visit, checked.study.classes)
+    assert "P1 m6: 'background' takes by * in regions: regions" in caplog.text
+    assert ", 77 (2 voxels, 0.002 mL)" in caplog.text
+    data[:, :, :] = 5
+    write_labels(config.parent / "states" / "P1_m6.nii.gz", data)
+    with pytest.raises(InputError, match=r"no row of .* takes state 5 \(336 voxels, 0.34 mL\), found in "):
+        validate.validate(config)
+    with pytest.raises(PairFailure, match=r"no row of .* takes state 5 \(336 voxels, 0.34 mL\)") as failure:
+        common.classes_of(visit, checked.study.classes)
+    assert failure.value.code == "unknown_label"

@@ -17,11 +17,15 @@ Broken = tuple[TinyCohort, subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Broken:
-    """A study of which one scan is cut off, after its run; whatever crashes would be tried again."""
+    """A study of which one scan is cut off, after its run where the locale knows ASCII alone; whatever
+    crashes would be tried again."""
     cohort = tiny.study(tmp_path_factory.mktemp("study"), stub=True)
     scan = cohort.folder / "scans" / "P002" / "V3_regions.nii.gz"
     scan.write_bytes(scan.read_bytes()[:60])
-    return cohort, cohort.snakemake("--retries", "2")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
+            patch.setenv(name, value)
+        return cohort, cohort.snakemake("--retries", "2")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -42,7 +46,8 @@ def test_the_run_ends_with_an_error_and_a_sentence(broken: Broken) -> None:
     assert run.returncode != 0
     assert "2 of 3 pairs done, 1 failed." in text
     assert "P002 V2 to V3: maps: unreadable: cut off" in text
-    assert "Traceback" not in text
+    assert "Traceback" not in text and "Error in onerror" not in text
+    assert "cut off (20x20x20)" in run.stdout, "what ASCII lacks is spelled out"
 
 
 def test_bad_input_is_tried_once(broken: Broken) -> None:

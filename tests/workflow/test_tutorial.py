@@ -59,6 +59,11 @@ def words(text: str) -> list[str]:
     return text.split()
 
 
+def plain(text: str) -> list[str]:
+    """The words of a text without its volumes, which depend on the bias field."""
+    return [word for word in words(text) if not re.fullmatch(r"\d+\.\d", word)]
+
+
 def alike(found: list[str], shown: list[str]) -> bool:
     """Whether two texts differ by nothing but numbers, and these by less than a tenth."""
 
@@ -98,7 +103,7 @@ def test_its_commands_run_on_its_data(folder: Path) -> None:
             said[line.split()[1]] = run(line, folder)
         if line.startswith("snakemake"):
             run(f"{line} --dry-run", folder)
-    assert any(words(block) == words(said["check"]) for block in blocks())
+    assert any(plain(block) == plain(said["check"]) for block in blocks())
     assert any(words(said["plan"])[:20] == words(block)[:20] for block in blocks())
 
 

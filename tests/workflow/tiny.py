@@ -98,7 +98,8 @@ class TinyCohort:
         command = [PYTHON, "-m", "snakemake", *places, "--cores", "2", "--nocolor", *arguments]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         if self.stub:
-            environment["PYTHONPATH"] = str(Path(__file__).parent / "stub")
+            places = [str(Path(__file__).parent / "stub"), *filter(None, [os.environ.get("PYTHONPATH")])]
+            environment["PYTHONPATH"] = os.pathsep.join(places)
         return subprocess.run(
             command, cwd="/", env=environment, capture_output=True, text=True, timeout=timeout
         )

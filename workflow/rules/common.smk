@@ -1,5 +1,6 @@
 import sys
 
+from longimorph import plain
 from longimorph.errors import InputError
 from longimorph.jobs import restart, slurm, start
 from longimorph.jobs.catalogue import (
@@ -14,6 +15,7 @@ from longimorph.jobs.catalogue import (
 from longimorph.jobs.needs import Needs
 from longimorph.jobs.progress_text import closing
 
+plain.forgive()
 try:
     STUDY = start.begin(workflow, config)
 except InputError as problems:

@@ -61,14 +61,17 @@ def examine_study(config: Path) -> tuple[list[Finding], list[str]]:
 
     Raises InputError with everything that has to be corrected.
     """
+    from longimorph.cohort.blocked import blocked
     from longimorph.cohort.validate import validate
 
     checked = validate(config)
     plan, visits = checked.study.plan, len(checked.study.cohort.visits)
+    stopped = blocked(checked.study, checked.reports, checked.warnings)
     pairs, patients = counted(len(plan.pairs), "pair"), counted(len(plan.patients()), "patient")
     text = f"{counted(visits, 'visit')}, {pairs} of {patients}"
-    findings = [Finding(True, f"{config}: {text}")]
+    findings = [Finding(bool(plan.pairs), f"{config}: {text}")]
     findings += [Finding(False, str(warning)) for warning in checked.warnings]
+    findings += [Finding(False, f"{one} fails") for one in stopped]
     return findings, [*checked.notes, *map(str, checked.remarks)]
 
 

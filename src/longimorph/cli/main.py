@@ -1,37 +1,62 @@
 """Arguments of the command line, and how each command ends.
 
-Status 0: all is well; 1: something failed or is missing; 2: the input has to be corrected.
+Status 0: all is well; 1: something failed or is missing; 2: the input has to be corrected. What that means
+for each command is on one page, docs/running.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import longimorph
-from longimorph.cli import index, memory, plan, profiles, screen
+from longimorph import plain
+from longimorph.cli import check, index, memory, plan, profiles, screen
 from longimorph.errors import InputError, LongimorphError
-from longimorph.words import counted
 
 CONFIG = Path("config", "config.yaml")
+INTERRUPTED = 130
+"""The status after Ctrl-C, as shells have it."""
 
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the status that the process should end with."""
-    options = _parser().parse_args(arguments)
+    plain.forgive()
+    try:
+        return _run(_parser().parse_args(arguments))
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        _silence()
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:  # a full disk, a folder that may not be written to
+        sys.stderr.write(f"longimorph: {error.filename or 'the output'}: {error.strerror or error}\n")
+        _silence()
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run the command to its end, with all that it had to print."""
     command: Command = options.command
     try:
-        return command(options)
+        status = command(options)
     except LongimorphError as error:
         sys.stderr.write(screen.fitted(f"longimorph: {error}", screen.columns(sys.stderr)) + "\n")
-        return 2 if isinstance(error, InputError) else 1
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stderr.close()
-        return 0
+        status = 2 if isinstance(error, InputError) else 1
+    sys.stdout.flush()
+    return status
+
+
+def _silence() -> None:
+    """Let nothing that is still to be printed fail when Python ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,10 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"longimorph {longimorph.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    text = "every problem of a study's files, all of them at once"
-    sub = commands.add_parser("check", help=text, description=f"Find {text}.")
-    sub.add_argument("config", nargs="?", type=Path, default=CONFIG, help=f"by default {CONFIG}")
-    sub.set_defaults(command=check)
+    check.register(commands, CONFIG)
     plan.register(commands, CONFIG)
     text = "how far a run got: during it, after it, or when it broke off"
     sub = commands.add_parser("status", help=text, description=f"Tell from its files {text}.")
@@ -70,22 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check(options: argparse.Namespace) -> int:
-    """Check every file of a study."""
-    from longimorph.cohort.validate import validate
-
-    checked = validate(options.config)
-    plan = checked.study.plan
-    for remark in (*map(str, checked.warnings), *checked.notes, *map(str, checked.remarks)):
-        screen.say(f"note: {remark}")
-    visits = counted(len(checked.study.cohort.visits), "visit")
-    pairs = counted(len(plan.pairs), "pair")
-    screen.say(f"{visits}, {pairs} of {counted(len(plan.patients()), 'patient')} can run.")
-    return 0
-
-
 def status(options: argparse.Namespace) -> int:
-    """Print how far a run got."""
+    """Print how far a run got; status 1 where a pair has failed or a job has broken off or gone silent."""
     from longimorph.jobs import progress, progress_text, slurm
 
     results = options.directory / "results"
@@ -96,7 +104,7 @@ def status(options: argparse.Namespace) -> int:
     sys.stdout.write((shown or progress_text.table(found, options.all)) + "\n")
     if queue := slurm.queued(options.directory):
         sys.stdout.write("\n".join(["", *slurm.told(queue)]) + "\n")
-    return 0
+    return 1 if found.failures() or found.of_state(progress.SILENT) else 0
 
 
 def doctor(options: argparse.Namespace) -> int:

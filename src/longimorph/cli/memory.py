@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longimorph.errors import LongimorphError
+from longimorph.errors import InputError, LongimorphError, Problem
 from longimorph.io import atomic
 from longimorph.memory import (
     HOST_MAPS,
@@ -78,9 +78,8 @@ def register(commands: Any) -> None:
 def predict(options: argparse.Namespace) -> int:
     """Print a table of the strategies."""
     counts = {"--shape": min(options.shape), "--classes": options.classes, "--steps": options.steps}
-    for name, value in counts.items():
-        if value < 1:
-            raise LongimorphError(f"{name} should be at least 1; found {value}")
+    if wrong := [Problem(name, "is below 1", value=n) for name, n in counts.items() if n < 1]:
+        raise InputError(wrong)
     map_bytes = prod(options.shape) * options.classes * 4
     slab = slab_share(options.shape[0], map_bytes)
     size = Size(map_bytes, options.classes, options.steps, options.pairs, slab)

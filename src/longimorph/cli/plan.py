@@ -53,7 +53,7 @@ def plan(options: argparse.Namespace) -> int:
     if shown != described(rows):
         shown.append("(a wider terminal shows more columns, --csv FILE all of them)")
     screen.say("\n".join([*shown, *closing(study, rows)]))
-    return 0
+    return 0 if rows else 1
 
 
 def table(study: Study) -> list[dict[str, Any]]:

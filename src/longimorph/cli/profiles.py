@@ -22,13 +22,16 @@ def register(commands: Any) -> None:
 
 
 def profiles(options: argparse.Namespace) -> int:
-    """Link the profiles, or unlink them, and say what was done. What is the user's own is left alone."""
+    """Link the profiles, or unlink them, and say what was done; status 1 where a link could not be made.
+
+    What is the user's own is left alone.
+    """
     shipped = sorted(path.parent for path in (repository() / "profiles").glob("*/config.yaml"))
     folder = snakemake_folder()
-    for profile in shipped:
-        link = folder / profile.name
-        sys.stdout.write(f"{_unlinked(link, profile) if options.unlink else _linked(link, profile)}\n")
-    return 0
+    links = [(folder / profile.name, profile) for profile in shipped]
+    lines = [_unlinked(*link) if options.unlink else _linked(*link) for link in links]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return int(any(line.startswith("NOT linked") for line in lines))
 
 
 def snakemake_folder() -> Path:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ _NAME = re.compile(r"\w[\w .+()&-]{0,99}")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _RANGE = re.compile(r"(\d{1,18})(?:\s*-\s*(\d{1,18}))?")
 _LARGEST_TABLE = 1 << 22
+_LONGEST_RANGE = 1 << 16
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -39,7 +40,8 @@ Spans = tuple[tuple[int, int], ...]
 class ClassRow:
     """One row: the class takes voxels whose region is in ``regions`` and whose state is in ``states``.
 
-    Spans include both ends; None stands for any label.
+    Spans include both ends. None, written ``*``, stands for any region, and for state 0 and every state that
+    some row of the table names: a number that no row knows is never healthy tissue by default.
     """
 
     name: str
@@ -92,6 +94,27 @@ class ClassTable:
         """The index of the class called ``background``, None when there is none."""
         return self.names.index(BACKGROUND) if BACKGROUND in self.names else None
 
+    def named(self, column: Literal["regions", "states"]) -> frozenset[int]:
+        """Return the labels that the rows name in a column, of long ranges the first ones."""
+        spans = _all_spans(row.regions if column == "regions" else row.states for row in self.rows)
+        return frozenset(
+            label for first, last in spans for label in range(first, min(last, first + _LONGEST_RANGE) + 1)
+        )
+
+    @property
+    def has_wildcards(self) -> bool:
+        """Whether some row can take a label that it does not name: any region, or a state of another row."""
+        beyond = any(last > 0 for _, last in self._named_states)
+        return any(row.regions is None or (row.states is None and beyond) for row in self.rows)
+
+    def unnamed_states(self, states: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return for each state whether it is neither 0 nor named by any row."""
+        return _outside(states, self._named_states)
+
+    def unnamed_regions(self, regions: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return for each region whether no row names it, so that only ``*`` can take it."""
+        return _outside(regions, _all_spans(row.regions for row in self.rows))
+
     def classify(self, regions: NDArray[Any], states: NDArray[Any] | None = None) -> NDArray[np.int16]:
         """Return the class index of each voxel, -1 where no row matches.
 
@@ -107,14 +130,30 @@ class ClassTable:
         state_bins = _bins(states, self._state_breaks)
         return np.take(table.ravel(), region_bins * np.int32(table.shape[1]) + state_bins)
 
-    def lookup(self, regions: NDArray[Any], states: NDArray[Any] | None = None) -> NDArray[np.int16]:
-        """Return the class index of each voxel; PairFailure naming the labels that match no row."""
+    def lookup(
+        self, regions: NDArray[Any], states: NDArray[Any] | None = None, voxel_mm3: float | None = None
+    ) -> NDArray[np.int16]:
+        """Return the class index of each voxel; PairFailure naming the labels that match no row, with their
+        volume where that of a voxel is given."""
         index = self.classify(regions, states)
         if index.size and index.min() < 0:
             lost = index < 0
             counts = count(regions[lost], states[lost] if states is not None else None)
-            raise PairFailure("maps", "unknown_label", f"{counts.describe()}: no row of {self.name} matches")
+            found = "; ".join(text for _, text in self.complaints(counts, voxel_mm3))
+            raise PairFailure("maps", "unknown_label", f"no row of {self.name} takes {found}")
         return index
+
+    def complaints(self, unknown: LabelCounts, voxel_mm3: float | None = None) -> list[tuple[str, str]]:
+        """Return the labels that match no row in words, each with the column that is to blame: states that no
+        row names, and what else matches none."""
+        if not len(unknown):
+            return []
+        strange = np.zeros(len(unknown), bool)
+        if unknown.states is not None:
+            strange = self.unnamed_states(unknown.states)
+        rest, numbers = unknown.where(~strange), unknown.where(strange).by_state()
+        told = [("states", numbers.describe(voxel_mm3, "state"))] if len(numbers) else []
+        return told + ([("regions", rest.describe(voxel_mm3))] if len(rest) else [])
 
     def unknown(self, counts: LabelCounts) -> LabelCounts:
         """Return those of the counted labels that match no row."""
@@ -126,7 +165,12 @@ class ClassTable:
 
     @cached_property
     def _state_breaks(self) -> NDArray[np.int64]:
-        return _breaks([row.states for row in self.rows])
+        return _breaks([self._named_states])
+
+    @cached_property
+    def _named_states(self) -> Spans:
+        """State 0 and those that some row names: what ``*`` stands for."""
+        return ((0, 0), *_all_spans(row.states for row in self.rows))
 
     @cached_property
     def _first_match(self) -> NDArray[np.int16]:
@@ -134,9 +178,21 @@ class ClassTable:
         table = np.full((len(self._region_breaks) + 1, len(self._state_breaks) + 1), -1, np.int16)
         for index in reversed(range(len(self.rows))):
             in_regions = _covered(self.rows[index].regions, self._region_breaks)
-            in_states = _covered(self.rows[index].states, self._state_breaks)
+            states = self.rows[index].states
+            in_states = _covered(self._named_states if states is None else states, self._state_breaks)
             table[np.ix_(in_regions, in_states)] = index
         return table
+
+
+def _all_spans(rows: Iterable[Spans | None]) -> Spans:
+    return tuple(span for spans in rows if spans is not None for span in spans)
+
+
+def _outside(labels: NDArray[Any], spans: Spans) -> NDArray[np.bool_]:
+    inside = np.zeros(np.shape(labels), bool)
+    for first, last in spans:
+        inside |= (labels >= first) & (labels <= last)
+    return ~inside
 
 
 def _breaks(spans: Sequence[Spans | None]) -> NDArray[np.int64]:

@@ -12,6 +12,8 @@ import stat
 import time
 from pathlib import Path
 
+from longimorph.io.pointers import unfetched
+
 FILE = "file"
 MISSING = "file not found"
 MOST_BYTES = 100 << 20
@@ -38,14 +40,14 @@ def state(path: Path) -> str:
         return "is a folder, not a file"
     if not stat.S_ISREG(mode):
         return "is neither a file nor a folder"
-    return FILE if os.access(path, os.R_OK) else _FORBIDDEN
+    return (unfetched(path) or FILE) if os.access(path, os.R_OK) else _FORBIDDEN
 
 
 def _reason(path: Path, error: OSError | ValueError) -> str:
     number = getattr(error, "errno", None)
     if number not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
         return f"cannot be a path ({getattr(error, 'strerror', None) or error})"
-    return _LEADS_NOWHERE if os.path.islink(path) else MISSING
+    return (unfetched(path) or _LEADS_NOWHERE) if os.path.islink(path) else MISSING
 
 
 def from_the_future(path: Path) -> bool:

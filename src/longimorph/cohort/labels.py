@@ -32,22 +32,39 @@ class LabelCounts:
         states = self.states[mask] if self.states is not None else None
         return LabelCounts(self.regions[mask], states, self.voxels[mask])
 
-    def describe(self) -> str:
-        """Return the labels and their voxel counts in words, the most frequent first."""
+    def by_state(self) -> LabelCounts:
+        """Return the counts of the states alone, as if these were the regions; none without states."""
+        states = self.states if self.states is not None else self.regions[:0]
+        labels, where = np.unique(states, return_inverse=True)
+        totals = np.zeros(len(labels), np.int64)
+        np.add.at(totals, where.ravel(), self.voxels[: len(states)])
+        return LabelCounts(labels, None, totals)
+
+    def describe(self, voxel_mm3: float | None = None, noun: str = "label") -> str:
+        """Return the labels and their voxel counts in words, the most frequent first; with their volumes
+        where that of a voxel is given."""
         order = np.argsort(-self.voxels, kind="stable")
-        named = [self._describe_one(int(i)) for i in order[:_MOST_NAMED]]
+        named = [self._describe_one(int(i), voxel_mm3) for i in order[:_MOST_NAMED]]
         rest = order[_MOST_NAMED:]
         if len(rest):
-            named.append(f"{len(rest)} more ({_voxels(self.voxels[rest].sum())})")
-        return f"label{'s' if len(self) > 1 else ''} {', '.join(named)}"
+            named.append(f"{len(rest)} more ({amount(int(self.voxels[rest].sum()), voxel_mm3)})")
+        return f"{noun}{'s' if len(self) > 1 else ''} {', '.join(named)}"
 
-    def _describe_one(self, i: int) -> str:
+    def _describe_one(self, i: int, voxel_mm3: float | None) -> str:
         state = f" with state {self.states[i]}" if self.states is not None else ""
-        return f"{self.regions[i]}{state} ({_voxels(self.voxels[i])})"
+        return f"{self.regions[i]}{state} ({amount(int(self.voxels[i]), voxel_mm3)})"
 
 
-def _voxels(number: np.int64) -> str:
-    return f"{number:,} voxel{'' if number == 1 else 's'}"
+def amount(voxels: int, voxel_mm3: float | None = None) -> str:
+    """Return a number of voxels in words, with the volume where that of a voxel is given."""
+    text = f"{voxels:,} voxel{'' if voxels == 1 else 's'}"
+    return text if voxel_mm3 is None else f"{text}, {millilitres(voxels * voxel_mm3)}"
+
+
+def millilitres(mm3: float) -> str:
+    """Return a volume in mL, with so many decimals as a small one needs."""
+    ml = mm3 / 1000
+    return f"{ml:.1f} mL" if ml >= 1 else f"{ml:.2g} mL"
 
 
 def count(regions: NDArray[Any], states: NDArray[Any] | None = None) -> LabelCounts:

@@ -3,6 +3,7 @@ is anything odd about their headers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.labels import LabelCounts, count
 from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure, Problem
-from longimorph.grid import Grid, canonical, same_grid
+from longimorph.grid import Grid, canonical, in_order_of
 from longimorph.io import headers
-from longimorph.io.volumes import read_grid, read_labels
+from longimorph.io.volumes import read_grid, read_image, read_labels
 
 Labels = NDArray[np.int32]
 
 GRID_TOLERANCE_MM = 0.01
-"""Regions and states count as on one grid when no voxel centre differs by more."""
+"""Regions and states count as on one grid when no voxel centre differs by more; in any order of storage."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class ScanReport:
 
 
 def read_visit(visit: Visit) -> tuple[Labels, Labels | None, Grid]:
-    """Read the label volumes of a visit: regions, states (None without), both (i, j, k), and their grid.
+    """Read the label volumes of a visit: regions, states (None without), both (i, j, k) in the order of the
+    regions, and their grid.
 
     Raises PairFailure of the stage maps when one cannot be read or the two lie on different grids.
     """
@@ -122,13 +124,16 @@ def _label_files(visit: Visit) -> list[Path]:
 
 
 def _image_grid(visit: Visit, defects: list[Defect]) -> Grid | None:
-    """Return where the image lies; None without one, or with a defect, which is added."""
-    if visit.image is not None:
-        try:
-            return read_grid(visit.image, "align")
-        except PairFailure as failure:
-            defects.append(_defect(failure))
-    return None
+    """Return where the image lies, None where it says nowhere; a defect of its voxels is added."""
+    if visit.image is None:
+        return None
+    grid = None
+    try:
+        grid = read_grid(visit.image, "align")
+        read_image(visit.image)
+    except PairFailure as failure:
+        defects.append(_defect(failure))
+    return grid
 
 
 def _extent(regions: Labels, states: Labels | None, grid: Grid) -> Extent:
@@ -148,13 +153,15 @@ def _defect(failure: PairFailure) -> Defect:
 
 
 def _together(visit: Visit, volumes: list[tuple[Labels, Grid]]) -> tuple[Labels, Labels | None, Grid]:
-    """Return regions and states as one, after the check that they lie on one grid."""
+    """Return regions and states as one, in the order of the regions, after the check that they hold the same
+    voxels."""
     regions, grid = volumes[0]
     if len(volumes) == 1:
         return regions, None, grid
     states, states_grid = volumes[1]
-    if same_grid(grid, states_grid, GRID_TOLERANCE_MM):
-        return regions, states, grid
+    ordered = in_order_of(grid, states_grid, states, GRID_TOLERANCE_MM)
+    if ordered is not None:
+        return regions, ordered, grid
     message = (
         f"the regions {visit.regions} and the states {visit.states} lie on different grids: "
         f"{_describe(grid)} against {_describe(states_grid)}; resample one to the other (nearest neighbour)"
@@ -179,12 +186,35 @@ def check_labels(
         ScanWarning(visit.patient, visit.timepoint, defect.stage, defect.code, defect.message)
         for defect in report.defects
     ]
-    unknown = classes.unknown(report.counts) if report.counts is not None else None
-    if unknown:
-        text = f"{unknown.describe()} in {visit.regions} match no row of {classes.name}"
-        hint = "Add them to a class; a last row 'background' with * and * takes all that is left"
-        found.append(Problem(table, text, visit.line, "regions", hint=hint))
+    if report.counts is None:
+        return found
+    volume = report.extent.voxel_mm3 if report.extent is not None else None
+    for column, words in classes.complaints(classes.unknown(report.counts), volume):
+        text = f"no row of {classes.name} takes {words}, found in {visit.files()[column]}"
+        hint = _state_hint(classes) if column == "states" else _REGION_HINT
+        found.append(Problem(table, text, visit.line, column, hint=hint))
+    if classes.background is not None:
+        index = classes.classify(report.counts.regions, report.counts.states)
+        if (index == classes.background).all():
+            text = f"the labels of {visit.regions} hold nothing but {classes.names[classes.background]}"
+            found.append(ScanWarning(visit.patient, visit.timepoint, "align", "no_brain", text))
     return found
+
+
+_REGION_HINT = "Write them into the row of their class, or of 'background' where they are none"
+
+
+def _state_hint(classes: ClassTable) -> str:
+    """Return what to write where a volume holds a state that no row names."""
+    sick = [row.name for row in classes.rows if row.pathological]
+    where = f"the column 'states' of {_either(sick)}" if sick else "the column 'states' of a row of its own"
+    text = f"If it is a lesion, write the number into {where}"
+    return f"{text}; * stands for state 0 and the numbers that a row names, never for another one"
+
+
+def _either(names: Sequence[str]) -> str:
+    shown = [f"'{name}'" for name in names[:3]]
+    return " or ".join(shown) + (" or another row" if len(names) > len(shown) else "")
 
 
 def to_dict(report: ScanReport) -> dict[str, Any]:

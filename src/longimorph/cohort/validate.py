@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from longimorph.cohort import plausible
+from longimorph.cohort import plausible, schemes, wildcards
 from longimorph.cohort import study as studies
 from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.scancache import ScanCache
@@ -32,12 +32,18 @@ _MANY = 100
 @dataclass(frozen=True)
 class Validated:
     """A study that can run, the visits whose scans will fail, remarks that ask for nothing, and what is odd
-    about scans that can be used."""
+    about scans that can be used.
+
+    ``by_wildcards``: those of the notes that name labels which only a wildcard took; ``reports``: one for
+    each visit of the cohort, in its order.
+    """
 
     study: Study
     warnings: tuple[ScanWarning, ...]
     notes: tuple[str, ...]
     remarks: tuple[ScanRemark, ...] = ()
+    by_wildcards: tuple[str, ...] = ()
+    reports: tuple[ScanReport, ...] = ()
 
 
 def validate(
@@ -58,16 +64,19 @@ def validate(
     reports: list[ScanReport] = []
     if draft.cohort is not None and draft.classes is not None:
         reports = scan_reports(draft.cohort.visits, cache, threads)
-        for finding in _findings(draft.cohort, draft.classes, reports):
-            if isinstance(finding, Problem):
-                problems.append(finding)
-            else:
-                warnings.append(finding)
+        findings = list(_findings(draft.cohort, draft.classes, reports))
+        warnings = [finding for finding in findings if not isinstance(finding, Problem)]
+        if strange := [finding for finding in findings if isinstance(finding, Problem)]:
+            told = schemes.mismatches(draft.classes, reports)
+            problems += strange + [Problem(draft.classes.name, text) for text in told]
     if problems:
         raise InputError(problems)
     study = draft.finish()
     remarks = _remarks(study.cohort, study.classes, reports)
-    return Validated(study, tuple(warnings), tuple(_notes(study, reports)), tuple(remarks))
+    by_wildcards = tuple(_by_wildcards(study.classes, reports))
+    numbers = [f"{study.classes.name}: {text}" for text in schemes.mismatches(study.classes, reports)]
+    notes = (*_notes(study, reports), *numbers, *by_wildcards)
+    return Validated(study, tuple(warnings), notes, tuple(remarks), by_wildcards, tuple(reports))
 
 
 def scan_reports(
@@ -104,6 +113,16 @@ def _remarks(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport])
         if report.counts is not None and report.extent is not None:
             said += plausible.remarks(classes, report.counts, report.extent)
         yield from (ScanRemark(visit.patient, visit.timepoint, text) for text in said)
+
+
+def _by_wildcards(classes: ClassTable, reports: Sequence[ScanReport]) -> list[str]:
+    """Return what only wildcards of the table took of all scans, in sentences."""
+    found = [
+        wildcards.taken(classes, report.counts, report.extent.voxel_mm3)
+        for report in reports
+        if report.counts is not None and report.extent is not None
+    ]
+    return wildcards.sentences(wildcards.together(found))
 
 
 def _notes(study: Study, reports: Sequence[ScanReport]) -> list[str]:

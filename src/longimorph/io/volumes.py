@@ -25,6 +25,7 @@ from longimorph.errors import PairFailure
 from longimorph.grid import Array, Grid, ItkGeometry, from_itk, is_invertible
 from longimorph.io import headers
 from longimorph.io.atomic import atomic_path
+from longimorph.io.pointers import unfetched
 from longimorph.words import counted
 
 log = logging.getLogger(__name__)
@@ -215,13 +216,18 @@ def _check_shape(shape: tuple[int, ...], file: Path, stage: str) -> tuple[int, i
     """Three axes, or more of which only the first three count, and no more voxels than a scan has."""
     if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
         raise PairFailure(
-            stage, "dimension", f"{file} has shape {tuple(shape)}; one volume with three axes is needed"
+            stage, "dimension", f"{file} has shape {_plain(shape)}; one volume with three axes is needed"
         )
     if math.prod(int(n) for n in shape) > MAX_VOXELS:
         raise PairFailure(
-            stage, "header", f"{file}: the header claims {tuple(shape)} voxels, more than any scan has"
+            stage, "header", f"{file}: the header claims {_plain(shape)} voxels, more than any scan has"
         )
     return int(shape[0]), int(shape[1]), int(shape[2])
+
+
+def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape of Python's own numbers, as a message shows it."""
+    return tuple(int(n) for n in shape)
 
 
 def _itk_header(file: Path, stage: str) -> sitk.ImageFileReader:
@@ -291,6 +297,8 @@ def _counts(values: Array, most: int = 5) -> str:
 
 
 def _require_file(file: Path, stage: str) -> None:
+    if told := unfetched(file):
+        raise PairFailure(stage, "missing", f"{file} {told}")
     if not file.is_file():
         raise PairFailure(stage, "missing", f"{file} does not exist or is no file")
 

@@ -189,9 +189,9 @@ def class_table() -> str:
     """The text of ``classes.tsv`` for the label volumes of a phantom."""
     rows = ["\t".join(("class", "regions", "states", "region", "state", "color"))]
     for index, name in enumerate(CLASSES):
-        region = str(REGION_LABELS[index]) if index in REGION_LABELS and name != "background" else "*"
+        region = str(REGION_LABELS.get(index, "*"))
         names = ("WM", "oedema") if name == "oedema" else (name, "healthy")
-        rows.append("\t".join((name, region, "1" if name == "oedema" else "*", *names, COLORS[name])))
+        rows.append("\t".join((name, region, "1" if name == "oedema" else "0", *names, COLORS[name])))
     return "\n".join(rows) + "\n"
 
 

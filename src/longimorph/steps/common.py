@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from longimorph.cohort import wildcards
 from longimorph.cohort.classes import ClassTable
+from longimorph.cohort.labels import count
 from longimorph.cohort.scans import read_visit
 from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure
 from longimorph.grid import Grid
+
+log = logging.getLogger(__name__)
 
 
 def visit_of(record: Mapping[str, Any]) -> Visit:
@@ -29,11 +34,24 @@ def classes_of(visit: Visit, table: ClassTable) -> tuple[NDArray[np.int16], Grid
 
     Raises PairFailure when the labels cannot be read or match no class.
     """
+    index, grid, _ = read_classes(visit, table)
+    return index, grid
+
+
+def read_classes(visit: Visit, table: ClassTable) -> tuple[NDArray[np.int16], Grid, list[str]]:
+    """As `classes_of`, and what only wildcards of the table took, in the words of ``longimorph check``; these
+    are logged too."""
     regions, states, grid = read_visit(visit)
     try:
-        return table.lookup(regions, states), grid
+        index = table.lookup(regions, states, grid.voxel_volume)
     except PairFailure as failure:
         raise PairFailure(failure.stage, failure.code, f"{visit.regions}: {failure.message}") from failure
+    told: list[str] = []
+    if table.has_wildcards:
+        told = wildcards.sentences(wildcards.taken(table, count(regions, states), grid.voxel_volume))
+    for sentence in told:
+        log.warning("%s %s: %s", visit.patient, visit.timepoint, sentence)
+    return index, grid, told
 
 
 def remove(files: Iterable[Path]) -> None:

@@ -16,7 +16,7 @@ from longimorph.errors import PairFailure
 from longimorph.grid import Grid
 from longimorph.io.atomic import write_json
 from longimorph.io.volumes import read_image, write_maps, write_scalar
-from longimorph.steps.common import classes_of, hashes, record_of, remove, visit_of
+from longimorph.steps.common import hashes, read_classes, record_of, remove, visit_of
 from longimorph.view import View
 
 
@@ -26,7 +26,8 @@ def maps(
     """Write ``simplex.nii.gz``, ``image.nii.gz`` (if the visit has an image) and ``qc.json`` into ``out``.
 
     ``qc.json`` is written in any case: status, volumes before and after, share of the grid in view, where
-    the field of view cuts the brain, and hashes of the visit's files.
+    the field of view cuts the brain, what only wildcards of the class table took, and hashes of the visit's
+    files.
     """
     remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
     try:
@@ -47,7 +48,7 @@ def maps(
 def _write(
     visit: Visit, table: ClassTable, grid: Grid, matrix: np.ndarray, out: Path, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    labels, label_grid = classes_of(visit, table)
+    labels, label_grid, by_wildcards = read_classes(visit, table)
     count = len(table.names)
     probabilities = simplex.simplex_maps(
         labels, label_grid, matrix, grid, count, table.background, settings["smoothing_mm"], settings["floor"]
@@ -63,4 +64,5 @@ def _write(
         ),
         "field_of_view": float(simplex.field_of_view(label_grid, matrix, grid).mean()),
         "view": View.of(labels, label_grid, matrix, table.background, settings["smoothing_mm"]).to_dict(),
+        **({"by_wildcards": by_wildcards} if by_wildcards else {}),
     }

@@ -31,7 +31,8 @@ def align(
 def maps(visit: dict[str, Any], classes: str, alignment: Path, out: Path, settings: dict[str, Any]) -> None:
     """Fail for a scan of less than a hundred bytes, as the real step does for any that is cut off."""
     ok = Path(visit["regions"]).stat().st_size > 100
-    failure = {"status": "unreadable", "stage": "maps", "timepoint": visit["timepoint"], "message": "cut off"}
+    failure = {"status": "unreadable", "stage": "maps", "timepoint": visit["timepoint"]}
+    failure["message"] = "cut off (20×20×20)"
     _write(out / "qc.json", {"status": "ok"} if ok else failure)
 
 
