@@ -98,7 +98,8 @@ class TinyCohort:
         command = [PYTHON, "-m", "snakemake", *places, "--cores", "2", "--nocolor", *arguments]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         if self.stub:
-            environment["PYTHONPATH"] = str(Path(__file__).parent / "stub")
+            own = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+            environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent / "stub"), *own])
         return subprocess.run(
             command, cwd="/", env=environment, capture_output=True, text=True, timeout=timeout
         )

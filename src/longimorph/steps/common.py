@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from longimorph.cohort.scans import read_visit
 from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure
 from longimorph.grid import Grid
+from longimorph.io.contents import contents
 
 
 def visit_of(record: Mapping[str, Any]) -> Visit:
@@ -44,12 +44,7 @@ def remove(files: Iterable[Path]) -> None:
 
 def hashes(files: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of those of the files that are there, by path."""
-    return {str(file): _sha256(file) for file in files if file.exists()}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return {name: found.sha256 for name, found in contents(files).items() if found.sha256}
 
 
 def record_of(path: Path, stage: str) -> dict[str, Any]:

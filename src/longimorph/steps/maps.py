@@ -15,8 +15,9 @@ from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure
 from longimorph.grid import Grid
 from longimorph.io.atomic import write_json
+from longimorph.io.contents import contents
 from longimorph.io.volumes import read_image, write_maps, write_scalar
-from longimorph.steps.common import classes_of, hashes, record_of, remove, visit_of
+from longimorph.steps.common import classes_of, record_of, remove, visit_of
 from longimorph.view import View
 
 
@@ -29,18 +30,19 @@ def maps(
     the field of view cuts the brain, and hashes of the visit's files.
     """
     remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
+    scan = visit_of(visit)
+    inputs = contents(scan.files().values())  # before they are read: what changes meanwhile is then noticed
     try:
         aligned = record_of(alignment, "maps")
         own = aligned["visits"][visit["timepoint"]]
         if own["status"] != "ok":
             raise PairFailure(own["stage"], own["status"], own["message"])
         grid = Grid.from_dict(aligned["grid"])
-        scan = visit_of(visit)
         found = _write(scan, class_tables.load(classes), grid, np.array(own["matrix"]), out, settings)
         record = {"status": "ok", "message": "", **found, "alignment": own["quality"]}
-        record["inputs_sha256"] = hashes(scan.files().values())
     except PairFailure as failure:
         record = {"status": failure.code, "stage": failure.stage, "message": failure.message}
+    record["inputs_sha256"] = {name: held.sha256 for name, held in inputs.items()}
     write_json(out / "qc.json", {"patient": visit["patient"], "timepoint": visit["timepoint"], **record})
 
 

@@ -23,9 +23,13 @@ def _write(path: Path, record: dict[str, Any]) -> None:
 def align(
     patient: str, visits: list[dict[str, Any]], classes: str, out: Path, settings: dict[str, Any]
 ) -> None:
-    """Align nothing."""
+    """Align nothing, and say which files were there to be aligned."""
+    from longimorph.io.contents import contents
+
+    found = contents(Path(visit[name]) for visit in visits for name in ("regions", "states") if visit[name])
+    inputs = {name: held.to_dict() for name, held in found.items()}
     states = {visit["timepoint"]: {"status": "ok"} for visit in visits}
-    _write(out / "alignment.json", {"patient": patient, "visits": states})
+    _write(out / "alignment.json", {"patient": patient, "visits": states, "inputs": inputs})
 
 
 def maps(visit: dict[str, Any], classes: str, alignment: Path, out: Path, settings: dict[str, Any]) -> None:
