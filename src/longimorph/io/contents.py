@@ -13,10 +13,9 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 SETTLED_S = 2.0
 """File systems count time in steps of up to two seconds: a file younger than that can change unseen."""
@@ -39,19 +38,6 @@ class Content:
     sha256: str | None
     stamp: Stamp | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {"sha256": self.sha256, "stamp": self.stamp}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Content:
-        """The inverse of ``to_dict``."""
-        numbers = data["stamp"]
-        if numbers is None:
-            return cls(data["sha256"])
-        size, modified, changed, inode = map(int, numbers)
-        return cls(data["sha256"], (size, modified, changed, inode))
-
 
 def stamp(file: Path | str) -> Stamp | None:
     """Return the stamp of the file that ``file`` leads to, None where that is no file."""
@@ -64,23 +50,34 @@ def stamp(file: Path | str) -> Stamp | None:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
+def as_stamp(numbers: Iterable[int | str]) -> Stamp:
+    """Return the stamp that was written as four numbers; ValueError where they are none."""
+    size, modified, changed, inode = map(int, numbers)
+    return size, modified, changed, inode
+
+
+def settled(file: Path | str) -> Stamp | None:
+    """Return the stamp of a file that is old enough for a later change to show in it, else None."""
+    found, now = stamp(file), time.time()
+    return found if found is not None and max(found[1:3]) < (now - SETTLED_S) * 1e9 else None
+
+
 def content(file: Path | str) -> Content:
     """Read a file and return its content. A file that changes meanwhile has no stamp, and is read again."""
-    before, now = stamp(file), time.time()
-    if before is None:
+    before = settled(file)
+    if stamp(file) is None:
         return Content(None)
     try:
         with open(file, "rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
     except (OSError, ValueError):
         return Content(None)
-    settled = max(before[1:3]) < (now - SETTLED_S) * 1e9
-    return Content(found, before if settled and before == stamp(file) else None)
+    return Content(found, before if before == stamp(file) else None)
 
 
-def contents(files: Iterable[Path]) -> dict[str, Content]:
-    """Return the contents of files, and of those that hold their voxels, by path."""
-    return {str(part): content(part) for file in files for part in parts(file)}
+def hashes(files: Iterable[Path]) -> dict[str, str | None]:
+    """Return the SHA-256 of files, and of those that hold their voxels, by path; None where there is none."""
+    return {str(part): content(part).sha256 for file in files for part in parts(file)}
 
 
 def parts(file: Path) -> list[Path]:

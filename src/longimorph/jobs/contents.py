@@ -21,8 +21,9 @@ from typing import Any
 
 from longimorph.cohort.table import Visit
 from longimorph.io.atomic import write_json, write_text
-from longimorph.io.contents import Content, Stamp, content, stamp
-from longimorph.jobs.catalogue import Jobs, files
+from longimorph.io.contents import Content, Stamp, as_stamp, content, stamp
+from longimorph.jobs.catalogue import LOGS, Jobs, files
+from longimorph.jobs.log import stamps
 from longimorph.words import counted
 
 log = logging.getLogger(__name__)
@@ -46,14 +47,14 @@ class Known:
     results: dict[str, tuple[Stamp, dict[str, Content]]] = field(default_factory=dict)
     changed: bool = False
 
-    def made_from(self, result: Path) -> dict[str, Content]:
-        """Return what a result was made from, as it says itself."""
+    def made_from(self, result: Path, log_file: Path) -> dict[str, Content]:
+        """Return what a result was made from, as it and its job's log say."""
         found = stamp(result)
         if found is None:
             return {}
         held = self.results.get(str(result))
         if held is None or held[0] != found:
-            held = self.results[str(result)] = (found, _made_from(result))
+            held = self.results[str(result)] = (found, _made_from(result, log_file))
             self.changed = True
         return held[1]
 
@@ -106,21 +107,23 @@ def _look(patient: str, visits: Sequence[Visit], known: Known) -> Look:
     alignment = folder / "alignment.json"
     if not alignment.exists():
         return Look(patient, (), (), ())
-    results = [alignment, *(folder / visit.timepoint / "qc.json" for visit in visits)]
-    made_from = tuple(made for result in results if (made := known.made_from(result)))
+    logs = Path(LOGS, patient)
+    results = {alignment: logs / "align.log"} | {
+        folder / visit.timepoint / "qc.json": logs / f"maps_{visit.timepoint}.log" for visit in visits
+    }
+    made_from = tuple(made for result, of in results.items() if (made := known.made_from(result, of)))
     spoken = dict.fromkeys(name for made in made_from for name in made)
     unspoken = tuple(name for name in files(visits) if name not in spoken)
     return Look(patient, made_from, tuple(spoken), unspoken)
 
 
-def _made_from(result: Path) -> dict[str, Content]:
-    """Return what ``alignment.json`` or ``qc.json`` says of its inputs; nothing where it is damaged or older
-    than such records."""
+def _made_from(result: Path, log_file: Path) -> dict[str, Content]:
+    """Return what ``alignment.json`` or ``qc.json`` says of its inputs, with the stamps in its job's log;
+    nothing where it is damaged or older than such records."""
+    held = stamps(log_file)
     try:
-        record = json.loads(result.read_bytes())
-        if "inputs" in record:
-            return {str(name): Content.from_dict(held) for name, held in record["inputs"].items()}
-        return {str(name): Content(sha256) for name, sha256 in record["inputs_sha256"].items()}
+        inputs = json.loads(result.read_bytes())["inputs_sha256"]
+        return {str(name): Content(sha256, held.get(name)) for name, sha256 in inputs.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
@@ -197,7 +200,7 @@ def _read() -> Known:
         if data["version"] != _VERSION:
             return Known()
         results = {
-            name: (_stamp_of(made), _contents_of(held)) for name, (made, held) in data["results"].items()
+            name: (as_stamp(made), _contents_of(held)) for name, (made, held) in data["results"].items()
         }
         return Known(_contents_of(data["files"]), results)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -222,10 +225,6 @@ def _plain(held: Mapping[str, Content]) -> dict[str, Any]:
 
 def _contents_of(plain: Mapping[str, Any]) -> dict[str, Content]:
     return {
-        name: Content.from_dict({"sha256": sha256, "stamp": held}) for name, (sha256, held) in plain.items()
+        str(name): Content(sha256, None if held is None else as_stamp(held))
+        for name, (sha256, held) in plain.items()
     }
-
-
-def _stamp_of(numbers: Sequence[int]) -> Stamp:
-    size, modified, changed, inode = map(int, numbers)
-    return size, modified, changed, inode

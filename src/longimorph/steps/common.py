@@ -15,7 +15,7 @@ from longimorph.cohort.scans import read_visit
 from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure
 from longimorph.grid import Grid
-from longimorph.io.contents import contents
+from longimorph.io import contents
 
 
 def visit_of(record: Mapping[str, Any]) -> Visit:
@@ -44,7 +44,7 @@ def remove(files: Iterable[Path]) -> None:
 
 def hashes(files: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of those of the files that are there, by path."""
-    return {name: found.sha256 for name, found in contents(files).items() if found.sha256}
+    return {name: sha256 for name, sha256 in contents.hashes(files).items() if sha256}
 
 
 def record_of(path: Path, stage: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure
 from longimorph.grid import Grid
 from longimorph.io.atomic import write_json
-from longimorph.io.contents import contents
+from longimorph.io.contents import hashes
 from longimorph.io.volumes import read_image, write_maps, write_scalar
 from longimorph.steps.common import classes_of, record_of, remove, visit_of
 from longimorph.view import View
@@ -31,7 +31,7 @@ def maps(
     """
     remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
     scan = visit_of(visit)
-    inputs = contents(scan.files().values())  # before they are read: what changes meanwhile is then noticed
+    inputs = hashes(scan.files().values())  # before they are read: what changes meanwhile is then noticed
     try:
         aligned = record_of(alignment, "maps")
         own = aligned["visits"][visit["timepoint"]]
@@ -42,7 +42,7 @@ def maps(
         record = {"status": "ok", "message": "", **found, "alignment": own["quality"]}
     except PairFailure as failure:
         record = {"status": failure.code, "stage": failure.stage, "message": failure.message}
-    record["inputs_sha256"] = {name: held.sha256 for name, held in inputs.items()}
+    record["inputs_sha256"] = inputs
     write_json(out / "qc.json", {"patient": visit["patient"], "timepoint": visit["timepoint"], **record})
 
 

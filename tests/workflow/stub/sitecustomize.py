@@ -24,12 +24,11 @@ def align(
     patient: str, visits: list[dict[str, Any]], classes: str, out: Path, settings: dict[str, Any]
 ) -> None:
     """Align nothing, and say which files were there to be aligned."""
-    from longimorph.io.contents import contents
+    from longimorph.io.contents import hashes
 
-    found = contents(Path(visit[name]) for visit in visits for name in ("regions", "states") if visit[name])
-    inputs = {name: held.to_dict() for name, held in found.items()}
+    inputs = hashes(Path(visit[name]) for visit in visits for name in ("regions", "states") if visit[name])
     states = {visit["timepoint"]: {"status": "ok"} for visit in visits}
-    _write(out / "alignment.json", {"patient": patient, "visits": states, "inputs": inputs})
+    _write(out / "alignment.json", {"patient": patient, "visits": states, "inputs_sha256": inputs})
 
 
 def maps(visit: dict[str, Any], classes: str, alignment: Path, out: Path, settings: dict[str, Any]) -> None:
