@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,17 @@ def test_results_of_earlier_versions_are_held_against_what_their_maps_say_else_a
     assert told(folder) == ["P1"]
     replace(folder / "labels" / "P1_m0.nii.gz")
     assert "labels/P1_m0.nii.gz" in contents.notice(jobs(folder))[0]
+
+
+def test_a_new_visit_is_no_change_of_what_results_were_made_from(folder: Path) -> None:
+    for kind in ("images", "labels", "states"):
+        shutil.copyfile(folder / kind / "P1_m0.nii.gz", folder / kind / "P1_m9.nii.gz")
+        later = time.time() + 5
+        os.utime(folder / kind / "P1_m9.nii.gz", (later, later))
+    row = "P1\tm9\t270\timages/P1_m9.nii.gz\tlabels/P1_m9.nii.gz\tstates/P1_m9.nii.gz\n"
+    lines = (folder / "cohort.tsv").read_text().splitlines(keepends=True)
+    (folder / "cohort.tsv").write_text("".join([*lines[:3], row, *lines[3:]]))
+    assert len(jobs(folder).visits_of("P1")) == 3 and told(folder) == []
 
 
 def test_an_unchanged_cohort_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ class Known:
 @dataclass(frozen=True)
 class Look:
     """One patient: what each result was made from, the files that are to be compared with it, and those of
-    them that no result speaks of."""
+    visits with results that say nothing of what they were made from."""
 
     patient: str
     made_from: tuple[Mapping[str, Content], ...]
@@ -108,13 +108,16 @@ def _look(patient: str, visits: Sequence[Visit], known: Known) -> Look:
     if not alignment.exists():
         return Look(patient, (), (), ())
     logs = Path(LOGS, patient)
-    results = {alignment: logs / "align.log"} | {
-        folder / visit.timepoint / "qc.json": logs / f"maps_{visit.timepoint}.log" for visit in visits
-    }
-    made_from = tuple(made for result, of in results.items() if (made := known.made_from(result, of)))
+    first = known.made_from(alignment, logs / "align.log")
+    made_from, unspoken = [first], list[str]()
+    for visit in visits:
+        qc = folder / visit.timepoint / "qc.json"
+        made = known.made_from(qc, logs / f"maps_{visit.timepoint}.log")
+        made_from.append(made)
+        if not first and not made and qc.exists():
+            unspoken += files([visit])
     spoken = dict.fromkeys(name for made in made_from for name in made)
-    unspoken = tuple(name for name in files(visits) if name not in spoken)
-    return Look(patient, made_from, tuple(spoken), unspoken)
+    return Look(patient, tuple(made_from), tuple(spoken), tuple(unspoken))
 
 
 def _made_from(result: Path, log_file: Path) -> dict[str, Content]:
