@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
@@ -163,6 +163,17 @@ def grid_corners(shape: tuple[int, int, int]) -> FloatArray:
     """Indices of the eight corner voxels, (8, 3)."""
     ends = [(0, n - 1) for n in shape]
     return np.array([(i, j, k) for i in ends[0] for j in ends[1] for k in ends[2]], dtype=np.float64)
+
+
+def axis_codes(grid: Grid) -> str:
+    """Where each axis of the storage order leads, by the world axis that comes nearest: ``RAS`` for right,
+    front, up."""
+    return "".join(aff2axcodes(grid.affine))
+
+
+def opposite(codes: str) -> str:
+    """Axis codes with each direction reversed."""
+    return codes.translate(str.maketrans("RLAPSI", "LRPAIS"))
 
 
 def canonical(grid: Grid, array: Array) -> tuple[Array, Grid]:

@@ -54,6 +54,7 @@ def small(sform: np.ndarray, qform: np.ndarray | None, units: str = "mm") -> nib
     image = nib.Nifti1Image(head(), None)
     image.set_sform(sform, code=1)
     image.set_qform(qform, code=0 if qform is None else 1)
+    image.header.set_zooms(np.linalg.norm((sform if qform is None else qform)[:3, :3], axis=0))
     image.header.set_xyzt_units(units)
     return image
 

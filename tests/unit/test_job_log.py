@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from longimorph.errors import PairFailure
+from longimorph.io.contents import SETTLED_S, stamp
 from longimorph.jobs import log
 
 
@@ -99,3 +101,14 @@ def test_an_output_that_was_not_written_is_a_crash(job: Any) -> None:
 def test_opening_a_log_imports_nothing_heavy() -> None:
     code = "import sys, longimorph.jobs.log; sys.exit(bool({'torch', 'numpy', 'pandas'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_the_stamps_of_the_inputs_can_be_read_from_the_log(job: Any) -> None:
+    """A file that is older than the steps of the disk's clock has one, a missing file none."""
+    scan = Path(job.input[0])
+    young = run(job, {"status": "ok"})
+    assert f"input: {scan} (0.001 MB)\n" in young and log.stamps(Path(job.log[0])) == {}
+    time.sleep(SETTLED_S + 0.1)
+    run(job, {"status": "ok"})
+    assert log.stamps(Path(job.log[0])) == {str(scan): stamp(scan)}
+    assert log.stamps(scan) == log.stamps(scan.with_name("none")) == {}

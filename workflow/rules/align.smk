@@ -1,6 +1,7 @@
 rule align:
     input:
-        lambda w: files(JOBS.visits_of(w.patient)),
+        lambda w: [ancient(name) for name in files(JOBS.visits_of(w.patient))],
+        lambda w: marks(w.patient),
     output:
         "results/patients/{patient}/alignment.json",
     log:

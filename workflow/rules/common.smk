@@ -12,6 +12,7 @@ from longimorph.jobs.catalogue import (
     pair_row,
     visit_record,
 )
+from longimorph.jobs.contents import marks
 from longimorph.jobs.needs import Needs
 from longimorph.jobs.progress_text import closing
 

@@ -1,6 +1,8 @@
 rule maps:
     input:
-        images=lambda w: files([JOBS.visit(w.patient, w.timepoint)]),
+        images=lambda w: [
+            ancient(name) for name in files([JOBS.visit(w.patient, w.timepoint)])
+        ],
         alignment="results/patients/{patient}/alignment.json",
     output:
         "results/patients/{patient}/{timepoint}/qc.json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,10 +20,22 @@ Key = tuple[str, tuple[tuple[str, str], ...], str, str]
 IMAGE = "T1w"
 ABSENT = "none"
 _STATE_SUFFIXES = ("dseg", "mask", "roi", "lesion")
-_LESION = re.compile(r"lesion|wmh|tumou?r|o?edema|glioma|stroke|infarct", re.IGNORECASE)
-_OF_THE_SCAN = ("T1w", "T2w", "FLAIR", "orig", "native", "individual", "scanner")
-"""Spaces that are a scan's own; a map in any other space has lost the volumes of the patient."""
+_LESION = re.compile(
+    r"lesion|wmh|tumou?r|o?edema|glioma|stroke|infarct|necro|enhanc|hyperintens|ha?emorrh|metasta|cavity|cyst",
+    re.IGNORECASE,
+)
+_TISSUE = re.compile(
+    r"brain|head|skull|scalp|[lr]?gm|[lr]?wm|s?cgm|csf|bg|bone|sft|nrr|[lr]|left|right", re.IGNORECASE
+)
+"""Labels of masks that are no compartments of a lesion: whole tissues, sides and the head."""
+OWN, RUN = "", "run"
+_OF_THE_SCAN = (OWN, "T1w", "T2w", "FLAIR", "orig", "native", "individual", "scanner")
+"""Spaces that are a scan's own; in that of a template a map has lost the volumes of the patient."""
 _MOST = 5
+_COMBINE = (
+    "\n     A visit has one file of states. Masks of several compartments have to be combined into one label "
+    "volume first (docs/own-data.md, A lesion mask); with one of them alone the others count as healthy"
+)
 FORM = "such as desc-aseg_dseg, PIPELINE/dseg, acq-none_T1w or T1w.nii.gz"
 
 
@@ -36,10 +49,10 @@ class Pattern:
     suffix: str | None
     extension: str | None
 
-    def matches(self, volume: Volume) -> bool:
-        """Whether the file is meant. Maps in a template's space have to be asked for by ``space-``."""
+    def matches(self, volume: Volume, space: str = OWN) -> bool:
+        """Whether the file is meant. One of another space than ``space`` needs an entity ``space-``."""
         values = volume.name.values
-        if "space" not in dict(self.entities) and not in_own_space(volume):
+        if "space" not in dict(self.entities) and space_of(volume) != space:
             return False
         return (
             self.pipeline in (None, volume.pipeline)
@@ -47,6 +60,12 @@ class Pattern:
             and self.extension in (None, volume.name.extension)
             and all(values.get(key, ABSENT) == value for key, value in self.entities)
         )
+
+    @property
+    def without_run(self) -> Pattern | None:
+        """The pattern with any run in the place of its own; None where it names none."""
+        rest = tuple(pair for pair in self.entities if pair[0] != RUN)
+        return dataclasses.replace(self, entities=rest) if rest != self.entities else None
 
 
 def pattern(text: str) -> Pattern | None:
@@ -63,9 +82,16 @@ def pattern(text: str) -> Pattern | None:
     return Pattern(text, pipeline or None, entities, suffix or None, f".{extension.lower()}" if dot else None)
 
 
-def in_own_space(volume: Volume) -> bool:
-    """Whether a file lies in a scan's own space, by its name."""
-    return volume.name.values.get("space", _OF_THE_SCAN[0]) in _OF_THE_SCAN
+def space_of(volume: Volume) -> str:
+    """Return the space in which a file lies by its name: ``OWN`` for the names of a scan's own."""
+    space = volume.name.values.get("space", OWN)
+    return OWN if space in _OF_THE_SCAN else space
+
+
+def is_mask(volume: Volume) -> bool:
+    """Whether a file is a mask of something that is no tissue, by its name."""
+    label = volume.name.values.get("label", "")
+    return volume.name.suffix in ("mask", "roi") and bool(label) and not _TISSUE.fullmatch(label)
 
 
 def shows_lesions(volume: Volume) -> bool:
@@ -76,28 +102,50 @@ def shows_lesions(volume: Volume) -> bool:
 
 
 def candidates(
-    role: Role, volumes: Iterable[Volume], patterns: Sequence[Pattern], near: str | None = None
+    role: Role, volumes: Sequence[Volume], patterns: Sequence[Pattern], regions: Volume | None = None
 ) -> list[Volume]:
     """Return the volumes of one visit that may play the role: one when it is clear, none, or several.
 
     With patterns, the first that any volume matches decides. Without, regions are ``dseg``, states label
-    volumes named after lesions, images ``T1w``: of the pipeline ``near``, else raw.
+    volumes named after lesions with the masks beside them, images ``T1w``: of the pipeline of ``regions``,
+    else raw. States and image lie in the space of ``regions``. A file with another visit's name counts only
+    where there is no other.
     """
+    found = _candidates(role, volumes, patterns, regions)
+    return [volume for volume in found if volume.fault != "misnamed"] or found
+
+
+def _candidates(
+    role: Role, volumes: Sequence[Volume], patterns: Sequence[Pattern], regions: Volume | None
+) -> list[Volume]:
+    space = space_of(regions) if regions is not None else OWN
     if patterns:
-        for one in patterns:
-            if found := [volume for volume in volumes if one.matches(volume)]:
-                return found
-        return []
-    own = [volume for volume in volumes if in_own_space(volume)]
+        return _matching(volumes, patterns, space)
+    own = [volume for volume in volumes if space_of(volume) == space]
     if role == "regions":
         return [volume for volume in own if volume.name.suffix == "dseg" and not shows_lesions(volume)]
     if role == "states":
-        return [volume for volume in own if shows_lesions(volume)]
+        lesions = any(map(shows_lesions, own))
+        return [volume for volume in own if shows_lesions(volume) or (lesions and is_mask(volume))]
     images = [volume for volume in own if volume.name.suffix == IMAGE]
-    for pipeline in (near, RAW):
+    for pipeline in (regions.pipeline if regions is not None else None, RAW):
         if found := [volume for volume in images if volume.pipeline == pipeline]:
             return found
     return images
+
+
+def _matching(volumes: Sequence[Volume], patterns: Sequence[Pattern], space: str) -> list[Volume]:
+    """Return what the first pattern means of which there is any. A visit that has only one run, or none by
+    name, has what another visit has as several."""
+    for one in patterns:
+        if found := [volume for volume in volumes if one.matches(volume, space)]:
+            return found
+    for one in patterns:
+        loose = one.without_run
+        found = [volume for volume in volumes if loose is not None and loose.matches(volume, space)]
+        if len(found) == 1:
+            return found
+    return []
 
 
 def question(role: Role, root: str, unclear: Mapping[str, Sequence[Volume]]) -> Problem:
@@ -116,7 +164,9 @@ def question(role: Role, root: str, unclear: Mapping[str, Sequence[Volume]]) -> 
     text = (
         f"{counted(len(unclear), 'visit')} ({listed(unclear)}) with more than one file that can be '{role}'"
     )
-    return Problem(root, text, hint="Choose by one of these options, or several in order:" + "".join(lines))
+    hint = "Choose by one of these options, or several in order:" + "".join(lines)
+    several = any(len({v.name.values.get("label") for v in found}) > 1 for found in unclear.values())
+    return Problem(root, text, hint=hint + (_COMBINE if role == "states" and several else ""))
 
 
 def told(key: Key, others: Iterable[Key]) -> str:

@@ -17,9 +17,15 @@ from longimorph.errors import Problem
 
 _COLUMNS = ("days", "day", "days_since_baseline", "days_from_baseline", "acq_time")
 _MISSING = ("", "n/a", "N/A", "NaN", "nan")
-_NAME = re.compile(r"(?P<unit>[a-z]*)[-+]?(?P<count>\d+)(?P<after>[a-z]*)", re.IGNORECASE)
+_NAME = re.compile(r"(?P<unit>[a-z]*)(?P<sign>[-+]?)(?P<count>\d+)(?P<after>[a-z]*)", re.IGNORECASE)
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T?\d{4,6})?")
 _FIRST = ("bl", "baseline", "base", "screening")
+
+_FILES = {
+    "sessions": "{0}/{0}_sessions.tsv",
+    "scans": "{0}/SESSION/{0}_SESSION_scans.tsv",
+    "participants": "participants.tsv",
+}
 
 Moments = dict[str, float]
 """Days by session, from any day zero of the patient."""
@@ -30,7 +36,8 @@ class Calendar:
     """The days of a tree's visits.
 
     ``column`` and ``unit``: a column of the tables to use instead of the usual ones. ``problems`` are those
-    of the tables that were read so far.
+    of the tables that were read so far; ``undated`` has for each subject whose days are not known the table
+    that knows most of them, "" where none knows any, and the sessions without a day there.
     """
 
     root: Path
@@ -38,13 +45,15 @@ class Calendar:
     column: str | None = None
     unit: str = "days"
     problems: list[Problem] = field(default_factory=list)
+    undated: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     _participants: Table | None = None
 
     def of(self, subject: str, sessions: Sequence[str]) -> Moments | None:
-        """Return the day of each session of a subject, 0 for the first; None when one is not known.
+        """Return the day of each session of a subject; None when one is not known.
 
-        All days of a patient come from one source, since each counts from its own day zero. A single visit
-        needs none.
+        All days of a patient come from one source, since each counts from its own day zero. Where visits lie
+        before that, it stays the day zero, and their days are negative; else the first visit is. A single
+        visit needs no day.
         """
         if len(sessions) == 1:
             return {sessions[0]: 0.0}
@@ -56,11 +65,17 @@ class Calendar:
             "order": lambda _, names: {n: float(i) for i, n in enumerate(sorted(names, key=natural))},
         }
         wanted = ("sessions", "scans", "participants") if self.source == "auto" else (self.source,)
+        most = 0
+        self.undated[subject] = ("", list(sessions))
         for name in wanted:
             found = sources[name](subject, sessions)
-            if all(session in found for session in sessions):
-                start = min(found[session] for session in sessions)
+            unknown = [session for session in sessions if session not in found]
+            if not unknown:
+                start = max(min(found[session] for session in sessions), 0.0)
                 return {session: round(found[session] - start, 4) for session in sessions}
+            if len(sessions) - len(unknown) > most or name == "names":
+                most = len(sessions) - len(unknown)
+                self.undated[subject] = (_FILES.get(name, "").format(subject), unknown)
         return None
 
     def where(self, subject: str) -> str:
@@ -153,4 +168,5 @@ def day_of_name(session: str) -> float | None:
     unit = next((name for name in DAYS_OF if word and name.startswith(word)), None)
     if match is None or unit is None or (match["unit"] and match["after"]):
         return None
-    return float(match["count"]) * DAYS_OF[unit]
+    days = float(match["count"]) * DAYS_OF[unit]
+    return -days if match["sign"] == "-" else days

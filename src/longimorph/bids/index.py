@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,13 +12,15 @@ from longimorph import paths
 from longimorph.bids import tree as trees
 from longimorph.bids.choose import (
     FORM,
+    OWN,
     Pattern,
     Role,
     candidates,
-    in_own_space,
+    is_mask,
     listed,
     pattern,
     question,
+    space_of,
     told,
 )
 from longimorph.bids.days import Calendar
@@ -33,6 +35,20 @@ ALONE = "single"
 """The timepoint of a visit whose files name no session."""
 
 _ROLES: tuple[Role, ...] = ("regions", "states", "image")
+_LABELS = ("dseg", "mask", "roi", "lesion")
+_SPACES = (
+    ". Nothing says whether the space {} is the scan's own: ask for it only if each visit was turned rigidly "
+    "into it, since a template changes volumes"
+)
+_WITHOUT = {"regions": "", "states": "; --no-states does without", "image": "; --no-image does without"}
+
+
+class Undecided(InputError):
+    """A table that cannot be written yet; ``remarks`` are what was found on the way."""
+
+    def __init__(self, problems: Sequence[Problem], remarks: Sequence[str]) -> None:
+        self.remarks = tuple(remarks)
+        super().__init__(problems)
 
 
 @dataclass(frozen=True)
@@ -57,11 +73,12 @@ class _Indexing:
     def __init__(self, tree: Tree, wishes: Wishes) -> None:
         self.tree, self.wishes = tree, wishes
         self.name = paths.display(tree.root)
-        self.problems, self.remarks = list(tree.problems), list[str]()
-        self.patterns = {role: self._patterns(role) for role in _ROLES}
+        self.problems, self.remarks = list[Problem](), list[str]()
+        self.lost: list[Volume] = []  # of no session, though the patient has sessions
         self.visits = self._visits()
+        self.patterns = {role: self._patterns(role) for role in _ROLES}
         self.chosen: dict[Visit, dict[Role, Volume]] = {}
-        self.open: dict[Visit, set[str]] = {}  # regions unclear: the pipelines in question
+        self.open: dict[Visit, list[Volume]] = {}  # regions unclear: those in question
 
     def run(self) -> Index:
         self._choose("regions")
@@ -71,8 +88,9 @@ class _Indexing:
         self._complete_states()
         rows = self._rows()
         self._check_names(rows)
+        self._remark_misnamed()
         if self.problems:
-            raise InputError(self.problems)
+            raise Undecided(self.problems, self.remarks)
         return Index(tuple(rows), tuple(self.remarks))
 
     def _problem(self, message: str, hint: str | None = None, expected: str | None = None) -> None:
@@ -89,9 +107,28 @@ class _Indexing:
                 self._problem(f"--{role} '{text}' cannot be understood", expected=FORM)
             else:
                 found.append(one)
-                if not any(one.matches(volume) for volume in self.tree.volumes):
-                    self._problem(f"--{role} '{text}' matches no file", hint=self._offer(self.tree.volumes))
+                self._check_pattern(role, one)
         return found
+
+    def _check_pattern(self, role: Role, one: Pattern) -> None:
+        """Report a pattern that means no file of a visit, with what there is."""
+
+        def means(volume: Volume) -> bool:
+            return one.matches(volume) if role == "regions" else one.matches(volume, space_of(volume))
+
+        if any(means(volume) for volume in self._volumes()):
+            return
+        of_none = [volume for volume in self.lost if means(volume)]
+        what = f"only {self._of_no_session(of_none)}" if of_none else "no file"
+        self._problem(f"--{role} '{one.text}' matches {what}", self._offer(role))
+
+    def _volumes(self) -> list[Volume]:
+        return [volume for volumes in self.visits.values() for volume in volumes]
+
+    def _of_no_session(self, volumes: Sequence[Volume]) -> str:
+        names = listed(sorted(volume.path.name for volume in volumes))
+        files = counted(len(volumes), "file")
+        return f"{files} of no session, though the patient has sessions ({names})"
 
     def _visits(self) -> dict[Visit, list[Volume]]:
         """Group the volumes by visit. What names no session is a visit only of a patient without sessions."""
@@ -99,11 +136,11 @@ class _Indexing:
         for volume in self.tree.volumes:
             visits.setdefault((volume.subject, volume.session), []).append(volume)
         with_sessions = {subject for subject, session in visits if session is not None}
-        lost = [visits.pop((subject, None), []) for subject in with_sessions]
-        labels = sorted(v.path.name for found in lost for v in found if v.name.suffix == "dseg")
+        self.lost = [volume for subject in with_sessions for volume in visits.pop((subject, None), [])]
+        labels = sorted(v.path.name for v in self.lost if v.name.suffix == "dseg")
         if labels:
             text = f"{counted(len(labels), 'segmentation')} of no session, though the patient has sessions"
-            self.remarks.append(f"{text}: not used ({listed(labels)})")
+            self.remarks.append(f"{text}: not used, since made once for all visits ({listed(labels)})")
         return visits
 
     def _choose(self, role: Role) -> None:
@@ -114,20 +151,41 @@ class _Indexing:
         unclear: dict[str, list[Volume]] = {}
         for visit, volumes in self.visits.items():
             own = self.chosen.get(visit, {})
-            near = {own["regions"].pipeline} if "regions" in own else self.open.get(visit, set())
-            if role != "regions" and (not near or (role == "image" and len(near) > 1)):
+            near = [own["regions"]] if "regions" in own else self.open.get(visit, [])
+            if role != "regions" and (not near or not _alike(role, near)):
                 continue
             taken = [volume for volume in volumes if volume not in own.values()]
-            found = candidates(role, taken, patterns, next(iter(near), None))
+            found = candidates(role, taken, patterns, near[0] if near else None)
             if len(found) > 1:
                 unclear[_named(visit)] = found
                 if role == "regions":
-                    self.open[visit] = {volume.pipeline for volume in found}
+                    self.open[visit] = found
             elif found:
                 self.chosen.setdefault(visit, {})[role] = found[0]
         if unclear:
             self.problems.append(question(role, self.name, unclear))
+        self._check_faults(role)
         self._remark_choice(role)
+
+    def _check_faults(self, role: Role) -> None:
+        """Report the chosen files that cannot be used."""
+        own = [chosen[role] for chosen in self.chosen.values() if role in chosen]
+        absent = [paths.display(volume.path) for volume in own if volume.fault == "absent"]
+        if absent:
+            many = "are links" if absent[1:] else "is a link"
+            text = f"{listed(absent)} {many} whose content is not here, chosen for '{role}'"
+            self._problem(text, f"With DataLad or git-annex, get the content first{_WITHOUT[role]}")
+        for volume in (volume for volume in own if volume.fault == "misnamed"):
+            place = "/".join(part for part in (volume.subject, volume.session) if part)
+            text = f"{paths.display(volume.path)} is named after another visit than its folder {place}"
+            self._problem(text, "Move or rename it")
+
+    def _remark_misnamed(self) -> None:
+        used = [volume for own in self.chosen.values() for volume in own.values()]
+        stray = [v.path.name for v in self.tree.volumes if v.fault == "misnamed" and v not in used]
+        if stray:
+            files = f"{counted(len(stray), 'file')} named after another visit than the folder"
+            self.remarks.append(f"{files}: not used ({listed(stray)})")
 
     def _remark_choice(self, role: Role) -> None:
         keys = [own[role].key for own in self.chosen.values() if role in own]
@@ -140,13 +198,23 @@ class _Indexing:
         if role == "image" and without and not self.problems:
             visits = f"{counted(len(without), 'visit')} ({listed(without)})"
             self.remarks.append(f"no image at {visits}: their labels are aligned instead")
+        if role == "states" and not taken and not self.problems:
+            self._remark_masks()
+
+    def _remark_masks(self) -> None:
+        """Say which masks are passed over where no visit has states."""
+        keys = Counter(volume.key for volume in self._volumes() if is_mask(volume))
+        if keys:
+            options = listed(f"--states {told(key, keys)}" for key, _ in keys.most_common())
+            self.remarks.append(f"no states; there are masks that could be asked for: {options}")
 
     def _leave_out(self) -> None:
         """Say which visits have no regions; a problem when none has."""
-        without = [_named(visit) for visit in self.visits if visit not in self.chosen]
+        without = [_named(v) for v in self.visits if v not in self.chosen and v not in self.open]
         if not self.chosen and not self.problems:
-            hint = self._offer(v for v in self.tree.volumes if v.name.suffix in ("dseg", "mask", "probseg"))
-            self._problem("no visit has a label volume of regions (dseg)", hint)
+            lost = [volume for volume in self.lost if volume.name.suffix == "dseg"]
+            tail = f"; there are only {self._of_no_session(lost)}" if lost else ""
+            self._problem(f"no visit has a label volume of regions (dseg){tail}", self._offer("regions"))
         elif without:
             text = f"{counted(len(without), 'visit')} left out, without regions: {listed(without)}"
             self.remarks.append(text)
@@ -194,13 +262,23 @@ class _Indexing:
     def _days_unknown(self, calendar: Calendar, unknown: Sequence[str]) -> None:
         if calendar.source == "names":
             hint = "a date (20240131) or a time (M06, 6mo, d90, bl) is needed; or --days-from order"
-            self._problem(f"not every session's name of {listed(unknown)} says a day", hint)
+            names = listed(
+                dict.fromkeys(name for subject in unknown for name in calendar.undated[subject][1])
+            )
+            self._problem(f"not every session's name of {listed(unknown)} says a day: {names} do not", hint)
             return
         patients = f"{counted(len(unknown), 'patient')} ({listed(unknown)})"
+        some = [
+            f"{s} {listed(names)} in {table}"
+            for s in unknown
+            for table, names in [calendar.undated[s]]
+            if table
+        ]
+        patients += f" are not known: there is no date of {listed(some)}" if some else " are not known"
         hint = f"{calendar.where(unknown[0])} would say; --days-column names another column"
         hint += ". Or --days-from names (a date or a month in the session's name), "
         hint += "or --days-from order (0, 1, 2, …)"
-        self._problem(f"the days of the visits of {patients} are not known", hint)
+        self._problem(f"the days of the visits of {patients}", hint)
 
     def _check_days(self, subject: str, days: Mapping[str, float]) -> None:
         same = [day for day, number in Counter(days.values()).items() if number > 1]
@@ -225,17 +303,32 @@ class _Indexing:
             if not fits_cell(str(path)):
                 self._problem(f"{str(path)!a} cannot stand in a table", "Rename it")
 
-    def _offer(self, volumes: Iterable[Volume]) -> str:
-        keys = Counter(volume.key for volume in volumes if in_own_space(volume))
-        if not keys:
-            return "The files of label volumes end in _dseg, such as sub-01_ses-1_desc-aseg_dseg.nii.gz"
-        return f"There are {listed(told(key, keys) for key, _ in keys.most_common())}"
+    def _offer(self, role: Role) -> str:
+        """Return what could be asked for, of the files that belong to a visit."""
+        fitting = [v for v in self._volumes() if (v.name.suffix in _LABELS) == (role != "image")]
+        dseg = [v for v in fitting if v.name.suffix == "dseg"] if role == "regions" else fitting
+        keys = Counter(volume.key for volume in dseg or fitting)
+        if keys:
+            options = listed(f"--{role} {told(key, keys)}" for key, _ in keys.most_common())
+            spaces = sorted({space_of(volume) for volume in dseg or fitting} - {OWN})
+            return f"There are: {options}" + (_SPACES.format(listed(spaces)) if spaces else "")
+        if role == "regions" and any(volume.name.suffix == "dseg" for volume in self.lost):
+            return "What was made once for all visits shows no change: segment each visit on its own"
+        if role == "image":
+            return "The files of images end in a suffix such as _T1w"
+        return "The files of label volumes end in _dseg, such as sub-01_ses-1_desc-aseg_dseg.nii.gz"
 
 
 def index(root: Path, wishes: Wishes | None = None) -> Index:
     """Return the cohort of a BIDS tree; raises InputError with all that has to be decided or mended."""
     wishes = wishes or Wishes()
     return _Indexing(trees.read(root, wishes.derivatives), wishes).run()
+
+
+def _alike(role: Role, regions: Sequence[Volume]) -> bool:
+    """Whether files that may be the regions leave it clear where the other role is looked for."""
+    pipelines = {volume.pipeline for volume in regions} if role == "image" else set()
+    return len(pipelines) <= 1 and len({space_of(volume) for volume in regions}) == 1
 
 
 def _named(visit: Visit) -> str:

@@ -1,4 +1,8 @@
-"""The volumes of a BIDS tree with its derivatives: those of ``sub-*/[ses-*/]anat`` and no others."""
+"""The volumes of a BIDS tree with its derivatives: those of ``sub-*/[ses-*/]anat`` and no others.
+
+A file that cannot be used (a link without its content, a name of another visit) is a volume with a fault: it
+matters only where it would be chosen.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from longimorph import paths
 from longimorph.bids.names import Name, parse
@@ -14,16 +19,21 @@ from longimorph.errors import InputError, Problem
 RAW = "raw"
 """What the tree itself is called beside its pipelines of derivatives."""
 
+Fault = Literal["absent", "misnamed"]
+"""A link whose content is not here; a file that names another visit than its folder."""
+
 
 @dataclass(frozen=True)
 class Volume:
-    """One file of a visit; ``pipeline`` is the derivatives' folder, or ``raw``; ``session`` None without."""
+    """One file of a visit, by its folder; ``pipeline`` is the derivatives' folder, or ``raw``; ``session``
+    None without; ``fault``: why it cannot be used, if so."""
 
     path: Path
     name: Name
     pipeline: str
     subject: str
     session: str | None
+    fault: Fault | None = None
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, str], ...], str, str]:
@@ -33,11 +43,10 @@ class Volume:
 
 @dataclass(frozen=True)
 class Tree:
-    """The volumes found, by name of file, and what is wrong with some."""
+    """The volumes found, by name of file."""
 
     root: Path
     volumes: tuple[Volume, ...]
-    problems: tuple[Problem, ...]
 
 
 def read(root: Path, derivatives: Sequence[Path] = ()) -> Tree:
@@ -49,21 +58,16 @@ def read(root: Path, derivatives: Sequence[Path] = ()) -> Tree:
     if missing:
         raise InputError([Problem(paths.display(folder), "is not a folder") for folder in missing])
     volumes: list[Volume] = []
-    problems: list[Problem] = []
     subjects = 0
     for pipeline, folder in _trees(root, derivatives):
         for subject in _folders(folder, "sub-"):
             subjects += 1
-            for found in _of_subject(subject, pipeline):
-                if isinstance(found, Problem):
-                    problems.append(found)
-                else:
-                    volumes.append(found)
+            volumes += _of_subject(subject, pipeline)
     if not subjects:
         text = "holds no folder 'sub-*', neither itself nor in derivatives/*"
         hint = "Is it the root of the BIDS tree? --derivatives adds a folder that lies elsewhere"
         raise InputError([Problem(paths.display(root), text, hint=hint)])
-    return Tree(root, tuple(volumes), tuple(problems))
+    return Tree(root, tuple(volumes))
 
 
 def _trees(root: Path, derivatives: Sequence[Path]) -> Iterator[tuple[str, Path]]:
@@ -78,7 +82,7 @@ def _trees(root: Path, derivatives: Sequence[Path]) -> Iterator[tuple[str, Path]
         yield folder.absolute().name, folder
 
 
-def _of_subject(folder: Path, pipeline: str) -> Iterator[Volume | Problem]:
+def _of_subject(folder: Path, pipeline: str) -> Iterator[Volume]:
     for place in (folder, folder / "anat"):
         yield from _of_visit(place, pipeline, folder.name, None)
     for session in _folders(folder, "ses-"):
@@ -86,21 +90,18 @@ def _of_subject(folder: Path, pipeline: str) -> Iterator[Volume | Problem]:
             yield from _of_visit(place, pipeline, folder.name, session.name)
 
 
-def _of_visit(folder: Path, pipeline: str, subject: str, session: str | None) -> Iterator[Volume | Problem]:
+def _of_visit(folder: Path, pipeline: str, subject: str, session: str | None) -> Iterator[Volume]:
     for file in _files(folder):
         name = parse(file.name)
         if name is None:
             continue
         said = (f"sub-{name.values['sub']}", f"ses-{name.values['ses']}" if "ses" in name.values else None)
+        fault: Fault | None = None
         if said[0] != subject or (session and said[1] not in (session, None)):
-            place = "/".join(part for part in (subject, session) if part)
-            text = f"is named after another visit than its folder {place}"
-            yield Problem(paths.display(file), text, hint="Move or rename it")
+            fault, said = "misnamed", (subject, session)
         elif not file.exists():
-            text = "is a link whose content is not here"
-            yield Problem(paths.display(file), text, hint="With DataLad or git-annex, get the files first")
-        else:
-            yield Volume(file, name, pipeline, subject, session or said[1])
+            fault = "absent"
+        yield Volume(file, name, pipeline, subject, session or said[1], fault)
 
 
 def _folders(folder: Path, start: str) -> list[Path]:

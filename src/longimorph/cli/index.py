@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,20 +44,29 @@ def register(commands: Any) -> None:
 
 def index(options: argparse.Namespace) -> int:
     """Write the table, and say what was chosen."""
+    from longimorph.bids.index import Undecided
     from longimorph.bids.index import index as read
     from longimorph.cohort import table
     from longimorph.io.atomic import write_text
 
     if options.out.exists() and not options.force:
         raise LongimorphError(f"{paths.display(options.out)} exists already; --force replaces it.")
-    found = read(options.directory, _wishes(options))
+    try:
+        found = read(options.directory, _wishes(options))
+    except Undecided as error:
+        _note(error.remarks)
+        raise
     write_text(options.out, found.text(options.out.absolute().parent))
-    for remark in found.remarks:
-        say(f"note: {remark}")
+    _note(found.remarks)
     cohort = table.load(options.out)
     size = f"{counted(len(cohort.visits), 'visit')} of {counted(len(cohort.patients()), 'patient')}"
     say(f"{paths.display(options.out)}: {size}. Next: name it in config.yaml, then longimorph check.")
     return 0
+
+
+def _note(remarks: Sequence[str]) -> None:
+    for remark in remarks:
+        say(f"note: {remark}")
 
 
 def _wishes(options: argparse.Namespace) -> Wishes:

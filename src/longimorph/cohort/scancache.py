@@ -1,24 +1,24 @@
 """Reports on scans kept between runs, so that unchanged files are not read twice.
 
-A report is valid while the path, the size and the time of change of each of the visit's files stay the
-same. The file is a convenience: when it cannot be read or written, the scans are simply read again.
+A report is valid while the path and the stamp of each of the visit's files stay the same. The file is a
+convenience: when it cannot be read or written, the scans are simply read again.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from longimorph.cohort.scans import ScanReport, from_dict, to_dict
 from longimorph.cohort.table import Visit
 from longimorph.io.atomic import write_text
+from longimorph.io.contents import parts, stamp
 
 log = logging.getLogger(__name__)
 
-_VERSION = 2
+_VERSION = 3
 _MOST_LABELS = 5000
 
 
@@ -46,7 +46,7 @@ class ScanCache:
             return
         try:
             self._entries[_key(visit)] = {"files": _signature(visit), "report": to_dict(report)}
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return
         self._changed = True
 
@@ -75,5 +75,6 @@ def _key(visit: Visit) -> str:
 
 
 def _signature(visit: Visit) -> list[list[int]]:
-    """Return size and time of change (ns) of each of the visit's files."""
-    return [[status.st_size, status.st_mtime_ns] for status in map(os.stat, visit.files().values())]
+    """Return the stamp of each of the visit's files; TypeError where one is not there."""
+    files = (part for path in visit.files().values() for part in parts(path))
+    return [list(stamp(file)) for file in files]  # type: ignore[arg-type]

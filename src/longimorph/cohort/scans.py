@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.labels import LabelCounts, count
+from longimorph.cohort.layout import Layout
 from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure, Problem
 from longimorph.grid import Grid, canonical, in_order_of
@@ -75,13 +76,14 @@ class Extent:
 
 @dataclass(frozen=True)
 class ScanReport:
-    """The labels of one visit and their extent, None when they cannot be read; the defects of its scans, and
-    what is odd about their headers."""
+    """The labels of one visit, their extent and their layout, None when they cannot be read; the defects of
+    its scans, and what is odd about their headers."""
 
     counts: LabelCounts | None
     defects: tuple[Defect, ...] = ()
     extent: Extent | None = None
     remarks: tuple[str, ...] = ()
+    layout: Layout | None = None
 
 
 def read_visit(visit: Visit) -> tuple[Labels, Labels | None, Grid]:
@@ -116,7 +118,8 @@ def examine_visit(visit: Visit) -> ScanReport:
     if visit.image and image:
         remarks += headers.beside_each_other(visit.image, image, visit.regions, grid)
     extent = _extent(regions, states, grid)
-    return ScanReport(count(regions, states), tuple(defects), extent, tuple(remarks))
+    layout = Layout.of(regions, grid)
+    return ScanReport(count(regions, states), tuple(defects), extent, tuple(remarks), layout)
 
 
 def _label_files(visit: Visit) -> list[Path]:
@@ -227,6 +230,7 @@ def to_dict(report: ScanReport) -> dict[str, Any]:
         if extent is None
         else [extent.voxel_mm3, extent.face_mm2, [_plain_counts(face) for face in extent.faces]],
         "remarks": list(report.remarks),
+        "layout": report.layout.to_dict() if report.layout is not None else None,
     }
 
 
@@ -249,4 +253,5 @@ def from_dict(data: dict[str, Any]) -> ScanReport:
     if data["extent"] is not None:
         volume, areas, faces = data["extent"]
         extent = Extent(float(volume), tuple(areas), tuple(map(_counts_of, faces)))
-    return ScanReport(counts, defects, extent, tuple(data["remarks"]))
+    layout = None if data["layout"] is None else Layout.from_dict(data["layout"])
+    return ScanReport(counts, defects, extent, tuple(data["remarks"]), layout)

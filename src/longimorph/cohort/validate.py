@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from longimorph.cohort import plausible, schemes, wildcards
+from longimorph.cohort import between, plausible, schemes, wildcards
 from longimorph.cohort import study as studies
 from longimorph.cohort.classes import ClassTable
 from longimorph.cohort.scancache import ScanCache
@@ -113,6 +113,14 @@ def _remarks(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport])
         if report.counts is not None and report.extent is not None:
             said += plausible.remarks(classes, report.counts, report.extent)
         yield from (ScanRemark(visit.patient, visit.timepoint, text) for text in said)
+    layouts = {
+        (visit.patient, visit.timepoint): report.layout
+        for visit, report in zip(cohort.visits, reports, strict=True)
+    }
+    for patient in cohort.patients():
+        known = ((v, layouts[v.patient, v.timepoint]) for v in cohort.visits_of(patient))
+        found = between.remarks([(visit, layout) for visit, layout in known if layout is not None])
+        yield from (ScanRemark(visit.patient, visit.timepoint, text) for visit, text in found)
 
 
 def _by_wildcards(classes: ClassTable, reports: Sequence[ScanReport]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +11,81 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from longimorph.grid import FloatArray, Grid, grid_corners, same_grid, transform_points
+from longimorph.grid import (
+    FloatArray,
+    Grid,
+    axis_codes,
+    grid_corners,
+    opposite,
+    same_grid,
+    transform_points,
+)
+from longimorph.io import declared
+from longimorph.io.declared import Declared
 
 VOXEL_MM = 0.2, 6.0
 """Smallest and largest plausible distance of voxels."""
+
+SIZES_DIFFER = 0.002
+"""By more than this share, the voxel sizes of a header are others than those of its matrix, not rounded."""
+
+NO_ORIENTATION = (
+    "the header gives no orientation; left and right are a guess. Convert it again from the source"
+)
 
 DISAGREEMENT_MM = 0.1
 """The sform and the qform may differ by rounding: up to this distance, at a corner of the volume."""
 
 _IN_VIEW_MIN = 0.9
 _LATTICE = 12
-_UNITS = {1: "metres", 3: "micrometres"}  # NIfTI's codes; 2 is mm, 0 unknown
 _NO_HEADER = (OSError, ValueError, ImageFileError, HeaderDataError)
 
 
 def remarks(path: Path, grid: Grid) -> list[str]:
     """Return what is odd in the header of a file that lies on ``grid``: voxel size, units, orientation."""
     found = _voxel_remarks(grid)
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        try:
-            image: Any = nib.load(path)
-        except _NO_HEADER:  # gone since it was read
-            return found
-        found += [text for text in (_units(image), disagreement(image), no_orientation(image)) if text]
+    stated = declared.read(path)
+    if stated is not None:
+        found += [text for text in (_units(stated), _no_sizes(stated), _letters(stated, grid)) if text]
+        found += [] if stated.oriented else [NO_ORIENTATION]
+        found += _two_geometries(path, stated, grid)
     return [f"{path.name}: {text}" for text in found]
+
+
+def _two_geometries(path: Path, stated: Declared, grid: Grid) -> list[str]:
+    """Return how the geometries of a NIfTI header disagree, said once."""
+    if not path.name.lower().endswith(declared.NIFTI):
+        return []
+    try:
+        said = disagreement(nib.load(path))
+    except _NO_HEADER:  # gone since it was read
+        return []
+    said = said or other_sizes(stated, grid)
+    return [said] if said else []
+
+
+def other_sizes(stated: Declared, grid: Grid) -> str | None:
+    """Return how the voxel sizes of a header differ from those of its matrix, which are used."""
+    sizes = np.array(stated.sizes or (), dtype=np.float64)
+    if stated.used or len(sizes) != 3 or np.allclose(sizes, grid.spacing, rtol=SIZES_DIFFER, atol=0):
+        return None
+    return (
+        f"pixdim gives voxels of {shown_mm(sizes)} mm, the sform voxels of {shown_mm(grid.spacing)} mm; the "
+        f"sform is used, so that volumes are {_times(grid, sizes)} those by pixdim. Find out which is right, "
+        "and write it to both"
+    )
+
+
+def _times(grid: Grid, sizes: FloatArray) -> str:
+    volume = float(np.prod(np.abs(sizes)))
+    if not (np.isfinite(volume) and volume > 0):
+        return "other than"
+    return f"{grid.voxel_volume / volume:.3g} times"
+
+
+def shown_mm(sizes: Iterable[float]) -> str:
+    """Return voxel sizes as text, without the unit."""
+    return " × ".join(f"{size:.4g}" for size in sizes)
 
 
 def disagreement(image: Any) -> str | None:
@@ -56,13 +108,6 @@ def disagreement(image: Any) -> str | None:
     )
 
 
-def no_orientation(image: Any) -> str | None:
-    """Return the sentence for a NIfTI header without any orientation."""
-    if image.header["sform_code"] > 0 or image.header["qform_code"] > 0:
-        return None
-    return "the header gives no orientation; left and right are a guess. Convert it again from the source"
-
-
 def beside_each_other(image: Path, image_grid: Grid, regions: Path, grid: Grid) -> list[str]:
     """Return what is odd about an image and the segmentation made of it, which share a physical space."""
     names = f"{image.name} and {regions.name}"
@@ -81,17 +126,34 @@ def _voxel_remarks(grid: Grid) -> list[str]:
     low, high = VOXEL_MM
     if low <= grid.spacing.min() and grid.spacing.max() <= high:
         return []
-    sizes = " × ".join(f"{size:.3g}" for size in grid.spacing)
+    sizes = shown_mm(grid.spacing)
     if grid.spacing.min() < low:
         return [f"voxels of {sizes} mm are too small for a brain scan. Is the header in other units?"]
     return [f"voxels of {sizes} mm: boundaries between thick slices are uncertain. Is the header right?"]
 
 
-def _units(image: Any) -> str | None:
-    code = int(image.header["xyzt_units"]) & 7
-    if code not in _UNITS:
+def _units(stated: Declared) -> str | None:
+    if stated.unit is None:
         return None
-    return f"the header says that lengths are in {_UNITS[code]}; they are read as mm. Correct xyzt_units"
+    return f"the header says that lengths are in {stated.unit}; they are read as mm. Correct the header"
+
+
+def _no_sizes(stated: Declared) -> str | None:
+    if stated.sizes is not None:
+        return None
+    return "the header gives no voxel size; 1 × 1 × 1 mm is assumed. Convert it again from the source"
+
+
+def _letters(stated: Declared, grid: Grid) -> str | None:
+    """Return how MetaImage's letters disagree with its matrix. They name where an axis comes from, for some
+    programs where it leads: both are accepted."""
+    codes = axis_codes(grid)
+    if stated.letters is None or not stated.oriented or stated.letters in (codes, opposite(codes)):
+        return None
+    return (
+        f"AnatomicalOrientation says {stated.letters}, TransformMatrix {opposite(codes)}, which is used. "
+        "Find out which is right (a viewer shows the matrix), and convert it again from the source"
+    )
 
 
 def _gap(a: FloatArray, b: FloatArray, shape: tuple[int, ...]) -> float:

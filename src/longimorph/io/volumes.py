@@ -23,7 +23,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from longimorph.errors import PairFailure
 from longimorph.grid import Array, Grid, ItkGeometry, from_itk, is_invertible
-from longimorph.io import headers
+from longimorph.io import declared, headers
 from longimorph.io.atomic import atomic_path
 from longimorph.io.pointers import unfetched
 from longimorph.words import counted
@@ -33,8 +33,11 @@ log = logging.getLogger(__name__)
 MAX_VOXELS = 2**30
 """More voxels than any scan has (a head at 0.2 mm): a header that claims more is broken."""
 
-VOXEL_MM = 1e-4, 100.0
+VOXEL_MM = 0.01, 100.0
 """Beyond these a distance of voxels, in mm, is no scan's: the header is in other units, or broken."""
+
+FIELD_MM3 = 10.0, 1e9
+"""Beyond these a field of view, in mm³, holds no head: a cube of 2 mm, and one of a metre."""
 
 _INTEGER_TOLERANCE = 1e-3
 _SURPLUS_BYTES = 16 << 20  # what may follow the voxels in a compressed file
@@ -187,29 +190,48 @@ def _check_bytes(needed: int, file: Path, stage: str, packed: bool) -> None:
 
 def _nibabel_grid(image: Any, file: Path, stage: str) -> Grid:
     """The grid of a nibabel image: sform if its code is set, else qform."""
-    if isinstance(image, nib.Nifti1Pair):
-        _warn_of_header(image, file)
-    return _grid(image.shape, np.asarray(image.affine, dtype=np.float64), file, stage)
-
-
-def _warn_of_header(image: Any, file: Path) -> None:
-    """Log what a reader of the header should know: two geometries that disagree, or none."""
-    for text in (headers.disagreement(image), headers.no_orientation(image)):
-        if text:
-            log.warning("%s: %s", file, text)
+    grid = _grid(image.shape, np.asarray(image.affine, dtype=np.float64), file, stage)
+    if isinstance(image, nib.Nifti1Pair) and (text := headers.disagreement(image)):
+        log.warning("%s: %s", file, text)
+    return grid
 
 
 def _grid(shape: tuple[int, ...], affine: npt.NDArray[np.float64], file: Path, stage: str) -> Grid:
+    """The grid of a header, after checks that it can be that of a head; what is odd is logged."""
     i, j, k = _check_shape(shape, file, stage)
+    _check_sizes(file, stage)
     if affine.shape != (4, 4) or not is_invertible(affine):
         message = f"{file}: the header's affine is singular or not finite ({affine.tolist()}); "
         raise PairFailure(stage, "affine", message + "the scan's position cannot be known")
     grid = Grid((i, j, k), affine)
-    if not VOXEL_MM[0] <= grid.spacing.min() <= grid.spacing.max() <= VOXEL_MM[1]:
-        sizes = " × ".join(f"{size:.3g}" for size in grid.spacing)
-        message = f"{file}: voxels of {sizes} mm are no scan's; is the header in other units, or broken?"
-        raise PairFailure(stage, "affine", message)
+    _check_scale(grid, file, stage)
     return grid
+
+
+def _check_sizes(file: Path, stage: str) -> None:
+    """Refuse voxel sizes that are no positive numbers, which libraries mend or mirror without a word."""
+    stated = declared.read(file)
+    if stated is None:
+        return
+    if stated.impossible:
+        message = f"{file}: the header gives voxel sizes of {headers.shown_mm(stated.sizes or ())} mm; "
+        message += "they have to be above 0. Correct the header, or convert the scan again from the source"
+        raise PairFailure(stage, "affine", message)
+    if not stated.oriented:
+        log.warning("%s: %s", file, headers.NO_ORIENTATION)
+
+
+def _check_scale(grid: Grid, file: Path, stage: str) -> None:
+    """Refuse voxels and fields of view that no scan of a head has, before anything of their size is made."""
+    sides = " × ".join(f"{n * size:.4g}" for n, size in zip(grid.shape, grid.spacing, strict=True))
+    if not VOXEL_MM[0] <= grid.spacing.min() <= grid.spacing.max() <= VOXEL_MM[1]:
+        found = f"voxels of {headers.shown_mm(grid.spacing)} mm are no scan's"
+    elif not FIELD_MM3[0] <= grid.voxel_volume * math.prod(grid.shape) <= FIELD_MM3[1]:
+        found = f"a field of view of {sides} mm is that of no head"
+    else:
+        return
+    message = f"{file}: {found}; is the header in other units than mm, or broken? "
+    raise PairFailure(stage, "affine", message + "Correct it, or convert the scan again from the source")
 
 
 def _check_shape(shape: tuple[int, ...], file: Path, stage: str) -> tuple[int, int, int]:
@@ -247,6 +269,7 @@ def _itk_header(file: Path, stage: str) -> sitk.ImageFileReader:
 
 def _itk_grid(reader: sitk.ImageFileReader, file: Path, stage: str) -> Grid:
     size = _check_shape(reader.GetSize(), file, stage)
+    _check_sizes(file, stage)  # ITK's grid is mirrored by a size below 0, and has none for 0
     direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
     x, y, z = reader.GetOrigin()[:3]
     a, b, c = reader.GetSpacing()[:3]
@@ -254,6 +277,7 @@ def _itk_grid(reader: sitk.ImageFileReader, file: Path, stage: str) -> Grid:
         grid = from_itk(ItkGeometry(size, (a, b, c), (x, y, z), tuple(direction.ravel().tolist())))
     except ValueError as error:
         raise PairFailure(stage, "affine", f"{file}: {error}") from error
+    _check_scale(grid, file, stage)
     return grid
 
 

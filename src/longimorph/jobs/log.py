@@ -22,10 +22,12 @@ from typing import Any, TextIO
 
 import longimorph
 from longimorph.errors import Interrupted, LongimorphError
+from longimorph.io.contents import Stamp, as_stamp, settled
 from longimorph.jobs import life
 
 MACHINE = "machine: "
 MADE_OF = "made of: "
+INPUT, STAMP = "input: ", " stamp "
 VERDICT, STOPPED = "verdict: ", "interrupted: "
 CONTEXT = "longimorph"
 """Key of Snakemake's ``config`` under which every job finds the study's files and the command of the run."""
@@ -117,7 +119,7 @@ def _head(job: Any) -> str:
         f"{MACHINE}{life.machine()}",
         f"threads: {job.threads}; resources: {_resources(job.resources)}",
         f"{MADE_OF}{made_of(job.params)}",
-        *(f"input: {name} ({_size(name)})" for name in map(str, job.input)),
+        *(f"{INPUT}{name} ({_size(name)}){_stamp(name)}" for name in map(str, job.input)),
         *(f"{name}: {_shorten(value)}" for name, value in job.params.items()),
     ]
     return "\n".join(lines) + "\n\n"
@@ -145,6 +147,22 @@ def _size(name: str) -> str:
         return f"{os.path.getsize(name) / 1e6:.3g} MB"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+
+
+def _stamp(name: str) -> str:
+    """Return what shows later on whether the file has changed since, where it is old enough for that."""
+    found = settled(name)
+    return STAMP + " ".join(map(str, found)) if found else ""
+
+
+def stamps(log: Path) -> dict[str, Stamp]:
+    """Return the stamps that the inputs of a job had when it began, by its log."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        found = (line.removeprefix(INPUT).rpartition(STAMP) for line in lines if line.startswith(INPUT))
+        return {told.rpartition(" (")[0]: as_stamp(numbers.split()) for told, _, numbers in found if told}
+    except (OSError, ValueError):
+        return {}
 
 
 def _shorten(value: object, most: int = 500) -> str:

@@ -19,7 +19,8 @@ from longimorph.cohort.study import Settings, Study
 from longimorph.cohort.validate import validate
 from longimorph.cohort.yamlfile import read_yaml
 from longimorph.errors import InputError, Problem
-from longimorph.jobs import signals
+from longimorph.jobs import contents, signals
+from longimorph.jobs.catalogue import Jobs
 from longimorph.jobs.log import CONTEXT
 from longimorph.jobs.needs import Needs
 from longimorph.jobs.sweep import controls
@@ -81,7 +82,8 @@ def _read(workflow: Any, source: Settings) -> Study:
         raise InputError([ahead])
     if refused := Needs(checked.study).refusals():
         raise InputError(refused)
-    for remark in (*map(str, checked.warnings), *checked.notes, *_first(checked.remarks)):
+    changed = _changed(checked.study)
+    for remark in (*map(str, checked.warnings), *checked.notes, *_first(checked.remarks), *changed):
         sys.stderr.write(f"longimorph: {remark}\n")
     return checked.study
 
@@ -115,6 +117,18 @@ def _ahead(study: Study) -> Problem | None:
     )
     hint += "in this folder: find results -newermt now -exec touch -d now {} +    Else delete them"
     return Problem(str(ahead[0]), text, hint=hint)
+
+
+def _changed(study: Study) -> list[str]:
+    """See to it that results of scans with other content are made again; return the first few sentences."""
+    try:
+        told = contents.notice(Jobs(study))
+    except OSError as error:
+        text = f"cannot be written ({error.strerror}): it says which scans have changed"
+        raise InputError([Problem(str(contents.MARKS), text)]) from error
+    more = len(told) - _MOST_REMARKS
+    tail = [f"and so for {counted(more, 'more patient')}"] if more > 0 else []
+    return [*told[:_MOST_REMARKS], *tail]
 
 
 def _first(remarks: Sequence[ScanRemark]) -> list[str]:

@@ -11,6 +11,7 @@ from longimorph.cohort import classes as class_tables
 from longimorph.cohort.classes import ClassTable
 from longimorph.errors import PairFailure
 from longimorph.io.atomic import write_json
+from longimorph.io.contents import hashes
 from longimorph.io.transforms import write_rigid
 from longimorph.io.volumes import read_image
 from longimorph.steps.common import classes_of, remove, visit_of
@@ -23,9 +24,11 @@ def align(
 
     ``alignment.json`` holds the registration grid and, per visit, its status, the matrix that maps the
     reference to the visit (4×4, RAS, mm) and figures of quality. A visit that fails has no ``rigid.tfm``.
+    ``inputs_sha256`` says what the visits' files held before they were read.
     """
     names = [str(record["timepoint"]) for record in visits]
     remove(out / name / "rigid.tfm" for name in names)
+    inputs = hashes(file for record in visits for file in visit_of(record).files().values())
     table = class_tables.load(classes)
     scans = {name: _scan(record, table) for name, record in zip(names, visits, strict=True)}
     alignment = align_patient(scans, _settings(settings), len(table.names), table.background)
@@ -35,7 +38,7 @@ def align(
     content = alignment.to_dict()
     for name, visit in alignment.visits.items():
         content["visits"][name]["stage"] = visit.failure.stage if visit.failure else None
-    write_json(out / "alignment.json", {"patient": patient, **content})
+    write_json(out / "alignment.json", {"patient": patient, **content, "inputs_sha256": inputs})
 
 
 def _scan(record: Mapping[str, Any], table: ClassTable) -> Scan | PairFailure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from longimorph.cohort.scans import read_visit
 from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure
 from longimorph.grid import Grid
+from longimorph.io import contents
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +62,7 @@ def remove(files: Iterable[Path]) -> None:
 
 def hashes(files: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of those of the files that are there, by path."""
-    return {str(file): _sha256(file) for file in files if file.exists()}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return {name: sha256 for name, sha256 in contents.hashes(files).items() if sha256}
 
 
 def record_of(path: Path, stage: str) -> dict[str, Any]:

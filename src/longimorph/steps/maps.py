@@ -15,8 +15,9 @@ from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure
 from longimorph.grid import Grid
 from longimorph.io.atomic import write_json
+from longimorph.io.contents import hashes
 from longimorph.io.volumes import read_image, write_maps, write_scalar
-from longimorph.steps.common import hashes, read_classes, record_of, remove, visit_of
+from longimorph.steps.common import read_classes, record_of, remove, visit_of
 from longimorph.view import View
 
 
@@ -30,18 +31,19 @@ def maps(
     files.
     """
     remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
+    scan = visit_of(visit)
+    inputs = hashes(scan.files().values())  # before they are read: what changes meanwhile is then noticed
     try:
         aligned = record_of(alignment, "maps")
         own = aligned["visits"][visit["timepoint"]]
         if own["status"] != "ok":
             raise PairFailure(own["stage"], own["status"], own["message"])
         grid = Grid.from_dict(aligned["grid"])
-        scan = visit_of(visit)
         found = _write(scan, class_tables.load(classes), grid, np.array(own["matrix"]), out, settings)
         record = {"status": "ok", "message": "", **found, "alignment": own["quality"]}
-        record["inputs_sha256"] = hashes(scan.files().values())
     except PairFailure as failure:
         record = {"status": failure.code, "stage": failure.stage, "message": failure.message}
+    record["inputs_sha256"] = inputs
     write_json(out / "qc.json", {"patient": visit["patient"], "timepoint": visit["timepoint"], **record})
 
 

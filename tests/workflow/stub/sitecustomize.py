@@ -23,9 +23,12 @@ def _write(path: Path, record: dict[str, Any]) -> None:
 def align(
     patient: str, visits: list[dict[str, Any]], classes: str, out: Path, settings: dict[str, Any]
 ) -> None:
-    """Align nothing."""
+    """Align nothing, and say which files were there to be aligned."""
+    from longimorph.io.contents import hashes
+
+    inputs = hashes(Path(visit[name]) for visit in visits for name in ("regions", "states") if visit[name])
     states = {visit["timepoint"]: {"status": "ok"} for visit in visits}
-    _write(out / "alignment.json", {"patient": patient, "visits": states})
+    _write(out / "alignment.json", {"patient": patient, "visits": states, "inputs_sha256": inputs})
 
 
 def maps(visit: dict[str, Any], classes: str, alignment: Path, out: Path, settings: dict[str, Any]) -> None:
