@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 import longimorph
+from longimorph import trust
 from longimorph.cohort import classes as class_tables
 from longimorph.cohort import control as control_tables
 from longimorph.errors import PairFailure
@@ -32,6 +33,7 @@ from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.solve import Settings
 from longimorph.steps import room
 from longimorph.steps.common import hashes, remove
+from longimorph.steps.judge import evidence
 from longimorph.steps.pair import Loaded, compared, load, not_compared, require_brain
 from longimorph.steps.resume import FOLDER, Journal
 from longimorph.steps.state import fingerprint
@@ -59,7 +61,6 @@ TRACE = (
     "energy_mm3",
     "step_length",
 )
-POOR_DRIFT = 0.05
 
 
 @dataclass
@@ -109,7 +110,7 @@ def register(
     chosen, memory, inputs = (
         _settings(settings),
         None,
-        hashes(qc.parent / "simplex.nii.gz" for qc in (source, target)),
+        hashes(qc.parent / name for qc in (source, target) for name in ("simplex.nii.gz", "image.nii.gz")),
     )
     key = fingerprint(chosen, matrix.tolist(), list(inputs.values()))
     journal = Journal(out / FOLDER, key, trace.rows)
@@ -117,16 +118,18 @@ def register(
     try:
         device = _device(settings["device"])
         loaded = load(source, target, len(table.names), table.background, device)
-        status |= compared(loaded.shared)
+        status |= compared(loaded.shared, pair)
         require_brain(loaded.shared, pair, settings["compared_min"])
         memory = _memory(loaded, chosen, settings)
         with journal:
             found = _match(loaded, matrix, chosen, trace, memory, journal)
         status |= {"status": "ok", "stage": None, "message": ""}
         status |= _health(found, loaded, table.names, len(trace.rows))
-        status["warnings"] += not_compared(loaded.shared, pair)
+        changes, visits = _changes(found, loaded), (source.parent, target.parent)
+        status |= evidence(found, loaded, changes, table, visits, trace.rows)
+        status |= _verdict(status, not_compared(loaded.shared, pair))
         _write_maps(found, loaded, out)
-        write_pair(out, pair, table.names, _changes(found, loaded))
+        write_pair(out, pair, table.names, changes)
         status |= memory.report(found.steps, trace.longest)
     except PairFailure as failure:
         status |= {"status": failure.code, "stage": failure.stage, "message": failure.message}
@@ -217,7 +220,6 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
     return {
         "stop_reason": found.reason,
         "converged": found.converged,
-        "warnings": _warnings(found),
         "drift": found.drift,
         **dices,
         "mismatch_before_mm3": found.mismatch_before,
@@ -232,15 +234,11 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
     }
 
 
-def _warnings(found: Registration) -> list[str]:
-    sentences = []
-    if not found.converged:
-        sentences.append(found.reason)
-    if found.drift > POOR_DRIFT:
-        sentences.append(f"H drifts by {100 * found.drift:.1f} %: the split is less certain; set more steps.")
-    if found.warps.folded > 0:
-        sentences.append(f"The warp folds in {100 * found.warps.folded:.3f} % of the voxels.")
-    return sentences
+def _verdict(status: Mapping[str, Any], remarks: Sequence[str]) -> dict[str, Any]:
+    """The verdict as far as it needs no dates, and as ``warnings`` its sentences with the other ``remarks``."""
+    found = trust.judged(status)
+    sentences = [reason["sentence"] for reason in found["verdict_reasons"]]
+    return {**found, "warnings": [*sentences, *(remark for remark in remarks if remark not in sentences)]}
 
 
 def _device_name(device: torch.device) -> str:
