@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.stats import rankdata
 
 from longimorph.grid import Array, Grid
 
 FloatMap = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-FINE_MM, COARSE_MM = 1.5, 8.0
-"""Widths of the two Gaussians between which the structure of a scan is compared, mm."""
+FINE_MM, COARSE_MM = 1.5, 5.0
+"""Widths of the two Gaussians between which the structure of a scan is compared, mm: the folds of one brain
+are its own, while shading of the coil and the large structures are alike in all."""
+INNER_MM = 6.0
+"""Scans are compared deeper in the brain than this, where its outline, alike in all, has no part, mm."""
 FEWEST_ML = 20.0
 """Less brain in common than this says nothing of whose it is, mL."""
 
@@ -37,9 +41,9 @@ _TRUNCATE = 3.0
 
 @dataclass(frozen=True)
 class Likeness:
-    """``correlation`` of the scans (None without them), ``brain_dice`` of the brains, and of the voxels that
-    both call healthy brain, ``kappa``, their agreement on the class beyond chance (None where there is one
-    healthy class, or too little brain)."""
+    """``correlation`` of the scans, of ranks (None without them), ``brain_dice`` of the brains, and of the
+    voxels that both call healthy brain, ``kappa``, their agreement on the class beyond chance (None where
+    there is one healthy class). All are None where there is too little brain."""
 
     correlation: float | None
     brain_dice: float | None
@@ -85,8 +89,10 @@ def likeness(
     healthy = both & ~np.isin(labels[0], pathological) & ~np.isin(labels[1], pathological)
     dice = 2 * both.sum() / (brains[0].sum() + brains[1].sum())
     found = None
-    if images is not None:
-        found = _correlation(*(structure(image, both, grid) for image in images), both)
+    inner = ndimage.distance_transform_edt(both, sampling=grid.spacing) > INNER_MM
+    if images is not None and _millilitres(inner, grid) >= FEWEST_ML:
+        one, other = (rankdata(structure(image, both, grid)[inner]) for image in images)
+        found = _correlation(one, other)
     return Likeness(found, float(dice), kappa(labels[0][healthy], labels[1][healthy]))
 
 
@@ -120,11 +126,11 @@ def _average(values: FloatMap, share: FloatMap, sigma_mm: float, grid: Grid) -> 
     return np.asarray(total / np.maximum(weight, 1e-3), dtype=np.float32)
 
 
-def _correlation(first: Array, second: Array, where: Mask) -> float | None:
-    a, b = first[where].astype(np.float64), second[where].astype(np.float64)
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
+def _correlation(first: Array, second: Array) -> float | None:
+    """Correlation of two rows of values, None where one of them does not vary."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(np.corrcoef(a, b)[0, 1])
+    return float(np.corrcoef(first.astype(np.float64), second.astype(np.float64))[0, 1])
 
 
 def warp_check(
@@ -149,8 +155,8 @@ def warp_check(
         return None
     first, second = (_smoothed(image, grid) for image in images)
     steps = forward / grid.spacing.reshape(3, 1, 1, 1)
-    before = _correlation(blurred_alike(first, steps), second, where)
-    after = _correlation(moved(first, steps), second, where)
+    before = _correlation(blurred_alike(first, steps)[where], second[where])
+    after = _correlation(moved(first, steps)[where], second[where])
     return None if before is None or after is None else WarpCheck(before, after, volume)
 
 

@@ -83,29 +83,23 @@ def reasons(status: Status, days: float | None = None) -> list[Reason]:
 
 
 def _person(status: Status) -> list[Reason]:
-    """What scans and labels say together; the scans have the first word."""
+    """What scans and labels say together. The scans have the first word, since how well labels of one person
+    agree depends on how many classes there are, and on the tool."""
     known = status.get("likeness") or {}
     correlation, kappa = known.get("correlation"), known.get("kappa")
-    scans = _between(correlation, OTHER_CORRELATION, SAME_CORRELATION)
-    labels = _between(kappa, OTHER_KAPPA, SAME_KAPPA)
-    if scans == 1:
-        return _strange_labels(correlation, kappa) if labels == 0 else []
-    if scans is None:
-        return [] if labels in (None, 1) else [Reason("person", LOOK, f"{_WHO}: {_labels_say(kappa)}.")]
-    said = [_scans_say(correlation), *([_labels_say(kappa)] if labels is not None and labels < 1 else [])]
-    sentence = f"{_WHO}{_KIND if labels == 1 else ''}: {'; '.join(said)}."
-    sure = scans == 0 and labels != 1 or labels == 0
-    return [Reason("person", DISTRUST if sure else LOOK, sentence)]
+    if correlation is None:
+        strange = kappa is not None and kappa < OTHER_KAPPA
+        return [Reason("person", LOOK, f"{_WHO}: {_labels_say(kappa)}.")] if strange else []
+    if correlation >= SAME_CORRELATION:
+        return []
+    labels_agree = kappa is not None and kappa >= SAME_KAPPA
+    said = _scans_say(correlation) + (f"; {_labels_say(kappa)}" if kappa is not None and not labels_agree else "")
+    sure = correlation < OTHER_CORRELATION and not labels_agree
+    kind = ", or not the same kind of scan" if labels_agree else ""
+    return [Reason("person", DISTRUST if sure else LOOK, f"{_WHO}{kind}: {said}.")]
 
 
-def _strange_labels(correlation: float, kappa: float) -> list[Reason]:
-    return [
-        Reason(
-            "labels", LOOK,
-            f"The segmentations may not belong to these scans: the scans agree as those of one person do "
-            f"(correlation {correlation:.2f}), the labels do not; {_labels_say(kappa)}.",
-        )
-    ]  # fmt: skip
+_WHO = "May not be the same person"
 
 
 def _scans_say(correlation: float) -> str:
@@ -120,17 +114,6 @@ def _labels_say(kappa: float) -> str:
         f"the classes of the aligned brains agree by {kappa:.2f} beyond chance (one person: {SAME_KAPPA:g} "
         f"or more, two people: mostly below {OTHER_KAPPA:g})"
     )
-
-
-_WHO = "May not be the same person"
-_KIND = ", or not the same kind of scan"
-
-
-def _between(value: float | None, other: float, same: float) -> float | None:
-    """1 for what one person's visits have, 0 for what two people's have, 0.5 in between."""
-    if value is None:
-        return None
-    return 1.0 if value >= same else 0.0 if value < other else 0.5
 
 
 # --- Volumes ---
