@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 from collections.abc import Sequence
-from itertools import combinations
+from concurrent.futures import ProcessPoolExecutor
+from itertools import combinations, repeat
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"Nothing was written: there are no scans in {options.data}; "
                          "docs/benchmarks/README.md says where they come from\n")  # fmt: skip
         return 1
-    rows = []
-    for first, second in pairs(visits):
-        row = compare(first, second, options.kept)
-        sys.stdout.write(f"{json.dumps(row)}\n")
-        sys.stdout.flush()
-        rows.append(row)
+    wanted, rows = pairs(visits), []
+    with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("fork")) as pool:
+        for row in pool.map(compare, *zip(*wanted, strict=True), repeat(options.kept)):
+            report.say(json.dumps(row))
+            rows.append(row)
     atomic.write_text(options.out, page(rows))
-    sys.stdout.write(f"Report: {options.out}\n")
+    report.say(f"Report: {options.out}")
     return 0
 
 
@@ -128,6 +129,7 @@ def page(rows: Sequence[Row]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.identity", description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=default_data(), metavar="FOLDER", help="public data")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="alignments at a time")
     parser.add_argument("--kept", type=Path, default=KEPT, metavar="FOLDER", help="finished alignments")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="the page")
     return parser

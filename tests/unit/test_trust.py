@@ -172,3 +172,24 @@ def test_classes_by_kind() -> None:
     assert trust.kind_of("thalamus", "", False, False) == trust.TISSUE
     assert trust.kind_of("ventricle lesion", "", True, False) == trust.PATHOLOGY
     assert trust.kind_of("background", "csf", False, True) == trust.OUTSIDE
+
+
+def test_what_is_left_to_gain_follows_the_last_steps() -> None:
+    """A geometric series of ratio 0.85 has 0.85 / 0.15 of its last term still to come."""
+    gains = [1000 * 0.85**n for n in range(8)]
+    left = gains[-1] * 0.85 / 0.15
+    assert trust.left_to_gain(gains, 1.1e5, 1e4) == pytest.approx(left / 1e5)
+    assert trust.left_to_gain([5, 4, 3, 0.0], 1.1e5, 1e4) == 0
+
+
+def test_no_more_is_left_to_gain_than_there_is() -> None:
+    assert trust.left_to_gain([100, 100, 100], 1100, 100) == pytest.approx(0.1)  # all that it still costs
+    assert trust.left_to_gain([100], 1100, 100) == pytest.approx(0.1)
+    assert trust.left_to_gain([], 1000, 1000) == 1
+    assert trust.left_to_gain([1, 1], 1000, 990) == pytest.approx(0.9)
+
+
+def test_a_cap_that_is_met_is_told_only_when_it_matters() -> None:
+    for left, expected in ((0.001, []), (0.3, ["unfinished"])):
+        assert codes(status(converged=False, left_to_gain=left)) == expected
+        assert codes(status(converged=True, left_to_gain=left)) == []

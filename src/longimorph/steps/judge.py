@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def evidence(
         "likeness": alike.to_dict(),
         "warp_check": warped.to_dict() if warped else None,
         "class_changes": trust.class_changes(table.names, kinds, volumes, _between_classes(flows)),
-        "left_to_gain": 0.0 if found.converged else trust.left_to_gain(_last_costs(rows), found.mismatch_before),
+        "left_to_gain": 0.0 if found.converged else _left_to_gain(rows, found.mismatch_before),
     }
 
 
@@ -66,10 +67,12 @@ def _images(folders: tuple[Path, Path], grid: Grid) -> tuple[Array, Array] | Non
     return (first, second) if same_grid(one, grid, 1e-3) and same_grid(other, grid, 1e-3) else None
 
 
-def _last_costs(rows: Sequence[Mapping[str, float]]) -> list[float]:
-    """The costs of the last descent."""
-    start = max((place for place, row in enumerate(rows) if row["iteration"] == 0), default=0)
-    return [row["cost_mm3"] for row in rows[start:]]
+def _left_to_gain(rows: Sequence[Mapping[str, float]], before: float) -> float:
+    """What the steps on the finest level promise; ``before`` is what no change costs. A descent that begins
+    anew, with more steps in time, gains nothing by that."""
+    finest = [row for row in rows if row["spacing_mm"] == rows[-1]["spacing_mm"]]
+    gains = [a["cost_mm3"] - b["cost_mm3"] for a, b in pairwise(finest) if b["iteration"] > a["iteration"]]
+    return trust.left_to_gain(gains, before, finest[-1]["cost_mm3"] if finest else before)
 
 
 def _between_classes(flows: np.ndarray) -> np.ndarray:
