@@ -120,13 +120,13 @@ def _labels_say(kappa: float) -> str:
 # --- Volumes ---
 
 
-def kind_of(name: str, region: str, pathological: bool, background: bool) -> str:
-    """How a class may change: TISSUE, FLUID (by its name or its region's), PATHOLOGY or OUTSIDE."""
+def kind_of(name: str, pathological: bool, background: bool) -> str:
+    """How a class may change: TISSUE, FLUID (by its name), PATHOLOGY or OUTSIDE."""
     if background:
         return OUTSIDE
     if pathological:
         return PATHOLOGY
-    return FLUID if _FLUID.search(f"{name} {region}") else TISSUE
+    return FLUID if _FLUID.search(name) else TISSUE
 
 
 def class_changes(

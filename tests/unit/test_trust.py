@@ -167,11 +167,11 @@ def test_scans_and_labels_together_say_whether_it_is_one_person(scans: Any, labe
 
 
 def test_classes_by_kind() -> None:
-    assert trust.kind_of("LV", "lateral ventricles", False, False) == trust.FLUID
-    assert trust.kind_of("csf", "", False, False) == trust.FLUID
-    assert trust.kind_of("thalamus", "", False, False) == trust.TISSUE
-    assert trust.kind_of("ventricle lesion", "", True, False) == trust.PATHOLOGY
-    assert trust.kind_of("background", "csf", False, True) == trust.OUTSIDE
+    assert trust.kind_of("lateral ventricles", False, False) == trust.FLUID
+    assert trust.kind_of("csf", False, False) == trust.FLUID
+    assert trust.kind_of("thalamus", False, False) == trust.TISSUE
+    assert trust.kind_of("ventricle lesion", True, False) == trust.PATHOLOGY
+    assert trust.kind_of("background", False, True) == trust.OUTSIDE
 
 
 def test_what_is_left_to_gain_follows_the_last_steps() -> None:

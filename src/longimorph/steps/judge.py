@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from longimorph import trust
-from longimorph.cohort.classes import HEALTHY, ClassTable
+from longimorph.cohort.classes import ClassTable
 from longimorph.grid import Array, Grid, same_grid
 from longimorph.io.volumes import read_image
 from longimorph.likeness import likeness, warp_check
@@ -50,12 +50,11 @@ def evidence(
 
 
 def kinds_of(table: ClassTable) -> list[str]:
-    """How each class may change."""
+    """How each class may change, by what makes a class alone: names for show cause no new registration."""
     return [
-        trust.kind_of(row.name, row.region, row.pathological or row.state not in ("", HEALTHY),
-                      index == table.background)
-        for index, row in enumerate(table.rows)
-    ]  # fmt: skip
+        trust.kind_of(row.name, row.pathological, place == table.background)
+        for place, row in enumerate(table.rows)
+    ]
 
 
 def _images(folders: tuple[Path, Path], grid: Grid) -> tuple[Array, Array] | None:
