@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -37,13 +36,14 @@ Row = dict[str, Any]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Align and compare every pair, then write the page."""
     options = _parser().parse_args(arguments)
-    visits = list(identity_data.visits(options.data))
-    if not visits:
-        sys.stderr.write(f"Nothing was written: there are no scans in {options.data}; "
-                         "docs/benchmarks/README.md says where they come from\n")  # fmt: skip
+    known = identity_data.visits(options.data)
+    if not known:
+        where = "docs/benchmarks/README.md says where they come from"
+        sys.stderr.write(f"Nothing was written: there are no scans in {options.data}; {where}\n")
         return 1
-    wanted, rows = pairs(visits), []
-    with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("fork")) as pool:
+    rows = []
+    with ProcessPoolExecutor(options.jobs) as pool:
+        wanted = pairs(list(pool.map(identity_data.read, known)))
         for row in pool.map(compare, *zip(*wanted, strict=True), repeat(options.kept)):
             report.say(json.dumps(row))
             rows.append(row)
@@ -108,7 +108,9 @@ def aligned(first: Visit, second: Visit, kept: Path) -> dict[str, Any]:
     if file.exists():
         known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return known
-    scans = {key: Scan(v.tissue, v.grid, v.image, v.grid) for key, v in zip("ab", (first, second), strict=True)}
+    scans = {
+        key: Scan(v.tissue, v.grid, v.image, v.grid) for key, v in zip("ab", (first, second), strict=True)
+    }
     found = align_patient(scans, AlignSettings(), len(TISSUES), 0).to_dict()
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_json(file, found)
@@ -123,7 +125,9 @@ def dice(maps: tuple[np.ndarray, np.ndarray], index: int, seen: np.ndarray) -> f
 
 def page(rows: Sequence[Row]) -> str:
     """The page: ranges of each group, then every pair."""
-    return "\n".join([report.heading("One person or two", "make bench-identity", 1), identity_texts.page(rows)])
+    return "\n".join(
+        [report.heading("One person or two", "make bench-identity", 1), identity_texts.page(rows)]
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ TISSUES = ("background", "dark", "middle", "bright")
 PARCELS = ("background", "white matter", "cortex", "thalamus", "ventricles", "other")
 _MUSE = (range(81, 96), range(100, 208), (59, 60), (51, 52, 49, 50, 4, 11))
 _SHADING_MM, _ROUNDS = 25.0, 30
-_STUDIES = ("study1", "study2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,50 +37,51 @@ class Visit:
     parcels: NDArray[np.int8] | None = None
 
 
-def visits(data: Path) -> Iterator[Visit]:
-    """All visits below the folder ``data``, those of one person beside one another."""
-    yield from _healthy(data / "ixi_dlmuse_2mm")
-    yield from _glioblastomas(data / "gbm_progression")
-    yield from _sclerosis(data / "ms_longitudinal" / "patient12")
+def visits(data: Path) -> list[Callable[[], Visit]]:
+    """What reads each visit below the folder ``data``; those of one person lie beside one another."""
+    healthy = sorted((data / "ixi_dlmuse_2mm").glob("*_ds.nii.gz"))
+    found: list[Callable[[], Visit]] = [partial(_healthy, file) for file in healthy]
+    for patient in sorted(path for path in (data / "gbm_progression").glob("[0-9]*") if path.is_dir()):
+        found += [partial(_glioblastoma, patient, number) for number in (1, 2)]
+    folder = data / "ms_longitudinal" / "patient12"
+    if folder.is_dir():
+        found += [partial(_sclerosis, folder, number, kind) for number in (1, 2) for kind in ("FLAIR", "T1", "T2")]
+    return found
 
 
-def _healthy(folder: Path) -> Iterator[Visit]:
-    for file in sorted(folder.glob("*_ds.nii.gz")):
-        image, grid = read_image(file)
-        labels, _ = read_labels(folder / file.name.replace("_ds.", "_ds_DLMUSE."))
-        person = f"IXI {file.name[3:6]}"
-        parcels = np.where(labels > 0, len(PARCELS) - 1, 0).astype(np.int8)
-        for index, numbers in enumerate(_MUSE, 1):
-            parcels[np.isin(labels, list(numbers))] = index
-        yield Visit(person, person, "T1", image, tissue(image, labels > 0, grid), grid, parcels)
+def read(visit: Callable[[], Visit]) -> Visit:
+    """One of them, read."""
+    return visit()
 
 
-def _glioblastomas(folder: Path) -> Iterator[Visit]:
-    for patient in sorted(path for path in folder.glob("[0-9]*") if path.is_dir()):
-        for number, when in enumerate(("Pre", "Post"), 1):
-            scan = growth_data.read(patient, when)
-            image = np.asarray(scan.image, dtype=np.float32)
-            brain = scan.labels != growth_data.OUTSIDE
-            person = f"GBM {patient.name}"
-            classes = tissue(image, brain, scan.label_grid)
-            yield Visit(f"{person} visit {number}", person, "T1 after contrast", image, classes, scan.label_grid)
+def _healthy(file: Path) -> Visit:
+    image, grid = read_image(file)
+    labels, _ = read_labels(file.with_name(file.name.replace("_ds.", "_ds_DLMUSE.")))
+    person = f"IXI {file.name[3:6]}"
+    parcels = np.where(labels > 0, len(PARCELS) - 1, 0).astype(np.int8)
+    for index, numbers in enumerate(_MUSE, 1):
+        parcels[np.isin(labels, list(numbers))] = index
+    return Visit(person, person, "T1", image, tissue(image, labels > 0, grid), grid, parcels)
 
 
-def _sclerosis(folder: Path) -> Iterator[Visit]:
-    """Both studies, every kind of scan on the voxels of its study's FLAIR."""
-    if not folder.is_dir():
-        return
+def _glioblastoma(folder: Path, number: int) -> Visit:
+    scan = growth_data.read(folder, ("Pre", "Post")[number - 1])
+    image, person = np.asarray(scan.image, dtype=np.float32), f"GBM {folder.name}"
+    classes = tissue(image, scan.labels != growth_data.OUTSIDE, scan.label_grid)
+    return Visit(f"{person} visit {number}", person, "T1 after contrast", image, classes, scan.label_grid)
+
+
+def _sclerosis(folder: Path, number: int, kind: str) -> Visit:
+    """A scan on the voxels of its study's FLAIR."""
+    study = f"study{number}"
     mask = sitk.ReadImage(str(folder / "brainmask_commonspace.nii.gz"), sitk.sitkFloat32)
-    for number, study in enumerate(_STUDIES, 1):
-        flair = sitk.ReadImage(str(folder / f"{study}_FLAIR.nii.gz"), sitk.sitkFloat32)
-        to_common = sitk.ReadTransform(str(folder / f"{study}_FLAIR_to_common_space.txt"))
-        brain = from_sitk(sitk.Resample(mask, flair, to_common.GetInverse(), sitk.sitkNearestNeighbor)) > 0.5
-        _, grid = read_image(folder / f"{study}_FLAIR.nii.gz")
-        for kind in ("FLAIR", "T1", "T2"):
-            image = from_sitk(flair if kind == "FLAIR" else _onto(flair, folder, study, f"{kind}W"))
-            image = np.asarray(image, dtype=np.float32)
-            classes = tissue(image, brain, grid)
-            yield Visit(f"MS 12 visit {number}, {kind}", "MS 12", kind, image, classes, grid)
+    flair = sitk.ReadImage(str(folder / f"{study}_FLAIR.nii.gz"), sitk.sitkFloat32)
+    to_common = sitk.ReadTransform(str(folder / f"{study}_FLAIR_to_common_space.txt"))
+    brain = from_sitk(sitk.Resample(mask, flair, to_common.GetInverse(), sitk.sitkNearestNeighbor)) > 0.5
+    _, grid = read_image(folder / f"{study}_FLAIR.nii.gz")
+    scan = flair if kind == "FLAIR" else _onto(flair, folder, study, f"{kind}W")
+    image = np.asarray(from_sitk(scan), dtype=np.float32)
+    return Visit(f"MS 12 visit {number}, {kind}", "MS 12", kind, image, tissue(image, brain, grid), grid)
 
 
 def _onto(flair: sitk.Image, folder: Path, study: str, name: str) -> sitk.Image:

@@ -10,16 +10,19 @@ from longimorph import trust
 Row = Mapping[str, Any]
 
 HEAD = """\
-Are two visits of one person? Aligned visits of the same person, and of different people entered as if they were one,
-on public scans: five healthy people (IXI), six with a glioblastoma at two visits 27 to 415 days apart, one with multiple
-sclerosis at two visits 81 days apart. [README.md](README.md#public-data) has the sources.
+Are two visits of one person? Aligned visits of the same person, and of different people entered as
+if they were one, on public scans: five healthy people (IXI), six with a glioblastoma at two visits
+27 to 415 days apart, one with multiple sclerosis at two visits 81 days apart.
+[README.md](README.md#public-data) has the sources.
 
-Every pair is aligned as a patient's visits are, at the default resolution of 2 mm, and compared by
-`longimorph.likeness`: the rank correlation of the scans' fine structure inside the brain, the Dice overlap of the brains, and
-kappa, how far the classes agree beyond chance. All scans were segmented by one rough method, three classes of brightness in a
-brain mask (k-means), so labels of one person agree less here than those of a good tool would. `dark` is the darkest of
-the three, on T1 the fluid. For the healthy there are structures too, segmented by DLMUSE: white matter, cortex, thalamus,
-ventricles, other. *Refused* pairs are stopped by the limits of the alignment before anything is compared.
+Every pair is aligned as a patient's visits are, at the default resolution of 2 mm, and compared as
+the [verdict](../outputs.md#the-verdict) does: the rank correlation of the scans' fine structure
+inside the brain, the Dice overlap of the brains, and kappa, how far the classes agree beyond
+chance. All scans were segmented by one rough method, three classes of brightness in a brain mask
+(k-means), so labels of one person agree less here than those of a good tool would. *Dark* is the
+darkest of the three, on T1 the fluid. For the healthy there are structures too, segmented by
+DLMUSE: white matter, cortex, thalamus, ventricles, other. *Refused* pairs are stopped by the limits
+of the alignment before anything is compared.
 """
 COLUMNS = {
     "correlation": "correlation",
@@ -70,18 +73,25 @@ def _number(key: str, value: float) -> str:
 def _conclusion(rows: Sequence[Row]) -> str:
     def judged(group: str) -> dict[str, int]:
         found = [
-            trust.judged({"status": "ok", "likeness": {key: row.get(key) for key in ("correlation", "kappa")}})
+            trust.judged(
+                {"status": "ok", "likeness": {key: row.get(key) for key in ("correlation", "kappa")}}
+            )
             for row in rows
             if row["group"] == group and "refused" not in row
         ]
-        return {word: sum(one["verdict"] == word for one in found) for word in ("trust", "look", "do not trust")}
+        return {
+            word: sum(one["verdict"] == word for one in found) for word in ("trust", "look", "do not trust")
+        }
 
     lines = [
-        f"The verdict takes a correlation of {trust.SAME_CORRELATION:g} and more for one person, and less than "
-        f"{trust.OTHER_CORRELATION:g} for two; between them it asks for a look. By this alone it says:\n",
+        f"The verdict takes a correlation of {trust.SAME_CORRELATION:g} and more for one person, and "
+        f"less than {trust.OTHER_CORRELATION:g} for two; between, it asks for a look. By this alone:\n",
         _table(
             ["group", "trust", "look", "do not trust"],
-            [[group, *map(str, judged(group).values())] for group in dict.fromkeys(str(r["group"]) for r in rows)],
+            [
+                [group, *map(str, judged(group).values())]
+                for group in dict.fromkeys(str(r["group"]) for r in rows)
+            ],
         ),
         CONCLUSION,
     ]
@@ -89,12 +99,14 @@ def _conclusion(rows: Sequence[Row]) -> str:
 
 
 CONCLUSION = """\
-- The scans separate one person from two, the labels do not: kappa and Dice of one person, segmented roughly or with thick
-  slices, lie where those of two people do. So labels alone never lead to `do not trust`.
-- The volume of the brain hardly tells: that of two people may differ by less than rough masks of one person do.
-- Two kinds of scan of one person look like two people. Where the classes agree well the verdict says so; else nothing here tells
-  which it is, and either way the pair should not be used as it is.
-- Not tried, for lack of public data: a second scanner with another field strength, months after surgery, children.
+- The scans separate one person from two, the labels do not: kappa and Dice of one person, segmented
+  roughly or with thick slices, lie where those of two people do. So labels alone never lead to `do
+  not trust`.
+- The volume of the brain hardly tells: that of two people may differ by less than rough masks of
+  one person do.
+- Two kinds of scan of one person look like two people. Where the classes agree well the verdict
+  says so; else nothing here tells which it is, and either way the pair should not be used as it is.
+- Not tried, for lack of public data: another field strength, months after surgery, children.
 """
 
 

@@ -176,7 +176,7 @@ def _smoothed(image: Array, grid: Grid) -> FloatMap:
 
 
 def moved(image: Array, steps: Array) -> FloatMap:
-    """The image at the places ``steps`` (3, i, j, k), in voxels, away from each voxel, by linear interpolation."""
+    """The image at the places ``steps`` (3, i, j, k), in voxels, from each voxel, by linear interpolation."""
     places = np.indices(image.shape, dtype=np.float32) + steps
     return np.asarray(ndimage.map_coordinates(image, places, order=1, mode="nearest"), dtype=np.float32)
 

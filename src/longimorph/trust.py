@@ -94,7 +94,9 @@ def _person(status: Status) -> list[Reason]:
     if correlation >= SAME_CORRELATION:
         return []
     labels_agree = kappa is not None and kappa >= SAME_KAPPA
-    said = _scans_say(correlation) + (f"; {_labels_say(kappa)}" if kappa is not None and not labels_agree else "")
+    said = _scans_say(correlation) + (
+        f"; {_labels_say(kappa)}" if kappa is not None and not labels_agree else ""
+    )
     sure = correlation < OTHER_CORRELATION and not labels_agree
     kind = ", or not the same kind of scan" if labels_agree else ""
     return [Reason("person", DISTRUST if sure else LOOK, f"{_WHO}{kind}: {said}.")]
@@ -105,7 +107,8 @@ _WHO = "May not be the same person"
 
 def _scans_say(correlation: float) -> str:
     return (
-        f"inside the brain the aligned scans correlate by {correlation:.2f} (one person: {SAME_CORRELATION:g} "
+        "inside the brain the aligned scans correlate by "
+        f"{correlation:.2f} (one person: {SAME_CORRELATION:g} "
         f"or more, two people: below {OTHER_CORRELATION:g})"
     )
 
@@ -204,8 +207,8 @@ def _label_noise(status: Status) -> list[Reason]:
     return [
         Reason(
             "label_noise", LOOK,
-            "The change may be noise of the segmentations: around it, moving the first scan as fitted makes it "
-            f"less like the second (correlation {known['before']:.2f} before, {known['after']:.2f} after).",
+            "The change may be noise of the segmentations: around it, moving the first scan as fitted makes "
+            f"it less like the second (correlation {known['before']:.2f}, afterwards {known['after']:.2f}).",
         )
     ]  # fmt: skip
 
@@ -228,16 +231,18 @@ def _unexplained(status: Status) -> list[Reason]:
 def _not_compared(status: Status) -> list[Reason]:
     if 1 - status.get("compared_share", 1.0) < NOT_COMPARED_SHARE:
         return []
-    sentence = not_compared(status["compared_share"], status["not_compared_mm3"], status.get("not_shown_mm3", {}))
+    sentence = not_compared(
+        status["compared_share"], status["not_compared_mm3"], status.get("not_shown_mm3", {})
+    )
     return [Reason("not_compared", LOOK, sentence)]
 
 
 def not_compared(share: float, lost_mm3: float, lacking_mm3: Mapping[str, float]) -> str:
-    """The sentence on brain that is not compared: ``lacking_mm3`` of it lies beyond the view of each visit."""
+    """The sentence on brain that is not compared; ``lacking_mm3`` lies beyond the view of each visit."""
     where = " and ".join(f"{name} ({mm3 / ML:.1f} mL)" for name, mm3 in lacking_mm3.items() if mm3 > 0)
     return (
-        f"{lost_mm3 / ML:.1f} mL of the brain, {1 - share:.1%}, lie beyond or at the edge of the field of view "
-        f"of {where or 'a visit'} and are not compared: no change is reported there."
+        f"{lost_mm3 / ML:.1f} mL of the brain, {1 - share:.1%}, lie beyond or at the edge of the field of "
+        f"view of {where or 'a visit'} and are not compared: no change is reported there."
     )
 
 
@@ -273,7 +278,7 @@ def left_to_gain(gains: Sequence[float], before: float, after: float) -> float:
 
 
 LEAST_RATIO, MOST_RATIO, _LAST_GAINS = 0.8, 0.9, 4
-"""On five pairs of the demo, cut short after 6 to 15 steps, this foretold 0.8 to 4 times what was still gained."""
+"""On five pairs of the demo, cut short after 6 to 15 steps, this foretold 0.8 to 4 times the true gain."""
 
 
 def _coarse_path(status: Status) -> list[Reason]:
@@ -283,8 +288,9 @@ def _coarse_path(status: Status) -> list[Reason]:
     return [
         Reason(
             "drift", LOOK,
-            f"The fitted change was computed too coarsely in time: an energy that should stay the same changes "
-            f"by {100 * drift:.1f} %, so the split is less certain. Set steps above {status.get('steps', 0)}.",
+            "The fitted change was computed too coarsely in time: an energy that should stay the same "
+            f"changes by {100 * drift:.1f} %, so the split is less certain. Set steps above "
+            f"{status.get('steps', 0)}.",
         )
     ]  # fmt: skip
 
@@ -296,8 +302,8 @@ def _folds(status: Status) -> list[Reason]:
     return [
         Reason(
             "folds", LOOK,
-            f"The fitted warp folds over itself in {100 * folded:.2f} % of the voxels: do not resample with it "
-            "there. Often the preset of control does not suit this pair.",
+            f"The fitted warp folds over itself in {100 * folded:.2f} % of the voxels: do not resample with "
+            "it there. Often the preset of control does not suit this pair.",
         )
     ]  # fmt: skip
 

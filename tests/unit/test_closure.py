@@ -25,8 +25,10 @@ VISITS = ["V10", "V2", "V3", "V4"]  # in order of time, which is not that of the
 DAYS = {"V10": 0.0, "V2": 90.0, "V3": 200.0, "V4": 400.0}
 
 
-def changes_of(states: np.ndarray, doubt: float = 10.0, off: dict[tuple[int, int], float] | None = None) -> pd.DataFrame:
-    """Changes between every two of the ``states`` (visits, 2 ways, classes), which add up exactly but for ``off``."""
+def changes_of(
+    states: np.ndarray, doubt: float = 10.0, off: dict[tuple[int, int], float] | None = None
+) -> pd.DataFrame:
+    """Changes between every two of the ``states`` (visits, 2 ways, classes); they add up but for ``off``."""
     rows = []
     for i, j in combinations(range(len(states)), 2):
         moved, changed = (states[j] - states[i]) + (off or {}).get((i, j), 0.0)
@@ -69,7 +71,9 @@ def test_a_failed_pair_takes_part_in_nothing_and_neighbours_alone_have_no_closur
     failed = (table["from"] == "V10") & (table["to"] == "V4")
     table.loc[failed, "status"] = "fov"
     assert set(closure(table, VISITS)["to"]) == {"V3", "V4"}
-    steps = table[[VISITS.index(b) - VISITS.index(a) == 1 for a, b in zip(table["from"], table["to"], strict=True)]]
+    steps = table[
+        [VISITS.index(b) - VISITS.index(a) == 1 for a, b in zip(table["from"], table["to"], strict=True)]
+    ]
     assert closure(steps, VISITS).empty
     assert list(closure(steps, VISITS).columns) == list(columns.CLOSURE)
 
@@ -84,9 +88,13 @@ def patient(root: Path, off: dict[tuple[int, int], float] | None = None) -> Path
         moved, changed = known[j] - known[i] + (off or {}).get((i, j), 0.0)
         before = np.full(3, 1e5)
         none = np.zeros((3, 3))
-        found = tables.PairChanges(before, before + moved + changed, moved, changed, none, none, np.full((4, 3), 2.0))
+        found = tables.PairChanges(
+            before, before + moved + changed, moved, changed, none, none, np.full((4, 3), 2.0)
+        )
         tables.write_pair(folder, names, CLASSES, found)
-        (folder / "status.json").write_text(json.dumps({"status": "ok", "drift": 0.07 if (i, j) == (0, 1) else 0}))
+        (folder / "status.json").write_text(
+            json.dumps({"status": "ok", "drift": 0.07 if (i, j) == (0, 1) else 0})
+        )
         pairs.append({**names, "days": DAYS[VISITS[j]] - DAYS[VISITS[i]], "logs": {}})
         folders.append(folder)
     tables.patient_tables("P1", pairs[::-1], folders[::-1], [{"class": c} for c in CLASSES], root / "P1")
@@ -101,7 +109,9 @@ def test_the_tables_of_patient_and_cohort_hold_closure_and_verdicts(tmp_path: Pa
         assert list(found.columns) == list(columns.CLOSURE)
         odd = found[found["deformation_gap_mm3"] != 0]
         assert {(r["from"], r["to"]) for r in odd.to_dict("records")} == {("V10", "V4")}
-        assert (odd["deformation_gap_mm3"] == -50).all() and (odd["deformation_gap_uncertainty_mm3"] == 6).all()
+        assert (odd["deformation_gap_mm3"] == -50).all() and (
+            odd["deformation_gap_uncertainty_mm3"] == 6
+        ).all()
         verdicts = columns.read(where / "verdicts.csv")
         assert verdicts["verdict"].tolist() == ["trust"] * 5 + ["look"]
         assert verdicts["codes"].tolist()[-1] == "drift"

@@ -1,4 +1,4 @@
-"""Likeness of two visits: laws of the numbers, one brain against two, and interpolation that tells nothing."""
+"""Likeness of two visits: laws of the numbers, one brain against two, interpolation that tells nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from longimorph.simplex import simplex_maps
 SHAPE = (44, 50, 40)
 GRID = Grid(SHAPE, poses.translation([-60, -70, -55]) @ np.diag([3.0, 3.0, 3.0, 1.0]))
 MOTION = (
-    poses.translation(GRID.centre() + [6, -4, 5]) @ poses.rotation([5, -8, 6]) @ poses.translation(-GRID.centre())
+    poses.translation(GRID.centre() + np.array([6, -4, 5]))
+    @ poses.rotation([5, -8, 6])
+    @ poses.translation(-GRID.centre())
 )
 LEVELS = np.array([0.0, 25, 70, 110, 140])
 
 
 def brain(person: int) -> np.ndarray:
-    """Classes of a head whose folds, fluid and deep parts are the person's own: 0 is background, 4 a lesion."""
+    """Classes of a head whose folds and fluid are the person's own: 0 is background, 4 a lesion."""
     rng = np.random.default_rng(person)
     x = np.moveaxis(np.indices(SHAPE) - (np.array(SHAPE).reshape(3, 1, 1, 1) - 1) / 2, 0, -1) * 3.0
     folds = ndimage.gaussian_filter(rng.normal(size=SHAPE), 2.0)
@@ -55,10 +57,14 @@ def compared(first: np.ndarray, second: np.ndarray, images: bool = True):
     found = align_patient(scans, AlignSettings(spacing_mm=3.0), 5, 0)
     assert found.grid is not None
     matrices = [found.visits[name].matrix for name in "ab"]
-    maps = [simplex_maps(label, GRID, m, found.grid, 5, 0) for (label, _), m in zip(both, matrices, strict=True)]
+    maps = [
+        simplex_maps(label, GRID, m, found.grid, 5, 0) for (label, _), m in zip(both, matrices, strict=True)
+    ]
     pictures = [image_means(image, GRID, m, found.grid) for (_, image), m in zip(both, matrices, strict=True)]
     seen = np.minimum(*(field_of_view(GRID, m, found.grid) for m in matrices))
-    return likeness((maps[0], maps[1]), (pictures[0], pictures[1]) if images else None, found.grid, 0, [4], seen)
+    return likeness(
+        (maps[0], maps[1]), (pictures[0], pictures[1]) if images else None, found.grid, 0, [4], seen
+    )
 
 
 def verdict(alike) -> str:
@@ -129,7 +135,7 @@ def test_kappa_is_agreement_beyond_chance() -> None:
 
 
 def test_the_control_is_blurred_exactly_as_much_as_what_is_moved() -> None:
-    """Of x², linear interpolation and the blur both give too much, by the variance f (1 − f) of their weights."""
+    """Of x², interpolation and the blur both give too much, by the variance f (1 − f) of their weights."""
     x = np.broadcast_to(np.arange(30.0)[:, None, None], (30, 5, 5))
     inner = slice(8, 22)
     for step in (0.0, 0.25, 0.5, -1.7, 3.0):

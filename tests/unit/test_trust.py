@@ -1,4 +1,4 @@
-"""The verdict: what is held against a pair and what is not, the gravest first, in plain words and once each."""
+"""The verdict: what is held against a pair and what is not, the gravest first, in plain words, once each."""
 
 from __future__ import annotations
 
@@ -52,7 +52,11 @@ BAD: dict[str, dict[str, Any]] = {
     "person": {"likeness": {"correlation": 0.3, "brain_dice": 0.9, "kappa": 0.3}},
     "volume": {"class_changes": volumes(**BRAIN | {"GM": (600.0, 436.0)})},
     "label_noise": {"warp_check": {"before": 0.893, "after": 0.849, "volume_ml": 50.0}},
-    "not_compared": {"compared_share": 0.9, "not_compared_mm3": 1.2e5, "not_shown_mm3": {"V1": 1.2e5, "V2": 0}},
+    "not_compared": {
+        "compared_share": 0.9,
+        "not_compared_mm3": 1.2e5,
+        "not_shown_mm3": {"V1": 1.2e5, "V2": 0},
+    },
     "unfinished": {"converged": False, "left_to_gain": 0.2},
     "drift": {"drift": 0.07},
     "folds": {"folded_share": 0.003},
@@ -137,7 +141,9 @@ def test_tissue_that_a_lesion_takes_is_not_held_against_it() -> None:
     assert codes(status(class_changes=alone), 60)[0] == "volume"
 
 
-def rest(mean_ml: float, explained_ml: float, unexplained_ml: float, kind: str = trust.TISSUE) -> dict[str, Any]:
+def rest(
+    mean_ml: float, explained_ml: float, unexplained_ml: float, kind: str = trust.TISSUE
+) -> dict[str, Any]:
     half = (explained_ml + unexplained_ml) / 2
     row = {"kind": kind, "before_mm3": 1e3 * (mean_ml - half), "after_mm3": 1e3 * (mean_ml + half)}
     row |= {"own_mm3": 0.0, "unexplained_mm3": 1e3 * unexplained_ml, "explained_mm3": 1e3 * explained_ml}
@@ -161,7 +167,9 @@ BETWEEN = (SAME + OTHER) / 2
     (OTHER, 0.8, "look"), (OTHER, 0.2, "do not trust"), (OTHER, None, "do not trust"),
     (None, 0.8, "trust"), (None, 0.2, "look"), (None, None, "trust"),
 ])  # fmt: skip
-def test_scans_and_labels_together_say_whether_it_is_one_person(scans: Any, labels: Any, verdict: str) -> None:
+def test_scans_and_labels_together_say_whether_it_is_one_person(
+    scans: Any, labels: Any, verdict: str
+) -> None:
     told = status(likeness={"correlation": scans, "brain_dice": 0.9, "kappa": labels})
     assert trust.judged(told)["verdict"] == verdict
 

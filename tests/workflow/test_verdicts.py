@@ -24,7 +24,9 @@ def folded(head: Head, person: int, visit: int) -> tuple[np.ndarray, np.ndarray,
     return regions.astype(np.int16), states, image.astype(np.float32)
 
 
-def visits(folder: Path, *people: int, heads: tuple[Head, ...] = (Head(12), Head(13)), **settings: object) -> Patient:
+def visits(
+    folder: Path, *people: int, heads: tuple[Head, ...] = (Head(12), Head(13)), **settings: object
+) -> Patient:
     patient = Patient(folder, **{"reference": "none", "max_evaluations": 8} | settings)
     for number, (person, head) in enumerate(zip(people, heads, strict=True)):
         regions, states, image = folded(head, person, number)
@@ -62,7 +64,7 @@ def test_a_pair_that_failed_has_no_verdict(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cap, matters", [(3, True), (30, False)])
 def test_the_cap_is_a_reason_only_where_it_matters(tmp_path: Path, cap: int, matters: bool) -> None:
-    """No step is small enough to converge: the cap always ends the fit, early or long after it has settled."""
+    """No step is small enough to converge: the cap ends the fit, early or long after it has settled."""
     patient = Patient(tmp_path, reference="none", max_evaluations=cap, tolerance=1e-12, steps=5)
     for head in (Head(12), Head(14)):
         patient.add_head(head)

@@ -82,7 +82,8 @@ def _draw(rows: pd.DataFrame, colors: Mapping[str, str], title: str) -> Markup:
         drawing.text((17, top + 15), name, "strong")
         for line, (kind, style, words) in enumerate(_KINDS):
             direct, summed, doubt = (
-                columns.number(row[f"{kind}_{part}_mm3"]) / _ML for part in ("direct", "summed", "gap_uncertainty")
+                columns.number(row[f"{kind}_{part}_mm3"]) / _ML
+                for part in ("direct", "summed", "gap_uncertainty")
             )
             y = top + 10 + line * _KIND
             drawing.line((across(summed - doubt), y), (across(summed + doubt), y), "doubt")

@@ -43,8 +43,8 @@ def _way(
     earlier: Sequence[str], visit: str, known: Mapping[tuple[str, str], Pair], ways: Mapping[str, list[Pair]]
 ) -> list[Pair] | None:
     """The fewest pairs that lead from the first visit to this one, among equals by the latest visit."""
-    found = [[*ways[via], known[via, visit]] for via in reversed(earlier) if via in ways and (via, visit) in known]
-    return min(found, key=len, default=None)
+    last = [via for via in reversed(earlier) if via in ways and (via, visit) in known]
+    return min(([*ways[via], known[via, visit]] for via in last), key=len, default=None)
 
 
 def _course(name: str, days: Mapping[str, float], ways: Mapping[str, Sequence[Pair]]) -> Course:

@@ -1,4 +1,4 @@
-"""What the verdict on a pair is made from: how alike its visits are, how its classes changed, how the fit ended."""
+"""What a pair's verdict is made from: how alike its visits are, how classes changed, how the fit ended."""
 
 from __future__ import annotations
 

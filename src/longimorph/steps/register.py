@@ -235,7 +235,7 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
 
 
 def _verdict(status: Mapping[str, Any], remarks: Sequence[str]) -> dict[str, Any]:
-    """The verdict as far as it needs no dates, and as ``warnings`` its sentences with the other ``remarks``."""
+    """The verdict as far as it needs no dates; as ``warnings`` its sentences and the other ``remarks``."""
     found = trust.judged(status)
     sentences = [reason["sentence"] for reason in found["verdict_reasons"]]
     return {**found, "warnings": [*sentences, *(remark for remark in remarks if remark not in sentences)]}

@@ -36,7 +36,10 @@ def closure(changes: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
 
 def _triples(order: Sequence[str]) -> list[tuple[str, str, str]]:
     return [
-        (a, b, c) for i, a in enumerate(order) for j, b in enumerate(order[i + 1 :], i + 1) for c in order[j + 1 :]
+        (a, b, c)
+        for i, a in enumerate(order)
+        for j, b in enumerate(order[i + 1 :], i + 1)
+        for c in order[j + 1 :]
     ]
 
 

@@ -25,7 +25,7 @@ def patient_tables(
     classes: Sequence[Mapping[str, str]],
     out: Path,
 ) -> None:
-    """Write a patient's changes, transitions, failures, memory, verdicts, closure and marginals from its pairs.
+    """Write a patient's tables from its pairs: changes, transitions, failures, verdicts and the others.
 
     ``pairs``: dicts with ``from``, ``to``, ``days`` (between the visits) and ``logs`` (stage, or
     ``stage:timepoint``, → log file);

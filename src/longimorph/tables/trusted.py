@@ -1,4 +1,4 @@
-"""The verdict on each pair in the tables: two columns of ``changes.csv``, and sentences in ``verdicts.csv``."""
+"""The verdict on each pair in the tables: columns of ``changes.csv``, and sentences in ``verdicts.csv``."""
 
 from __future__ import annotations
 
