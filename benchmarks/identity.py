@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import identity_data, identity_texts, report
-from benchmarks.identity_data import PARCELS, TISSUES, Visit
+from benchmarks.identity_data import PARCELS, TISSUES, TUMOUR, Visit
 from longimorph import simplex
 from longimorph.align import AlignSettings, Scan, align_patient
 from longimorph.grid import Grid
@@ -53,19 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def pairs(visits: Sequence[Visit]) -> list[tuple[Visit, Visit]]:
-    """Both visits of each person; the first visits of every two people of one source, and of the one with
-    sclerosis and everybody else, where the scans are of one kind; and, of one person, scans of two kinds.
+    """Both visits of each person; the first visits of different people whose scans are of one kind: every two
+    of the healthy, each with a glioblastoma and the next, and the one with sclerosis and each healthy one;
+    and, of one person, two kinds of scan.
     """
-    first = {(v.person, v.kind): v for v in reversed(visits)}
-    found = [(a, b) for a, b in combinations(visits, 2) if a.person == b.person and a.kind == b.kind]
-    alone = list(combinations(reversed(first.values()), 2))
-    found += [(a, b) for a, b in alone if a.person != b.person and _comparable(a, b)]
-    return found + [(a, b) for a, b in alone if a.person == b.person]
-
-
-def _comparable(one: Visit, other: Visit) -> bool:
-    sources = {one.person.split()[0], other.person.split()[0]}
-    return one.kind.split()[0] == other.kind.split()[0] and (len(sources) == 1 or "MS" in sources)
+    alone = list(reversed({(v.person, v.kind): v for v in reversed(visits)}.values()))
+    tumours = [v for v in alone if v.kind == TUMOUR]
+    alike = [(a, b) for a, b in combinations(visits, 2) if a.person == b.person and a.kind == b.kind]
+    others = [v for v in alone if v.kind != TUMOUR]
+    strangers = [(a, b) for a, b in combinations(others, 2) if a.person != b.person and a.kind == b.kind]
+    ring = list(zip(tumours, tumours[1:] + tumours[:1], strict=True)) if len(tumours) > 2 else []
+    kinds = [(a, b) for a, b in combinations(alone, 2) if a.person == b.person]
+    return [*alike, *strangers, *ring, *kinds]
 
 
 def compare(first: Visit, second: Visit, kept: Path) -> Row:

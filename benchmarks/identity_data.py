@@ -17,6 +17,7 @@ from longimorph.grid import Grid
 from longimorph.io.transforms import from_sitk
 from longimorph.io.volumes import read_image, read_labels
 
+TUMOUR = "T1 after contrast"
 TISSUES = ("background", "dark", "middle", "bright")
 PARCELS = ("background", "white matter", "cortex", "thalamus", "ventricles", "other")
 _MUSE = (range(81, 96), range(100, 208), (59, 60), (51, 52, 49, 50, 4, 11))
@@ -45,7 +46,8 @@ def visits(data: Path) -> list[Callable[[], Visit]]:
         found += [partial(_glioblastoma, patient, number) for number in (1, 2)]
     folder = data / "ms_longitudinal" / "patient12"
     if folder.is_dir():
-        found += [partial(_sclerosis, folder, number, kind) for number in (1, 2) for kind in ("FLAIR", "T1", "T2")]
+        kinds = ("FLAIR", "T1")
+        found += [partial(_sclerosis, folder, number, kind) for number in (1, 2) for kind in kinds]
     return found
 
 
@@ -68,7 +70,7 @@ def _glioblastoma(folder: Path, number: int) -> Visit:
     scan = growth_data.read(folder, ("Pre", "Post")[number - 1])
     image, person = np.asarray(scan.image, dtype=np.float32), f"GBM {folder.name}"
     classes = tissue(image, scan.labels != growth_data.OUTSIDE, scan.label_grid)
-    return Visit(f"{person} visit {number}", person, "T1 after contrast", image, classes, scan.label_grid)
+    return Visit(f"{person} visit {number}", person, TUMOUR, image, classes, scan.label_grid)
 
 
 def _sclerosis(folder: Path, number: int, kind: str) -> Visit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,3 +202,22 @@ def test_a_cap_that_is_met_is_told_only_when_it_matters() -> None:
     for left, expected in ((0.001, []), (0.3, ["unfinished"])):
         assert codes(status(converged=False, left_to_gain=left)) == expected
         assert codes(status(converged=True, left_to_gain=left)) == []
+
+
+def test_the_documented_limits_are_those_of_the_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text(encoding="utf-8")
+    rows = {"brain": "the brain", "tissue": "a class of tissue", "fluid": "a class of fluid"}
+    for kind, words in rows.items():
+        known = [trust.LIMITS[kind][severity] for severity in ("look", "do not trust")]
+        limits = [f"{fixed:g} % + {yearly:g} % a year" for fixed, yearly in known]
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {words}")]
+        assert line.endswith(f"| {' | '.join(limits)} |")
+    part = text.split("### The verdict")[1].split("### Field of view")[0]
+    same, other = f"{trust.SAME_CORRELATION:.2f}", f"{trust.OTHER_CORRELATION:.2f}"
+    assert f"correlate by less than {other}" in part and f"correlate by less than {same}" in part
+    assert f"(kappa {trust.SAME_KAPPA:.2f})" in part and f"less than kappa {trust.OTHER_KAPPA:.2f}" in part
+    assert f"lower by {trust.WARP_LOSS:g} or more" in part
+    assert f"explained {100 * trust.LEFT_TO_GAIN:g} % more" in part
+    assert f"by more than {100 * trust.POOR_DRIFT:g} %" in part
+    assert f"folds in {100 * trust.FOLDED_SHARE:g} % of" in part
+    assert f"{100 * trust.NOT_COMPARED_SHARE:g} % of the brain or more" in part

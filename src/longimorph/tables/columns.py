@@ -28,10 +28,15 @@ DOUBTS = (
 )
 VERDICT = ("verdict", "verdict_codes")
 FLOWS = ("deformation_mm3", "reallocation_mm3")
-GAPS = tuple(
-    f"{kind}_{part}_mm3"
-    for kind in ("deformation", "reallocation")
-    for part in ("direct", "summed", "gap", "gap_uncertainty")
+GAPS = (
+    "deformation_direct_mm3",
+    "deformation_summed_mm3",
+    "deformation_gap_mm3",
+    "deformation_gap_uncertainty_mm3",
+    "reallocation_direct_mm3",
+    "reallocation_summed_mm3",
+    "reallocation_gap_mm3",
+    "reallocation_gap_uncertainty_mm3",
 )
 
 PAIR_CHANGES = (*PAIR, "class", *VOLUMES, "status", *DOUBTS)
