@@ -42,7 +42,9 @@ FOLDED_SHARE = 1e-4
 NOT_COMPARED_SHARE = 0.02
 UNEXPLAINED_SHARE, UNEXPLAINED_ML, UNEXPLAINED_OF_CLASS = 0.25, 0.5, 0.01
 LEFT_TO_GAIN = 0.02
-"""Fits that converged, by the default tolerance, leave up to 0.01 of what they explain."""
+"""Fits that converge by the default tolerance leave up to 0.01 of what they explain. A glioblastoma at 6 mm,
+stopped at 0.013, has every number within its uncertainty of the converged fit's; another, stopped at 0.18, has
+half of the deformation."""
 WARP_LOSS = 0.02
 
 TISSUE, FLUID, PATHOLOGY, OUTSIDE = "tissue", "fluid", "pathology", "background"
