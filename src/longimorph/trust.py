@@ -22,8 +22,8 @@ DAYS_PER_YEAR = 365.25
 ML = 1000.0
 
 # --- One person or two: docs/benchmarks/identity.md ---------------------------------------------------
-SAME_CORRELATION, OTHER_CORRELATION = 0.70, 0.55
-SAME_KAPPA, OTHER_KAPPA = 0.60, 0.45
+SAME_CORRELATION, OTHER_CORRELATION = 0.60, 0.50
+SAME_KAPPA, OTHER_KAPPA = 0.65, 0.40
 
 # --- Volumes -----------------------------------------------------------------------------------------
 LIMITS = {
