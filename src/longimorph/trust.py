@@ -96,12 +96,10 @@ def _person(status: Status) -> list[Reason]:
     if correlation >= SAME_CORRELATION:
         return []
     labels_agree = kappa is not None and kappa >= SAME_KAPPA
-    said = _scans_say(correlation) + (
-        f"; {_labels_say(kappa)}" if kappa is not None and not labels_agree else ""
-    )
+    labels = f"; {_labels_say(kappa)}" if kappa is not None and not labels_agree else ""
     sure = correlation < OTHER_CORRELATION and not labels_agree
     kind = ", or not the same kind of scan" if labels_agree else ""
-    return [Reason("person", DISTRUST if sure else LOOK, f"{_WHO}{kind}: {said}.")]
+    return [Reason("person", DISTRUST if sure else LOOK, f"{_WHO}{kind}: {_scans_say(correlation)}{labels}.")]
 
 
 _WHO = "May not be the same person"
@@ -109,16 +107,15 @@ _WHO = "May not be the same person"
 
 def _scans_say(correlation: float) -> str:
     return (
-        "inside the brain the aligned scans correlate by "
-        f"{correlation:.2f} (one person: {SAME_CORRELATION:g} "
-        f"or more, two people: below {OTHER_CORRELATION:g})"
+        f"inside the brain the aligned scans correlate by {correlation:.2f} (one person: "
+        f"{SAME_CORRELATION:g} or more, two people: below {OTHER_CORRELATION:g})"
     )
 
 
 def _labels_say(kappa: float) -> str:
     return (
         f"the classes of the aligned brains agree by {kappa:.2f} beyond chance (one person: {SAME_KAPPA:g} "
-        f"or more, two people: mostly below {OTHER_KAPPA:g})"
+        f"or more, two people: often below {OTHER_KAPPA:g})"
     )
 
 
