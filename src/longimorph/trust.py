@@ -42,10 +42,12 @@ FOLDED_SHARE = 1e-4
 NOT_COMPARED_SHARE = 0.02
 UNEXPLAINED_SHARE, UNEXPLAINED_ML, UNEXPLAINED_OF_CLASS = 0.25, 0.5, 0.01
 LEFT_TO_GAIN = 0.02
-"""Fits that converge by the default tolerance leave up to 0.01 of what they explain. A glioblastoma at 6 mm,
-stopped at 0.013, has every number within its uncertainty of the converged fit's; another, stopped at 0.18, has
-half of the deformation."""
+"""Fits that converge by the default tolerance leave up to 0.01 of what they explain. Of two glioblastomas at
+6 mm, one stopped at 0.013 has every number within its uncertainty of the converged fit's; the other, stopped
+at 0.18, has half of the deformation."""
 WARP_LOSS = 0.02
+"""Two visits with multiple sclerosis at 4 mm: where one rule segmented both, the correlation rises from 0.971
+to 0.980; where two rules did, it falls from 0.979 to 0.917."""
 
 TISSUE, FLUID, PATHOLOGY, OUTSIDE = "tissue", "fluid", "pathology", "background"
 _FLUID = re.compile(r"ventric|csf|cerebrospinal|fluid|cistern|sulc|liquor", re.IGNORECASE)
