@@ -102,6 +102,10 @@ CONCLUSION = """\
 - The scans separate one person from two, the labels do not: kappa and Dice of one person, segmented
   roughly or with thick slices, lie where those of two people do. So labels alone never lead to `do
   not trust`.
+- The lowest of one person are glioblastomas in slices of about 6.5 mm with tumours that grew and
+  ventricles that shifted; the scans of 3 mm reach 0.96.
+- The figures hardly depend on the resolution: of four of these pairs, the correlation at 3 and 4 mm
+  differs from that at 2 mm by 0.04 at most.
 - The volume of the brain hardly tells: that of two people may differ by less than rough masks of
   one person do.
 - Two kinds of scan of one person look like two people. Where the classes agree well the verdict

@@ -22,7 +22,7 @@ DAYS_PER_YEAR = 365.25
 ML = 1000.0
 
 # --- One person or two: docs/benchmarks/identity.md ---------------------------------------------------
-SAME_CORRELATION, OTHER_CORRELATION = 0.60, 0.50
+SAME_CORRELATION, OTHER_CORRELATION = 0.55, 0.48
 SAME_KAPPA, OTHER_KAPPA = 0.65, 0.40
 
 # --- Volumes -----------------------------------------------------------------------------------------
