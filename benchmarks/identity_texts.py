@@ -108,8 +108,8 @@ CONCLUSION = """\
   differs from that at 2 mm by 0.04 at most.
 - The volume of the brain hardly tells: that of two people may differ by less than rough masks of
   one person do.
-- Two kinds of scan of one person look like two people. Where the classes agree well the verdict
-  says so; else nothing here tells which it is, and either way the pair should not be used as it is.
+- The check is made for scans of one kind: T1 beside FLAIR is no comparison of anatomy, and the verdict
+  names that as the other possibility where the classes agree well.
 - Not tried, for lack of public data: another field strength, months after surgery, children.
 """
 
