@@ -179,7 +179,19 @@ def test_the_cap_on_evaluations_holds_on_every_level(monkeypatch, most):
     assert max(counts.values()) <= most
     assert found.evaluations == counts[(2, *SHAPE)]
     assert not found.converged
-    assert "max_evaluations" in found.reason
+    assert f"cap of {most} evaluations (max_evaluations)" in found.reason
+
+
+def test_the_cap_is_named_as_it_is_set_also_after_a_descent_with_fewer_steps():
+    heard = []
+    chosen = settings(steps=None, max_evaluations=9, tolerance=1e-9)
+    near, far = ball(4.0, (7.0, 14.0)), ball(4.0, (13.0, 14.0))
+    found = register(near, far, DEFORM, SPACING, chosen, lambda spacing, it: heard.append((spacing, it)))
+    own = [it for spacing, it in heard if spacing == min(SPACING)]
+    assert sum(it.number == 0 for it in own) > 1  # more than one descent
+    assert [it.evaluations for it in own] == sorted(it.evaluations for it in own)
+    assert own[-1].evaluations <= found.evaluations == 9
+    assert "cap of 9 evaluations" in found.reason
 
 
 def test_the_report_hears_of_every_iteration_on_every_level():

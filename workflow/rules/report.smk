@@ -26,7 +26,7 @@ rule patient_report:
         "results/patients/{patient}/alignment.json",
         expand(
             "results/patients/{{patient}}/{table}.csv",
-            table=["changes", "transitions", "failures", "memory"],
+            table=["changes", "transitions", "failures", "memory", "closure"],
         ),
         lambda w: [qc_of(visit) for visit in JOBS.visits_of(w.patient)],
         lambda w: of_pairs(
@@ -58,7 +58,7 @@ rule cohort_report:
     input:
         expand(
             "results/cohort/{table}.csv",
-            table=["changes", "failures", "memory", "pairs"],
+            table=["changes", "failures", "memory", "pairs", "verdicts"],
         ),
         "results/cohort/memory.png",
     output:

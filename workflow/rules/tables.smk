@@ -33,6 +33,8 @@ rule patient_tables:
         by_region="results/patients/{patient}/marginals_by_region.csv",
         by_state="results/patients/{patient}/marginals_by_state.csv",
         memory="results/patients/{patient}/memory.csv",
+        verdicts="results/patients/{patient}/verdicts.csv",
+        closure="results/patients/{patient}/closure.csv",
     log:
         "results/logs/{patient}/tables.log",
     conda:
@@ -54,7 +56,14 @@ rule cohort_tables:
         expand(
             "results/patients/{patient}/{table}.csv",
             patient=JOBS.patients,
-            table=["changes", "transitions", "failures", "memory"],
+            table=[
+                "changes",
+                "transitions",
+                "failures",
+                "memory",
+                "verdicts",
+                "closure",
+            ],
         ),
     output:
         expand(
@@ -66,6 +75,8 @@ rule cohort_tables:
                 "marginals_by_region",
                 "marginals_by_state",
                 "memory",
+                "verdicts",
+                "closure",
             ],
         ),
     log:

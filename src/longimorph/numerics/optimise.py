@@ -155,17 +155,19 @@ def minimise(
     ladder: Ladder | None = None,
     journal: Journal | None = None,
     shorten: bool = True,
+    spent: int = 0,
 ) -> Optimum:
     """Minimise from a finite start: the one tensor in ``start``, which is taken out of it (memory).
 
     ``precondition(gradient, damping)`` is an approximate inverse Hessian. Stops when two steps in a row each
-    lower the cost by less than a share ``least_gain`` of itself, or at the cap on evaluations. ``ladder``
+    lower the cost by less than a share ``least_gain`` of itself, or at the cap on evaluations, of which
+    ``spent`` were used before. ``ladder``
     says where vectors wait meanwhile; ``journal`` hears of every step, and may know some of them already.
     A full step that diverges, with more damping too, is shortened, or ends the descent unless ``shorten``.
     Raises :class:`Divergence` when the start itself cannot be evaluated.
     """
     ladder, journal = ladder or Ladder([CHECKPOINT]), journal or Journal()
-    trial = _Trials(evaluate, most_evaluations, ladder)
+    trial = _Trials(evaluate, most_evaluations, ladder, spent)
     momentum, known = start.pop(), journal.begin()
     if isinstance(known, Optimum):
         return replace(known, momentum=known.momentum.to(momentum))
@@ -236,7 +238,7 @@ def minimise(
                 True,
             )
     return optimum(
-        f"The cap of {most_evaluations} evaluations ended it; raise max_evaluations for a closer match.",
+        f"The cap of {most_evaluations} evaluations (max_evaluations) ended it before the cost settled.",
         False,
     )
 

@@ -168,22 +168,22 @@ def _descend(
     """
 
     def tell(iteration: Iteration) -> None:
-        report(min(matching.system.spacing), replace(iteration, evaluations=used + iteration.evaluations))
+        report(min(matching.system.spacing), iteration)
 
-    optimum = minimise(
+    return minimise(
         lambda momentum: ladder.attempt(lambda: evaluate(momentum, matching, ladder.current)),
         start,
         precondition,
         FIRST_DAMPING,
         matching.system.voxel_volume,
-        settings.max_evaluations - used,
+        settings.max_evaluations,
         settings.tolerance,
         tell,
         ladder,
         journal,
         shorten=settings.steps is not None or matching.steps >= MOST_STEPS,
+        spent=used,
     )
-    return replace(optimum, evaluations=used + optimum.evaluations)
 
 
 def _start(

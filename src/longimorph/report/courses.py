@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import reduce
 
 from markupsafe import Markup
 
@@ -27,31 +27,33 @@ class Course:
 
 
 def courses(days: Mapping[str, float], pairs: Sequence[Pair], classes: Sequence[str]) -> list[Course]:
-    """The courses of all classes: from the pairs that begin at the first visit where these reach further,
-    else summed over pairs of neighbours, up to the first that failed."""
+    """The courses of all classes: at each visit what the pair of the first visit and this one says, and where
+    there is no such pair, the change up to an earlier visit and the pair that leads on from there."""
     order = sorted(days, key=lambda name: days[name])
-    direct = [p for visit in order[1:] for p in pairs if (p.source, p.target) == (order[0], visit) and p.ok]
-    chain = []
-    for one, next_ in pairwise(order):
-        link = [p for p in pairs if (p.source, p.target) == (one, next_) and p.ok]
-        if not link:
-            break
-        chain += link
-    summed = len(chain) >= len(direct)
-    return [_course(name, days, chain if summed else direct, summed) for name in classes]
+    known = {(pair.source, pair.target): pair for pair in pairs if pair.ok}
+    ways: dict[str, list[Pair]] = {order[0]: []} if order else {}
+    for place, visit in enumerate(order[1:], 1):
+        found = _way(order[:place], visit, known, ways)
+        if found is not None:
+            ways[visit] = found
+    return [_course(name, days, {visit: way for visit, way in ways.items() if way}) for name in classes]
 
 
-def _course(name: str, days: Mapping[str, float], pairs: Sequence[Pair], summed: bool) -> Course:
+def _way(
+    earlier: Sequence[str], visit: str, known: Mapping[tuple[str, str], Pair], ways: Mapping[str, list[Pair]]
+) -> list[Pair] | None:
+    """The fewest pairs that lead from the first visit to this one, among equals by the latest visit."""
+    last = [via for via in reversed(earlier) if via in ways and (via, visit) in known]
+    return min(([*ways[via], known[via, visit]] for via in last), key=len, default=None)
+
+
+def _course(name: str, days: Mapping[str, float], ways: Mapping[str, Sequence[Pair]]) -> Course:
     steps: list[tuple[str, float, Amount]] = []
-    before = math.nan
-    for pair in pairs:
-        amount = next((a for a in pair.amounts if a.name == name), None)
-        if amount is None:
-            break
-        before = amount.before if math.isnan(before) else before
-        known = _plus(steps[-1][2], amount) if steps and summed else amount
-        steps.append((pair.target, days[pair.target], known))
-    return Course(name, before, tuple(steps))
+    for visit, way in ways.items():
+        amounts = [amount for pair in way for amount in pair.amounts if amount.name == name]
+        if len(amounts) == len(way):
+            steps.append((visit, days[visit], reduce(_plus, amounts)))
+    return Course(name, steps[0][2].before if steps else math.nan, tuple(steps))
 
 
 def _plus(first: Amount, second: Amount) -> Amount:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from longimorph import trust
 from longimorph.report.svg import signed
 from longimorph.tables import columns
 
@@ -77,6 +78,7 @@ class Pair:
 def load(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> Pair:
     """Read a pair from its folder; ``row`` holds ``patient``, ``from``, ``to`` and ``days``."""
     status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+    status |= trust.judged(status, float(row["days"]))
     flows = columns.read(folder / "transitions.csv")
     for name in columns.FLOWS:
         flows[name] = pd.to_numeric(flows[name]) / ML

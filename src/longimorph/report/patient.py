@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from longimorph.cohort.classes import BACKGROUND, ClassTable
-from longimorph.report import bars, convergence, courses, flows, pairs, pictures, timeline, volumes
+from longimorph.report import bars, closure, convergence, courses, flows, pairs, pictures, timeline, volumes
 from longimorph.report.page import Builder, viewer_library, viewer_licence, write_page
 from longimorph.report.pairs import Pair
 from longimorph.words import counted
@@ -147,6 +147,7 @@ def _first_part(
         "timeline": build.part("The timeline", timeline.timeline, patient.days, patient.failed_visits,
                                patient.pairs),
         "courses": build.part("The volumes over time", _courses, patient, classes),
+        "closure": build.part("The closure", closure.section, patient.folder, _inner_colors(classes)),
     }  # fmt: skip
 
 
@@ -216,6 +217,12 @@ def _courses(patient: Patient, classes: ClassTable) -> list[Any]:
     first = min(patient.days.values())
     found = courses.courses(patient.days, patient.pairs, inner)
     return [courses.panel(course, first, colors[course.name]) for course in found]
+
+
+def _inner_colors(classes: ClassTable) -> dict[str, str]:
+    """The colour of each class inside the brain."""
+    colors = zip(classes.names, classes.colors, strict=True)
+    return {name: color for name, color in colors if name != BACKGROUND}
 
 
 def facts(status: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longimorph import trust
 from longimorph.errors import PairFailure
 from longimorph.grid import Grid, same_grid
 from longimorph.io.volumes import read_maps
@@ -51,9 +52,10 @@ def load(source: Path, target: Path, count: int, background: int | None, device:
     return Loaded(torch.from_numpy(before), torch.from_numpy(after), grid, shared, device)
 
 
-def compared(shared: Shared) -> dict[str, float]:
+def compared(shared: Shared, pair: Mapping[str, Any]) -> dict[str, Any]:
     """How much of the brain is compared, for status.json."""
-    return {"compared_share": shared.compared, "not_compared_mm3": shared.lost_mm3}
+    lost = {"compared_share": shared.compared, "not_compared_mm3": shared.lost_mm3}
+    return {**lost, "not_shown_mm3": _lacking(shared, pair)}
 
 
 def require_brain(shared: Shared, pair: Mapping[str, Any], least: float) -> None:
@@ -66,14 +68,13 @@ def require_brain(shared: Shared, pair: Mapping[str, Any], least: float) -> None
 
 def not_compared(shared: Shared, pair: Mapping[str, Any]) -> list[str]:
     """The sentence on brain that one of the visits does not show, if there is any."""
-    lacking = {pair[key]: mm3 for key, mm3 in zip(("from", "to"), shared.lacking_mm3, strict=True) if mm3 > 0}
-    if not lacking:
-        return []
-    where = " and ".join(f"{name} ({mm3 / 1000:.1f} mL)" for name, mm3 in lacking.items())
-    return [
-        f"{shared.lost_mm3 / 1000:.1f} mL of the brain, {1 - shared.compared:.1%}, lie beyond or at the edge "
-        f"of the field of view of {where} and are not compared: no change is reported there."
-    ]
+    lacking = {name: mm3 for name, mm3 in _lacking(shared, pair).items() if mm3 > 0}
+    return [trust.not_compared(shared.compared, shared.lost_mm3, lacking)] if lacking else []
+
+
+def _lacking(shared: Shared, pair: Mapping[str, Any]) -> dict[str, float]:
+    """How much of the brain lies beyond the view of each visit, mm³."""
+    return {str(pair[key]): mm3 for key, mm3 in zip(("from", "to"), shared.lacking_mm3, strict=True)}
 
 
 def _require(qc: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import longimorph
+from longimorph import trust
 from longimorph.cohort import classes as class_tables
 from longimorph.cohort import control as control_tables
 from longimorph.errors import PairFailure
@@ -34,6 +35,7 @@ from longimorph.numerics.solve import Settings
 from longimorph.numerics.strategies import out_of_memory
 from longimorph.steps import room
 from longimorph.steps.common import hashes, remove
+from longimorph.steps.judge import evidence
 from longimorph.steps.pair import Loaded, compared, load, not_compared, require_brain
 from longimorph.steps.resume import FOLDER, Journal
 from longimorph.steps.state import fingerprint
@@ -61,7 +63,6 @@ TRACE = (
     "energy_mm3",
     "step_length",
 )
-POOR_DRIFT = 0.05
 MEMORY_CODES = ("gpu_memory", "memory")
 """Failures after which another attempt, with more memory, goes on from the state that was kept."""
 
@@ -113,7 +114,7 @@ def register(
     chosen, memory, inputs = (
         _settings(settings),
         None,
-        hashes(qc.parent / "simplex.nii.gz" for qc in (source, target)),
+        hashes(qc.parent / name for qc in (source, target) for name in ("simplex.nii.gz", "image.nii.gz")),
     )
     key = fingerprint(chosen, matrix.tolist(), list(inputs.values()))
     journal = Journal(out / FOLDER, key, trace.rows)
@@ -122,16 +123,18 @@ def register(
         device = _device(settings["device"])
         with _failures(chosen, device, lambda: memory):
             loaded = load(source, target, len(table.names), table.background, device)
-            status |= compared(loaded.shared)
+            status |= compared(loaded.shared, pair)
             require_brain(loaded.shared, pair, settings["compared_min"])
             memory = _memory(loaded, chosen, settings)
             with journal:
                 found = _match(loaded, matrix, chosen, trace, memory, journal)
             status |= {"status": "ok", "stage": None, "message": ""}
             status |= _health(found, loaded, table.names, len(trace.rows))
-            status["warnings"] += not_compared(loaded.shared, pair)
+            changes, visits = _changes(found, loaded), (source.parent, target.parent)
+            status |= evidence(found, loaded, changes, table, visits, trace.rows)
+            status |= _verdict(status, not_compared(loaded.shared, pair))
             _write_maps(found, loaded, out)
-            write_pair(out, pair, table.names, _changes(found, loaded))
+            write_pair(out, pair, table.names, changes)
             status |= memory.report(found.steps, trace.longest)
     except PairFailure as failure:
         status |= {"status": failure.code, "stage": failure.stage, "message": failure.message}
@@ -240,7 +243,6 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
     return {
         "stop_reason": found.reason,
         "converged": found.converged,
-        "warnings": _warnings(found),
         "drift": found.drift,
         **dices,
         "mismatch_before_mm3": found.mismatch_before,
@@ -255,15 +257,11 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
     }
 
 
-def _warnings(found: Registration) -> list[str]:
-    sentences = []
-    if not found.converged:
-        sentences.append(found.reason)
-    if found.drift > POOR_DRIFT:
-        sentences.append(f"H drifts by {100 * found.drift:.1f} %: the split is less certain; set more steps.")
-    if found.warps.folded > 0:
-        sentences.append(f"The warp folds in {100 * found.warps.folded:.3f} % of the voxels.")
-    return sentences
+def _verdict(status: Mapping[str, Any], remarks: Sequence[str]) -> dict[str, Any]:
+    """The verdict as far as it needs no dates; as ``warnings`` its sentences and the other ``remarks``."""
+    found = trust.judged(status)
+    sentences = [reason["sentence"] for reason in found["verdict_reasons"]]
+    return {**found, "warnings": [*sentences, *(remark for remark in remarks if remark not in sentences)]}
 
 
 def _device_name(device: torch.device) -> str:

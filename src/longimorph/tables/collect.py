@@ -11,7 +11,9 @@ import pandas as pd
 
 from longimorph.io.atomic import write_csv
 from longimorph.tables import columns
+from longimorph.tables.closure import closure
 from longimorph.tables.memory import memory_row
+from longimorph.tables.trusted import verdict_row, with_verdict
 
 UNNAMED = "(unnamed)"
 
@@ -23,25 +25,29 @@ def patient_tables(
     classes: Sequence[Mapping[str, str]],
     out: Path,
 ) -> None:
-    """Write a patient's changes, transitions, failures, memory and marginals from its pairs.
+    """Write a patient's tables from its pairs: changes, transitions, failures, verdicts and the others.
 
     ``pairs``: dicts with ``from``, ``to``, ``days`` (between the visits) and ``logs`` (stage, or
     ``stage:timepoint``, → log file);
     ``folders``: the pairs' folders, in the same order; ``classes``: as for :func:`cohort_tables`.
     """
-    changes, transitions, failures, memory = [], [], [], []
+    changes, transitions, failures, memory, verdicts = [], [], [], [], []
     for pair, folder in zip(pairs, folders, strict=True):
-        changes.append(_with_days(columns.read(folder / "changes.csv"), float(pair["days"])))
+        status, days = json.loads((folder / "status.json").read_text(encoding="utf-8")), float(pair["days"])
+        own = with_verdict(columns.read(folder / "changes.csv"), status, days)
+        changes.append(_with_days(own, days))
         transitions.append(columns.read(folder / "transitions.csv"))
-        status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
         failures += _failure(patient, pair, status)
         names = {"patient": patient, "from": str(pair["from"]), "to": str(pair["to"])}
         memory.append(memory_row(status) | names)
+        verdicts.append(verdict_row(names, status, days))
     own = columns.stack(changes, columns.CHANGES)
     write_csv(out / "changes.csv", columns.as_text(own))
     write_csv(out / "transitions.csv", columns.as_text(columns.stack(transitions, columns.TRANSITIONS)))
     write_csv(out / "failures.csv", pd.DataFrame(failures, columns=list(columns.FAILURES)))
     write_csv(out / "memory.csv", pd.DataFrame(memory, columns=list(columns.MEMORY)))
+    write_csv(out / "verdicts.csv", pd.DataFrame(verdicts, columns=list(columns.VERDICTS)))
+    write_csv(out / "closure.csv", columns.as_text(closure(own, _visits(pairs))))
     _write_marginals(own, classes, out)
 
 
@@ -59,7 +65,21 @@ def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]]
     write_csv(out / "failures.csv", failures)
     memory = columns.stack((columns.read(p / "memory.csv") for p in patients), columns.MEMORY)
     write_csv(out / "memory.csv", memory)
+    verdicts = columns.stack((columns.read(p / "verdicts.csv") for p in patients), columns.VERDICTS)
+    write_csv(out / "verdicts.csv", verdicts)
+    gaps = columns.stack((columns.read(p / "closure.csv") for p in patients), columns.CLOSURE)
+    write_csv(out / "closure.csv", columns.as_text(gaps))
     _write_marginals(changes, classes, out)
+
+
+def _visits(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The visits of a patient's pairs in order of time: a visit comes after all that a pair leads from."""
+    earlier = {str(pair[key]): 0.0 for pair in pairs for key in ("from", "to")}
+    for _ in earlier:
+        for pair in pairs:
+            start, end = str(pair["from"]), str(pair["to"])
+            earlier[end] = max(earlier[end], earlier[start] + float(pair["days"]))
+    return sorted(earlier, key=lambda name: earlier[name])
 
 
 def _write_marginals(changes: pd.DataFrame, classes: Sequence[Mapping[str, str]], out: Path) -> None:
@@ -78,7 +98,7 @@ def marginals(changes: pd.DataFrame, names: Mapping[str, str], kind: str) -> pd.
     if changes.empty:
         return pd.DataFrame(columns=order)
     named = changes.assign(**{kind: changes["class"].map(names)})
-    keys = [*columns.PAIR, "days", kind, "status"]
+    keys = [*columns.PAIR, "days", kind, "status", *columns.VERDICT]
     numbers = [*columns.VOLUMES, *columns.RATES, *columns.DOUBTS]
     sums = named.groupby(keys, sort=False, dropna=False)[numbers].sum(min_count=1).reset_index()
     sums[numbers] = columns.to_decimals(sums[numbers].to_numpy())

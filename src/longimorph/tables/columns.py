@@ -26,10 +26,23 @@ DOUBTS = (
     "deformation_closed_mm3",
     "reallocation_closed_mm3",
 )
+VERDICT = ("verdict", "verdict_codes")
 FLOWS = ("deformation_mm3", "reallocation_mm3")
+GAPS = (
+    "deformation_direct_mm3",
+    "deformation_summed_mm3",
+    "deformation_gap_mm3",
+    "deformation_gap_uncertainty_mm3",
+    "reallocation_direct_mm3",
+    "reallocation_summed_mm3",
+    "reallocation_gap_mm3",
+    "reallocation_gap_uncertainty_mm3",
+)
 
 PAIR_CHANGES = (*PAIR, "class", *VOLUMES, "status", *DOUBTS)
-CHANGES = (*PAIR, "days", "class", *VOLUMES, "status", *RATES, *DOUBTS)
+CHANGES = (*PAIR, "days", "class", *VOLUMES, "status", *RATES, *DOUBTS, *VERDICT)
+CLOSURE = ("patient", "from", "via", "to", "class", *GAPS)
+VERDICTS = (*PAIR, "status", "verdict", "codes", "sentences")
 TRANSITIONS = (*PAIR, "from_class", "to_class", *FLOWS)
 FAILURES = (*PAIR, "stage", "code", "message", "log")
 MEMORY = (
@@ -54,13 +67,18 @@ MEMORY = (
 )
 PAIR_LIST = (*PAIR, "days", "left_out")
 
-_NUMBERS = frozenset({"days", *VOLUMES, *RATES, *DOUBTS})
+_NUMBERS = frozenset({"days", *VOLUMES, *RATES, *DOUBTS, *GAPS})
 
 
 def to_decimals(values: np.ndarray | pd.Series) -> np.ndarray:
     """Round mm³ to the decimals that the files carry; minus zero becomes zero."""
     rounded: np.ndarray = np.round(np.asarray(values, dtype=np.float64), DECIMALS) + 0.0
     return rounded
+
+
+def number(value: object) -> float:
+    """A cell of a table that was read as numbers."""
+    return float(str(value))
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,319 @@
+"""Whether the numbers of a pair can be trusted: a verdict and its reasons, from what ``status.json`` holds.
+
+Nothing is read or measured here. Every limit stands below with the measurement or the source behind it;
+docs/benchmarks/identity.md has the tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+TRUST, LOOK, DISTRUST = "trust", "look", "do not trust"
+SEVERITIES = (DISTRUST, LOOK)
+"""From the gravest on."""
+
+Status = Mapping[str, Any]
+DAYS_PER_YEAR = 365.25
+ML = 1000.0
+
+# --- One person or two: docs/benchmarks/identity.md ---------------------------------------------------
+SAME_CORRELATION, OTHER_CORRELATION = 0.55, 0.48
+SAME_KAPPA, OTHER_KAPPA = 0.65, 0.40
+
+# --- Volumes -----------------------------------------------------------------------------------------
+LIMITS = {
+    "brain": {LOOK: (3.0, 5.0), DISTRUST: (10.0, 10.0)},
+    "tissue": {LOOK: (10.0, 10.0), DISTRUST: (20.0, 20.0)},
+    "fluid": {LOOK: (25.0, 30.0), DISTRUST: (60.0, 60.0)},
+}
+"""Change of volume in percent of the mean of both visits: what one segmentation differs from another at any
+distance in time, and what may be added per year. Wide on purpose; docs/outputs.md has the sources."""
+SMALLEST_ML = 2.0
+"""A class or a change smaller than this is left alone: its percentage is noise, mL."""
+
+# --- The fit -----------------------------------------------------------------------------------------
+POOR_DRIFT = 0.05
+FOLDED_SHARE = 1e-4
+NOT_COMPARED_SHARE = 0.02
+UNEXPLAINED_SHARE, UNEXPLAINED_ML, UNEXPLAINED_OF_CLASS = 0.25, 0.5, 0.01
+LEFT_TO_GAIN = 0.02
+"""Fits that converge by the default tolerance leave up to 0.01 of what they explain. Of two glioblastomas at
+6 mm, one stopped at 0.013 has every number within its uncertainty of the converged fit's; the other, stopped
+at 0.18, has half of the deformation."""
+WARP_LOSS = 0.02
+"""Two visits with multiple sclerosis at 4 mm: where one rule segmented both, the correlation rises from 0.971
+to 0.980; where two rules did, it falls from 0.979 to 0.917."""
+
+TISSUE, FLUID, PATHOLOGY, OUTSIDE = "tissue", "fluid", "pathology", "background"
+_FLUID = re.compile(r"ventric|csf|cerebrospinal|fluid|cistern|sulc|liquor", re.IGNORECASE)
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What speaks against a pair: a ``code`` for programs, LOOK or DISTRUST, a ``sentence`` for people."""
+
+    code: str
+    severity: str
+    sentence: str
+
+
+def judged(status: Status, days: float | None = None) -> dict[str, Any]:
+    """``verdict`` and ``verdict_reasons`` of a pair that is done; nothing of one that failed.
+
+    ``days`` between the visits: without them no change is held against a limit per year.
+    """
+    if status.get("status") != "ok":
+        return {}
+    found = reasons(status, days)
+    return {
+        "verdict": found[0].severity if found else TRUST,
+        "verdict_reasons": [asdict(reason) for reason in found],
+    }
+
+
+def reasons(status: Status, days: float | None = None) -> list[Reason]:
+    """All reasons, the gravest first, among equals in the order of the checks."""
+    found = _person(status) + (_volumes(status, abs(days)) if days is not None else [])
+    found += [reason for check in _CHECKS for reason in check(status)]
+    return sorted(found, key=lambda reason: SEVERITIES.index(reason.severity))
+
+
+# --- One person or two ---
+
+
+def _person(status: Status) -> list[Reason]:
+    """What scans and labels say together. The scans have the first word, since how well labels of one person
+    agree depends on how many classes there are, and on the tool."""
+    known = status.get("likeness") or {}
+    correlation, kappa = known.get("correlation"), known.get("kappa")
+    if correlation is None:
+        strange = kappa is not None and kappa < OTHER_KAPPA
+        return [Reason("person", LOOK, f"{_WHO}: {_labels_say(kappa)}.")] if strange else []
+    if correlation >= SAME_CORRELATION:
+        return []
+    labels_agree = kappa is not None and kappa >= SAME_KAPPA
+    labels = f"; {_labels_say(kappa)}" if kappa is not None and not labels_agree else ""
+    sure = correlation < OTHER_CORRELATION and not labels_agree
+    kind = ", or not the same kind of scan" if labels_agree else ""
+    return [Reason("person", DISTRUST if sure else LOOK, f"{_WHO}{kind}: {_scans_say(correlation)}{labels}.")]
+
+
+_WHO = "May not be the same person"
+
+
+def _scans_say(correlation: float) -> str:
+    return (
+        f"inside the brain the aligned scans correlate by {correlation:.2f} (one person: "
+        f"{SAME_CORRELATION:g} or more, two people: below {OTHER_CORRELATION:g})"
+    )
+
+
+def _labels_say(kappa: float) -> str:
+    return (
+        f"the classes of the aligned brains agree by {kappa:.2f} beyond chance (one person: {SAME_KAPPA:g} "
+        f"or more, two people: often below {OTHER_KAPPA:g})"
+    )
+
+
+# --- Volumes ---
+
+
+def kind_of(name: str, pathological: bool, background: bool) -> str:
+    """How a class may change: TISSUE, FLUID (by its name), PATHOLOGY or OUTSIDE."""
+    if background:
+        return OUTSIDE
+    if pathological:
+        return PATHOLOGY
+    return FLUID if _FLUID.search(name) else TISSUE
+
+
+def class_changes(
+    names: Sequence[str], kinds: Sequence[str], volumes: Sequence[np.ndarray], flows: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Per class what the limits are held against, in mm³, for ``status.json``.
+
+    ``volumes``: before, after, deformation and reallocation, (C,) each; ``flows`` (C, C) from row to column
+    by either way. ``own_mm3`` is the change without what a class gave to pathological classes or took.
+    """
+    before, after, moved, changed = volumes
+    ill = np.array([kind == PATHOLOGY for kind in kinds])
+    exchanged = flows[ill].sum(axis=0) - flows[:, ill].sum(axis=1)
+    rest = after - before - moved - changed
+    own = np.where(ill, 0.0, _toward_zero(after - before - exchanged, np.abs(rest[ill]).sum()))
+    rows = zip(kinds, before, after, own, rest, np.abs(moved) + np.abs(changed), strict=True)
+    keys = ("kind", "before_mm3", "after_mm3", "own_mm3", "unexplained_mm3", "explained_mm3")
+    return {
+        name: {key: value if isinstance(value, str) else float(value)
+               for key, value in zip(keys, row, strict=True)}
+        for name, row in zip(names, rows, strict=True)
+    }  # fmt: skip
+
+
+def _toward_zero(values: np.ndarray, by: float) -> np.ndarray:
+    """Values brought nearer to zero: what stays unexplained of pathological classes may be anybody's."""
+    return np.asarray(np.sign(values) * np.maximum(np.abs(values) - by, 0.0))
+
+
+def _volumes(status: Status, days: float) -> list[Reason]:
+    classes = status.get("class_changes") or {}
+    brain = [c for c in classes.values() if c["kind"] in (TISSUE, PATHOLOGY)]
+    grown = sum(c["after_mm3"] - c["before_mm3"] for c in brain if c["kind"] == PATHOLOGY)
+    total = {key: sum(c[key] for c in brain) for key in ("before_mm3", "after_mm3")}
+    change = total["after_mm3"] - total["before_mm3"]
+    total["own_mm3"] = float(_toward_zero(np.array(change), abs(grown)))
+    rows = {"the brain as a whole": ("brain", total)}
+    rows |= {name: (c["kind"], c) for name, c in classes.items() if c["kind"] in (TISSUE, FLUID)}
+    found = [_beyond(name, kind, row, days) for name, (kind, row) in rows.items()]
+    known = sorted((one for one in found if one is not None), key=lambda one: -one[1])
+    if not known:
+        return []
+    worst = DISTRUST if any(severity == DISTRUST for severity, _, _ in known) else LOOK
+    said = "; ".join(clause for _, _, clause in known[:_SHOWN])
+    more = f"; and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    return [Reason("volume", worst, f"Implausible change in {days:g} days: {said}{more}.")]
+
+
+def _beyond(name: str, kind: str, row: Mapping[str, Any], days: float) -> tuple[str, float, str] | None:
+    """Severity, multiple of the limit and clause of a change beyond its limit."""
+    change, mean = row["own_mm3"], (row["before_mm3"] + row["after_mm3"]) / 2
+    if min(abs(change), mean) < SMALLEST_ML * ML:
+        return None
+    percent = 100 * change / mean
+    for severity in SEVERITIES:
+        fixed, yearly = LIMITS[kind][severity]
+        limit = fixed + yearly * days / DAYS_PER_YEAR
+        if abs(percent) > limit:
+            clause = f"{name} {_signed(change / ML)} mL, {_signed(percent)} % (limit: {limit:.0f} %)"
+            return severity, abs(percent) / limit, clause
+    return None
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "\u2212")
+
+
+# --- Scans and labels, the fit, the field of view ---
+
+
+def _label_noise(status: Status) -> list[Reason]:
+    known = status.get("warp_check")
+    if not known or known["before"] - known["after"] < WARP_LOSS:
+        return []
+    return [
+        Reason(
+            "label_noise", LOOK,
+            "The change may be noise of the segmentations: around it, moving the first scan as fitted makes "
+            f"it less like the second (correlation {known['before']:.2f}, afterwards {known['after']:.2f}).",
+        )
+    ]  # fmt: skip
+
+
+def _unexplained(status: Status) -> list[Reason]:
+    found = []
+    for name, c in (status.get("class_changes") or {}).items():
+        rest, mean = abs(c["unexplained_mm3"]), (c["before_mm3"] + c["after_mm3"]) / 2
+        least = max(UNEXPLAINED_ML * ML, UNEXPLAINED_OF_CLASS * mean if c["kind"] != PATHOLOGY else 0.0)
+        if c["kind"] != OUTSIDE and rest > max(least, UNEXPLAINED_SHARE * c["explained_mm3"]):
+            change = _signed((c["after_mm3"] - c["before_mm3"]) / ML)
+            found.append((rest, f"{name}, {_signed(c['unexplained_mm3'] / ML)} mL of {change} mL"))
+    if not found:
+        return []
+    said = "; ".join(clause for _, clause in sorted(found, reverse=True)[:_SHOWN])
+    more = f"; and {len(found) - _SHOWN} more classes" if len(found) > _SHOWN else ""
+    return [Reason("unexplained", LOOK, f"A large part of the change is unexplained: {said}{more}.")]
+
+
+def _not_compared(status: Status) -> list[Reason]:
+    if 1 - status.get("compared_share", 1.0) < NOT_COMPARED_SHARE:
+        return []
+    sentence = not_compared(
+        status["compared_share"], status["not_compared_mm3"], status.get("not_shown_mm3", {})
+    )
+    return [Reason("not_compared", LOOK, sentence)]
+
+
+def not_compared(share: float, lost_mm3: float, lacking_mm3: Mapping[str, float]) -> str:
+    """The sentence on brain that is not compared; ``lacking_mm3`` lies beyond the view of each visit."""
+    where = " and ".join(f"{name} ({mm3 / ML:.1f} mL)" for name, mm3 in lacking_mm3.items() if mm3 > 0)
+    return (
+        f"{lost_mm3 / ML:.1f} mL of the brain, {1 - share:.1%}, lie beyond or at the edge of the field of "
+        f"view of {where or 'a visit'} and are not compared: no change is reported there."
+    )
+
+
+def _unfinished(status: Status) -> list[Reason]:
+    left = status.get("left_to_gain") or 0.0
+    if status.get("converged", True) or left < LEFT_TO_GAIN:
+        return []
+    return [
+        Reason(
+            "unfinished", LOOK,
+            f"The fit was still improving when it ended after {status['evaluations']} evaluations: about "
+            f"{100 * left:.0f} % of what it explains may be missing. Raise max_evaluations.",
+        )
+    ]  # fmt: skip
+
+
+def left_to_gain(gains: Sequence[float], before: float, after: float) -> float:
+    """How much further steps would lower the cost, as a share of how much it was lowered from ``before`` to
+    ``after``: what the last ``gains`` of accepted steps promise when they go on as a geometric series.
+
+    The series falls as over the last steps, but by LEAST_RATIO to MOST_RATIO from one to the next. The cost
+    cannot become negative; with too few steps to tell, all of it may be still to gain.
+    """
+    last = [max(float(gain), 0.0) for gain in gains[-_LAST_GAINS:]]
+    if before <= after:
+        return 1.0
+    most = min(after / (before - after), 1.0)
+    if len(last) < 2:
+        return most
+    fall = (last[-1] / last[0]) ** (1 / (len(last) - 1)) if last[0] > 0 else 0.0
+    ratio = min(max(fall, LEAST_RATIO), MOST_RATIO)
+    return min(last[-1] * ratio / (1 - ratio) / (before - after), most)
+
+
+LEAST_RATIO, MOST_RATIO, _LAST_GAINS = 0.8, 0.9, 4
+"""On five pairs of the demo, cut short after 6 to 15 steps, this foretold 0.8 to 4 times the true gain."""
+
+
+def _coarse_path(status: Status) -> list[Reason]:
+    drift = abs(status.get("drift") or 0.0)
+    if drift <= POOR_DRIFT:
+        return []
+    return [
+        Reason(
+            "drift", LOOK,
+            "The fitted change was computed too coarsely in time: an energy that should stay the same "
+            f"changes by {100 * drift:.1f} %, so the split is less certain. Set steps above "
+            f"{status.get('steps', 0)}.",
+        )
+    ]  # fmt: skip
+
+
+def _folds(status: Status) -> list[Reason]:
+    folded = status.get("folded_share") or 0.0
+    if folded < FOLDED_SHARE:
+        return []
+    return [
+        Reason(
+            "folds", LOOK,
+            f"The fitted warp folds over itself in {100 * folded:.2f} % of the voxels: do not resample with "
+            "it there. Often the preset of control does not suit this pair.",
+        )
+    ]  # fmt: skip
+
+
+_CHECKS: tuple[Callable[[Status], list[Reason]], ...] = (
+    _label_noise,
+    _unexplained,
+    _not_compared,
+    _unfinished,
+    _coarse_path,
+    _folds,
+)
