@@ -23,7 +23,7 @@ from longimorph.cohort.table import Visit
 from longimorph.errors import LongimorphError
 from longimorph.paths import display
 
-VERSIONS = {"align": 1, "maps": 2, "register": 4, "figure": 2, "tables": 1, "report": 2}
+VERSIONS = {"align": 1, "maps": 2, "register": 4, "figure": 3, "tables": 1, "report": 3}
 """Raise a stage's number when the same inputs give other results: its jobs and all after them run again."""
 
 SETTINGS = {

@@ -17,7 +17,7 @@ from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ti
 
 PARTS = {
     "deformation_mm3": ("moved", "moved"),
-    "reallocation_mm3": ("changed", "changed kind"),
+    "reallocation_mm3": ("changed", "changed class"),
     "unexplained_mm3": ("all", "unexplained"),
 }
 """The columns that a picture shows, their styles and words."""
