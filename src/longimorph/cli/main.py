@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import longimorph
-from longimorph.cli import index, memory, plan, profiles, screen
+from longimorph.cli import index, memory, pack, plan, profiles, screen
 from longimorph.errors import InputError, LongimorphError
 from longimorph.words import counted
 
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(command=demo)
     index.register(commands)
     memory.register(commands)
+    pack.register(commands)
     profiles.register(commands)
     return parser
 

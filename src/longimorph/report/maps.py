@@ -70,10 +70,11 @@ def tissue(maps: Floats, classes: ClassTable) -> NDArray[np.bool_]:
 
 def windowed(data: Floats, brain: NDArray[np.bool_] | None) -> Bytes:
     """Grey from the darkest to the brightest in the ``brain``, without the rarest one in two hundred at each
-    end; in all that is not 0 where there is no brain."""
+    end; in all that is not 0 where there is no brain. The darkest is not black, as what lies around it is."""
     inside = data[brain & (data != 0)] if brain is not None else data[:0]
     inside = inside if inside.size else data[data != 0]
     if not inside.size:
         return np.zeros(data.shape, dtype=np.uint8)
     low, high = (float(limit) for limit in np.percentile(inside, (0.5, 99.5)))
+    low -= (high - low) / 3
     return np.asarray(255 * np.clip((data - low) / max(high - low, 1e-12), 0, 1)).astype(np.uint8)
