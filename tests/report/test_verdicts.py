@@ -150,6 +150,24 @@ def test_the_cohort_has_a_verdict_per_pair_and_the_background_never_stands_out(t
     assert "Memory: predicted and observed" in pages
 
 
+def test_a_table_of_verdicts_counts_before_the_pairs_own_files(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    small.write_cohort(results, small.write_patient(results, "P1", DAYS))
+    row = {
+        "patient": "P1",
+        "from": "V1",
+        "to": "V2",
+        "status": "ok",
+        "verdict": "do not trust",
+        "codes": "a; b",
+    }
+    said = "These may be two people. The change is implausible."
+    write_csv(results / "cohort" / "verdicts.csv", pd.DataFrame([row | {"sentences": said}]))
+    html = small.cohort_page(results).read_text(encoding="utf-8")
+    assert f"V1 to V2: {said}" in html and '<span class="verdict do-not-trust">do not trust</span>' in html
+    assert "drifts" not in html and "7.0 %" not in html
+
+
 def test_the_background_has_no_score() -> None:
     rows = [
         {"patient": f"P{i}", "from": "A", "to": "B", "days": 365.25, "class": name, "status": "ok",

@@ -21,7 +21,7 @@ from longimorph.cohort.suggest import nearest
 from longimorph.cohort.validate import validate
 from longimorph.cohort.yamlfile import read_yaml
 from longimorph.errors import InputError, Problem
-from longimorph.jobs import signals
+from longimorph.jobs import signals, terminal
 from longimorph.jobs.log import CONTEXT
 from longimorph.jobs.needs import Needs
 from longimorph.jobs.sweep import controls
@@ -66,6 +66,8 @@ def begin(workflow: Any, settings: dict[str, Any]) -> Study:
     if signals.in_slurm_step() and not workflow.is_main_process:
         signals.hand_on()
     study = _read(workflow, source)
+    if workflow.is_main_process:
+        terminal.be_brief(getattr(workflow, "output_settings", None))
     settings[CONTEXT] = {
         "command": run,
         "classes": str(study.config.classes),
@@ -85,7 +87,7 @@ def _read(workflow: Any, source: Settings) -> Study:
     checked = validate(source, cache=SCAN_CACHE)
     if ahead := _ahead(checked.study):
         raise InputError([ahead])
-    if unknown := _unknown_targets(getattr(workflow.dag_settings, "targets", ()), checked.study):
+    if unknown := _unknown_targets(sys.argv[1:], checked.study):
         raise InputError(unknown)
     if refused := Needs(checked.study).refusals():
         raise InputError(refused)
@@ -94,12 +96,16 @@ def _read(workflow: Any, source: Settings) -> Study:
     return checked.study
 
 
-def _unknown_targets(targets: Iterable[str], study: Study) -> list[Problem]:
-    """Return a problem for each target that names a patient whom the study does not have, or not in pairs."""
+def _unknown_targets(arguments: Iterable[str], study: Study) -> list[Problem]:
+    """Return a problem for each target that names a patient whom the study does not have, or not in pairs.
+
+    ``arguments``: those of the command line. Snakemake's own objects know the targets only when it is too
+    late to say more than that there is no rule for them.
+    """
     problems, known = [], study.plan.patients()
-    for target in sorted(targets):
+    for target in sorted(set(arguments)):
         name = target.removeprefix(PATIENT)
-        if name == target or name in known or name in RESERVED or "/" in target:
+        if name == target or name in known or name in RESERVED or set(name) & set("/=:"):
             continue
         reason = next((out.reason for out in study.plan.left_out if out.patient == name), "")
         text = f"has no pair of visits: it {reason}" if reason else "is no patient of this study"

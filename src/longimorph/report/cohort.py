@@ -109,7 +109,8 @@ def load(folder: Path, classes: ClassTable) -> Cohort:
     changes = columns.read(folder / "changes.csv")
     listed = columns.read(folder / "pairs.csv")
     planned = listed[listed["left_out"] == ""]
-    found = tuple(_pair(row, own, classes, folder.parent) for row, own in _grouped(planned, changes))
+    judged = verdict.listed(folder / "verdicts.csv")
+    found = tuple(_pair(row, own, classes, folder.parent, judged) for row, own in _grouped(planned, changes))
     without = listed.loc[listed["left_out"] != "", "patient"]
     names = (pair.name_in_cohort for pair in found)
     return Cohort(
@@ -131,11 +132,18 @@ def _grouped(planned: pd.DataFrame, changes: pd.DataFrame) -> list[tuple[dict[An
     return [(row, groups.get(key, changes.iloc[:0])) for row, key in zip(rows, keys, strict=True)]
 
 
-def _pair(row: Mapping[Any, Any], changes: pd.DataFrame, classes: ClassTable, results: Path) -> Pair:
+def _pair(
+    row: Mapping[Any, Any],
+    changes: pd.DataFrame,
+    classes: ClassTable,
+    results: Path,
+    judged: Mapping[Name, Mapping[str, Any]],
+) -> Pair:
     names = [str(row[name]) for name in columns.PAIR]
     code = str(changes["status"].iloc[0]) if len(changes) else "missing"
     folder = results / "patients" / names[0] / f"{names[1]}__{names[2]}"
-    status = verdict.status_of(folder, code) | {"status": code}
+    known = judged.get((names[0], names[1], names[2])) or verdict.status_of(folder, code)
+    status = {**known, "status": code}
     amounts = pairs.amounts_in(changes, classes.names)
     nothing = pd.DataFrame()
     return Pair(names[0], names[1], names[2], float(row["days"]), status, amounts, nothing, nothing, folder)

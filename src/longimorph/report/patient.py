@@ -140,6 +140,8 @@ def _first_part(
 ) -> dict[str, Any]:
     """What the first page alone shows: every pair in short, the visits, and the volumes over time."""
     return {
+        "control": next((pair.control for pair in patient.pairs if pair.control), ""),
+        "ill_classes": any(classes.pathological),
         "summary": [
             {**_in_short(patient.pairs[index], classes), "number": index + 1,
              "page": "" if page.number == 1 else page.out.name}
@@ -148,9 +150,6 @@ def _first_part(
         "timeline": build.part("The timeline", timeline.timeline, patient.days, patient.failed_visits,
                                patient.pairs),
         "courses": build.part("The volumes over time", _courses, patient, classes),
-        "closure": None,  # a picture of how direct pairs agree with sums of pairs goes here
-        "control": next((pair.control for pair in patient.pairs if pair.control), ""),
-        "ill_classes": any(classes.pathological),
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from longimorph.report.pairs import Amount, Pair
 from longimorph.report.svg import signed
+from longimorph.tables import columns
 from longimorph.words import counted
 
 NO_RESULT, DISTRUST, LOOK, TRUST = LEVELS = ("no result", "do not trust", "look", "trust")
@@ -97,6 +98,22 @@ def of(pair: Pair) -> Verdict:
     warnings += [*_doubtful(pair.inner), *_unexplained(pair.inner)]
     reasons = _once(Reason(LOOK, sentence) for sentence in warnings)
     return Verdict(LOOK if reasons else TRUST, reasons)
+
+
+def listed(table: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """What the cohort's ``verdicts.csv`` says of each pair with a verdict, as ``status.json`` would; nothing
+    where there is no such table."""
+    if not table.exists():
+        return {}
+    rows = columns.read(table).to_dict("records")
+    return {
+        (str(row["patient"]), str(row["from"]), str(row["to"])): {
+            "verdict": row["verdict"],
+            "verdict_reasons": [{"severity": row["verdict"], "sentence": row["sentences"]}],
+        }
+        for row in rows
+        if row["verdict"]
+    }
 
 
 def status_of(folder: Path, otherwise: str) -> dict[str, Any]:
