@@ -12,7 +12,7 @@ from longimorph import lettering
 from longimorph.report.svg import Drawing, hint, room_for, size_of
 
 _WIDTH, _HEIGHT, _TOP = 560.0, 260.0, 24.0
-_COLUMN, _SIDE, _GAP = 12.0, 130.0, 10.0
+_COLUMN, _SIDE, _GAP, _LINE = 12.0, 130.0, 10.0, 16.0
 _LEAST_SHARE, _LEAST_ML = 0.01, 0.05
 _KINDS = (("deformation_mm3", "moved", "moved"), ("reallocation_mm3", "changed", "changed class"))
 
@@ -64,12 +64,14 @@ def diagram(flows: Sequence[Flow], classes: Sequence[str], colors: Mapping[str, 
     order = {name: i for i, name in enumerate(classes)}
     starts = _column(drawing, places["source"], flows, "source", scale, colors)
     ends = _column(drawing, places["target"], flows, "target", scale, colors)
+    labels: list[float] = []
     for flow in sorted(flows, key=lambda f: (order[f.source], order[f.target], f.style)):
         thick = flow.volume * scale
         ribbon = drawing.path(_ribbon(starts[flow.source], ends[flow.target], thick), f"ribbon {flow.style}")
         hint(ribbon, f"{flow.source} → {flow.target}: {flow.volume:.2f} mL {flow.words}")
-        if thick >= 22:
-            middle = (starts[flow.source] + ends[flow.target] + thick) / 2
+        middle = (starts[flow.source] + ends[flow.target] + thick) / 2
+        if thick >= 22 and all(abs(middle - other) > _LINE for other in labels):
+            labels.append(middle)
             drawing.text((_WIDTH / 2, middle), f"{flow.volume:.1f} mL", "small on", "middle")
         starts[flow.source] += thick
         ends[flow.target] += thick

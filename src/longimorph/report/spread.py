@@ -14,7 +14,7 @@ from longimorph.report.courses import Course
 from longimorph.report.svg import Drawing, Point, hint, plain, reach, room_for, signed, size_of, ticks
 from longimorph.tables.columns import DAYS_PER_YEAR
 
-_WIDTH, _LEFT, _RIGHT = 380.0, 52.0, 12.0
+_WIDTH, _LEFT, _RIGHT = 380.0, 60.0, 12.0
 _STRIP, _STRIPS_TOP, _STRIPS_BOTTOM = 46.0, 30.0, 30.0
 _HEIGHT, _TOP, _BOTTOM = 210.0, 30.0, 34.0
 _WORDS = {"moved": "moved", "changed": "changed class"}
