@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from longimorph.report import bars, convergence, courses, flows, page, spread, timeline
+from longimorph.report import bars, convergence, courses, flows, page, spread, sweep, timeline
 from longimorph.report.pairs import Amount, Pair
 from longimorph.report.svg import Drawing
+from longimorph.tables import columns
 
 test_browser = pytest.importorskip("test_browser", reason="selenium is not installed")
 pytestmark = test_browser.pytestmark
@@ -107,6 +108,17 @@ def test_the_convergence(browser: Any, tmp_path: Path, costs: list[float]) -> No
     ]
     rows += [{"spacing_mm": 1.0, "evaluations": n, "cost_mm3": costs[-1]} for n in range(3, 40)]
     assert trouble(browser, tmp_path, convergence.convergence(pd.DataFrame(rows))) == []
+
+
+@pytest.mark.parametrize("name", ["4", "control-of-the-third-centre.tsv"])
+@pytest.mark.parametrize("count", [2, 9, 150])
+def test_the_picture_of_a_sweep(browser: Any, tmp_path: Path, count: int, name: str) -> None:
+    rows = [
+        {"control": f"{name}{number}", **dict.fromkeys(columns.VOLUMES, 100.0 * number)}
+        for number in range(count)
+    ]
+    drawing = sweep.picture(pd.DataFrame(rows), "control", ["control"])
+    assert trouble(browser, tmp_path, drawing, width=362) == []
 
 
 def test_the_check_finds_what_overprints_and_what_leaves(browser: Any, tmp_path: Path) -> None:
