@@ -1,9 +1,10 @@
-"""One picture per pair that a person can judge: before, after, target, what moved, what changed its kind."""
+"""One picture per pair that a person can judge: before, after, target, what moved, what changed class."""
 
 from __future__ import annotations
 
 import json
-import textwrap
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from longimorph.cohort.classes import ClassTable
+from longimorph import amounts, focus, lettering
+from longimorph.cohort.classes import BACKGROUND, ClassTable
+from longimorph.focus import Index
 from longimorph.grid import Grid, canonical
 from longimorph.io import volumes
 from longimorph.io.atomic import atomic_path
@@ -32,8 +35,15 @@ VEIL, NOT_COMPARED, COMPARED = "#9a9a9a", "not compared", 0.5
 """Colour and name of what lies beyond or at the edge of a visit's field of view, and the weight from which on
 a voxel counts as compared."""
 
-_DPI = 120
-_COLUMNS = ("Before", "After, as modelled", "Target", "Tissue moved", "Tissue changed its kind",
+_DPI, _POINTS = 120, 72
+_WIDTH, _TITLE, _PANELS, _COLOUR_BARS = 17.0, 1.2, 4.9, 0.75
+_LEGEND_LINE, _BARS_KEY, _CLASS, _UNITS, _WORDS_LINE = 0.25, 0.4, 0.5, 0.55, 0.22
+"""Inches: of the picture's parts from the top, and of a line in each."""
+_LABELS, _LABEL_POINTS, _WORDS_ROOM = 2.1, 150.0, 0.465 * 17 * 72
+_MOST_CLASSES = 24
+"""Classes that the picture names, with numbers and colours."""
+
+_COLUMNS = ("Before", "After, as modelled", "Target", "Tissue moved", "Tissue changed class",
             "Local volume")  # fmt: skip
 _PLANES = {"axial": 2, "coronal": 1}
 _CONVENTION = "Radiological convention: the patient's right (R) is on the left of each picture."
@@ -44,10 +54,10 @@ class PairMaps:
     """Maps of a pair, axes along right, front, up.
 
     ``before``, ``after``, ``target`` (C, i, j, k): probability of each class. ``moved``, ``changed``
-    (i, j, k): share of the voxel, in %, that deformation or reallocation gave to another class.
-    ``growth`` (i, j, k): change of the volume of the tissue there, in %. ``grid``: RAS mm of the reference.
-    ``unseen`` (i, j, k): whether a field of view ends there, so that the visits were not compared; None
-    where all was.
+    (i, j, k): share of the voxel, in %, that deformation or reallocation gave from one class to another,
+    the background apart. ``growth`` (i, j, k): change of the volume of the tissue there, in %. ``grid``: RAS
+    mm of the reference. ``focus``: the voxel that the slices go through. ``unseen`` (i, j, k): whether a
+    field of view ends there, so that the visits were not compared; None where all was.
     """
 
     before: Array
@@ -57,6 +67,7 @@ class PairMaps:
     changed: Array
     growth: Array
     grid: Grid
+    focus: Index
     unseen: NDArray[np.bool_] | None = None
 
 
@@ -69,42 +80,91 @@ def pair_figure(folder: Path, source: Path, target: Path, classes: ClassTable, o
     if status["status"] != "ok":
         failure_figure(_name(folder), str(status["status"]), str(status.get("message", "")), out)
         return
-    maps = load_maps(folder, source, target)
-    changes = columns.read(folder / "changes.csv")
-    figure = Figure(figsize=(17, 10.4), dpi=_DPI, facecolor="white")
-    _panels(figure, maps, classes)
-    _legend(figure, classes, maps.unseen is not None)
-    _bars(figure.add_axes((0.085, 0.055, 0.36, 0.265)), changes, classes)
-    figure.text(0.5, 0.32, "How well it went", fontsize=12, weight="bold", va="top")
-    figure.text(0.5, 0.29, health(status, classes), fontsize=10, va="top", linespacing=1.5)
-    figure.text(0.012, 0.972, _title(folder, changes), fontsize=15, weight="bold", va="center")
-    figure.text(0.012, 0.942, _CONVENTION, fontsize=9.5, va="center", color="#404040")
-    save(figure, out)
+    changes, flows = columns.read(folder / "changes.csv"), columns.read(folder / "transitions.csv")
+    maps = load_maps(folder, source, target, classes)
+    save(draw(_name(folder), maps, changes, flows, status, classes), out)
+
+
+def draw(
+    name: str,
+    maps: PairMaps,
+    changes: pd.DataFrame,
+    flows: pd.DataFrame,
+    status: Mapping[str, Any],
+    classes: ClassTable,
+) -> Figure:
+    """The picture of a pair that is done: slices above, numbers per class and the run's own figures below.
+
+    It is as high as its classes and words ask for; of very many classes it names those that matter most.
+    """
+    shown = _shown(changes, classes)
+    words = health(status, shown)
+    entries, per_line = _entries(classes, shown, maps.unseen is not None)
+    legend = max(_COLOUR_BARS, _LEGEND_LINE * math.ceil(len(entries) / per_line) + 0.2)
+    below = max(_CLASS * len(shown) + 0.2, _WORDS_LINE * len(words) + 0.5, 2.4)
+    height = _TITLE + _PANELS + legend + _BARS_KEY + below + _UNITS
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
+    _heading(figure, name, headline(changes, flows, status), height)
+    _panels(figure, maps, classes, height)
+    top = height - _TITLE - _PANELS
+    _legend(figure, entries, per_line, (top - legend / 2) / height)
+    room = _LABELS / _WIDTH, _UNITS / height, (8.1 - _LABELS) / _WIDTH, below / height
+    _bars(figure.add_axes(room), changes, shown)
+    line = (top - legend - 0.1) / height
+    figure.text(0.515, line, "How well it went", fontsize=12, weight="bold", va="top")
+    said = "\n".join(words)
+    figure.text(0.515, line - 0.3 / height, said, fontsize=10, va="top", linespacing=1.5)
+    return figure
 
 
 def failure_figure(name: str, code: str, message: str, out: Path) -> None:
     """Write a plain picture that names a pair, what failed (``code``) and why (``message``)."""
-    figure = Figure(figsize=(10, 3.4), dpi=_DPI, facecolor="white")
-    figure.text(0.06, 0.80, name, fontsize=16, weight="bold", va="center")
-    figure.text(0.06, 0.62, f"No result: {code}", fontsize=13, color="#b2182b", va="center")
-    figure.text(0.06, 0.50, "\n".join(textwrap.wrap(message, 88)[:8]), fontsize=11, va="top", linespacing=1.5)
-    save(figure, out)
+    save(failure(name, code, message), out)
 
 
-def load_maps(folder: Path, source: Path, target: Path) -> PairMaps:
+def failure(name: str, code: str, message: str) -> Figure:
+    """The picture of `failure_figure`; a long message is cut short, since ``status.json`` has all of it."""
+    figure, room = Figure(figsize=(10, 3.4), dpi=_DPI, facecolor="white"), 0.88 * 10 * _POINTS
+    title = lettering.shortened(name, room, 16, bold=True)
+    figure.text(0.06, 0.80, title, fontsize=16, weight="bold", va="center")
+    said = lettering.shortened(f"No result: {code}", room, 13)
+    figure.text(0.06, 0.62, said, fontsize=13, color="#b2182b", va="center")
+    lines = lettering.wrapped(message, room, 11)
+    lines = [*lines[:6], lettering.ELLIPSIS] if len(lines) > 7 else lines
+    figure.text(0.06, 0.50, "\n".join(lines), fontsize=11, va="top", linespacing=1.5)
+    return figure
+
+
+def load_maps(folder: Path, source: Path, target: Path, classes: ClassTable) -> PairMaps:
     """Read the maps of a pair from its folder and from the folders of its two visits."""
     before, grid = volumes.read_maps(source / "simplex.nii.gz")
     after, _ = volumes.read_maps(folder / "final_simplex.nii.gz")
     goal, _ = volumes.read_maps(target / "simplex.nii.gz")
-    moved, changed = (_share(folder / f"{kind}.nii.gz") for kind in ("deformation", "reallocation"))
+    (moved, ill_moved), (changed, ill_changed) = (
+        _shares(folder / f"{kind}.nii.gz", grid, classes) for kind in ("deformation", "reallocation")
+    )
     jacobian: Any = nib.load(folder / "log_jacobian.nii.gz")
     growth = np.asarray(100 * np.expm1(jacobian.get_fdata(dtype=np.float32)), dtype=np.float32)
     first, modelled, last = (_ordered(grid, maps) for maps in (before, after, goal))
-    where_moved, where_changed, local = (_ordered(grid, array) for array in (moved, changed, growth))
     _, upright = canonical(grid, np.empty(grid.shape, dtype=bool))
     unseen = _unseen(folder / "compared.nii.gz")
     hidden = None if unseen is None else _ordered(grid, unseen)
-    return PairMaps(first, modelled, last, where_moved, where_changed, local, upright, hidden)
+    brain = _tissue(first, classes.background) & _tissue(last, classes.background)
+    brain = brain if hidden is None else brain & ~hidden
+    spot = focus.place(ill_moved + ill_changed, moved + changed, brain, upright.spacing.tolist())
+    local = _ordered(grid, growth)
+    return PairMaps(first, modelled, last, moved, changed, local, upright, spot, hidden)
+
+
+def _tissue(maps: Array, background: int | None) -> NDArray[np.bool_]:
+    """Where there is something that is not background."""
+    return np.asarray(maps[background] < 0.5 if background is not None else maps.sum(axis=0) > 0)
+
+
+def _shares(file: Path, grid: Grid, classes: ClassTable) -> tuple[Array, Array]:
+    """What changed of each voxel, in % and apart from the background: in all, and of pathological classes."""
+    change = _ordered(grid, volumes.read_maps(file)[0])
+    return focus.exchanged(change, classes.background), focus.pathological(change, classes)
 
 
 def _unseen(file: Path) -> NDArray[np.bool_] | None:
@@ -115,12 +175,6 @@ def _unseen(file: Path) -> NDArray[np.bool_] | None:
     return np.asarray(image.dataobj) < COMPARED
 
 
-def _share(file: Path) -> Array:
-    """Half the sum over classes of absolute changes of probability, in % of the voxel."""
-    change, _ = volumes.read_maps(file)
-    return np.asarray(50 * np.abs(change).sum(axis=0), dtype=np.float32)
-
-
 def _ordered(grid: Grid, array: NDArray[Any]) -> NDArray[Any]:
     """An array (i, j, k) or (C, i, j, k) with its voxel axes along right, front, up."""
     if array.ndim == 3:
@@ -128,23 +182,22 @@ def _ordered(grid: Grid, array: NDArray[Any]) -> NDArray[Any]:
     return np.moveaxis(np.asarray(canonical(grid, np.moveaxis(array, 0, -1))[0]), -1, 0)
 
 
-def strongest_slice(maps: PairMaps, axis: int, background: int | None) -> int:
-    """The slice across ``axis`` with most change; without any change, the one that halves the tissue."""
-    others = tuple(a for a in range(3) if a != axis)
-    change = (maps.moved + maps.changed).sum(axis=others)
-    if change.max() > 0:
-        return int(change.argmax())
-    tissue = 1 - maps.before[background] if background is not None else maps.before.sum(axis=0)
-    below = tissue.sum(axis=others).cumsum()
-    return int(np.searchsorted(below, below[-1] / 2))
+def _heading(figure: Figure, name: str, said: str, height: float) -> None:
+    """The pair, what happened in short, and on which side the patient's right is."""
+    room = 0.975 * _WIDTH * _POINTS
+    title = lettering.shortened(name, room, 15, bold=True)
+    figure.text(0.012, 1 - 0.26 / height, title, fontsize=15, weight="bold", va="center")
+    figure.text(0.012, 1 - 0.54 / height, lettering.shortened(said, room, 12), fontsize=12, va="center")
+    figure.text(0.012, 1 - 0.79 / height, _CONVENTION, fontsize=9.5, va="center", color="#404040")
 
 
-def _panels(figure: Figure, maps: PairMaps, classes: ClassTable) -> None:
+def _panels(figure: Figure, maps: PairMaps, classes: ClassTable, height: float) -> None:
     """Two rows of six slices and one colour bar under each of the last three columns."""
-    grid = figure.add_gridspec(2, 6, left=0.035, right=0.99, top=0.9, bottom=0.42, wspace=0.04, hspace=0.05)
+    top, bottom = 1 - _TITLE / height, 1 - (_TITLE + _PANELS) / height
+    grid = figure.add_gridspec(2, 6, left=0.035, right=0.99, top=top, bottom=bottom, wspace=0.04, hspace=0.05)
     shown: list[AxesImage] = []
     for row, (plane, axis) in enumerate(_PLANES.items()):
-        index = strongest_slice(maps, axis, classes.background)
+        index = maps.focus[axis]
         axes = [figure.add_subplot(grid[row, column]) for column in range(6)]
         for panel, probabilities in zip(axes, (maps.before, maps.after, maps.target), strict=False):
             _show(panel, np.clip(_colours(probabilities, classes), 0, 1), axis, index, maps.grid)
@@ -161,8 +214,8 @@ def _panels(figure: Figure, maps: PairMaps, classes: ClassTable) -> None:
         _label_row(axes, row, plane, axis, index, maps.grid)
     units = ("% of the voxel", "% of the voxel", "% (blue shrank, red grew)")
     for column, (image, unit) in enumerate(zip(shown, units, strict=True)):
-        bar = figure.add_axes((0.535 + column * 0.1605, 0.4, 0.12, 0.012))
-        figure.colorbar(image, cax=bar, orientation="horizontal", label=unit)
+        place = (0.535 + column * 0.1605, bottom - 0.21 / height, 0.12, 0.125 / height)
+        figure.colorbar(image, cax=figure.add_axes(place), orientation="horizontal", label=unit)
 
 
 def _scales(maps: PairMaps) -> tuple[tuple[str, Normalize], ...]:
@@ -242,36 +295,63 @@ def _veil(panel: Axes, unseen: NDArray[np.bool_], axis: int, index: int) -> None
         panel.set(xlim=limits[0], ylim=limits[1])
 
 
-def _legend(figure: Figure, classes: ClassTable, hidden: bool) -> None:
-    """Colours of the classes, and the hatching where something is ``hidden`` by it, under the pictures."""
+def _shown(changes: pd.DataFrame, classes: ClassTable) -> pd.DataFrame:
+    """The rows of the classes that the picture names, in order: all but the background, or those of very
+    many that matter most, the pathological ones first."""
+    inner = [name for name in classes.names if name != BACKGROUND]
+    table = changes.set_index("class").loc[inner]
+    if len(table) <= _MOST_CLASSES:
+        return table
+    ill = {name for name, sick in zip(classes.names, classes.pathological, strict=True) if sick}
+    size = table[["deformation_mm3", "reallocation_mm3"]].abs().sum(axis=1)
+    kept = set(sorted(inner, key=lambda name: (name not in ill, -size[name]))[:_MOST_CLASSES])
+    return table.loc[[name for name in inner if name in kept]]
+
+
+def _entries(classes: ClassTable, shown: pd.DataFrame, hidden: bool) -> tuple[list[Patch], int]:
+    """Colours of the classes that are ``shown``, the hatching where something is ``hidden`` by it, and how
+    many of them fit into a line under the pictures."""
+    colours = dict(zip(classes.names, classes.colors, strict=True))
+    names = [*shown.index, *(name for name in classes.names if name == BACKGROUND)]
     patches = [
-        Patch(facecolor=color, edgecolor="#404040", linewidth=0.5, label=name)
-        for name, color in zip(classes.names, classes.colors, strict=True)
-    ]
+        Patch(facecolor=colours[name], edgecolor="#404040", linewidth=0.5,
+              label=lettering.shortened(name, _LABEL_POINTS, 10))
+        for name in names
+    ]  # fmt: skip
     if hidden:
         patches.append(
             Patch(facecolor=VEIL, edgecolor="black", hatch="////", linewidth=0.5, label=NOT_COMPARED)
         )
-    figure.legend(handles=patches, loc="center", bbox_to_anchor=(0.27, 0.395), ncol=min(len(patches), 8),
+    if more := len(classes.names) - len(names):
+        patches.append(Patch(facecolor="none", label=f"and {counted(more, 'more class')}es"))
+    widest = max(lettering.width(str(patch.get_label()), 10) for patch in patches)
+    return patches, min(len(patches), max(int(0.48 * _WIDTH * _POINTS / (widest + 34)), 1))
+
+
+def _legend(figure: Figure, entries: Sequence[Patch], per_line: int, middle: float) -> None:
+    """The colours under the pictures of the classes."""
+    figure.legend(handles=list(entries), loc="center", bbox_to_anchor=(0.26, middle), ncol=per_line,
                   frameon=False, fontsize=10, handlelength=1.2, columnspacing=1.4)  # fmt: skip
 
 
-def _bars(panel: Axes, changes: pd.DataFrame, classes: ClassTable) -> None:
-    """Deformation, reallocation and what is left unexplained, per class, in mL."""
-    table = changes.set_index("class").loc[list(classes.names)]
+def _bars(panel: Axes, changes: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Deformation, reallocation and what is left unexplained of each class in ``table``, in mL."""
     places = np.arange(len(table), dtype=np.float64)
-    kinds = (("deformation", MOVED, "moved"), ("reallocation", CHANGED, "changed its kind"),
+    kinds = (("deformation", MOVED, "moved"), ("reallocation", CHANGED, "changed class"),
              ("unexplained", UNEXPLAINED, "unexplained"))  # fmt: skip
     for number, (kind, color, label) in enumerate(kinds):
         values = table[f"{kind}_mm3"].to_numpy(dtype=float) / 1000
-        bars = panel.barh(places + (number - 1) * 0.27, values, 0.25, color=color, label=label)
+        bars = panel.barh(places + (number - 1) * 0.3, values, 0.27, color=color, label=label)
         numbers = [f"{value:+.2f}" if abs(value) >= 0.005 else "" for value in values]
-        panel.bar_label(bars, numbers, fontsize=8, padding=3, color="#404040")
-    panel.set_yticks(places, labels=list(table.index))
-    panel.invert_yaxis()
-    panel.margins(x=0.14)
+        panel.bar_label(bars, numbers, fontsize=7.5, padding=3, color="#404040")
+    names = [lettering.shortened(str(name), (_LABELS - 0.25) * _POINTS, 10) for name in table.index]
+    panel.set_yticks(places, labels=names)
+    panel.set_ylim(len(table) - 0.4, -0.6)
+    panel.margins(x=0.18)
     panel.axvline(0, color="black", linewidth=0.8)
-    panel.set_xlabel("mL (+ the class grew)")
+    more = len(changes) - len(table) - (BACKGROUND in set(changes["class"]))
+    tail = f"; {more} more classes in changes.csv" if more else ""
+    panel.set_xlabel(f"mL (+ the class grew{tail})")
     panel.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncol=3, frameon=False, fontsize=10)
     for side in ("top", "right", "left"):
         panel.spines[side].set_visible(False)
@@ -282,32 +362,31 @@ def _name(folder: Path) -> str:
     return f"{folder.parent.name}: {source} to {target}"
 
 
-def _title(folder: Path, changes: pd.DataFrame) -> str:
-    """The pair in plain words, gross volumes in mL."""
-    moved, changed, rest = (
-        changes[f"{kind}_mm3"].abs().sum() / 2000 for kind in ("deformation", "reallocation", "unexplained")
-    )
-    words = f"{moved:.1f} mL moved, {changed:.1f} mL changed its kind in place"
-    return f"{_name(folder)}   {words}, {rest:.1f} mL left unexplained"
+def headline(changes: pd.DataFrame, flows: pd.DataFrame, status: Mapping[str, Any]) -> str:
+    """The pair in one sentence: the control matrix, since it decides, and volumes in mL."""
+    moved, changed = (amounts.passed(flows, kind, BACKGROUND) / 1000 for kind in columns.FLOWS)
+    rest = amounts.left(changes["class"], changes["unexplained_mm3"], BACKGROUND) / 1000
+    return amounts.sentence(amounts.control_of(status), moved, changed, rest)
 
 
-def health(status: dict[str, Any], classes: ClassTable) -> str:
-    """The run's own figures as a few lines; what the status does not hold is left out."""
+def health(status: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
+    """The run's own figures as lines that fit beside the bars; what the status does not hold is left out."""
     before, after = status.get("dice_before") or {}, status.get("dice_after") or {}
     pairs = [
         f"{name} {_ratio(before.get(name))} to {_ratio(after.get(name))}"
-        for name in classes.names
+        for name in shown.index
         if before.get(name) is not None or after.get(name) is not None
     ]
-    dice = "Overlap with the target (Dice), before to after: " + "; ".join(pairs)
-    lines = textwrap.wrap(dice, 105) if pairs else []
+    said = ["Overlap with the target (Dice), before to after: " + "; ".join(pairs)] if pairs else []
     drift = status.get("drift")
-    lines += [f"Drift of H (0 is perfect): {100 * abs(float(drift)):.2f} %"] if drift is not None else []
-    lines += textwrap.wrap(f"Stopped: {status['stop_reason']}", 105) if status.get("stop_reason") else []
+    if drift is not None:
+        said.append(f"Energy along the path, which should stay constant: {100 * abs(float(drift)):.2f} % off")
+    said += [f"Stopped: {status['stop_reason']}"] if status.get("stop_reason") else []
     facts = [counted(status["evaluations"], "evaluation")] if status.get("evaluations") is not None else []
     facts += [f"{float(status['seconds']):.0f} s"] if status.get("seconds") is not None else []
     facts += [f"on {status['device']}"] if status.get("device") else []
-    return "\n".join([*lines, ", ".join(facts)])
+    said += [", ".join(facts)] if facts else []
+    return [line for words in said for line in lettering.wrapped(words, _WORDS_ROOM, 10)]
 
 
 def _ratio(value: float | None) -> str:

@@ -26,7 +26,12 @@ _PLACES = {"device": "Graphics card: tensors", "host": "Host: the whole process"
 
 
 def memory_figure(table: Path, out: Path) -> None:
-    """Draw a cohort's ``memory.csv`` as PNG ``out``; a panel for cards where there are any, one for hosts."""
+    """Draw a cohort's ``memory.csv`` as PNG ``out``."""
+    save(draw(table), out)
+
+
+def draw(table: Path) -> Figure:
+    """The picture of a cohort's ``memory.csv``: a panel for cards where there are any, one for hosts."""
     rows = read(table)
     known = {place: _known(rows, place) for place in _PLACES}
     shown = [place for place in _PLACES if len(known[place])] or ["host"]
@@ -37,7 +42,7 @@ def memory_figure(table: Path, out: Path) -> None:
     text = f"{shares}; grey: within {100 * BAND:.0f} % of the prediction"
     figure.suptitle("Memory of the registrations", fontsize=14, weight="bold")
     figure.supxlabel(text, fontsize=10, color="#404040")
-    save(figure, out)
+    return figure
 
 
 def _known(rows: pd.DataFrame, place: str) -> pd.DataFrame:

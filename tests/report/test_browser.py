@@ -177,7 +177,7 @@ def test_opacity_and_the_crosshair_answer(browser: Any, results: Path) -> None:
     choose(browser, "v-opacity", "0", "input")
     assert coloured(pixels(browser), 1) == 0 < strong
     here = element(browser, "#v-place").text
-    assert "before: WM" in here and "target: oedema" in here and "changed kind: 100 %" in here
+    assert "before: WM" in here and "target: oedema" in here and "changed class: 100 %" in here
     canvas = element(browser, "#v-canvas")
     webdriver.ActionChains(browser).move_to_element_with_offset(canvas, -430, 60).click().perform()
     wait(lambda: element(browser, "#v-place").text != here)
@@ -256,7 +256,7 @@ def test_the_viewer_changes_the_pair(browser: Any, results: Path) -> None:
     press(browser, "input[value=changed]")
     before = coloured(pixels(browser), 1)
     choose(browser, "v-pair", "1")
-    wait(lambda: coloured(pixels(browser), 1) == 0)  # nothing changed its kind between the last two visits
+    wait(lambda: coloured(pixels(browser), 1) == 0)  # nothing changed class between the last two visits
     assert before > 200
 
 
@@ -317,14 +317,14 @@ def test_the_table_of_the_cohort_sorts_and_filters(browser: Any, results: Path) 
     press(browser, "#c-table thead th:nth-child(1) button")
     assert cells(browser, 0) == ["P3", "P3", "P2", "P2", "P1", "P1"]
     choose(browser, "c-measure", "1")
-    press(browser, "#c-table thead th:nth-child(5) button")
-    numbers = [text.replace("−", "-") for text in cells(browser, 4)]
+    press(browser, "#c-table thead th:nth-child(6) button")
+    numbers = [text.replace("−", "-") for text in cells(browser, 5)]
     known = [float(text) for text in numbers if text]
     assert known == sorted(known, reverse=True) and known[0] > 0 and numbers[-3:] == ["", "", ""]
     choose(browser, "c-find", "p2", "input")
     assert cells(browser, 0) == ["P2", "P2"]
     choose(browser, "c-status", "failed")
-    assert cells(browser, 3) == ["unreadable"]
+    assert cells(browser, 4) == ["unreadable"]
     link = element(browser, "#c-table tbody a").get_attribute("href")
     assert link == (results / "patients" / "P2" / "report.html").as_uri()
     assert messages(browser) == []
@@ -334,11 +334,11 @@ def test_sorting_says_so_keeps_its_place_and_lasts_while_filtering(browser: Any,
     browser.get((results / "cohort" / "report.html").as_uri())
     heads = "[...document.querySelectorAll('#c-table thead th')]"
     said = f"return {heads}.map(h => h.getAttribute('aria-sort') || '')"
-    assert browser.execute_script(said) == ["", "", "", "descending", "", "", ""]
+    assert browser.execute_script(said) == ["", "", "", "ascending", "", "", "", ""]
     browser.execute_script(f"{heads}[2].firstChild.focus()")
     for order in ("descending", "ascending"):
         webdriver.ActionChains(browser).send_keys(webdriver.Keys.ENTER).perform()
-        assert browser.execute_script(said) == ["", "", order, "", "", "", ""]
+        assert browser.execute_script(said) == ["", "", order, "", "", "", "", ""]
         assert browser.execute_script("return document.activeElement.textContent") == "days"
     choose(browser, "c-status", "ok")
     assert cells(browser, 2) == ["100", "100", "150"] and element(browser, "#c-count").text == "3 of 6 pairs"
@@ -370,9 +370,9 @@ def test_what_is_given_per_year_is_the_change_over_the_days(browser: Any, result
     browser.get((results / "cohort" / "report.html").as_uri())
     choose(browser, "c-measure", "1")
     press(browser, "#c-table thead th:nth-child(1) button")
-    yearly = cells(browser, 4)
+    yearly = cells(browser, 5)
     choose(browser, "c-unit", "ml")
-    plain, days = cells(browser, 4), cells(browser, 2)
+    plain, days = cells(browser, 5), cells(browser, 2)
     number = lambda text: float(text.replace("−", "-"))  # noqa: E731
     table = pd.read_csv(results / "cohort" / "changes.csv")
     known = table[(table["class"] == "oedema") & (table["patient"] == "P1")]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from longimorph import __version__
-from longimorph.cli import main
+from longimorph.cli import main, plan
 from longimorph.cli.screen import fitted
 
 
@@ -71,6 +71,21 @@ def test_plan_has_a_line_per_pair_and_the_patients_left_out(
     assert lines[1].split()[:6] == ["P1", "A", "B", "10", str(40**3), "2"]
     assert lines[2].startswith("P2 is left out")
     assert "1 registration of 1 patient;" in lines[4]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [(0.0, "< 1 min"), (0.2, "< 1 min"), (1.0, "1 min"), (90.0, "90 min"), (150.0, "2.5 h")],
+)
+def test_a_plan_never_says_that_something_takes_no_time(minutes: float, words: str) -> None:
+    assert plan._hours(minutes) == words
+    assert plan._gb(0) == plan._gb(49) == "< 0.1" and plan._gb(2000) == "2.0"
+
+
+def test_the_plan_of_a_tiny_study_says_no_zero(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "config/config.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert "< 1 min" in said and " 0 min" not in said and " 0.0 GB" not in said
 
 
 def test_status_of_a_folder_without_a_run_is_a_sentence(

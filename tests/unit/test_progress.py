@@ -186,3 +186,27 @@ def test_where_a_process_runs_names_the_job_of_a_cluster(monkeypatch: pytest.Mon
     assert life.machine() == f"{os.uname().nodename}, process {os.getpid()}"
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     assert life.machine().endswith(", SLURM job 17")
+
+
+def test_folders_of_an_earlier_pairs_setting_are_named_and_kept(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = results / "patients" / "P1" / "A__C" / "status.json"
+    write(old, {"status": "ok"})
+    write(results / "patients" / "P7" / "A__B" / "status.json", {"status": "ok"})
+    write(results / "patients" / "P1" / "V__1" / "qc.json", {"status": "ok"})  # a visit of that name
+    assert main(["status", str(results.parent)]) in (0, 1)
+    said = capsys.readouterr().out
+    assert "Pairs that are not of this study's plan any more: P1/A__C." in said
+    assert "Patients that this run does not have: P7." in said and "They are kept" in said
+    assert "of 3 pairs" in said and old.exists()
+    assert progress.read(results, "P1").leftovers.patients == ()
+    main(["status", str(results.parent), "--patient", "P1"])
+    assert "P1/A__C" in capsys.readouterr().out
+
+
+def test_without_leftovers_nothing_is_said_of_them(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["status", str(results.parent)])
+    assert "plan any more" not in capsys.readouterr().out
+    (results / "cohort" / "pairs.csv").unlink()
+    assert progress.read(results).leftovers.sentences() == []

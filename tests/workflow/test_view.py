@@ -132,7 +132,7 @@ def test_a_tight_box_around_the_brain_cuts_nothing(tmp_path: Path) -> None:
 
 
 def test_a_lesion_at_the_cut_and_one_at_the_ventricle(tmp_path: Path) -> None:
-    """Beyond the cut no lesion is said to vanish; one that grows into a ventricle is change of kind."""
+    """Beyond the cut no lesion is said to vanish; one that grows into a ventricle is change of class."""
     head = Head(12, lesion_mm=9)
     side = cut(WIDE, 36, axis=0)  # through the lesion's side of the head
     folder = pair(tmp_path / "cut", (head, WIDE), (head, side)).run()
@@ -147,7 +147,7 @@ def test_a_lesion_at_the_cut_and_one_at_the_ventricle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sizes", [(0.0, 0.0), (0.0, 9.0), (9.0, 0.0)])
 def test_a_class_that_is_absent(tmp_path: Path, sizes: tuple[float, float]) -> None:
-    """From both visits: all zero. From one: it appears or vanishes by a change of kind."""
+    """From both visits: all zero. From one: it appears or vanishes by a change of class."""
     folder = pair(tmp_path, *((Head(12, lesion_mm=size), WIDE) for size in sizes)).run()
     told, table = status(folder), changes(folder)
     assert told["status"] == "ok" and np.isfinite(table.to_numpy()).all()

@@ -91,11 +91,13 @@ class TinyCohort:
         self.config.write_text(yaml.safe_dump(values))
 
     def snakemake(
-        self, *arguments: str, entry: Path = ENTRY_POINTS[0], timeout: float = 300
+        self, *arguments: str, entry: Path = ENTRY_POINTS[0], timeout: float = 300, brief: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """Run the workflow from a folder that is neither the repository nor the study."""
+        """Run the workflow from a folder that is neither the repository nor the study; unless ``brief``, it
+        tells details of its jobs."""
         places = ["-s", str(entry), "--directory", str(self.folder), "--configfile", str(self.config)]
-        command = [PYTHON, "-m", "snakemake", *places, "--cores", "2", "--nocolor", *arguments]
+        command = [PYTHON, "-m", "snakemake", *places, "--cores", "2", "--nocolor"]
+        command += [*([] if brief else ["--printshellcmds"]), *arguments]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         if self.stub:
             places = [str(Path(__file__).parent / "stub"), *filter(None, [os.environ.get("PYTHONPATH")])]

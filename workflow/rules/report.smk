@@ -67,6 +67,7 @@ rule cohort_report:
             caption="../report/cohort.rst",
             category="Cohort",
         ),
+        "results/cohort/administration.html",
     log:
         "results/logs/cohort/report.log",
     conda:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import longimorph
 from longimorph import plain
-from longimorph.cli import check, index, memory, plan, profiles, screen
+from longimorph.cli import check, index, memory, pack, plan, profiles, screen
 from longimorph.errors import InputError, LongimorphError
 
 CONFIG = Path("config", "config.yaml")
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(command=demo)
     index.register(commands)
     memory.register(commands)
+    pack.register(commands)
     profiles.register(commands)
     return parser
 

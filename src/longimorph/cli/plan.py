@@ -134,11 +134,14 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _gb(megabytes: float) -> str:
-    return f"{megabytes / 1000:.1f}"
+    """GB with one decimal; never none at all."""
+    return f"{megabytes / 1000:.1f}" if megabytes >= 50 else "< 0.1"
 
 
 def _hours(minutes: float) -> str:
-    """Minutes up to two hours, then hours, then days of 24."""
+    """Minutes up to two hours, then hours, then days of 24; never none at all."""
+    if minutes < 1:
+        return "< 1 min"
     if minutes < 120:
         return f"{minutes:.0f} min"
     return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"

@@ -23,7 +23,7 @@ from longimorph.cohort.table import Visit
 from longimorph.errors import LongimorphError
 from longimorph.paths import display
 
-VERSIONS = {"align": 1, "maps": 2, "register": 5, "figure": 2, "tables": 2, "report": 3}
+VERSIONS = {"align": 1, "maps": 2, "register": 5, "figure": 3, "tables": 2, "report": 4}
 """Raise a stage's number when the same inputs give other results: its jobs and all after them run again."""
 
 SETTINGS = {

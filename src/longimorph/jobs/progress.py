@@ -8,16 +8,18 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
+from longimorph import leftovers
 from longimorph.cohort.suggest import did_you_mean
 from longimorph.errors import LongimorphError
 from longimorph.jobs.life import SILENT_SECONDS, last_iteration
 from longimorph.jobs.log import MACHINE, STOPPED, VERDICT
+from longimorph.leftovers import Leftovers
 
 STAGES = ("align", "maps", "register", "figure")
 DONE, FAILED, RUNNING, SILENT, INTERRUPTED, WAITING = STATES = (
@@ -71,10 +73,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Progress:
-    """What was seen of every job of a run, by patient, and the patients that have no pair."""
+    """What was seen of every job of a run, by patient, the patients that have no pair, and what lies beside
+    them from earlier runs."""
 
     patients: dict[str, tuple[Seen, ...]]
     left_out: tuple[str, ...] = ()
+    leftovers: Leftovers = field(default_factory=Leftovers)
 
     def count(self, stage: str) -> Counter[str]:
         """Return how many jobs of ``stage`` are in each state, over all patients."""
@@ -98,6 +102,7 @@ def read(results: Path, patient: str | None = None) -> Progress:
     have a folder. Raises LongimorphError when there is no such patient.
     """
     pairs, left_out = _listed(results)
+    beside = leftovers.find(results, ((p["patient"], p["from"], p["to"]) for p in pairs), left_out)
     if patient is not None:
         known = sorted({str(pair["patient"]) for pair in pairs} | set(left_out))
         if patient not in known:
@@ -107,7 +112,8 @@ def read(results: Path, patient: str | None = None) -> Progress:
             )
         pairs = [pair for pair in pairs if pair["patient"] == patient]
         left_out = [name for name in left_out if name == patient]
-    return of_pairs(results, pairs, left_out)
+        beside = beside.of(patient)
+    return replace(of_pairs(results, pairs, left_out), leftovers=beside)
 
 
 def _listed(results: Path) -> tuple[list[dict[str, str]], list[str]]:

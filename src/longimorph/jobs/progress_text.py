@@ -48,6 +48,7 @@ def table(progress: Progress, everything: bool = False) -> str:
     parts[-1] += [_ADVICE] if parts[-1] else []
     parts += [_list("interrupted", progress.of_state(INTERRUPTED), most, _interrupted)]
     parts += [_failed(progress.failures(), most)]
+    parts += [progress.leftovers.sentences(most)]
     parts += [[totals(progress)]]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
@@ -58,7 +59,8 @@ def jobs_of(progress: Progress, patient: str) -> str:
         return f"{patient} is left out: it has one visit."
     rows = [[seen.job.title, seen.state, _where(seen)] for seen in progress.patients[patient]]
     advice = [_ADVICE] if progress.of_state(SILENT) else []
-    return "\n".join([*aligned(rows), *advice, "", totals(progress)])
+    old = progress.leftovers.sentences()
+    return "\n".join([*aligned(rows), *advice, *(["", *old] if old else []), "", totals(progress)])
 
 
 def totals(progress: Progress) -> str:

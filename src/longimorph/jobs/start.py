@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import yaml
 from longimorph.cohort import inputs
 from longimorph.cohort import study as studies
 from longimorph.cohort.config import PRESET
+from longimorph.cohort.names import RESERVED
 from longimorph.cohort.scans import ScanRemark
 from longimorph.cohort.study import Settings, Study
+from longimorph.cohort.suggest import nearest
 from longimorph.cohort.validate import validate
 from longimorph.cohort.yamlfile import read_yaml
 from longimorph.errors import InputError, Problem
-from longimorph.jobs import contents, signals
+from longimorph.jobs import contents, signals, terminal
 from longimorph.jobs.catalogue import Jobs
 from longimorph.jobs.log import CONTEXT
 from longimorph.jobs.needs import Needs
@@ -31,7 +33,11 @@ SCAN_CACHE = Path(".snakemake", "longimorph", "scans.json")
 CODE = "__use_yte__"
 """By this key Snakemake takes a configuration for a template of YTE, with code in it."""
 
+PATIENT = "patient_"
+"""What the target of a patient begins with."""
+
 _MOST_REMARKS = 10
+_MOST_NAMES = 5
 _TABLES = ("cohort", "classes", "control", "gpus", "memory_model")
 
 
@@ -61,6 +67,8 @@ def begin(workflow: Any, settings: dict[str, Any]) -> Study:
     if signals.in_slurm_step() and not workflow.is_main_process:
         signals.hand_on()
     study = _read(workflow, source)
+    if workflow.is_main_process:
+        terminal.be_brief(getattr(workflow, "output_settings", None))
     settings[CONTEXT] = {
         "command": run,
         "classes": str(study.config.classes),
@@ -80,12 +88,36 @@ def _read(workflow: Any, source: Settings) -> Study:
     checked = validate(source, cache=SCAN_CACHE)
     if ahead := _ahead(checked.study):
         raise InputError([ahead])
+    if unknown := _unknown_targets(sys.argv[1:], checked.study):
+        raise InputError(unknown)
     if refused := Needs(checked.study).refusals():
         raise InputError(refused)
     changed = _changed(checked.study)
     for remark in (*map(str, checked.warnings), *checked.notes, *_first(checked.remarks), *changed):
         sys.stderr.write(f"longimorph: {remark}\n")
     return checked.study
+
+
+def _unknown_targets(arguments: Iterable[str], study: Study) -> list[Problem]:
+    """Return a problem for each target that names a patient whom the study does not have, or not in pairs.
+
+    ``arguments``: those of the command line. Snakemake's own objects know the targets only when it is too
+    late to say more than that there is no rule for them.
+    """
+    problems, known = [], study.plan.patients()
+    for target in sorted(set(arguments)):
+        name = target.removeprefix(PATIENT)
+        if name == target or name in known or name in RESERVED or set(name) & set("/=:"):
+            continue
+        reason = next((out.reason for out in study.plan.left_out if out.patient == name), "")
+        text = f"has no pair of visits: it {reason}" if reason else "is no patient of this study"
+        near = None if reason else nearest(name, known)
+        hint = f"Did you mean '{PATIENT}{near}'?" if near else None
+        if not (hint or reason):
+            hint = f"Its targets: {', '.join(f'{PATIENT}{one}' for one in known[:_MOST_NAMES])}"
+            hint += f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
+        problems.append(Problem(target, text, hint=hint))
+    return problems
 
 
 def _of_unknown_origin() -> Problem | None:

@@ -1,4 +1,4 @@
-"""One pair, one row per class: moved, changed its kind, unexplained."""
+"""One pair, one row per class: moved, changed class, unexplained."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from longimorph.report.pairs import Amount
-from longimorph.report.svg import Drawing, hint, plain, reach, signed, ticks
+from longimorph.report.svg import Drawing, hint, plain, reach, room_for, signed, ticks
 
-_WIDTH, _LEFT, _RIGHT = 560.0, 110.0, 46.0
+_WIDTH, _NAMES, _RIGHT = 560.0, (70.0, 180.0), 60.0
 _ROW, _BAR, _TOP, _BOTTOM = 46.0, 11.0, 6.0, 36.0
-_KINDS = (("moved", "moved"), ("changed", "changed its kind"), ("rest", "unexplained"))
+_KINDS = (("moved", "moved"), ("changed", "changed class"), ("rest", "unexplained"))
 
 
 def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
     """Bars in mL to the right of zero where the class grew; thin lines are the uncertainty."""
     height = _TOP + _ROW * len(amounts) + _BOTTOM
     drawing = Drawing(_WIDTH, height, "Change per class")
+    widest = max((room_for(amount.name, "strong") for amount in amounts), default=0.0)
+    left = 17 + min(max(widest, _NAMES[0]), _NAMES[1]) + 8
     low, high = reach([float(getattr(a, kind)) for a in amounts for kind, _ in _KINDS], 0.2)
 
     def across(value: float) -> float:
         inside = min(max(value, low), high)
-        return _LEFT + (inside - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+        return left + (inside - low) / (high - low) * (_WIDTH - left - _RIGHT)
 
     for value in ticks(low, high, 6):
         x = across(value)
@@ -33,7 +35,7 @@ def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
     for row, amount in enumerate(amounts):
         top = _TOP + row * _ROW + 4
         drawing.box((0, top + _ROW / 2 - 10), (11, 11), "swatch", colors[amount.name])
-        drawing.text((17, top + _ROW / 2 - 4), amount.name, "strong")
+        drawing.label((17, top + _ROW / 2 - 4), amount.name, left - 25, "strong")
         for place, (kind, words) in enumerate(_KINDS):
             value, doubt = float(getattr(amount, kind)), float(getattr(amount, f"{kind}_doubt", math.nan))
             y = top + place * (_BAR + 1.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -12,11 +13,14 @@ from typing import Any
 
 import pandas as pd
 
+from longimorph import leftovers
 from longimorph.cohort.classes import BACKGROUND, ClassTable
-from longimorph.report import courses, outliers, pairs, spread
-from longimorph.report.outliers import Score
+from longimorph.leftovers import Leftovers
+from longimorph.report import courses, outliers, pairs, spread, verdict
+from longimorph.report.outliers import Name, Score
 from longimorph.report.page import Builder, image_source, write_page
 from longimorph.report.pairs import ML, Pair
+from longimorph.report.verdict import Verdict
 from longimorph.tables import columns
 
 _STANDS_OUT = 3.5
@@ -28,14 +32,17 @@ _KINDS = ("moved", "changed")
 
 @dataclass(frozen=True)
 class Cohort:
-    """The cohort's tables, its pairs with their numbers, and how far each pair is from the usual."""
+    """The cohort's tables, its pairs with their numbers, what lies beside them from earlier runs, how far
+    each pair is from the usual, and whether it can be trusted."""
 
     changes: pd.DataFrame
     failures: pd.DataFrame
     left_out: pd.DataFrame
     memory_rows: int
     pairs: tuple[Pair, ...]
-    scores: Mapping[tuple[str, str, str], Score] = field(default_factory=dict)
+    leftovers: Leftovers
+    scores: Mapping[Name, Score] = field(default_factory=dict)
+    verdicts: Mapping[Name, Verdict] = field(default_factory=dict)
 
     @property
     def patients(self) -> list[str]:
@@ -44,12 +51,12 @@ class Cohort:
 
 
 def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) -> None:
-    """Write the page ``out`` from the cohort's tables in ``folder``; ``command`` makes the results again."""
+    """Write the page ``out`` from the cohort's tables in ``folder``, and ``administration.html`` beside it;
+    ``command`` makes the results again."""
     cohort = load(folder, classes)
     build = Builder()
     inner = [name for name in classes.names if name != BACKGROUND]
     colors = dict(zip(classes.names, classes.colors, strict=True))
-    memory = folder / "memory.png"
     data = build.part("The table", table, cohort, inner)
     panels = build.part("The distributions", _spreads, cohort, inner, colors)
     kept = _kept(cohort, inner, data, panels)
@@ -67,11 +74,34 @@ def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) ->
         kept=len(kept),
         data=_only(data, kept) if isinstance(data, dict) else data,
         spreads=[p for p in panels if p["name"] in kept] if isinstance(panels, list) else panels,
-        memory=image_source(memory.read_bytes()) if memory.exists() and memory.stat().st_size else None,
-        memory_rows=cohort.memory_rows,
+        levels=verdict.LEVELS,
+        verdicts=Counter(cohort.verdicts[pair.name_in_cohort].level for pair in cohort.pairs),
+        distrusted=_distrusted(cohort),
+        leftovers=cohort.leftovers.sentences(),
         command=command,
         problems=build.problems,
     )
+    _administration(cohort, folder / "memory.png", out.with_name("administration.html"))
+
+
+def _administration(cohort: Cohort, memory: Path, out: Path) -> None:
+    """The page for who looks after the machines: what the registrations took."""
+    picture = image_source(memory.read_bytes()) if memory.exists() and memory.stat().st_size else None
+    write_page(
+        out,
+        "administration.html",
+        [],
+        memory=picture,
+        rows=cohort.memory_rows,
+        leftovers=cohort.leftovers.sentences(None),
+        problems=[],
+    )
+
+
+def _distrusted(cohort: Cohort) -> list[tuple[Pair, Verdict]]:
+    """The pairs that are not to be trusted, with the verdicts."""
+    known = ((pair, cohort.verdicts[pair.name_in_cohort]) for pair in cohort.pairs)
+    return [(pair, found) for pair, found in known if found.level == verdict.DISTRUST]
 
 
 def load(folder: Path, classes: ClassTable) -> Cohort:
@@ -79,14 +109,19 @@ def load(folder: Path, classes: ClassTable) -> Cohort:
     changes = columns.read(folder / "changes.csv")
     listed = columns.read(folder / "pairs.csv")
     planned = listed[listed["left_out"] == ""]
-    found = tuple(_pair(row, changes_of, classes) for row, changes_of in _grouped(planned, changes))
+    judged = verdict.listed(folder / "verdicts.csv")
+    found = tuple(_pair(row, own, classes, folder.parent, judged) for row, own in _grouped(planned, changes))
+    without = listed.loc[listed["left_out"] != "", "patient"]
+    names = (pair.name_in_cohort for pair in found)
     return Cohort(
         changes,
         columns.read(folder / "failures.csv"),
         listed[listed["left_out"] != ""],
         len(columns.read(folder / "memory.csv")),
         found,
-        outliers.scores(changes),
+        leftovers.find(folder.parent, names, without),
+        outliers.scores(changes, BACKGROUND),
+        {pair.name_in_cohort: verdict.of(pair) for pair in found},
     )
 
 
@@ -97,17 +132,26 @@ def _grouped(planned: pd.DataFrame, changes: pd.DataFrame) -> list[tuple[dict[An
     return [(row, groups.get(key, changes.iloc[:0])) for row, key in zip(rows, keys, strict=True)]
 
 
-def _pair(row: Mapping[Any, Any], changes: pd.DataFrame, classes: ClassTable) -> Pair:
-    status = {"status": str(changes["status"].iloc[0]) if len(changes) else "missing"}
-    amounts = pairs.amounts_in(changes, classes.names)
+def _pair(
+    row: Mapping[Any, Any],
+    changes: pd.DataFrame,
+    classes: ClassTable,
+    results: Path,
+    judged: Mapping[Name, Mapping[str, Any]],
+) -> Pair:
     names = [str(row[name]) for name in columns.PAIR]
+    code = str(changes["status"].iloc[0]) if len(changes) else "missing"
+    folder = results / "patients" / names[0] / f"{names[1]}__{names[2]}"
+    known = judged.get((names[0], names[1], names[2])) or verdict.status_of(folder, code)
+    status = {**known, "status": code}
+    amounts = pairs.amounts_in(changes, classes.names)
     nothing = pd.DataFrame()
-    return Pair(names[0], names[1], names[2], float(row["days"]), status, amounts, nothing, nothing, Path())
+    return Pair(names[0], names[1], names[2], float(row["days"]), status, amounts, nothing, nothing, folder)
 
 
 def table(cohort: Cohort, classes: list[str]) -> dict[str, Any]:
     """What the page's table is made from: a row per pair, and per class three whole numbers of mm³ per row:
-    moved, changed kind, unexplained."""
+    moved, changed class, unexplained."""
     rows = []
     for pair in cohort.pairs:
         score = cohort.scores.get((pair.patient, pair.source, pair.target))
@@ -120,9 +164,16 @@ def table(cohort: Cohort, classes: list[str]) -> dict[str, Any]:
                 "status": pair.status["status"],
                 "score": round(score.value, 1) if score else None,
                 "why": score.why if score else "",
+                "verdict": cohort.verdicts[pair.name_in_cohort].rank,
+                "reason": cohort.verdicts[pair.name_in_cohort].first,
             }
         )
-    return {"classes": classes, "rows": rows, "cells": [_cells(cohort, name) for name in classes]}
+    return {
+        "classes": classes,
+        "levels": verdict.LEVELS,
+        "rows": rows,
+        "cells": [_cells(cohort, name) for name in classes],
+    }
 
 
 def _cells(cohort: Cohort, name: str) -> list[int | None]:

@@ -11,6 +11,7 @@ from longimorph.report.svg import Drawing, Point, hint, plain, ticks
 
 _WIDTH, _HEIGHT = 560.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 12.0, 14.0, 36.0
+_LABEL, _LINE = 46.0, 14.0
 
 
 def convergence(table: pd.DataFrame) -> Markup | None:
@@ -40,6 +41,7 @@ def convergence(table: pd.DataFrame) -> Markup | None:
         drawing.text((place(value, 10**low)[0], _HEIGHT - _BOTTOM + 12), plain(value), "small", "middle")
     drawing.text((_WIDTH - _RIGHT, _HEIGHT - 7), "evaluations", "small", "end")
     drawing.text((4, _HEIGHT - 7), "cost, mm³ (logarithmic)", "small")
+    said: list[Point] = []
     for spacing, group in rows.groupby("spacing_mm", sort=False):
         points = [place(x, c) for x, c in zip(group["across"], group["cost_mm3"], strict=True)]
         drawing.way(points, "line all")
@@ -48,10 +50,18 @@ def convergence(table: pd.DataFrame) -> Markup | None:
                 drawing.dot(point, 3, "mark all"),
                 f"{cost:.4g} mm³ at voxels of {plain(float(str(spacing)))} mm",
             )
-        drawing.text(
-            (points[0][0] + 6, max(points[0][1] - 7, 7)), f"{plain(float(str(spacing)))} mm", "small"
-        )
+        said.append(_free(points[0], said))
+        drawing.text(said[-1], f"{plain(float(str(spacing)))} mm", "small")
     return drawing.markup()
+
+
+def _free(point: Point, taken: list[Point]) -> Point:
+    """A place for a short label beside a point, below those that are ``taken``."""
+    x, y = min(point[0] + 6, _WIDTH - _RIGHT - _LABEL), max(point[1] - 7, 7.0)
+    for u, v in sorted(taken, key=lambda other: other[1]):
+        if abs(x - u) < _LABEL and abs(y - v) < _LINE:
+            y = v + _LINE
+    return x, y
 
 
 def _running(rows: pd.DataFrame) -> list[float]:

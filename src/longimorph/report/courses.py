@@ -1,4 +1,4 @@
-"""Volumes over time: how much of each class's change moved, and how much changed its kind."""
+"""Volumes over time: how much of each class's change moved, and how much changed class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import reduce
 from markupsafe import Markup
 
 from longimorph.report.pairs import Amount, Pair
-from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ticks
+from longimorph.report.svg import Drawing, Point, hint, plain, reach, room_for, signed, ticks
 
 _WIDTH, _HEIGHT = 292.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 10.0, 30.0, 34.0
@@ -71,14 +71,15 @@ def _plus(first: Amount, second: Amount) -> Amount:
 
 
 def panel(course: Course, first_day: float, color: str) -> Markup:
-    """One class: days across, mL up; total, moved and changed kind, each with its uncertainty."""
+    """One class: days across, mL up; total, moved and changed class, each with its uncertainty."""
     drawing = Drawing(_WIDTH, _HEIGHT, f"Change of {course.name} over time")
     drawing.box((_LEFT, 7), (11, 11), "swatch", color)
-    drawing.text((_LEFT + 17, 13), course.name, "strong")
+    volumes = f"{course.before:.1f} → {course.steps[-1][2].after:.1f} mL" if course.steps else ""
+    room = _WIDTH - _LEFT - _RIGHT - 17 - room_for(volumes, "small") - 8
+    drawing.label((_LEFT + 17, 13), course.name, room, "strong")
     if not course.steps:
         drawing.text((_LEFT, _HEIGHT / 2), "no pair with numbers", "small")
         return drawing.markup()
-    volumes = f"{course.before:.1f} → {course.steps[-1][2].after:.1f} mL"
     drawing.text((_WIDTH - _RIGHT, 13), volumes, "small", "end")
     low, high = reach(_values(course), 0.2)
     last = max(day for _, day, _ in course.steps)
@@ -117,7 +118,7 @@ def _line(
         value, doubt = float(getattr(amount, kind)), float(getattr(amount, f"{kind}_doubt", 0.0))
         if doubt > 0:
             drawing.line(place(day, value - doubt), place(day, value + doubt), f"doubt {style}")
-        words = {"total": "in all", "moved": "moved", "changed": "changed kind"}[kind]
+        words = {"total": "in all", "moved": "moved", "changed": "changed class"}[kind]
         said = f"{course.name} at {visit}: {signed(value, 2)} mL {words}"
         hint(
             drawing.dot(place(day, value), 3, f"mark {style}"),

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
-from longimorph.report.svg import Drawing, hint
+from longimorph import lettering
+from longimorph.report.svg import Drawing, hint, room_for, size_of
 
 _WIDTH, _HEIGHT, _TOP = 560.0, 260.0, 24.0
-_COLUMN, _SIDE, _GAP = 12.0, 130.0, 10.0
+_COLUMN, _SIDE, _GAP, _LINE = 12.0, 130.0, 10.0, 16.0
 _LEAST_SHARE, _LEAST_ML = 0.01, 0.05
-_KINDS = (("deformation_mm3", "moved", "moved"), ("reallocation_mm3", "changed", "changed its kind"))
+_KINDS = (("deformation_mm3", "moved", "moved"), ("reallocation_mm3", "changed", "changed class"))
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,17 @@ class Flow:
     volume: float
 
 
-def flows_of(table: pd.DataFrame) -> tuple[list[Flow], float]:
+def flows_of(table: pd.DataFrame, background: str | None = None) -> tuple[list[Flow], float]:
     """The flows that are worth a ribbon, and the sum of those that are not, in mL.
 
+    Those from and to the ``background`` are the outline of the brain mask and are not told.
     Two opposite flows of one kind are shown as their difference: only that changes the classes' volumes.
     """
     net: dict[tuple[str, str, str, str], float] = {}
     for row in table.to_dict("records"):
         for column, style, words in _KINDS:
             source, target, volume = str(row["from_class"]), str(row["to_class"]), float(row[column])
-            if volume > 0:
+            if volume > 0 and background not in (source, target):
                 back = (target, source, style, words)
                 if back in net:
                     volume = net.pop(back) - volume
@@ -55,19 +57,21 @@ def diagram(flows: Sequence[Flow], classes: Sequence[str], colors: Mapping[str, 
     total = sum(flow.volume for flow in flows)
     most = max(len(names) for names in places.values())
     scale = (_HEIGHT - _TOP) / total
-    height = _TOP + total * scale + (most - 1) * (_GAP + 6) + 12
+    height = _TOP + total * scale + (most - 1) * (_GAP + 8) + 20
     drawing = Drawing(_WIDTH, height, "Flow from class to class")
     drawing.text((_SIDE, 9), "gave", "small", "end")
     drawing.text((_WIDTH - _SIDE, 9), "received", "small")
     order = {name: i for i, name in enumerate(classes)}
     starts = _column(drawing, places["source"], flows, "source", scale, colors)
     ends = _column(drawing, places["target"], flows, "target", scale, colors)
+    labels: list[float] = []
     for flow in sorted(flows, key=lambda f: (order[f.source], order[f.target], f.style)):
         thick = flow.volume * scale
         ribbon = drawing.path(_ribbon(starts[flow.source], ends[flow.target], thick), f"ribbon {flow.style}")
         hint(ribbon, f"{flow.source} → {flow.target}: {flow.volume:.2f} mL {flow.words}")
-        if thick >= 22:
-            middle = (starts[flow.source] + ends[flow.target] + thick) / 2
+        middle = (starts[flow.source] + ends[flow.target] + thick) / 2
+        if thick >= 22 and all(abs(middle - other) > _LINE for other in labels):
+            labels.append(middle)
             drawing.text((_WIDTH / 2, middle), f"{flow.volume:.1f} mL", "small on", "middle")
         starts[flow.source] += thick
         ends[flow.target] += thick
@@ -92,7 +96,9 @@ def _column(
         tops[name] = y
         drawing.box((x, y), (_COLUMN, max(thick, 1.0)), "swatch", colors[name])
         at, anchor = (x - 6, "end") if end == "source" else (x + _COLUMN + 6, "start")
-        drawing.text((at, y + thick / 2), f"{name} {sums[name]:.1f}", "", anchor)
+        amount = f" {sums[name]:.1f}"
+        shown = lettering.shortened(name, _SIDE - 8 - room_for(amount), size_of(""))
+        hint(drawing.text((at, y + thick / 2), shown + amount, "", anchor), name + amount)
         label_end = y + thick / 2 + 8
         y += thick + _GAP
     return tops

@@ -29,11 +29,16 @@ class Scan:
 
 
 def picture(visit: Path, classes: ClassTable) -> Scan | None:
-    """The aligned scan of a visit's folder, else its classes in grey; None for a visit without maps."""
+    """The aligned scan of a visit's folder, else its classes in grey; None for a visit without maps.
+
+    A scan's greys are spread over what its brain has, whatever is bright around it.
+    """
+    known = (visit / "simplex.nii.gz").exists()
     if (visit / "image.nii.gz").exists():
         data, grid = scalar(visit / "image.nii.gz")
-        return Scan(_windowed(data), grid, True)
-    if not (visit / "simplex.nii.gz").exists():
+        brain = tissue(class_maps(visit / "simplex.nii.gz")[0], classes) if known else None
+        return Scan(windowed(data, brain), grid, True)
+    if not known:
         return None
     maps, grid = class_maps(visit / "simplex.nii.gz")
     shades = np.array([255 * np.dot(to_rgb(color), (0.3, 0.59, 0.11)) for color in classes.colors])
@@ -56,10 +61,20 @@ def class_maps(file: Path) -> tuple[Floats, Grid]:
     return np.moveaxis(ordered, -1, 0), upright
 
 
-def _windowed(data: Floats) -> Bytes:
-    """Grey from the darkest to the brightest, without the rarest one in two hundred at each end."""
-    inside = data[data != 0]
+def tissue(maps: Floats, classes: ClassTable) -> NDArray[np.bool_]:
+    """Where there is something that is not background."""
+    if classes.background is None:
+        return np.asarray(maps.sum(axis=0) > 0)
+    return np.asarray(maps[classes.background] < 0.5)
+
+
+def windowed(data: Floats, brain: NDArray[np.bool_] | None) -> Bytes:
+    """Grey from the darkest to the brightest in the ``brain``, without the rarest one in two hundred at each
+    end; in all that is not 0 where there is no brain. The darkest is not black, as what lies around it is."""
+    inside = data[brain & (data != 0)] if brain is not None else data[:0]
+    inside = inside if inside.size else data[data != 0]
     if not inside.size:
         return np.zeros(data.shape, dtype=np.uint8)
-    low, high = min(0.0, float(np.percentile(inside, 0.5))), float(np.percentile(inside, 99.5))
+    low, high = (float(limit) for limit in np.percentile(inside, (0.5, 99.5)))
+    low -= (high - low) / 3
     return np.asarray(255 * np.clip((data - low) / max(high - low, 1e-12), 0, 1)).astype(np.uint8)

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from longimorph.report.svg import signed
 from longimorph.tables import columns
 
+Name = tuple[str, str, str]
+"""A pair: patient, from, to."""
+
 FEWEST = 5
 """With fewer pairs there is no usual."""
 
 _SIGMA = 1.4826  # of a normal distribution, in median absolute deviations
 _MEASURES = {
     "deformation_mm3": ("moved", "deformation_uncertainty_mm3"),
-    "reallocation_mm3": ("changed kind", "reallocation_uncertainty_mm3"),
+    "reallocation_mm3": ("changed class", "reallocation_uncertainty_mm3"),
     "unexplained_mm3": ("unexplained", "deformation_uncertainty_mm3"),
 }
 _LEAST_MM3_PER_YEAR = 1.0
@@ -33,14 +36,14 @@ class Score:
     why: str
 
 
-def scores(changes: pd.DataFrame) -> dict[tuple[str, str, str], Score]:
-    """The largest score of each pair that has numbers; pair: patient, from, to.
+def scores(changes: pd.DataFrame, background: str | None = None) -> dict[Name, Score]:
+    """The largest score of each pair that has numbers, of all classes but the ``background``.
 
     A score is the distance of a yearly change from the cohort's median in 1.4826 median absolute deviations,
     or in median uncertainties where these are larger: what lies within the doubt does not stand out.
     """
-    best: dict[tuple[str, str, str], Score] = {}
-    done = changes[(changes["status"] == "ok") & (changes["days"] > 0)]
+    best: dict[Name, Score] = {}
+    done = changes[(changes["status"] == "ok") & (changes["days"] > 0) & (changes["class"] != background)]
     for name, group in done.groupby("class", sort=False):
         if len(group) < FEWEST:
             continue
@@ -65,9 +68,7 @@ def usual(rates: NDArray[np.float64], doubts: NDArray[np.float64]) -> tuple[floa
     return middle, max(spread, doubt, _LEAST_MM3_PER_YEAR)
 
 
-def first(
-    found: Mapping[tuple[str, str, str], Score], most: int, least: float
-) -> Sequence[tuple[str, str, str]]:
+def first(found: Mapping[Name, Score], most: int, least: float) -> Sequence[Name]:
     """The pairs with the largest scores of at least ``least``, largest first."""
     order = sorted((pair for pair in found if found[pair].value >= least), key=lambda p: -found[p].value)
     return order[:most]

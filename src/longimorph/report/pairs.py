@@ -11,15 +11,20 @@ from typing import Any
 
 import pandas as pd
 
-from longimorph import trust
+from longimorph import amounts, trust
+from longimorph.cohort.classes import BACKGROUND, ClassTable
 from longimorph.report.svg import signed
 from longimorph.tables import columns
+from longimorph.words import counted
 
 ML = 1000.0
 """mm³ in a millilitre."""
 
-_MATTERS_ML = 0.5
-_DOUBTFUL, _UNEXPLAINED = 0.5, 0.25
+_FLOWS = {"moved": "deformation_mm3", "changed": "reallocation_mm3"}
+_LEAST_ML = 0.1
+"""Changes below that are not told in words."""
+_CROSSED_ML = 0.5
+_MOST_ILL, _MOST_OTHERS = 12, 4
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,12 @@ class Amount:
     def total(self) -> float:
         """Change of the class's volume."""
         return self.after - self.before
+
+    @property
+    def certain(self) -> bool:
+        """Whether one of the two changes is larger than its uncertainty, and large enough to be told."""
+        both = ((self.moved, self.moved_doubt), (self.changed, self.changed_doubt))
+        return any(abs(value) >= max(_LEAST_ML, 0.0 if math.isnan(doubt) else doubt) for value, doubt in both)
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,11 @@ class Pair:
         return f"{self.source}__{self.target}"
 
     @property
+    def name_in_cohort(self) -> tuple[str, str, str]:
+        """Patient and visits."""
+        return self.patient, self.source, self.target
+
+    @property
     def title(self) -> str:
         """The pair in words."""
         return f"{self.source} to {self.target}"
@@ -70,9 +86,22 @@ class Pair:
         """Whether it has numbers."""
         return bool(self.status.get("status") == "ok" and self.amounts)
 
+    @property
+    def inner(self) -> tuple[Amount, ...]:
+        """The amounts of all classes but the background."""
+        return tuple(amount for amount in self.amounts if amount.name != BACKGROUND)
+
+    @property
+    def control(self) -> str:
+        """What decided between the two ways, in words."""
+        return amounts.control_of(self.status)
+
     def gross(self, kind: str) -> float:
-        """How much volume went from one class to another by one way, in mL."""
-        return sum(abs(float(getattr(amount, kind))) for amount in self.amounts) / 2
+        """How much volume of tissue went from one class to another, in mL: ``moved`` or ``changed``, or how
+        much of it is unexplained, ``rest``. What the background gave or received is none of it."""
+        if kind == "rest":
+            return amounts.left([a.name for a in self.amounts], [a.rest for a in self.amounts], BACKGROUND)
+        return amounts.passed(self.flows, _FLOWS[kind], BACKGROUND)
 
 
 def load(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> Pair:
@@ -108,57 +137,52 @@ def _convergence(table: Path) -> pd.DataFrame:
 
 
 def headline(pair: Pair) -> str:
-    """The pair in one sentence, gross volumes in mL."""
+    """The pair in one sentence: the control matrix, since it decides, and gross volumes in mL."""
     if not pair.ok:
         return "No result for this pair."
-    return (
-        f"{pair.gross('moved'):.1f} mL of tissue moved, {pair.gross('changed'):.1f} mL changed its kind "
-        f"in place, {pair.gross('rest'):.1f} mL stay unexplained."
-    )
+    return amounts.sentence(pair.control, *(pair.gross(kind) for kind in ("moved", "changed", "rest")))
 
 
-def strongest(pair: Pair, background: str | None, most: int = 3) -> list[str]:
-    """The classes that changed most, each as a clause; those that changed by less than 0.1 mL are none."""
-    inner = [a for a in pair.amounts if a.name != background]
-    inner.sort(key=lambda a: -max(abs(a.moved), abs(a.changed)))
-    shown = [a for a in inner if max(abs(a.moved), abs(a.changed)) >= 0.1][:most]
-    return [
-        f"{a.name} {signed(a.total)} mL: {signed(a.moved)} moved, {signed(a.changed)} changed kind"
-        + (f", {signed(a.rest)} unexplained" if abs(a.rest) >= 0.1 else "")
-        for a in shown
+def of_illness(pair: Pair, classes: ClassTable) -> list[str]:
+    """What happened to the pathological classes, the largest change first; a clause each."""
+    ill = {row.name for row in classes.rows if row.pathological}
+    found = sorted((a for a in pair.amounts if a.name in ill), key=_size, reverse=True)
+    more = len(found) - _MOST_ILL
+    return [*map(_clause, found[:_MOST_ILL]), *([f"and {counted(more, 'more class')}es"] if more > 0 else [])]
+
+
+def of_others(pair: Pair, classes: ClassTable) -> list[str]:
+    """What happened to the other classes that changed most, as far as it exceeds its uncertainty; and what
+    passed to or from the background, where that is much."""
+    ill = {row.name for row in classes.rows if row.pathological}
+    found = [a for a in pair.amounts if a.name not in ill and a.name != BACKGROUND and a.certain]
+    clauses = [_clause(a) for a in sorted(found, key=_size, reverse=True)[:_MOST_OTHERS]]
+    crossed = amounts.crossed(pair.flows, _FLOWS.values(), BACKGROUND) if pair.ok else 0.0
+    if crossed >= _CROSSED_ML:
+        clauses.append(
+            f"{crossed:.1f} mL passed between tissue and background: the outline of the brain mask, which "
+            "the sums above leave out"
+        )
+    return clauses
+
+
+def _size(amount: Amount) -> float:
+    return max(abs(amount.moved), abs(amount.changed))
+
+
+def _clause(amount: Amount) -> str:
+    """One class: its volumes, and its change by either way with the uncertainty."""
+    volumes = f"{amount.name} {amount.before:.1f} → {amount.after:.1f} mL"
+    if not amount.certain:
+        return f"{volumes}: no change beyond its uncertainty"
+    parts = [
+        _measured(amount.moved, amount.moved_doubt, "moved"),
+        _measured(amount.changed, amount.changed_doubt, "changed class"),
     ]
+    parts += [f"{signed(amount.rest)} unexplained"] if abs(amount.rest) >= _LEAST_ML else []
+    return f"{volumes}: {', '.join(parts)}"
 
 
-def warnings(pair: Pair, background: str | None) -> list[str]:
-    """What asks for a look, as sentences; a failed pair has the one that says why."""
-    if not pair.ok:
-        code, stage = pair.status.get("status", "unknown"), pair.status.get("stage")
-        where = f" in the stage {stage}" if stage else ""
-        why = _sentence(str(pair.status.get("message") or "The reason is in its log."))
-        return [f"This pair failed{where} ({code}): {why}"]
-    found = [_sentence(str(text)) for text in pair.status.get("warnings") or ()]
-    inner = [a for a in pair.amounts if a.name != background]
-    return found + _doubtful(inner) + _unexplained(inner)
-
-
-def _doubtful(amounts: Sequence[Amount]) -> list[str]:
-    sentences = []
-    for amount in amounts:
-        for kind, words in (("moved", "moved"), ("changed", "changed kind")):
-            value, doubt = float(getattr(amount, kind)), float(getattr(amount, f"{kind}_doubt"))
-            if abs(value) >= _MATTERS_ML and doubt > _DOUBTFUL * abs(value):
-                said = f"{signed(value)} ± {doubt:.1f} mL"
-                sentences.append(f"The uncertainty is large: {amount.name}, {words}, {said}.")
-    return sentences
-
-
-def _unexplained(amounts: Sequence[Amount]) -> list[str]:
-    return [
-        f"Much is unexplained: {a.name}, {signed(a.rest)} mL of a change of {signed(a.total)} mL."
-        for a in amounts
-        if abs(a.rest) >= _MATTERS_ML and abs(a.rest) > _UNEXPLAINED * (abs(a.moved) + abs(a.changed))
-    ]
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+def _measured(value: float, doubt: float, words: str) -> str:
+    known = f" ± {doubt:.1f}" if math.isfinite(doubt) else ""
+    return f"{signed(value)}{known} {words}"

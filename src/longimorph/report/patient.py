@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from longimorph.cohort.classes import BACKGROUND, ClassTable
-from longimorph.report import bars, closure, convergence, courses, flows, pairs, pictures, timeline, volumes
+from longimorph.report import (
+    bars,
+    closure,
+    convergence,
+    courses,
+    flows,
+    pairs,
+    pictures,
+    timeline,
+    verdict,
+    volumes,
+)
 from longimorph.report.page import Builder, viewer_library, viewer_licence, write_page
 from longimorph.report.pairs import Pair
 from longimorph.words import counted
@@ -112,7 +123,8 @@ def _write(
     shown = build.part("The volume viewer", volumes.pack, own, patient.days, patient.folder, classes,
                        _VOLUMES_BYTES)  # fmt: skip
     packed = shown if isinstance(shown, volumes.Packed) else None
-    sections = [_section(build, index, patient, classes, len(own)) for index in page.pairs]
+    spots = {pair["name"]: pair["focus"] for pair in packed.data["pairs"]} if packed else {}
+    sections = [_section(build, index, patient, classes, len(own), spots) for index in page.pairs]
     first = _first_part(build, pages, patient, classes) if page.number == 1 else {}
     found = [*build.problems, *problems]
     write_page(
@@ -139,6 +151,8 @@ def _first_part(
 ) -> dict[str, Any]:
     """What the first page alone shows: every pair in short, the visits, and the volumes over time."""
     return {
+        "control": next((pair.control for pair in patient.pairs if pair.control), ""),
+        "ill_classes": any(classes.pathological),
         "summary": [
             {**_in_short(patient.pairs[index], classes), "number": index + 1,
              "page": "" if page.number == 1 else page.out.name}
@@ -169,20 +183,26 @@ def load(
 
 
 def _in_short(pair: Pair, classes: ClassTable) -> dict[str, Any]:
-    """What the summary says of a pair."""
-    background = classes.names[classes.background] if classes.background is not None else None
+    """What the summary says of a pair: whether to trust it, what became of illness, and of the rest."""
     return {
         "pair": pair,
         "headline": pairs.headline(pair),
-        "strongest": pairs.strongest(pair, background),
-        "warnings": pairs.warnings(pair, background),
+        "verdict": verdict.of(pair),
+        "illness": pairs.of_illness(pair, classes),
+        "others": pairs.of_others(pair, classes),
     }
 
 
 def _section(
-    build: Builder, index: int, patient: Patient, classes: ClassTable, beside: int
+    build: Builder,
+    index: int,
+    patient: Patient,
+    classes: ClassTable,
+    beside: int,
+    spots: Mapping[str, Sequence[float]],
 ) -> dict[str, Any]:
-    """Everything that the template shows of one pair, one of ``beside`` on its page."""
+    """Everything that the template shows of one pair, one of ``beside`` on its page; ``spots``: where the
+    pairs' pictures are cut, mm."""
     pair = patient.pairs[index]
     what = f"of {pair.title}"
     colors = dict(zip(classes.names, classes.colors, strict=True))
@@ -193,13 +213,14 @@ def _section(
         "log": patient.logs[index],
         "hidden": (pair.folder / "compared.nii.gz").exists(),
         "overview": build.part(f"The picture {what}", pictures.overview, pair.folder, room * 3 // 5),
-        "aligned": build.part(f"The aligned visits {what}", pictures.aligned, pair, classes, room * 2 // 5),
+        "aligned": build.part(f"The aligned visits {what}", pictures.aligned, pair, classes, room * 2 // 5,
+                              spots.get(pair.name)),
         "quality": _quality(pair, patient),
-    }
+    }  # fmt: skip
     if pair.ok:
-        ribbons, rest = flows.flows_of(pair.flows)
+        ribbons, rest = flows.flows_of(pair.flows, BACKGROUND)
         section |= {
-            "bars": build.part(f"The bars {what}", bars.bars, pair.amounts, colors),
+            "bars": build.part(f"The bars {what}", bars.bars, pair.inner, colors),
             "flows": build.part(f"The flows {what}", flows.diagram, ribbons, classes.names, colors)
             if ribbons
             else None,
@@ -231,7 +252,8 @@ def facts(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     if status.get("stop_reason"):
         rows.append(("Why it stopped", str(status["stop_reason"])))
     if _known(status.get("drift")):
-        rows.append(("Drift of the energy (0 is perfect)", f"{100 * abs(float(status['drift'])):.2f} %"))
+        off = f"{100 * abs(float(status['drift'])):.2f} % off"
+        rows.append(("Energy along the path, which should stay constant", off))
     if _known(status.get("folded_share")):
         rows.append(("Voxels where the warp folds", f"{100 * float(status['folded_share']):.3f} %"))
     if _known(status.get("inverse_consistency_mm")):

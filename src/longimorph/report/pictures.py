@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from longimorph.cohort.classes import ClassTable
 from longimorph.figures import cut
+from longimorph.grid import Grid
 from longimorph.report import maps
 from longimorph.report.page import image_source
 from longimorph.report.pairs import Pair
@@ -41,8 +43,13 @@ def overview(folder: Path, most_bytes: int) -> str | None:
         return _fitted(opened.convert("RGB"), most_bytes)
 
 
-def aligned(pair: Pair, classes: ClassTable, most_bytes: int) -> Aligned | None:
-    """Both visits on the common grid through the same three planes; None where one has no maps."""
+def aligned(
+    pair: Pair, classes: ClassTable, most_bytes: int, spot: Sequence[float] | None = None
+) -> Aligned | None:
+    """Both visits on the common grid through the same three planes; None where one visit has no maps.
+
+    The planes cross at ``spot`` (RAS, mm), else in the middle.
+    """
     scans = [maps.picture(pair.folder.parent / name, classes) for name in (pair.source, pair.target)]
     if scans[0] is None or scans[1] is None:
         return None
@@ -50,17 +57,17 @@ def aligned(pair: Pair, classes: ClassTable, most_bytes: int) -> Aligned | None:
     pages = []
     for scan in scans:
         assert scan is not None
-        pages.append(_fitted(_montage(scan.grey, scan.grid.spacing), most_bytes // 2))
+        pages.append(_fitted(_montage(scan.grey, scan.grid, spot), most_bytes // 2))
     words = "The scans" if same_kind and scans[0].real else "The class maps, in grey,"
     return Aligned(pages[0], pages[1], words)
 
 
-def _montage(volume: NDArray[np.uint8], spacing: NDArray[np.float64]) -> Image.Image:
-    """Axial, coronal and sagittal slices through the middle, side by side, one height."""
-    pages = []
+def _montage(volume: NDArray[np.uint8], grid: Grid, spot: Sequence[float] | None) -> Image.Image:
+    """Axial, coronal and sagittal slices through one place, side by side, one height."""
+    pages, indices = [], _slices(grid, spot)
     for axis in (2, 1, 0):
-        slice_ = cut(volume.astype(np.float32), axis, volume.shape[axis] // 2)[::-1].astype(np.uint8)
-        across, up = (size for a, size in enumerate(spacing) if a != axis)
+        slice_ = cut(volume.astype(np.float32), axis, indices[axis])[::-1].astype(np.uint8)
+        across, up = (size for a, size in enumerate(grid.spacing) if a != axis)
         width = round(_PANEL_HEIGHT * slice_.shape[1] * across / (slice_.shape[0] * up))
         pages.append(Image.fromarray(slice_).resize((max(width, 1), _PANEL_HEIGHT), Image.Resampling.BICUBIC))
     montage = Image.new("L", (sum(page.width for page in pages), _PANEL_HEIGHT))
@@ -69,6 +76,14 @@ def _montage(volume: NDArray[np.uint8], spacing: NDArray[np.float64]) -> Image.I
         montage.paste(page, (left, 0))
         left += page.width
     return montage
+
+
+def _slices(grid: Grid, spot: Sequence[float] | None) -> list[int]:
+    """The voxel at a place of the common space, or the one in the middle."""
+    if spot is None:
+        return [size // 2 for size in grid.shape]
+    index = np.rint(np.linalg.solve(grid.affine, [*spot, 1.0])[:3]).astype(int)
+    return [int(np.clip(i, 0, size - 1)) for i, size in zip(index, grid.shape, strict=True)]
 
 
 def _fitted(picture: Image.Image, most_bytes: int) -> str:

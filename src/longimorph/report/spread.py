@@ -9,14 +9,15 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from longimorph import lettering
 from longimorph.report.courses import Course
-from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ticks
+from longimorph.report.svg import Drawing, Point, hint, plain, reach, room_for, signed, size_of, ticks
 from longimorph.tables.columns import DAYS_PER_YEAR
 
-_WIDTH, _LEFT, _RIGHT = 380.0, 52.0, 12.0
+_WIDTH, _LEFT, _RIGHT = 380.0, 60.0, 12.0
 _STRIP, _STRIPS_TOP, _STRIPS_BOTTOM = 46.0, 30.0, 30.0
 _HEIGHT, _TOP, _BOTTOM = 210.0, 30.0, 34.0
-_WORDS = {"moved": "moved", "changed": "changed kind"}
+_WORDS = {"moved": "moved", "changed": "changed class"}
 _FEW = 30
 """So many lines can be drawn strongly without covering each other."""
 
@@ -72,12 +73,12 @@ def _strip(
 
 
 def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, Course]]) -> Markup:
-    """A line per patient: how much of the class moved, or changed kind, since the patient's first visit.
+    """A line per patient: how much of the class moved, or changed class, since the patient's first visit.
 
     ``known``: patient and course, with days since the first visit.
     """
     drawing = Drawing(_WIDTH, _HEIGHT, f"{name}, {_WORDS[kind]}, over time")
-    _heading(drawing, f"{name}, {_WORDS[kind]}", color)
+    _heading(drawing, name, color, f", {_WORDS[kind]}")
     lines = [(patient, _points(course, kind)) for patient, course in known if course.steps]
     if not lines:
         drawing.text((_LEFT, _HEIGHT / 2), "no pair with numbers", "small")
@@ -115,6 +116,9 @@ def _points(course: Course, kind: str) -> list[Point]:
     return [(0.0, 0.0), *steps]
 
 
-def _heading(drawing: Drawing, words: str, color: str) -> None:
+def _heading(drawing: Drawing, name: str, color: str, tail: str = "") -> None:
+    """The class, shortened where it is too long, and what is told of it."""
+    room = _WIDTH - _LEFT - 17 - room_for(tail, "strong")
     drawing.box((_LEFT, 7), (11, 11), "swatch", color)
-    drawing.text((_LEFT + 17, 13), words, "strong")
+    shown = lettering.shortened(name, room, size_of("strong"), bold=True)
+    hint(drawing.text((_LEFT + 17, 13), shown + tail, "strong"), name + tail)

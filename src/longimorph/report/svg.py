@@ -8,6 +8,8 @@ from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
 
+from longimorph import lettering
+
 Point = tuple[float, float]
 
 
@@ -68,6 +70,13 @@ class Drawing:
         element.text = words
         return element
 
+    def label(self, at: Point, words: str, room: float, kind: str = "", anchor: str = "start") -> None:
+        """Words in at most ``room``; shortened ones appear whole under the pointer."""
+        fits = lettering.shortened(words, room, size_of(kind), "strong" in kind.split())
+        element = self.text(at, fits, kind, anchor)
+        if fits != words:
+            hint(element, words)
+
     def markup(self) -> Markup:
         """The drawing as text that a page can hold."""
         return Markup(ET.tostring(self._root, encoding="unicode"))
@@ -78,6 +87,16 @@ class Drawing:
         if color:
             attributes["style"] = f"fill:{color}"
         return ET.SubElement(self._root, tag, attributes)
+
+
+def size_of(kind: str) -> float:
+    """The height of the letters of a style, as the style sheet has it."""
+    return 11.0 if "small" in kind.split() else 12.0
+
+
+def room_for(words: str, kind: str = "") -> float:
+    """The width that words of a style take."""
+    return lettering.width(words, size_of(kind), "strong" in kind.split())
 
 
 def hint(element: ET.Element, words: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from longimorph import amounts
 from longimorph.cohort.classes import BACKGROUND
 from longimorph.report.page import Builder, write_page
 from longimorph.report.pairs import ML
@@ -17,7 +18,7 @@ from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ti
 
 PARTS = {
     "deformation_mm3": ("moved", "moved"),
-    "reallocation_mm3": ("changed", "changed kind"),
+    "reallocation_mm3": ("changed", "changed class"),
     "unexplained_mm3": ("all", "unexplained"),
 }
 """The columns that a picture shows, their styles and words."""
@@ -26,6 +27,7 @@ _WIDTH, _HEIGHT = 330.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 10.0, 12.0, 36.0
 _APART = 5.0
 _LEAST_ML = 0.1
+_LEAST_ROOM = 34.0  # for the name of a value
 
 
 def sweep_page(table: pd.DataFrame, settings: Sequence[str], command: str, out: Path) -> None:
@@ -58,11 +60,12 @@ def sweep_page(table: pd.DataFrame, settings: Sequence[str], command: str, out: 
 
 
 def summary(rows: pd.DataFrame, settings: Sequence[str]) -> list[dict[str, Any]]:
-    """One entry per combination: gross volumes in mL, what the fit left, and where its files lie."""
+    """One entry per combination: gross volumes in mL, the background apart, what the fit left, and where its
+    files lie."""
     found = []
     for name, group in rows.groupby("combination", sort=False):
         first = group.iloc[0]
-        gross = [group[part].astype(float).abs().sum(min_count=1) / 2 / ML for part in PARTS]
+        gross = [amounts.left(group["class"], group[part].astype(float), BACKGROUND) / ML for part in PARTS]
         found.append(
             {
                 "settings": [first[key] for key in settings],
@@ -103,8 +106,12 @@ def picture(rows: pd.DataFrame, setting: str, settings: Sequence[str]) -> Markup
         y = place(values[0], tick)[1]
         drawing.line((_LEFT, y), (_WIDTH - _RIGHT, y), "axis" if tick == 0 else "grid")
         drawing.text((_LEFT - 5, y), plain(tick), "small", "end")
-    for value in values:
-        drawing.text((place(value, 0)[0], _HEIGHT - _BOTTOM + 12), value, "small", "middle")
+    across = (_WIDTH - _LEFT - _RIGHT) / len(values)
+    step = math.ceil(_LEAST_ROOM / across)
+    room = min(step * across - 6, across + 2 * _RIGHT)  # the last one is close to the edge
+    for value in values[::step]:
+        at = (place(value, 0)[0], _HEIGHT - _BOTTOM + 12)
+        drawing.label(at, value, room, "small", "middle")
     drawing.text((_WIDTH - _RIGHT, _HEIGHT - 7), setting, "small", "end")
     drawing.text((4, _HEIGHT - 7), "mL, + the class grew", "small")
     courses = _courses(rows, setting, settings)

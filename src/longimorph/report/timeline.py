@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from longimorph.report.pairs import Pair
-from longimorph.report.svg import Drawing, hint, plain
+from longimorph.report.svg import Drawing, hint, plain, room_for
 
 _WIDTH, _LEFT, _RIGHT = 900.0, 40.0, 40.0
+_LEVEL, _GAP, _LONGEST = 28.0, 8.0, 160.0
 
 
 def timeline(days: Mapping[str, float], failed: Mapping[str, str], pairs: Sequence[Pair]) -> Markup:
@@ -19,7 +20,8 @@ def timeline(days: Mapping[str, float], failed: Mapping[str, str], pairs: Sequen
     rise = {pair.name: 16 + 54 * abs(at[pair.target] - at[pair.source]) / (_WIDTH - _LEFT - _RIGHT)
             for pair in pairs}  # fmt: skip
     line = 14 + max(rise.values(), default=20)
-    drawing = Drawing(_WIDTH, line + 62, "Timeline of visits")
+    levels = _levels(days, at)
+    drawing = Drawing(_WIDTH, line + 38 + _LEVEL * (max(levels.values()) + 1), "Timeline of visits")
     drawing.line((_LEFT - 20, line), (_WIDTH - _RIGHT + 20, line), "axis")
     for pair in pairs:
         start, end = at[pair.source], at[pair.target]
@@ -30,7 +32,7 @@ def timeline(days: Mapping[str, float], failed: Mapping[str, str], pairs: Sequen
         )
         days_apart = f"{plain(pair.days)} day{'' if pair.days == 1 else 's'}"
         hint(arc, f"{pair.title}, {days_apart}{'' if pair.ok else ': failed'}")
-    _visits(drawing, days, at, failed, line)
+    _visits(drawing, days, at, failed, line, levels)
     return drawing.markup()
 
 
@@ -40,15 +42,33 @@ def _visits(
     at: Mapping[str, float],
     failed: Mapping[str, str],
     line: float,
+    levels: Mapping[str, int],
 ) -> None:
-    """Discs with names under them, on two levels where they would touch."""
-    last, level = -1e9, 0
-    for name in sorted(days, key=lambda name: days[name]):
-        level = 1 - level if at[name] - last < 70 else 0
-        last = at[name]
+    """Discs with names under them."""
+    for name in days:
         bad = name in failed
         disc = drawing.dot((at[name], line), 7, "visit failed" if bad else "visit")
         hint(disc, f"{name}, day {plain(days[name])}" + (f": {failed[name]}" if bad else ""))
-        low = line + 20 + 24 * level
-        drawing.text((at[name], low), f"{name}{' ✕' if bad else ''}", "strong", "middle")
-        drawing.text((at[name], low + 13), f"day {plain(days[name])}", "small", "middle")
+        low, half = line + 20 + _LEVEL * levels[name], _half(name, days[name])
+        middle = min(max(at[name], half), _WIDTH - half)
+        drawing.label((middle, low), f"{name}{' ✕' if bad else ''}", _LONGEST, "strong", "middle")
+        drawing.text((middle, low + 13), f"day {plain(days[name])}", "small", "middle")
+
+
+def _levels(days: Mapping[str, float], at: Mapping[str, float]) -> dict[str, int]:
+    """Below the line, the first level at which each visit's label touches none before it."""
+    ends: list[float] = []
+    found = {}
+    for name in sorted(days, key=lambda name: days[name]):
+        half = _half(name, days[name])
+        middle = min(max(at[name], half), _WIDTH - half)
+        level = next((n for n, end in enumerate(ends) if middle - half > end), len(ends))
+        ends[level:] = [middle + half + _GAP, *ends[level + 1 :]]
+        found[name] = level
+    return found
+
+
+def _half(name: str, day: float) -> float:
+    """Half the width of a visit's label."""
+    widest = max(room_for(f"{name} ✕", "strong"), room_for(f"day {plain(day)}", "small"))
+    return min(widest, _LONGEST) / 2

@@ -17,23 +17,26 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
+from longimorph import focus
 from longimorph.cohort.classes import ClassTable
 from longimorph.figures import COMPARED
 from longimorph.grid import Grid, bounding_box, crop
-from longimorph.report.maps import Bytes, Floats, class_maps, picture, scalar
+from longimorph.report.maps import Bytes, Floats, class_maps, picture, scalar, tissue
 from longimorph.report.pairs import Pair
 
 Slices = tuple[slice, slice, slice]
 Factors = tuple[int, int, int]
 
+_KINDS = ("deformation", "reallocation")
 _MARGIN_MM = 6.0
 _COARSEST = 16**3
 """Voxels in a block, at most."""
 _ALIKE = 1.25
 """Sides that differ by less than this factor grow together."""
 _SHARE_STEP = 0.5
-"""Of the shares of a voxel that moved or changed kind, %."""
+"""Of the shares of a voxel that moved or changed class, %."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class Packed:
         return self.spacing != self.own_spacing
 
     @property
+    def opens(self) -> str:
+        """The map that the viewer begins with: what happened most where the first pair's crosshair is."""
+        return str(self.data["pairs"][0]["mainly"])
+
+    @property
     def hidden(self) -> bool:
         """Whether something of a pair was not compared."""
         return any(pair["unseen"] for pair in self.data["pairs"])
@@ -70,6 +78,14 @@ def _sides(spacing: tuple[float, ...]) -> str:
     """2 for cubes, else 1 × 1 × 5."""
     known = [f"{size:.3g}" for size in spacing]
     return known[0] if len(set(known)) == 1 else " × ".join(known)
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """Where a pair's crosshair begins, mm to the right, front and up, and which map shows more there."""
+
+    place: list[float]
+    mainly: str
 
 
 @dataclass(frozen=True)
@@ -113,14 +129,15 @@ def pack(
         return None
     if len(classes.names) > 256:
         raise ValueError(f"{len(classes.names)} classes are more than the 256 that the viewer can tell apart")
-    grid, slices = _head(visits, folder, classes)
+    grid, slices, brains = _head(visits, folder, classes)
+    spots = [_spot(pair, brains, grid, classes) for pair in done]
     least = _reduction(done[0], len(done), len(visits), classes, _Box(grid, slices, (1, 1, 1)), most_bytes)
     for factors in coarsenings(tuple(float(side) for side in grid.spacing)):
         block = math.prod(factors)
         if block < least and block < _COARSEST:
             continue
         box = _Box(grid, slices, factors)
-        data = _data(done, visits, folder, classes, box)
+        data = _data(done, spots, visits, folder, classes, box)
         taken = size(data)
         if taken <= most_bytes or block >= _COARSEST:
             break
@@ -145,23 +162,30 @@ def coarsenings(spacing: tuple[float, ...]) -> Iterator[Factors]:
 def _reduction(pair: Pair, pairs: int, visits: int, classes: ClassTable, box: _Box, most: int) -> float:
     """How many times too much all is expected to be, if it compresses as one pair and its first visit do."""
     visit = _visit(pair.folder.parent / pair.source, classes, box)
-    return (pairs * size(_pair(pair, box)) + visits * size(visit)) / most
+    return (pairs * size(_pair(pair, _Spot([], ""), classes, box)) + visits * size(visit)) / most
 
 
-def _head(visits: Sequence[str], folder: Path, classes: ClassTable) -> tuple[Grid, Slices]:
-    """The common grid and the box around everything that is not background at any visit."""
-    mask, grid = None, None
+def _head(
+    visits: Sequence[str], folder: Path, classes: ClassTable
+) -> tuple[Grid, Slices, dict[str, NDArray[np.bool_]]]:
+    """The common grid, the box around everything that is not background at any visit, and that of each."""
+    brains, grid = {}, None
     for name in visits:
         maps, grid = class_maps(folder / name / "simplex.nii.gz")
-        here = maps[classes.background] < 0.5 if classes.background is not None else maps.sum(axis=0) > 0
-        mask = here if mask is None else mask | here
-    assert mask is not None and grid is not None
+        brains[name] = tissue(maps, classes)
+    assert grid is not None
     i, j, k = (slice(0, n) for n in grid.shape)
-    return grid, bounding_box(mask, grid, _MARGIN_MM) or (i, j, k)
+    every = np.logical_or.reduce(list(brains.values()))
+    return grid, bounding_box(every, grid, _MARGIN_MM) or (i, j, k), brains
 
 
 def _data(
-    pairs: Sequence[Pair], visits: Sequence[str], folder: Path, classes: ClassTable, box: _Box
+    pairs: Sequence[Pair],
+    spots: Sequence[_Spot],
+    visits: Sequence[str],
+    folder: Path,
+    classes: ClassTable,
+    box: _Box,
 ) -> dict[str, Any]:
     known = {name: _visit(folder / name, classes, box) for name in visits}
     return {
@@ -170,7 +194,7 @@ def _data(
             for i, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True))
         ],
         "visits": known,
-        "pairs": [_pair(pair, box) for pair in pairs],
+        "pairs": [_pair(pair, spot, classes, box) for pair, spot in zip(pairs, spots, strict=True)],
     }
 
 
@@ -182,9 +206,9 @@ def _visit(folder: Path, classes: ClassTable, box: _Box) -> dict[str, Any]:
     return {"classes": _labels(maps, box), "picture": _nifti(grey, box.shown), "real": scan.real}
 
 
-def _pair(pair: Pair, box: _Box) -> dict[str, Any]:
+def _pair(pair: Pair, spot: _Spot, classes: ClassTable, box: _Box) -> dict[str, Any]:
     modelled = _labels(class_maps(pair.folder / "final_simplex.nii.gz")[0], box)
-    moved, changed = (_share(pair.folder / f"{kind}.nii.gz", box) for kind in ("deformation", "reallocation"))
+    moved, changed = (_share(pair.folder / f"{kind}.nii.gz", classes, box) for kind in _KINDS)
     growth = 100 * np.expm1(box.means(scalar(pair.folder / "log_jacobian.nii.gz")[0]))
     limit = float(max(np.percentile(np.abs(growth), 99.8), 5.0))
     step = limit / 126
@@ -202,7 +226,8 @@ def _pair(pair: Pair, box: _Box) -> dict[str, Any]:
         "unseen": _unseen(pair.folder / "compared.nii.gz", box),
         "share_limit": round(share, 1),
         "growth_limit": round(limit, 1),
-        "focus": _focus(both, box.shown),
+        "focus": spot.place,
+        "mainly": spot.mainly,
     }
 
 
@@ -213,10 +238,9 @@ def _unseen(file: Path, box: _Box) -> str | None:
     return _nifti((box.means(scalar(file)[0]) < COMPARED).astype(np.uint8), box.shown)
 
 
-def _share(file: Path, box: _Box) -> Floats:
-    """Half the sum over classes of absolute changes of probability, in % of the voxel."""
-    maps, _ = class_maps(file)
-    return box.means(np.asarray(50 * np.abs(maps).sum(axis=0), dtype=np.float32))
+def _share(file: Path, classes: ClassTable, box: _Box) -> Floats:
+    """What one class of tissue gave to another, in % of the voxel."""
+    return box.means(focus.exchanged(class_maps(file)[0], classes.background))
 
 
 def _coded(share: Floats) -> Bytes:
@@ -227,12 +251,19 @@ def _labels(maps: Floats, box: _Box) -> str:
     return _nifti(box.means(maps).argmax(axis=0).astype(np.uint8), box.shown)
 
 
-def _focus(change: Floats, grid: Grid) -> list[float]:
-    """Where the slices with most change cross, in mm: right, front, up; without any change, the middle."""
-    index = [int(change.sum(axis=tuple(a for a in range(3) if a != axis)).argmax()) for axis in range(3)]
-    if not change.any():
-        index = [n // 2 for n in grid.shape]
-    return [round(float(x), 2) for x in grid.index_to_world(index)]
+def _spot(pair: Pair, brains: Mapping[str, NDArray[np.bool_]], grid: Grid, classes: ClassTable) -> _Spot:
+    """Where the change that matters most lies."""
+    brain = brains[pair.source] & brains[pair.target]
+    if (pair.folder / "compared.nii.gz").exists():
+        brain = brain & (scalar(pair.folder / "compared.nii.gz")[0] >= COMPARED)
+    ill, changes = np.zeros(grid.shape, np.float32), []
+    for kind in _KINDS:
+        maps, _ = class_maps(pair.folder / f"{kind}.nii.gz")
+        ill += focus.pathological(maps, classes)
+        changes.append(focus.exchanged(maps, classes.background))
+    index = focus.place(ill, changes[0] + changes[1], brain, grid.spacing.tolist())
+    mainly = "moved" if changes[0][index] >= changes[1][index] else "changed"
+    return _Spot([round(float(x), 2) for x in grid.index_to_world(index)], mainly)
 
 
 def _nifti(data: Bytes, grid: Grid, slope: float = 1.0, offset: float = 0.0) -> str:

@@ -9,5 +9,6 @@ from longimorph.report import cohort
 
 
 def cohort_report(classes: str, command: str, out: Path) -> None:
-    """Write ``out`` from the cohort's tables beside it; ``command`` makes the cohort's results again."""
+    """Write ``out``, and ``administration.html`` beside it, from the cohort's tables there; ``command`` makes
+    the cohort's results again."""
     cohort.cohort_report(class_tables.load(classes), command, out.parent, out)

@@ -78,8 +78,9 @@ def patient_report(
 
 
 def cohort_report(classes: str, command: str, out: Path) -> None:
-    """Write an empty page."""
+    """Write empty pages."""
     out.write_text("")
+    out.with_name("administration.html").write_text("")
 
 
 for _function in (align, maps, register, figure, cohort_figure, patient_report, cohort_report):

@@ -10,7 +10,8 @@
   const OUT = 3.5;
   const AT_ONCE = 100; // rows that are made before those below are scrolled to
   const keyOf = (row) => [row.patient, row.from, row.to].join("\t");
-  const sorting = { by: "score", down: true };
+  const VERDICT = 3; // the place of its column
+  const sorting = { by: VERDICT, down: false };
   let ratings = {}, waiting = [], scale = [];
   try { ratings = JSON.parse(localStorage.getItem(STORE)) || {}; } catch { /* a browser that keeps nothing */ }
 
@@ -36,6 +37,7 @@
     { name: "patient", value: (row) => row.patient },
     { name: "pair", value: (row) => `${row.from} to ${row.to}` },
     { name: "days", value: (row) => row.days, number: true },
+    { name: "verdict", value: (row) => row.verdict, number: true },
     { name: "score", value: (row) => row.score, number: true },
     ...data.classes.map((name, index) => ({ name, value: (row) => cell(row, index), number: true, index })),
     { name: "rating", value: (row) => ratings[keyOf(row)] || "" },
@@ -47,6 +49,7 @@
     const status = $("c-status").value;
     if (status === "ok") return row.status === "ok";
     if (status === "failed") return row.status !== "ok";
+    if (/^\d$/.test(status)) return row.verdict === Number(status);
     if (status === "out") return row.score !== null && row.score >= OUT;
     return status !== "unrated" || !ratings[keyOf(row)];
   }
@@ -58,6 +61,7 @@
       const missing = (a === null || a === "") - (b === null || b === "");
       if (missing) return missing;
       const order = column.number ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
+      if (order === 0 && column === COLUMNS[VERDICT]) return (two.score || 0) - (one.score || 0);
       return sorting.down ? -order : order;
     };
   }
@@ -65,15 +69,15 @@
   function heads() {
     const line = document.createElement("tr");
     COLUMNS.forEach((column, place) => {
-      const head = make("th", null, line, column.number ? "number" : "");
+      const head = make("th", null, line, column.number && place !== VERDICT ? "number" : "");
       head.scope = "col";
       const button = make("button", column.name, head);
       button.type = "button";
-      const current = sorting.by === column.name;
+      const current = sorting.by === place;
       if (current) head.setAttribute("aria-sort", sorting.down ? "descending" : "ascending");
       button.addEventListener("click", () => {
-        sorting.down = current ? !sorting.down : Boolean(column.number);
-        sorting.by = column.name;
+        sorting.down = current ? !sorting.down : Boolean(column.number) && place !== VERDICT;
+        sorting.by = place;
         draw();
         $("c-table").tHead.rows[0].cells[place].firstChild.focus();
       });
@@ -110,6 +114,9 @@
     link.href = `../patients/${encodeURIComponent(row.patient)}/report.html`;
     make("td", `${row.from} to ${row.to}`, element);
     make("td", String(Math.round(row.days * 10) / 10), element, "number");
+    const level = make("span", data.levels[row.verdict], make("td", null, element));
+    level.className = `verdict ${data.levels[row.verdict].replaceAll(" ", "-")}`;
+    if (row.reason) level.title = row.reason;
     const score = make("td", row.score === null ? (row.status === "ok" ? "" : row.status) : row.score.toFixed(1), element, "number");
     if (row.status !== "ok") score.classList.add("failed");
     if (row.score !== null && row.score >= OUT) score.classList.add("stands-out");
@@ -134,8 +141,7 @@
   }
 
   function draw() {
-    const column = COLUMNS.find((entry) => entry.name === sorting.by) || COLUMNS[3];
-    waiting = data.rows.filter(wanted).sort(compare(column));
+    waiting = data.rows.filter(wanted).sort(compare(COLUMNS[sorting.by]));
     scale = largest();
     $("c-count").textContent = outOf(waiting.length);
     heads();

@@ -6,7 +6,7 @@
   const data = JSON.parse($("volumes").textContent);
   const KINDS = ["before", "modelled", "target", "moved", "changed", "growth"];
   const CLASSES = new Set(["before", "modelled", "target"]);
-  const WORDS = { before: "before", modelled: "modelled", target: "target", moved: "moved", changed: "changed kind", growth: "local volume" };
+  const WORDS = { before: "before", modelled: "modelled", target: "target", moved: "moved", changed: "changed class", growth: "local volume" };
   const MAPS = {
     plain: { R: [0, 255], G: [0, 255], B: [0, 255], A: [255, 255], I: [0, 255] },
     lm_moved: { R: [140, 200, 255], G: [0, 0, 60], B: [170, 230, 255], A: [255, 255, 255], I: [0, 90, 255] },

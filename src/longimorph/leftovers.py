@@ -1,0 +1,66 @@
+"""Folders of results that no longer belong to a study: of an earlier ``pairs`` setting or patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """Folders below ``results/patients``: pairs of patients of the study, and patients that it does not
+    have, both as ``<patient>/<from>__<to>`` or ``<patient>``."""
+
+    pairs: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
+
+    def of(self, patient: str) -> Leftovers:
+        """Those of one patient."""
+        own = tuple(name for name in self.pairs if name.startswith(f"{patient}/"))
+        return Leftovers(own, tuple(name for name in self.patients if name == patient))
+
+    def sentences(self, most: int | None = SHOWN) -> list[str]:
+        """What there is, and what may be done about it."""
+        found = []
+        if self.pairs:
+            found.append(f"Pairs that are not of this study's plan any more: {_listed(self.pairs, most)}.")
+        if self.patients:
+            found.append(f"Patients that this run does not have: {_listed(self.patients, most)}.")
+        if found:
+            found.append(
+                "Their folders in results/patients are of an earlier run and in none of the tables. They are "
+                "kept; delete them if they are not wanted."
+            )
+        return found
+
+
+def find(results: Path, pairs: Iterable[tuple[str, str, str]], others: Iterable[str] = ()) -> Leftovers:
+    """Return what lies in ``results`` beside the planned ``pairs`` (patient, from, to).
+
+    ``others``: patients of the study that have no pair.
+    """
+    planned: dict[str, set[str]] = {name: set() for name in others}
+    for patient, source, target in pairs:
+        planned.setdefault(patient, set()).add(f"{source}__{target}")
+    folders = _folders(results / "patients")
+    strangers = tuple(folder.name for folder in folders if folder.name not in planned)
+    old = (
+        f"{folder.name}/{inner.name}"
+        for folder in folders
+        if folder.name in planned
+        for inner in _folders(folder)
+        if inner.name not in planned[folder.name] and (inner / "status.json").exists()
+    )
+    return Leftovers(tuple(old), strangers)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.is_dir())
+
+
+def _listed(names: tuple[str, ...], most: int | None) -> str:
+    more = len(names) - len(names[:most])
+    return ", ".join(names[:most]) + (f" and {more} more" if more else "")

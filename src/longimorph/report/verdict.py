@@ -1,0 +1,181 @@
+"""Whether a pair can be trusted: one verdict, with its reasons, the most important first, each said once.
+
+Results say so themselves in ``status.json`` (``verdict``, ``verdict_reasons``). Those of older versions hold
+warnings alone, from which the verdict is made here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longimorph.report.pairs import Amount, Pair
+from longimorph.report.svg import signed
+from longimorph.tables import columns
+from longimorph.words import counted
+
+NO_RESULT, DISTRUST, LOOK, TRUST = LEVELS = ("no result", "do not trust", "look", "trust")
+"""The worst first."""
+
+ADVICE = {
+    NO_RESULT: "This pair has no numbers.",
+    DISTRUST: "Do not use the numbers of this pair before the reason is found.",
+    LOOK: "Look at the pictures below before using the numbers of this pair.",
+    TRUST: "Nothing speaks against the numbers of this pair.",
+}
+
+_MATTERS_ML = 0.5
+_DOUBTFUL, _UNEXPLAINED = 0.5, 0.25
+_REPEATABLE = 0.01
+"""The share of a class's volume by which two segmentations of one brain differ in any case."""
+
+_PLAIN_WORDS = (
+    (
+        r"H drifts by ([\d.]+) %.*",
+        r"The energy of the fitted change should stay constant and is \1 % off at its end, so that the split "
+        "between moved and changed class is less certain; set more steps.",
+    ),
+    (r"The warp folds in 0\.000 % of the voxels\.", ""),
+)
+"""Warnings of older versions as they are said now; one that says nothing is left out."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a pair is not simply trusted: how bad it is, and a sentence."""
+
+    severity: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of `LEVELS`, and why."""
+
+    level: str
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def rank(self) -> int:
+        """0 for the worst."""
+        return LEVELS.index(self.level)
+
+    @property
+    def style(self) -> str:
+        """The verdict as a name of the style sheet."""
+        return self.level.replace(" ", "-")
+
+    @property
+    def advice(self) -> str:
+        """What follows from it."""
+        return ADVICE[self.level]
+
+    @property
+    def words(self) -> str:
+        """All reasons as one text."""
+        return " ".join(reason.sentence for reason in self.reasons)
+
+    @property
+    def first(self) -> str:
+        """The most important reason, and how many more there are."""
+        more = len(self.reasons) - 1
+        tail = f" (and {counted(more, 'more reason')})" if more > 0 else ""
+        return f"{self.reasons[0].sentence}{tail}" if self.reasons else ""
+
+
+def of(pair: Pair) -> Verdict:
+    """The verdict on a pair; one that failed has the reason for that."""
+    if not pair.ok:
+        return Verdict(NO_RESULT, (Reason(NO_RESULT, _sentence(_failure(pair.status))),))
+    level = pair.status.get("verdict")
+    if level in (DISTRUST, LOOK, TRUST):
+        return Verdict(level, _once(_given(pair.status.get("verdict_reasons") or ())))
+    warnings = [_plain(str(warning)) for warning in pair.status.get("warnings") or ()]
+    warnings += [*_doubtful(pair.inner), *_unexplained(pair.inner)]
+    reasons = _once(Reason(LOOK, sentence) for sentence in warnings)
+    return Verdict(LOOK if reasons else TRUST, reasons)
+
+
+def listed(table: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """What the cohort's ``verdicts.csv`` says of each pair with a verdict, as ``status.json`` would; nothing
+    where there is no such table."""
+    if not table.exists():
+        return {}
+    rows = columns.read(table).to_dict("records")
+    return {
+        (str(row["patient"]), str(row["from"]), str(row["to"])): {
+            "verdict": row["verdict"],
+            "verdict_reasons": [{"severity": row["verdict"], "sentence": row["sentences"]}],
+        }
+        for row in rows
+        if row["verdict"]
+    }
+
+
+def status_of(folder: Path, otherwise: str) -> dict[str, Any]:
+    """The ``status.json`` of a pair's folder; where there is none, the status that is known ``otherwise``."""
+    try:
+        found = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"status": otherwise}
+    return found if isinstance(found, dict) else {"status": otherwise}
+
+
+def _given(reasons: Sequence[Mapping[str, Any]]) -> list[Reason]:
+    return [Reason(str(r.get("severity", LOOK)), str(r.get("sentence", ""))) for r in reasons]
+
+
+def _once(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    """The reasons as sentences, without those that say nothing or what has been said."""
+    found: dict[str, Reason] = {}
+    for reason in reasons:
+        said = _sentence(reason.sentence.strip())
+        if said:
+            found.setdefault(said.casefold(), Reason(reason.severity, said))
+    return tuple(found.values())
+
+
+def _failure(status: Mapping[str, Any]) -> str:
+    code, stage = status.get("status", "unknown"), status.get("stage")
+    where = f" in the stage {stage}" if stage else ""
+    return f"This pair failed{where} ({code}): {status.get('message') or 'The reason is in its log.'}"
+
+
+def _plain(warning: str) -> str:
+    for pattern, words in _PLAIN_WORDS:
+        if re.fullmatch(pattern, warning):
+            return re.sub(pattern, words, warning)
+    return warning
+
+
+def _doubtful(amounts: Sequence[Amount]) -> list[str]:
+    """One sentence on numbers that exceed their uncertainty, but by little: those within it are no change."""
+    found = [
+        f"{amount.name}, {words}, {signed(value)} ± {doubt:.1f} mL"
+        for amount in amounts
+        for value, doubt, words in (
+            (amount.moved, amount.moved_doubt, "moved"),
+            (amount.changed, amount.changed_doubt, "changed class"),
+        )
+        if abs(value) >= _MATTERS_ML and _DOUBTFUL * abs(value) < doubt < abs(value)
+    ]
+    return [f"The uncertainty is more than half of the change: {'; '.join(found)}."] if found else []
+
+
+def _unexplained(amounts: Sequence[Amount]) -> list[str]:
+    """One sentence on classes of whose change much is unexplained, beyond what segmentations differ by."""
+    found = [
+        f"{a.name}, {signed(a.rest)} mL of a change of {signed(a.total)} mL"
+        for a in amounts
+        if abs(a.rest) >= max(_MATTERS_ML, _REPEATABLE * a.before)
+        and abs(a.rest) > _UNEXPLAINED * (abs(a.moved) + abs(a.changed))
+    ]
+    return [f"Much of the change is unexplained: {'; '.join(found)}."] if found else []
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."
