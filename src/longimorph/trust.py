@@ -93,8 +93,9 @@ def _person(status: Status) -> list[Reason]:
     known = status.get("likeness") or {}
     correlation, kappa = known.get("correlation"), known.get("kappa")
     if correlation is None:
-        strange = kappa is not None and kappa < OTHER_KAPPA
-        return [Reason("person", LOOK, f"{_WHO}: {_labels_say(kappa)}.")] if strange else []
+        if kappa is None or kappa >= OTHER_KAPPA:
+            return []
+        return [Reason("person", LOOK, f"{_WHO}: {_labels_say(kappa)}.")]
     if correlation >= SAME_CORRELATION:
         return []
     labels_agree = kappa is not None and kappa >= SAME_KAPPA

@@ -7,6 +7,7 @@ two differ is a test of the split that needs no known truth.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -44,9 +45,11 @@ def _triples(order: Sequence[str]) -> list[tuple[str, str, str]]:
 
 
 def _row(
-    visits: tuple[str, str, str], first: Mapping[str, object], second: Mapping[str, object],
-    direct: Mapping[str, object],
-) -> dict[str, object]:  # fmt: skip
+    visits: tuple[str, str, str],
+    first: Mapping[Any, Any],
+    second: Mapping[Any, Any],
+    direct: Mapping[Any, Any],
+) -> dict[str, object]:
     row: dict[str, object] = dict(zip(("from", "via", "to"), visits, strict=True))
     row |= {"patient": direct["patient"], "class": direct["class"]}
     for kind in KINDS:
