@@ -323,7 +323,7 @@ def _entries(classes: ClassTable, shown: pd.DataFrame, hidden: bool) -> tuple[li
             Patch(facecolor=VEIL, edgecolor="black", hatch="////", linewidth=0.5, label=NOT_COMPARED)
         )
     if more := len(classes.names) - len(names):
-        patches.append(Patch(facecolor="none", label=f"and {counted(more, 'more class')}es"))
+        patches.append(Patch(facecolor="none", label=f"and {more} more"))
     widest = max(lettering.width(str(patch.get_label()), 10) for patch in patches)
     return patches, min(len(patches), max(int(0.48 * _WIDTH * _POINTS / (widest + 34)), 1))
 

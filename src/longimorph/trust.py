@@ -50,7 +50,7 @@ WARP_LOSS = 0.02
 to 0.980; where two rules did, it falls from 0.979 to 0.917."""
 
 TISSUE, FLUID, PATHOLOGY, OUTSIDE = "tissue", "fluid", "pathology", "background"
-_FLUID = re.compile(r"ventric|csf|cerebrospinal|fluid|cistern|sulc|liquor", re.IGNORECASE)
+_FLUID = re.compile(r"(?<!peri)ventric|csf|cerebrospinal|fluid|cistern|liquor", re.IGNORECASE)
 _SHOWN = 3
 
 

@@ -194,6 +194,13 @@ def test_a_field_of_view_of_no_head_is_refused(tmp_path: Path, suffix: str) -> N
         read_grid(file)
 
 
+def test_directions_without_numbers_are_no_size(tmp_path: Path) -> None:
+    """A header that was cut about by hand."""
+    file = text_file(tmp_path / "a.nrrd", "space directions: () (0,5,0) (0,0,6)\n")
+    found = declared.read(file)
+    assert found is not None and found.sizes == (0.0, 5.0, 6.0)
+
+
 def test_a_header_that_cannot_be_read_states_nothing(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         (tmp_path / f"a{suffix}").write_bytes(b"")

@@ -16,6 +16,7 @@ from longimorph.numerics import register as module
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.strategies import CHECKPOINT, HOST, NESTED, STORE, Ladder, out_of_memory
 from longimorph.steps.resume import Journal
+from longimorph.steps.state import StateFiles
 
 SPELLINGS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
@@ -131,6 +132,26 @@ def test_on_the_last_rung_the_next_attempt_goes_on_from_there(undisturbed, tmp_p
         found = run(Ladder([NESTED]), told, RunsOut(NEVER, SPELLINGS[0]), journal)
     assert told == heard, f"{first} iterations before memory ran out are not made again"
     torch.testing.assert_close(found.momentum, expected.momentum, rtol=1e-4, atol=1e-6)
+
+
+def test_where_nothing_can_be_saved_any_more_the_earlier_state_stays(tmp_path: Path, monkeypatch):
+    """Memory may run out while the state is written, too; that is no fault of the disk."""
+    told: list[tuple[float, int]] = []
+    state = tmp_path / "state"
+    journal = Journal(state, "key", [])
+    with pytest.raises(KeyboardInterrupt), journal:
+        run(Ladder([NESTED]), told, RunsOut(20_000, KeyboardInterrupt()), journal)
+    journal.save()
+    before = sorted(file.name for file in state.iterdir())
+    assert before
+    with pytest.raises(RuntimeError, match="out of memory"), Journal(state, "key", []) as journal:
+        monkeypatch.setattr(StateFiles, "write", fails)
+        run(Ladder([NESTED]), told, RunsOut(30_000, SPELLINGS[1], for_good=True), journal)
+    assert sorted(file.name for file in state.iterdir()) >= before
+
+
+def fails(*_: Any) -> None:
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
 @pytest.mark.parametrize("name", ["doubt", "drift", "mismatch", "attribute"])

@@ -221,3 +221,15 @@ def test_the_documented_limits_are_those_of_the_code() -> None:
     assert f"by more than {100 * trust.POOR_DRIFT:g} %" in part
     assert f"folds in {100 * trust.FOLDED_SHARE:g} % of" in part
     assert f"{100 * trust.NOT_COMPARED_SHARE:g} % of the brain or more" in part
+
+
+@pytest.mark.parametrize("name", ["periventricular_wm", "Periventricular white matter", "insular sulcus"])
+def test_tissue_beside_fluid_is_tissue(name):
+    assert trust.kind_of(name, False, False) == trust.TISSUE
+
+
+@pytest.mark.parametrize(
+    "name", ["ventricles", "lateral_ventricle", "CSF", "cerebrospinal fluid", "cisterns"]
+)
+def test_fluid_is_known_by_its_name(name):
+    assert trust.kind_of(name, False, False) == trust.FLUID

@@ -56,6 +56,8 @@ def test_targets_that_are_no_patients_are_left_to_snakemake(fresh: TinyCohort) -
     study = studies.load(fresh.config)
     targets = ["all", "sweep", "patient_P001", "results/patients/P001/report.html", "patient_report"]
     targets += ["patient_report=finish_{patient}", "--forceall"]
+    targets += ["--configfile", "patient_study.yaml", "--directory", "patient_run"]
+    targets += ["--report", "patient_x.html", "--profile", "patient_profile"]
     assert start._unknown_targets(targets, study) == []
 
 

@@ -123,7 +123,7 @@ def _nrrd(fields: Mapping[str, str]) -> Declared:
     unit = _unit(fields.get("space units") or ("" if directions else fields.get("units", "")))
     if directions is None:
         return Declared(_numbers(fields.get("spacings")), unit=unit, oriented=False)
-    vectors = [np.array(_numbers(found)) for found in re.findall(r"\(([^)]*)\)", directions)]
+    vectors = [np.array(_numbers(found) or (0.0,)) for found in re.findall(r"\(([^)]*)\)", directions)]
     sizes = tuple(float(np.linalg.norm(vector)) for vector in vectors[:3])
     return Declared(sizes, unit=unit, oriented=_ANATOMICAL.fullmatch(space) is not None)
 

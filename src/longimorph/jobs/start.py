@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,9 @@ def _unknown_targets(arguments: Iterable[str], study: Study) -> list[Problem]:
     late to say more than that there is no rule for them.
     """
     problems, known = [], study.plan.patients()
-    for target in sorted(set(arguments)):
+    for target in sorted(set(_targets(arguments))):
         name = target.removeprefix(PATIENT)
-        if name == target or name in known or name in RESERVED or set(name) & set("/=:"):
+        if name in known or name in RESERVED:
             continue
         reason = next((out.reason for out in study.plan.left_out if out.patient == name), "")
         text = f"has no pair of visits: it {reason}" if reason else "is no patient of this study"
@@ -118,6 +118,22 @@ def _unknown_targets(arguments: Iterable[str], study: Study) -> list[Problem]:
             hint += f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
         problems.append(Problem(target, text, hint=hint))
     return problems
+
+
+_WITH_VALUE = (
+    *("-d", "--directory", "--configfile", "--configfiles", "--profile", "--workflow-profile", "--report"),
+    *("-s", "--snakefile", "-U", "--until", "-O", "--omit-from", "--group-components", "-e", "--executor"),
+)
+"""Options of Snakemake whose value may look like a target."""
+
+
+def _targets(arguments: Iterable[str]) -> Iterator[str]:
+    """Yield what can only be the target of a patient: neither a file nor the value of an option."""
+    before = ""
+    for word in arguments:
+        if word.startswith(PATIENT) and before not in _WITH_VALUE and not set(word) & set("/=:."):
+            yield word
+        before = word
 
 
 def _of_unknown_origin() -> Problem | None:

@@ -13,6 +13,7 @@ import logging
 import mmap
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -22,7 +23,16 @@ LOGGER = logging.getLogger(__name__)
 
 def _lock(address: int, size: int) -> bool:
     """Lock memory for the card; False where the driver refuses."""
-    return int(torch.cuda.cudart().cudaHostRegister(address, size, 0)) == 0
+    refused = int(torch.cuda.cudart().cudaHostRegister(address, size, 0)) != 0
+    if refused:
+        _forget_the_last_error()
+    return not refused
+
+
+def _forget_the_last_error() -> None:
+    """CUDA keeps the error of a call until somebody asks for it: the next operation would report it."""
+    with suppress(RuntimeError):
+        torch.zeros(1, device="cuda")
 
 
 def _unlock(address: int) -> None:

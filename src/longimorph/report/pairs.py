@@ -15,7 +15,6 @@ from longimorph import amounts, trust
 from longimorph.cohort.classes import BACKGROUND, ClassTable
 from longimorph.report.svg import signed
 from longimorph.tables import columns
-from longimorph.words import counted
 
 ML = 1000.0
 """mm³ in a millilitre."""
@@ -107,7 +106,8 @@ class Pair:
 def load(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> Pair:
     """Read a pair from its folder; ``row`` holds ``patient``, ``from``, ``to`` and ``days``."""
     status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    status |= trust.judged(status, float(row["days"]))
+    if "verdict" in status:  # with the days between the visits, which the registration does not know
+        status |= trust.judged(status, float(row["days"]))
     flows = columns.read(folder / "transitions.csv")
     for name in columns.FLOWS:
         flows[name] = pd.to_numeric(flows[name]) / ML
@@ -148,7 +148,7 @@ def of_illness(pair: Pair, classes: ClassTable) -> list[str]:
     ill = {row.name for row in classes.rows if row.pathological}
     found = sorted((a for a in pair.amounts if a.name in ill), key=_size, reverse=True)
     more = len(found) - _MOST_ILL
-    return [*map(_clause, found[:_MOST_ILL]), *([f"and {counted(more, 'more class')}es"] if more > 0 else [])]
+    return [*map(_clause, found[:_MOST_ILL]), *([f"and {more} more"] if more > 0 else [])]
 
 
 def of_others(pair: Pair, classes: ClassTable) -> list[str]:

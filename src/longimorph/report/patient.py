@@ -188,6 +188,7 @@ def _in_short(pair: Pair, classes: ClassTable) -> dict[str, Any]:
         "pair": pair,
         "headline": pairs.headline(pair),
         "verdict": verdict.of(pair),
+        "remarks": verdict.remarks(pair) if "verdict" in pair.status else [],
         "illness": pairs.of_illness(pair, classes),
         "others": pairs.of_others(pair, classes),
     }

@@ -100,6 +100,14 @@ def of(pair: Pair) -> Verdict:
     return Verdict(LOOK if reasons else TRUST, reasons)
 
 
+def remarks(pair: Pair) -> list[str]:
+    """What is to be known of a pair and speaks against none of its numbers."""
+    if not pair.ok:
+        return []
+    said = {reason.sentence for reason in of(pair).reasons}
+    return [text for text in map(str, pair.status.get("warnings") or ()) if text not in said]
+
+
 def listed(table: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
     """What the cohort's ``verdicts.csv`` says of each pair with a verdict, as ``status.json`` would; nothing
     where there is no such table."""

@@ -18,7 +18,6 @@ from longimorph.cohort.scans import read_visit
 from longimorph.cohort.table import Visit
 from longimorph.errors import PairFailure
 from longimorph.grid import Grid
-from longimorph.io import contents
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +57,6 @@ def remove(files: Iterable[Path]) -> None:
     """Delete results of an earlier run, so that none outlives what it was made from."""
     for file in files:
         file.unlink(missing_ok=True)
-
-
-def hashes(files: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of those of the files that are there, by path."""
-    return {name: sha256 for name, sha256 in contents.hashes(files).items() if sha256}
 
 
 def record_of(path: Path, stage: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from longimorph.cohort import control as control_tables
 from longimorph.errors import PairFailure
 from longimorph.grid import Grid
 from longimorph.io.atomic import write_csv, write_json
+from longimorph.io.contents import hashes
 from longimorph.io.transforms import write_displacement
 from longimorph.io.volumes import write_maps, write_scalar
 from longimorph.jobs import life
@@ -34,7 +35,7 @@ from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.solve import Settings
 from longimorph.numerics.strategies import out_of_memory
 from longimorph.steps import room
-from longimorph.steps.common import hashes, remove
+from longimorph.steps.common import remove
 from longimorph.steps.judge import evidence
 from longimorph.steps.pair import Loaded, compared, load, not_compared, require_brain
 from longimorph.steps.resume import FOLDER, Journal
@@ -114,7 +115,7 @@ def register(
     chosen, memory, inputs = (
         _settings(settings),
         None,
-        hashes(qc.parent / name for qc in (source, target) for name in ("simplex.nii.gz", "image.nii.gz")),
+        _present(qc.parent / name for qc in (source, target) for name in ("simplex.nii.gz", "image.nii.gz")),
     )
     key = fingerprint(chosen, matrix.tolist(), list(inputs.values()))
     journal = Journal(out / FOLDER, key, trace.rows)
@@ -128,14 +129,14 @@ def register(
             memory = _memory(loaded, chosen, settings)
             with journal:
                 found = _match(loaded, matrix, chosen, trace, memory, journal)
-            status |= {"status": "ok", "stage": None, "message": ""}
-            status |= _health(found, loaded, table.names, len(trace.rows))
+            done = {**status, "status": "ok", "stage": None, "message": ""}
+            done |= _health(found, loaded, table.names, len(trace.rows))
             changes, visits = _changes(found, loaded), (source.parent, target.parent)
-            status |= evidence(found, loaded, changes, table, visits, trace.rows)
-            status |= _verdict(status, not_compared(loaded.shared, pair))
+            done |= evidence(found, loaded, changes, table, visits, trace.rows)
+            done |= _verdict(done, not_compared(loaded.shared, pair))
             _write_maps(found, loaded, out)
             write_pair(out, pair, table.names, changes)
-            status |= memory.report(found.steps, trace.longest)
+            status = done | memory.report(found.steps, trace.longest)
     except PairFailure as failure:
         status |= {"status": failure.code, "stage": failure.stage, "message": failure.message}
         status["timepoint"] = failure.timepoint
@@ -147,6 +148,11 @@ def register(
     write_json(out / "status.json", status | _provenance(inputs, control, settings))
     if status["status"] not in MEMORY_CODES:  # with more memory, another attempt goes on where this one stood
         journal.delete()
+
+
+def _present(files: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of those of the files that are there, by path."""
+    return {name: sha256 for name, sha256 in hashes(files).items() if sha256}
 
 
 def _memory(loaded: Loaded, chosen: Settings, settings: Mapping[str, Any]) -> room.Watched:
@@ -207,11 +213,12 @@ def _failures(
 
 def _no_memory(chosen: Settings, device: torch.device, memory: room.Watched | None) -> PairFailure:
     predicted = f" ({memory.predicted(chosen.steps) / 1e9:.1f} GB predicted)" if memory else ""
-    kept = "what is done so far is kept, and the next attempt goes on from there"
+    kept = "what is done so far is kept: delete this pair's status.json, and the next run goes on from there"
+    coarser = "A larger spacing_mm needs less, and begins anew"
     if device.type == "cuda":
-        message = f"the GPU ran out of memory{predicted}; use a larger spacing_mm or the CPU; {kept}"
+        message = f"the GPU ran out of memory{predicted}. With a larger GPU or the CPU, {kept}. {coarser}"
         return PairFailure("register", "gpu_memory", message)
-    message = f"memory ran out{predicted}; give the job more memory or use a larger spacing_mm; {kept}"
+    message = f"memory ran out{predicted}. With more memory for the job, {kept}. {coarser}"
     return PairFailure("register", "memory", message)
 
 

@@ -99,7 +99,7 @@ class Journal(journal.Journal):
         """Write the state although memory ran out; where that fails too, what was last written stays."""
         try:
             self.save()
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, OSError) as error:
             LOGGER.warning("the last iterations could not be saved: %s", error)
 
     def delete(self) -> None:
@@ -142,6 +142,8 @@ class Journal(journal.Journal):
         try:
             work()
         except OSError as error:
+            if out_of_memory(error):  # no fault of the disk: what was last written stays
+                raise
             LOGGER.warning("an interruption will cost what was done, since it cannot be saved: %s", error)
             self._broken = True
             self.delete()
