@@ -490,7 +490,7 @@ def test_traffic_of_operations():
     with counted(whole_passes=False) as meter:
         a + a
         a[2:].T.reshape(160)[:4]
-    assert meter.bytes == 3 * 200 * FLOAT + 2 * 160 * FLOAT
+    assert meter.bytes == 2 * 200 * FLOAT + 2 * 160 * FLOAT
     with counted(whole_passes=False) as meter:
         a @ b
     assert meter.bytes == (200 + 600 + 300) * FLOAT

@@ -98,7 +98,7 @@ def test_the_command_predicts(capsys):
     text = capsys.readouterr().out
     for name in strategies.BY_NAME:
         assert name in text
-    assert main(["memory", "predict", "--shape", "0", "--classes", "8"]) == 1
+    assert main(["memory", "predict", "--shape", "0", "--classes", "8"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -306,17 +306,17 @@ def test_a_start_is_damped_while_that_lowers_its_cost_and_halved_only_where_it_c
     matching = replace(pair.matching(settings()), steps=40)
     shooting = LinearisedShooting(matching.source, matching.system)
     preconditioner = Preconditioner(shooting, curvature(matching), matching.regularisation)
-    rate = log_map(matching.source, to_sphere(matching.target.get()))
-    forms = list(solve._damped(rate, preconditioner))
+    rate, ladder = log_map(matching.source, to_sphere(matching.target.get())), Ladder([CHECKPOINT])
+    forms = list(solve._damped(rate, matching.source, preconditioner, ladder))
     paces = [pace_at_the_start(p, matching) for p in forms]
     assert paces == sorted(paces, reverse=True)
     costs = [cost(p, matching) for p in forms]
-    assert torch.equal(solve._best([forms], matching), forms[costs.index(min(costs))])
+    assert torch.equal(solve._best([forms], matching, ladder), forms[costs.index(min(costs))])
     for tamest, first in ((1, 2), (2, 3)):
         monkeypatch.setattr(objective, "WILDEST_PACE", paces[tamest] * 0.999)
-        assert torch.equal(solve._best([forms], matching), forms[first])
+        assert torch.equal(solve._best([forms], matching, ladder), forms[first])
     monkeypatch.setattr(objective, "WILDEST_PACE", 0.0)
-    assert not solve._best([forms], matching).any()
+    assert not solve._best([forms], matching, ladder).any()
 
 
 def pace_at_the_start(momentum, matching):

@@ -316,6 +316,8 @@ def test_a_state_is_as_large_as_its_vectors(tmp_path: Path) -> None:
         def get(self) -> torch.Tensor:
             return self.values
 
+        cpu = get
+
     def vector() -> Vector:
         return Vector(torch.randn(4, 10, 10, 10))
 
