@@ -99,7 +99,7 @@ class Journal(journal.Journal):
         """Write the state although memory ran out; where that fails too, what was last written stays."""
         try:
             self.save()
-        except (RuntimeError, MemoryError, OSError) as error:
+        except RuntimeError as error:
             LOGGER.warning("the last iterations could not be saved: %s", error)
 
     def delete(self) -> None:
@@ -136,17 +136,17 @@ class Journal(journal.Journal):
             raise Interrupted(f"{name} after {done}; the next attempt goes on from there")
 
     def _keep(self, work: Callable[[], None]) -> None:
-        """Do what writes files. A disk that is full or away ends the journal, but not the registration."""
+        """Do what writes files. What cannot be written ends the journal, but not the registration: where the
+        disk is full or away its files are deleted, where memory ran out what was written before stays."""
         if self._broken:
             return
         try:
             work()
-        except OSError as error:
-            if out_of_memory(error):  # no fault of the disk: what was last written stays
-                raise
+        except (OSError, MemoryError) as error:
             LOGGER.warning("an interruption will cost what was done, since it cannot be saved: %s", error)
             self._broken = True
-            self.delete()
+            if not out_of_memory(error):
+                self.delete()
 
     def _write(self) -> None:
         standing = self._files.stands(self._standing) if self._standing else None
