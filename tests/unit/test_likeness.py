@@ -74,15 +74,18 @@ def verdict(alike) -> str:
 @pytest.mark.parametrize("person", [1, 2])
 def test_one_brain_scanned_twice_is_one_person(person: int) -> None:
     alike = compared(brain(person), visit_again(brain(person), MOTION))
-    assert alike.correlation > 0.9
+    assert alike.correlation > 0.8
     assert verdict(alike) == trust.TRUST
 
 
-@pytest.mark.parametrize("images", [True, False])
-def test_two_brains_are_not_one_person(images: bool) -> None:
-    alike = compared(brain(1), brain(2), images)
-    assert verdict(alike) != trust.TRUST
-    assert not images or verdict(alike) == trust.DISTRUST
+def test_two_brains_are_not_one_person() -> None:
+    assert verdict(compared(brain(1), brain(2))) == trust.DISTRUST
+
+
+def test_labels_alone_condemn_nobody() -> None:
+    """How well labels agree depends on the tool and its classes: at most somebody is asked to look."""
+    alike = compared(brain(1), brain(2), images=False)
+    assert alike.correlation is None and verdict(alike) != trust.DISTRUST
 
 
 def maps_of(labels: np.ndarray) -> np.ndarray:
