@@ -77,6 +77,18 @@ def judged(status: Status, days: float | None = None) -> dict[str, Any]:
     }
 
 
+def dated(status: Status, days: float) -> dict[str, Any]:
+    """The verdict that ``status.json`` holds, with what follows from the days between the visits besides."""
+    if "verdict_reasons" not in status:
+        return judged(status, days)
+    given = list(status["verdict_reasons"])
+    first = [reason for reason in given if reason["code"] == "person"]
+    volumes = [asdict(reason) for reason in _volumes(status, abs(days))]
+    rest = [reason for reason in given if reason["code"] not in ("person", "volume")]
+    found = sorted([*first, *volumes, *rest], key=lambda reason: SEVERITIES.index(reason["severity"]))
+    return {"verdict": found[0]["severity"] if found else TRUST, "verdict_reasons": found}
+
+
 def reasons(status: Status, days: float | None = None) -> list[Reason]:
     """All reasons, the gravest first, among equals in the order of the checks."""
     found = _person(status) + (_volumes(status, abs(days)) if days is not None else [])

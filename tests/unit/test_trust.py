@@ -233,3 +233,20 @@ def test_tissue_beside_fluid_is_tissue(name):
 )
 def test_fluid_is_known_by_its_name(name):
     assert trust.kind_of(name, False, False) == trust.FLUID
+
+
+def test_with_dates_the_verdict_of_the_registration_gets_what_dates_say() -> None:
+    """The same as if all had been judged at once."""
+    for file_status in ({"drift": 0.2}, {"likeness": {"correlation": 0.3, "kappa": 0.3}, "drift": 0.2}):
+        told = {"status": "ok", **file_status, "class_changes": CHANGES}
+        written = told | trust.judged(told)
+        assert trust.dated(written, 100) == trust.judged(told, 100)
+    assert trust.dated({"status": "fov"}, 100) == {}
+
+
+CHANGES = {
+    "gm": {
+        "kind": "tissue", "before_mm3": 6e5, "after_mm3": 3e5, "own_mm3": -3e5,
+        "unexplained_mm3": 0.0, "explained_mm3": 3e5,
+    }
+}  # fmt: skip

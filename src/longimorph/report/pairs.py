@@ -107,7 +107,7 @@ def load(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> Pair:
     """Read a pair from its folder; ``row`` holds ``patient``, ``from``, ``to`` and ``days``."""
     status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
     if "verdict" in status:  # with the days between the visits, which the registration does not know
-        status |= trust.judged(status, float(row["days"]))
+        status |= trust.dated(status, float(row["days"]))
     flows = columns.read(folder / "transitions.csv")
     for name in columns.FLOWS:
         flows[name] = pd.to_numeric(flows[name]) / ML

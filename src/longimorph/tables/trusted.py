@@ -15,14 +15,14 @@ SEPARATOR = "; "
 
 def with_verdict(changes: pd.DataFrame, status: Mapping[str, Any], days: float) -> pd.DataFrame:
     """A pair's rows with the verdict and the codes of its reasons; both are empty where the pair failed."""
-    found = trust.judged(status, days)
+    found = trust.dated(status, days)
     codes = SEPARATOR.join(reason["code"] for reason in found.get("verdict_reasons", ()))
     return changes.assign(**dict(zip(VERDICT, (found.get("verdict", ""), codes), strict=True)))
 
 
 def verdict_row(names: Mapping[str, str], status: Mapping[str, Any], days: float) -> dict[str, str]:
     """The pair's row of ``verdicts.csv``: the verdict, the codes of its reasons and their sentences."""
-    found = trust.judged(status, days)
+    found = trust.dated(status, days)
     reasons = found.get("verdict_reasons", ())
     said = {"codes": SEPARATOR.join(r["code"] for r in reasons)}
     said["sentences"] = " ".join(r["sentence"] for r in reasons)
