@@ -150,7 +150,7 @@ def keys(data: Any) -> Iterator[str]:
     """The keys of a JSON file, without names of classes, visits, files and packages, and of settings."""
     for key, value in data.items() if isinstance(data, dict) else ():
         yield key
-        inner = value.values() if key == "visits" else [value]
+        inner = value.values() if key in ("visits", "class_changes") else [value]
         for part in () if key in NAMED | SETTINGS else inner:
             yield from keys(part)
 
