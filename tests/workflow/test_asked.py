@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -37,9 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
 @pytest.fixture
 def study(finished: TinyCohort, tmp_path: Path) -> TinyCohort:
     """A copy of the finished study."""
-    folder = tmp_path / "copy"
-    shutil.copytree(finished.folder, folder, symlinks=True)
-    return TinyCohort(folder, list(finished.rows), dict(finished.settings), stub=True)
+    return finished.copy(tmp_path / "copy")
 
 
 def with_cards(study: TinyCohort, text: str, **settings: object) -> None:

@@ -28,9 +28,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> TinyCohort:
 @pytest.fixture
 def study(finished: TinyCohort, tmp_path: Path) -> TinyCohort:
     """A copy of the finished study, to change."""
-    folder = tmp_path / "copy"
-    shutil.copytree(finished.folder, folder, symlinks=True)
-    return TinyCohort(folder, list(finished.rows), dict(finished.settings), stub=True)
+    return finished.copy(tmp_path / "copy")
 
 
 def mask_without_lesion(study: TinyCohort, folder: str = "scans") -> Path:

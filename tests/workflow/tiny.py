@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -61,6 +62,11 @@ class TinyCohort:
     rows: list[tuple[str, str, float]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     stub: bool = False
+
+    def copy(self, folder: Path) -> TinyCohort:
+        """A copy of the study with all that it holds, in a folder of its own, to change."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return TinyCohort(folder, list(self.rows), dict(self.settings), stub=self.stub)
 
     @property
     def config(self) -> Path:

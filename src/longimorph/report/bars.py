@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from longimorph.report.pairs import Amount
-from longimorph.report.svg import Drawing, hint, plain, reach, room_for, signed, ticks
+from longimorph.report.svg import Drawing, axis_in_ml, hint, room_for, signed
 
 _WIDTH, _NAMES, _RIGHT = 560.0, (70.0, 180.0), 60.0
 _ROW, _BAR, _TOP, _BOTTOM = 46.0, 11.0, 6.0, 36.0
@@ -21,17 +21,8 @@ def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
     drawing = Drawing(_WIDTH, height, "Change per class")
     widest = max((room_for(amount.name, "strong") for amount in amounts), default=0.0)
     left = 17 + min(max(widest, _NAMES[0]), _NAMES[1]) + 8
-    low, high = reach([float(getattr(a, kind)) for a in amounts for kind, _ in _KINDS], 0.2)
-
-    def across(value: float) -> float:
-        inside = min(max(value, low), high)
-        return left + (inside - low) / (high - low) * (_WIDTH - left - _RIGHT)
-
-    for value in ticks(low, high, 6):
-        x = across(value)
-        drawing.line((x, _TOP), (x, height - _BOTTOM), "axis" if value == 0 else "grid")
-        drawing.text((x, height - _BOTTOM + 11), plain(value), "small", "middle")
-    drawing.text((_WIDTH - _RIGHT, height - 8), "mL, + the class grew", "small", "end")
+    values = [float(getattr(a, kind)) for a in amounts for kind, _ in _KINDS]
+    across = axis_in_ml(drawing, values, (left, _WIDTH - _RIGHT), (_TOP, height - _BOTTOM))
     for row, amount in enumerate(amounts):
         top = _TOP + row * _ROW + 4
         drawing.box((0, top + _ROW / 2 - 10), (11, 11), "swatch", colors[amount.name])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from longimorph.report.svg import Drawing, hint, plain, reach, signed, ticks
+from longimorph.report.svg import Drawing, axis_in_ml, hint, signed
 from longimorph.tables import columns
 
 MOST_DRAWN = 12
@@ -20,7 +20,7 @@ MOST_DRAWN = 12
 
 _WIDTH, _LEFT, _RIGHT = 560.0, 110.0, 46.0
 _ROW, _TOP, _BOTTOM, _KIND = 40.0, 6.0, 36.0, 15.0
-_KINDS = (("deformation", "moved", "moved"), ("reallocation", "changed", "changed kind"))
+_KINDS = (("deformation", "moved", "moved"), ("reallocation", "changed", "changed class"))
 _ML = 1000.0
 
 
@@ -64,22 +64,13 @@ def _draw(rows: pd.DataFrame, colors: Mapping[str, str], title: str) -> Markup:
     height = _TOP + _ROW * len(rows) + _BOTTOM
     drawing = Drawing(_WIDTH, height, title)
     values = [rows[f"{kind}_{way}_mm3"] / _ML for kind, _, _ in _KINDS for way in ("direct", "summed")]
-    low, high = reach(pd.concat(values).tolist(), 0.2)
-
-    def across(value: float) -> float:
-        inside = min(max(value, low), high)
-        return _LEFT + (inside - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
-
-    for value in ticks(low, high, 6):
-        x = across(value)
-        drawing.line((x, _TOP), (x, height - _BOTTOM), "axis" if value == 0 else "grid")
-        drawing.text((x, height - _BOTTOM + 11), plain(value), "small", "middle")
-    drawing.text((_WIDTH - _RIGHT, height - 8), "mL, + the class grew", "small", "end")
+    ends = _TOP, height - _BOTTOM
+    across = axis_in_ml(drawing, pd.concat(values).tolist(), (_LEFT, _WIDTH - _RIGHT), ends)
     for place, row in enumerate(rows.to_dict("records")):
         top = _TOP + place * _ROW
         name = str(row["class"])
         drawing.box((0, top + 9), (11, 11), "swatch", colors[name])
-        drawing.text((17, top + 15), name, "strong")
+        drawing.label((17, top + 15), name, _LEFT - 25, "strong")
         for line, (kind, style, words) in enumerate(_KINDS):
             direct, summed, doubt = (
                 columns.number(row[f"{kind}_{part}_mm3"]) / _ML

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
@@ -124,6 +124,29 @@ def reach(values: Iterable[float], least: float) -> tuple[float, float]:
     short = max(least - (high - low), 0.0) / 2
     room = 0.06 * (high - low + 2 * short)
     return low - short - (room if low - short < 0 else 0), high + short + room
+
+
+def axis_in_ml(
+    drawing: Drawing, values: Iterable[float], sides: tuple[float, float], ends: tuple[float, float]
+) -> Callable[[float], float]:
+    """Draw a horizontal axis for ``values`` in mL, and return the place of a value along it.
+
+    ``sides``: its left and right; ``ends``: top and bottom of its grid lines. What lies beyond is put at its
+    edge.
+    """
+    (left, right), (top, bottom) = sides, ends
+    low, high = reach(values, 0.2)
+
+    def across(value: float) -> float:
+        inside = min(max(value, low), high)
+        return left + (inside - low) / (high - low) * (right - left)
+
+    for value in ticks(low, high, 6):
+        x = across(value)
+        drawing.line((x, top), (x, bottom), "axis" if value == 0 else "grid")
+        drawing.text((x, bottom + 11), plain(value), "small", "middle")
+    drawing.text((right, bottom + 28), "mL, + the class grew", "small", "end")
+    return across
 
 
 def plain(value: float) -> str:
