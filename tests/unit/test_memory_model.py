@@ -230,3 +230,15 @@ def test_memory_that_runs_out_costs_no_iteration(monkeypatch, failing):
     assert iterations == heard and found.evaluations == expected.evaluations
     assert found.mismatch_after == pytest.approx(expected.mismatch_after, rel=1e-5)
     torch.testing.assert_close(found.momentum, expected.momentum, rtol=1e-4, atol=1e-6)
+
+
+def test_the_workspace_of_cublas_is_no_tensor_of_the_registration(monkeypatch):
+    """On a recent card cuBLAS keeps 32 MiB, more than all tensors of a small pair."""
+    workspace, tensors, maps = 32 << 20, 5_000_000, torch.zeros(4, 10, 10, 10)
+    monkeypatch.setattr(room, "cublas_workspace", lambda _: workspace)
+    answers = {"mem_get_info": (10**10, 10**10), "reset_peak_memory_stats": None, "max_memory_reserved": 0}
+    answers |= {"memory_reserved": 0, "memory_allocated": 0, "max_memory_allocated": workspace + tensors}
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+    told = room.begin(maps, torch.device("cuda"), 5, None).report(5, 3)
+    assert told["observed_peak_bytes"] == told["memory"]["observed_device_bytes"] == tensors
