@@ -72,10 +72,23 @@ def told(folder: Path) -> list[str]:
 def test_other_content_is_noticed_whatever_its_date(folder: Path, kind: str, seconds: float | None) -> None:
     replace(folder / kind / "P1_m6.nii.gz", seconds)
     (sentence,) = contents.notice(jobs(folder))
-    assert sentence.startswith(f"P1: {kind}/P1_m6.nii.gz holds something else than the results were made")
+    assert sentence.startswith(f"P1: {kind}/P1_m6.nii.gz has changed since the results were made")
     assert contents.marks("P1") and not contents.marks("P2")
     made = folder / "results/patients/P1/alignment.json"
     assert contents.mark("P1").stat().st_mtime_ns > made.stat().st_mtime_ns
+
+
+def test_a_file_that_is_gone_is_not_called_changed(folder: Path) -> None:
+    table = folder / "cohort.tsv"
+    for name in ("labels/P1_m6.nii.gz", "images/P1_m6.nii.gz"):
+        (folder / name).rename(folder / name.replace("P1", "1"))
+        table.write_text(table.read_text().replace(name, name.replace("P1", "1")))
+    replace(folder / "states" / "P1_m6.nii.gz")
+    (sentence,) = contents.notice(jobs(folder))
+    assert sentence == (
+        "P1: images/P1_m6.nii.gz, labels/P1_m6.nii.gz are no longer there; states/P1_m6.nii.gz has changed "
+        "since the results were made. The patient's stages run again"
+    )
 
 
 def test_a_file_in_place_with_its_size_and_date_is_noticed(folder: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_corrected_mask_of_an_older_date_runs_its_patient_again(study: TinyCoh
     assert heavy(study.planned("--rerun-triggers", "mtime")) == OF_P002
     run = study.snakemake()
     assert run.returncode == 0, run.stderr
-    assert "P002: scans/P002/V2_states.nii.gz holds something else than the results were made" in run.stderr
+    assert "P002: scans/P002/V2_states.nii.gz has changed since the results were made" in run.stderr
     assert heavy(tiny.jobs_of(run.stdout + run.stderr)) == OF_P002
     assert study.planned() == []
     mask.touch()

@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="longimorph",
         description="Splits longitudinal change of brain MRI into tissue that moved and tissue that changed "
-        "its kind in place. The analysis itself is run by snakemake; see docs/running.md.",
+        "class in place. The analysis itself is run by snakemake; see docs/running.md.",
         epilog="A study, in this order: longimorph check, longimorph plan, snakemake, longimorph status. "
         "Status: 0 all is well; 1 something failed or is missing; 2 the input has to be corrected.",
     )

@@ -1,7 +1,7 @@
 """The control allocation matrix: which transitions between classes are deformation, ``control.tsv``.
 
 Entry (from, to) is rho in [0, 1]: 1 says that a change of the first class into the second is deformation
-(tissue moved), 0 that it is reallocation (tissue changed its kind in place).
+(tissue moved), 0 that it is reallocation (tissue changed class in place).
 """
 
 from __future__ import annotations

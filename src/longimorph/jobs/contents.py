@@ -98,7 +98,7 @@ def notice(jobs: Jobs) -> list[str]:
         changed = _changed(look, current)
         _set_mark(look.patient, changed)
         if changed:
-            told.append(_sentence(look.patient, changed))
+            told.append(_sentence(look.patient, changed, current))
     return told
 
 
@@ -155,7 +155,7 @@ def _current(looks: Iterable[Look], known: Known, readers: Any) -> Hashes:
 def _tell_reading(names: Sequence[str]) -> None:
     size = sum((stamp(name) or (0,))[0] for name in names)
     if size > _MANY_BYTES:
-        text = "Reading %s (%.0f GB) that may hold something else than the results were made from: once"
+        text = "Reading %s (%.0f GB) that may have changed since the results were made: once"
         log.warning(text, counted(len(names), "scan"), size / 1e9)
 
 
@@ -190,11 +190,23 @@ def _set_mark(patient: str, changed: Sequence[str]) -> None:
             os.replace(earlier, own)
 
 
-def _sentence(patient: str, changed: Sequence[str]) -> str:
-    more = f" and {counted(len(changed) - _SHOWN, 'more file')}" if len(changed) > _SHOWN else ""
-    verb = "hold" if changed[1:] else "holds"
-    names = ", ".join(changed[:_SHOWN]) + more
-    return f"{patient}: {names} {verb} something else than the results were made from; they are made again"
+def _sentence(patient: str, changed: Sequence[str], current: Mapping[str, str | None]) -> str:
+    gone = [name for name in changed if name in current and current[name] is None]
+    other = [name for name in changed if name not in gone]
+    said = [
+        f"{_listed(names)} {text[len(names) > 1]}"
+        for names, text in (
+            (gone, ("is no longer there", "are no longer there")),
+            (other, ("has changed since the results were made", "have changed since the results were made")),
+        )
+        if names
+    ]
+    return f"{patient}: {'; '.join(said)}. The patient's stages run again"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {counted(len(names) - _SHOWN, 'more file')}" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _read() -> Known:

@@ -64,7 +64,7 @@ def flows_between(change: Tensor) -> Tensor:
 def attribute(
     start: State, system: System, steps: int, follow: Callable[[Tensor], None] = lambda _: None
 ) -> Attribution:
-    """Follow the geodesic once more and add up what moved and what changed its kind, E6.
+    """Follow the geodesic once more and add up what moved and what changed class, E6.
 
     ``follow`` is given w at the middle of each step, (d, *grid) in mm per unit of time, when the step itself
     is no longer held.

@@ -108,7 +108,7 @@ def _describe(control: Tensor, optimum: Optimum, matching: Matching, ladder: Lad
 
 
 def _follow(start: State, matching: Matching) -> tuple[Attribution, Warps]:
-    """What moved and what changed its kind along the geodesic, and where its points go."""
+    """What moved and what changed class along the geodesic, and where its points go."""
     warping = Warping(matching.system.spacing, matching.steps, start.q)
     attribution = attribute(start, matching.system, matching.steps, warping.follow)
     return attribution, warping.finish()

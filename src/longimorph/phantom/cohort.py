@@ -205,7 +205,7 @@ spacing_mm: {spacing:g}
 
 _TRUTH_README = """\
 changes.csv   true change of each pair and class, mm3. + means that the class grew.
-              deformation: tissue stretched or compressed; reallocation: tissue changed its kind in place.
+              deformation: tissue stretched or compressed; reallocation: tissue changed class in place.
               Between two visits the flow runs at constant speed while white matter turns to oedema
               linearly in time at each point of tissue. With J the Jacobian determinant of the flow and P
               the share of a class in the tissue: deformation = integral of P dJ/dt, reallocation =

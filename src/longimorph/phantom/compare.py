@@ -130,7 +130,7 @@ def describe(rows: pd.DataFrame, result: PairScore) -> str:
     """One pair as a small table in mL with the score below it."""
     patient, source, target = result.pair
     head = f"{patient}: {source} to {target}"
-    lines = [f"{head:<24}{'moved, mL':>22}{'changed its kind, mL':>26}"]
+    lines = [f"{head:<24}{'moved, mL':>22}{'changed class, mL':>26}"]
     lines.append(f"{'  class':<20}{'measured':>13}{'true':>9}{'measured':>17}{'true':>9}")
     for _, row in rows.iterrows():
         values = [float(row[f"{kind}_{which}"]) / 1000 for kind in KINDS for which in ("mm3", "true_mm3")]
@@ -145,7 +145,7 @@ def _verdict(result: PairScore) -> str:
     if result.error is None:
         words = (
             f"nothing happened; measured {result.deformation:.3f} % (moved) and {result.reallocation:.3f} % "
-            f"(changed its kind) of brain volume (target {LARGEST_MOTION:g} %)"
+            f"(changed class) of brain volume (target {LARGEST_MOTION:g} %)"
         )
     else:
         size = result.true_mm3 / 1000

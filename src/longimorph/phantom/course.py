@@ -7,7 +7,7 @@ from 0 to 1 as the voxel is carried along. With J the Jacobian determinant of th
 of probability P in the tissue has the volume ∫ P J, and its rate of change splits without ambiguity into
 
     deformation   ∫ P dJ/dt        the tissue is stretched or compressed
-    reallocation  ∫ J dP/dt        the tissue changes its kind in place
+    reallocation  ∫ J dP/dt        the tissue changes class in place
 
 so that over the pair deformation + reallocation = volume at the second visit − volume at the first.
 """
