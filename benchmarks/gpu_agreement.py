@@ -20,9 +20,9 @@ from longimorph.numerics import control
 from longimorph.numerics.attribution import attribute
 from longimorph.numerics.dynamics import State, System
 from longimorph.numerics.kernels import gaussian_kernel
+from longimorph.numerics.memory_strategies import STORE, ladder
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.sphere import tangent
-from longimorph.numerics.strategies import STORE, ladder
 
 PASSES_AGREE, WHOLE_AGREES, STRATEGIES_AGREE = 1e-5, 1e-4, 1e-5
 CLASSES = (2, 13)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from benchmarks import report
+from longimorph.memory import budget
 from longimorph.numerics import passes
-from longimorph.steps import room
 
 GIB = 1 << 30
 
@@ -156,7 +156,7 @@ def free(device: torch.device, most: int) -> int:
     """Bytes that are free on the device for one who may take ``most``."""
     clean(device)
     held = torch.cuda.memory_allocated(device) if is_card(device) else 0
-    return min(most - held, room.free_bytes(device))
+    return min(most - held, budget.free_bytes(device))
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from benchmarks.gpu_problems import DEFAULTS, posed, random_pair
 from benchmarks.gpu_record import Section
 from benchmarks.gpu_sizes import Sizes, cross
 from benchmarks.traffic import counted
+from longimorph.numerics.memory_strategies import CHECKPOINT, STORE, Strategy, out_of_memory
 from longimorph.numerics.objective import evaluate
-from longimorph.numerics.strategies import CHECKPOINT, STORE, Strategy, out_of_memory
 
 MOST_MS = 100
 TEXT = """One cost and gradient, {shape}, N = {steps}; medians of {repeats}. *Launches* and *moved* count

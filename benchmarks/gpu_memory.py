@@ -12,13 +12,13 @@ from benchmarks.gpu_card import Meter, Peak, Stopwatch
 from benchmarks.gpu_problems import DEFAULTS, SPACING, random_pair
 from benchmarks.gpu_record import Section
 from benchmarks.gpu_sizes import Sizes, cross
-from longimorph import memory as memory_model
-from longimorph.memory import Bytes
+from longimorph.memory import budget
+from longimorph.memory import model as memory_model
+from longimorph.memory.model import Bytes
+from longimorph.numerics.memory_strategies import BY_NAME, Ladder, ladder
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import register
 from longimorph.numerics.solve import Settings
-from longimorph.numerics.strategies import BY_NAME, Ladder, ladder
-from longimorph.steps import room
 
 WITHIN = 0.1
 TEXT = """{shape}, N = {steps}, {evaluations} evaluations on one level; the maps lie on the host. Peaks in D
@@ -69,7 +69,7 @@ def _held(
 
 def foretold(name: str, maps: Tensor, steps: int | None, iterations: int) -> Bytes:
     """Peak by the memory model on a card, with the pairs that so many iterations leave."""
-    size = replace(room.size_of(maps, steps), pairs=min(iterations, memory_model.PAIRS_KEPT))
+    size = replace(budget.size_of(maps, steps), pairs=min(iterations, memory_model.PAIRS_KEPT))
     return memory_model.model().peak(name, size, "cuda")
 
 

@@ -13,11 +13,11 @@ from benchmarks.gpu_phases import Phases
 from benchmarks.gpu_problems import DEFAULTS, Maps, anatomy
 from benchmarks.gpu_record import OutOfTime, Section
 from benchmarks.gpu_sizes import Sizes, cross
-from longimorph import memory as memory_model
+from longimorph.memory import budget
+from longimorph.memory import model as memory_model
+from longimorph.numerics.memory_strategies import BY_NAME, Ladder, Strategy, ladder
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import Registration, register
-from longimorph.numerics.strategies import BY_NAME, Ladder, Strategy, ladder
-from longimorph.steps import room
 
 MOST_SECONDS, MOST_BYTES = 20, 8 * GIB
 ANYTHING = 1 << 50
@@ -52,7 +52,7 @@ def _pair(section: Section, sizes: Sizes) -> Maps:
 def _chosen(section: Section, pair: Maps, there: int) -> Ladder:
     """The card's ladder from the strategy that fits, told of in the report; so is every step down."""
     names = [rung.name for rung in ladder("cuda")]
-    size = room.size_of(pair[0], DEFAULTS.steps)
+    size = budget.size_of(pair[0], DEFAULTS.steps)
     choice = memory_model.choose(size, there, names, "cuda")
     section.write(f"The memory model chooses {choice.reason}; it reckons with N = {size.steps}.")
 

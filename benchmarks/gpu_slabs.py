@@ -15,8 +15,8 @@ from benchmarks.gpu_problems import DEFAULTS, posed, random_pair
 from benchmarks.gpu_record import Section
 from benchmarks.gpu_sizes import MIB, Sizes, cross
 from longimorph.numerics import passes
+from longimorph.numerics.memory_strategies import STORE
 from longimorph.numerics.objective import Matching, evaluate
-from longimorph.numerics.strategies import STORE
 
 
 @contextmanager

@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import growth_data, growth_figure, growth_texts, report, truth_runs
-from longimorph import simplex
-from longimorph.align import AlignSettings, align_patient
-from longimorph.cohort import presets
-from longimorph.grid import Grid, crop
+from benchmarks.phantoms.maps import default_data
+from longimorph.alignment.align import AlignSettings, align_patient
+from longimorph.geometry.grid import Grid, crop
 from longimorph.io import atomic
+from longimorph.maps import simplex
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.shooting import Divergence
-from longimorph.phantom.maps import default_data
+from longimorph.study import presets
 
 OUT = Path("docs/benchmarks/growth.md")
 PATIENTS = ("01", "05")

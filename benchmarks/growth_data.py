@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from longimorph.align import Scan
-from longimorph.cohort.classes import BACKGROUND, HEALTHY, ClassRow, ClassTable
-from longimorph.grid import Grid
+from longimorph.alignment.align import Scan
+from longimorph.geometry.grid import Grid
+from longimorph.study.classes import BACKGROUND, HEALTHY, ClassRow, ClassTable
 
 SPACING_MM = (0.9, 0.9, 6.5)
 """An estimate: the files have lost their geometry."""

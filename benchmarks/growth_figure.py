@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.growth_data import CLASSES, ENHANCING, NECROSIS
-from longimorph.grid import Grid
+from longimorph.geometry.grid import Grid
 from longimorph.numerics.attribution import Attribution
 
 Maps = NDArray[np.float32]

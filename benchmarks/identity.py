@@ -18,12 +18,12 @@ import numpy as np
 
 from benchmarks import identity_data, identity_texts, report
 from benchmarks.identity_data import PARCELS, TISSUES, TUMOUR, Visit
-from longimorph import simplex
-from longimorph.align import AlignSettings, Scan, align_patient
-from longimorph.grid import Grid
+from benchmarks.phantoms.maps import default_data
+from longimorph.alignment.align import AlignSettings, Scan, align_patient
+from longimorph.geometry.grid import Grid
 from longimorph.io import atomic
-from longimorph.likeness import likeness
-from longimorph.phantom.maps import default_data
+from longimorph.maps import simplex
+from longimorph.verdict.likeness import likeness
 
 OUT = Path("docs/benchmarks/identity.md")
 KEPT = Path(".bench/identity")

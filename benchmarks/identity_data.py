@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks import growth_data
-from longimorph.grid import Grid
+from longimorph.geometry.grid import Grid
 from longimorph.io.transforms import from_sitk
 from longimorph.io.volumes import read_image, read_labels
 

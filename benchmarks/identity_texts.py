@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from longimorph import trust
+from longimorph.verdict import trust
 
 Row = Mapping[str, Any]
 

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from benchmarks import report
-from longimorph.cli.measure import SPACING, Case, Sample, random_pair, sample, settings
 from longimorph.io import atomic
-from longimorph.memory import OPTIMISATION, PHASES, Bytes, model
+from longimorph.memory.measure import SPACING, Case, Sample, random_pair, sample, settings
+from longimorph.memory.model import OPTIMISATION, PHASES, Bytes, model
+from longimorph.numerics.memory_strategies import BY_NAME, LADDERS, STORE
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.solve import Pair
 from longimorph.numerics.sphere import tangent
-from longimorph.numerics.strategies import BY_NAME, LADDERS, STORE
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "benchmarks" / "memory.md"

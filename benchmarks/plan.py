@@ -21,11 +21,11 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks import report
-from longimorph.cohort import study as studies
-from longimorph.cohort.scancache import ScanCache
-from longimorph.cohort.scans import examine_visit
 from longimorph.io import atomic
-from longimorph.jobs.start import SCAN_CACHE
+from longimorph.orchestration.start import SCAN_CACHE
+from longimorph.study import study as studies
+from longimorph.study.scancache import ScanCache
+from longimorph.study.scans import examine_visit
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "benchmarks" / "plan.md"

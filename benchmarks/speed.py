@@ -25,16 +25,16 @@ from numpy.typing import NDArray
 from benchmarks import environments, report
 from benchmarks.environments import Unavailable
 from benchmarks.peers import compare
+from benchmarks.phantoms.maps import make_pair
 from benchmarks.truth_runs import defaults, numerical
-from longimorph.cohort import presets
 from longimorph.io import atomic
+from longimorph.numerics.memory_strategies import STORE
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import register
 from longimorph.numerics.solve import Pair, Settings
 from longimorph.numerics.sphere import tangent
-from longimorph.numerics.strategies import STORE
-from longimorph.phantom.maps import make_pair
+from longimorph.study import presets
 
 OUT = environments.ROOT / "docs" / "benchmarks" / "speed.md"
 QUICK_OUT = environments.ROOT / "build" / "speed-quick.md"

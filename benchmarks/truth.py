@@ -25,12 +25,12 @@ import pandas as pd
 import yaml
 
 from benchmarks import report, truth_report, truth_rigid, truth_runs
+from benchmarks.phantoms.maps import CASES, default_data
+from benchmarks.phantoms.subjects import available
 from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, Job
 from longimorph import paths
 from longimorph.io import atomic
 from longimorph.numerics.shooting import Divergence
-from longimorph.phantom.maps import CASES, default_data
-from longimorph.phantom.subjects import available
 
 OUT = Path("docs/benchmarks/truth.md")
 QUICK_OUT = Path("build/truth-quick.md")

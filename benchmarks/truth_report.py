@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 
 from benchmarks import report, truth_texts, truth_uncertainty
+from benchmarks.phantoms.cases import CASES
 from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, Job, numbers
-from longimorph.phantom.cases import CASES
-from longimorph.phantom.compare import gross
+from longimorph.demo.compare import gross
 
 COUNTS = 0.05
 """A class or a kind of change smaller than this share of the gross true change has no sign to compare."""

@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.phantoms.subjects import subject
 from benchmarks.truth_runs import KEY, Job, pipeline_settings, text
+from longimorph.demo import compare, scan
+from longimorph.demo.anatomy import CLASSES
+from longimorph.demo.cohort import class_table
+from longimorph.demo.course import State
+from longimorph.demo.scan import Scanner
 from longimorph.io import atomic, volumes
-from longimorph.phantom import compare, scan
-from longimorph.phantom.anatomy import CLASSES
-from longimorph.phantom.cohort import class_table
-from longimorph.phantom.course import State
-from longimorph.phantom.scan import Scanner
-from longimorph.phantom.subjects import subject
-from longimorph.steps.align import align
-from longimorph.steps.maps import maps
-from longimorph.steps.register import register
+from longimorph.stages.align import align
+from longimorph.stages.maps import maps
+from longimorph.stages.register import register
 
 ROTATION_DEG, SHIFT_MM = 6.0, 8.0
 _SCANNERS = {

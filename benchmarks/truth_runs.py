@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from longimorph.cohort import config, presets
-from longimorph.cohort.config import Config
+from benchmarks.phantoms.maps import KnownPair, make_pair
+from longimorph.demo import compare
+from longimorph.demo.course import Truth
 from longimorph.numerics.attribution import flows_between
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.solve import Settings
-from longimorph.phantom import compare
-from longimorph.phantom.course import Truth
-from longimorph.phantom.maps import KnownPair, make_pair
+from longimorph.study import config, presets
+from longimorph.study.config import Config
 
 FORWARD, SWAPPED = "forward", "swapped"
 RIGID = "rigid"

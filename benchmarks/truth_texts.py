@@ -8,7 +8,7 @@ Python {python}, torch {torch}. Anatomies: {anatomies}. Times are those of a mac
 work.
 
 Each case takes a labelled brain at 1 mm and lets tissue flow, turn into another class in place, or both;
-the flow is a diffeomorphism, and what it does to every class is known (`longimorph.phantom.course`). The
+the flow is a diffeomorphism, and what it does to every class is known (`longimorph.demo.course`). The
 box averages of both visits on the registration grid are prepared as the pipeline does and registered
 with the default settings and the case's preset. Error: half the sum over classes of |measured - true|
 deformation, and the same of reallocation, in % of the gross true change. Figures are means over the

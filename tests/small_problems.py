@@ -8,10 +8,10 @@ from torch import Tensor
 from longimorph.numerics.control import allocation
 from longimorph.numerics.dynamics import State, System
 from longimorph.numerics.kernels import gaussian_kernel
+from longimorph.numerics.memory_strategies import Kept
 from longimorph.numerics.objective import Matching
 from longimorph.numerics.solve import Settings
 from longimorph.numerics.sphere import tangent, to_sphere
-from longimorph.numerics.strategies import Kept
 
 SHAPES = {2: (9, 8), 3: (6, 5, 7)}
 SPACINGS = {2: (1.0, 1.3), 3: (1.0, 1.3, 0.9)}

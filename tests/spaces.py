@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import SimpleITK as sitk
 
-from longimorph.grid import Grid
+from longimorph.geometry.grid import Grid
 
 
 def rotation(angles: tuple[float, float, float]) -> np.ndarray:

@@ -23,12 +23,12 @@ from benchmarks import environments, report
 from benchmarks.environments import Unavailable
 from benchmarks.peers import scoring, table
 from benchmarks.peers.scoring import OURS, Result
+from benchmarks.phantoms.maps import KnownPair, default_data, make_pair
 from benchmarks.truth import fingerprint
 from benchmarks.truth_runs import defaults, numerical
-from longimorph.cohort import presets
 from longimorph.io import atomic
 from longimorph.numerics.register import register
-from longimorph.phantom.maps import KnownPair, default_data, make_pair
+from longimorph.study import presets
 
 OUT = environments.ROOT / "docs" / "benchmarks" / "peers.md"
 QUICK_OUT = environments.ROOT / "build" / "peers-quick.md"

@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from longimorph.io.volumes import read_maps
-from longimorph.steps.common import read_json
+from longimorph.stages.visits import read_json
 from longimorph.tables import columns
 
 Work = Callable[[], object]

@@ -17,12 +17,12 @@ from faults import FINE, PATIENT, VISIT, Fault, Place, copy, write_study
 from heads import SETTINGS
 
 from longimorph.cli.main import main
-from longimorph.cohort import study as studies
 from longimorph.errors import InputError
-from longimorph.jobs.catalogue import visit_record
-from longimorph.steps.align import align
-from longimorph.steps.common import read_json
-from longimorph.steps.maps import maps
+from longimorph.orchestration.parameters import visit_record
+from longimorph.stages.align import align
+from longimorph.stages.maps import maps
+from longimorph.stages.visits import read_json
+from longimorph.study import study as studies
 from longimorph.tables import read_changes
 
 FAULTS = (*bad_files.FAULTS, *bad_tables.FAULTS, *bad_settings.FAULTS)
@@ -88,7 +88,7 @@ def test_it_is_told_at_once(fault: Fault, place: Place, capsys: pytest.CaptureFi
 @of_visits
 @pytest.mark.timeout(60)
 def test_its_pair_fails_and_the_other_visit_stands(fault: Fault, place: Place, tmp_path: Path) -> None:
-    from longimorph.steps.register import register
+    from longimorph.stages.register import register
 
     fault.spoil(place)
     study = studies.load(place.config)

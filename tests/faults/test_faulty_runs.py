@@ -178,9 +178,9 @@ def test_a_configuration_runs_no_code(fresh: TinyCohort) -> None:
 def test_names_that_the_workflow_uses_belong_to_it() -> None:
     import re
 
-    from longimorph.cohort.names import RESERVED
+    from longimorph.study.names import RESERVED
 
     text = "".join(file.read_text() for file in (tiny.REPOSITORY / "workflow" / "rules").glob("*.smk"))
     used = set(re.findall(r"^rule patient_(\w+):", text, re.MULTILINE))
     used |= set(re.findall(r"\"results/logs/(\w+)/", text))
-    assert {"tables", "verdict", "cohort", "sweep"} <= used <= RESERVED
+    assert {"tables", "complete", "cohort", "sweep"} <= used <= RESERVED

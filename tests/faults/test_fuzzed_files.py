@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CLASSES, CONTROL
 
-from longimorph.cohort import classes, config, control, schema, table
 from longimorph.errors import InputError, PairFailure
 from longimorph.io.volumes import MAX_VOXELS, read_grid, read_image, read_labels
+from longimorph.study import classes, config, control, schema, table
 
 SOME = settings(max_examples=80, deadline=None)
 AT_ONCE_S = 10

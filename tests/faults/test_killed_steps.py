@@ -16,11 +16,11 @@ from killed import files_no_larger_than, in_child, killed_at, was_killed, whole
 from longimorph import tables
 from longimorph.errors import PairFailure
 from longimorph.io.volumes import read_maps, write_maps
-from longimorph.steps.align import align
-from longimorph.steps.common import read_json
-from longimorph.steps.figure import figure
-from longimorph.steps.maps import maps
-from longimorph.steps.patient_report import patient_report
+from longimorph.stages.align import align
+from longimorph.stages.figure import figure
+from longimorph.stages.maps import maps
+from longimorph.stages.patient_report import patient_report
+from longimorph.stages.visits import read_json
 
 NOT_COMPARED = ("status.json",)
 LABELS = [

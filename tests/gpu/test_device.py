@@ -10,13 +10,13 @@ import torch
 from small_problems import ball_maps, random_maps, settings
 
 from benchmarks.gpu_card import pinned_pool
-from longimorph.memory import PAIRS_KEPT, model
+from longimorph.memory import budget
+from longimorph.memory.model import PAIRS_KEPT, model
+from longimorph.numerics.memory_strategies import BY_NAME, LADDERS, STORE, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import register
 from longimorph.numerics.solve import Pair
 from longimorph.numerics.sphere import tangent
-from longimorph.numerics.strategies import BY_NAME, LADDERS, STORE, Ladder
-from longimorph.steps import room
 
 pytestmark = [
     pytest.mark.gpu,
@@ -105,7 +105,7 @@ def test_the_device_holds_what_the_model_says(name):
     ladder = Ladder([BY_NAME[name]])
     register(source, target, control, SPACING, chosen, lambda _, i: iterations.append(i), ladder, device)
     peak = torch.cuda.max_memory_allocated() - before
-    size = replace(room.size_of(source, 6), pairs=min(len(iterations) - 1, PAIRS_KEPT))
+    size = replace(budget.size_of(source, 6), pairs=min(len(iterations) - 1, PAIRS_KEPT))
     foretold = model().peak(name, size, "cuda")
     assert peak == pytest.approx(foretold.device, rel=0.1)
     if pinned is not None:

@@ -12,8 +12,8 @@ from longimorph.bids.choose import pattern, told
 from longimorph.bids.index import ALONE, Wishes, index
 from longimorph.bids.names import parse
 from longimorph.bids.tree import RAW, Volume
-from longimorph.cohort import table
 from longimorph.errors import InputError
+from longimorph.study import table
 
 FEW = settings(max_examples=40, deadline=None)
 WORDS = st.text("abcXYZ019", min_size=1, max_size=4)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_problems import control_matrix, random_maps, random_problem
 
 from longimorph.numerics.attribution import attribute
-from longimorph.numerics.doubt import doubt, net, unexplained_flows
+from longimorph.numerics.uncertainty import doubt, net, unexplained_flows
 
 SEEDS = st.integers(0, 100_000)
 DIMS = st.sampled_from([2, 3])

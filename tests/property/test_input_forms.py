@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spaces import oblique, storage_orders
 
-from longimorph import grid as g
-from longimorph.cohort.scans import examine_visit
-from longimorph.cohort.table import Visit
-from longimorph.grid import Grid
+from longimorph.geometry import grid as g
+from longimorph.geometry.grid import Grid
 from longimorph.io.volumes import read_grid, read_labels
-from longimorph.simplex import simplex_maps
-from longimorph.view import View
+from longimorph.maps.field_of_view import View
+from longimorph.maps.simplex import simplex_maps
+from longimorph.study.scans import examine_visit
+from longimorph.study.table import Visit
 
 SHAPE = (6, 8, 5)
 LABELS = np.random.default_rng(3).integers(0, 4, SHAPE)

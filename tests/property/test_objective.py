@@ -13,10 +13,10 @@ from small_problems import CONTROLS, random_matching, random_problem
 
 from longimorph.numerics.dynamics import State, drive, fastest, flow, hamiltonian
 from longimorph.numerics.equations import settle, velocity
+from longimorph.numerics.memory_strategies import Kept
 from longimorph.numerics.objective import cost, curvature, evaluate, mismatch
 from longimorph.numerics.shooting import Divergence, Ends, sweep
 from longimorph.numerics.sphere import dot, tangent
-from longimorph.numerics.strategies import Kept
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -13,10 +13,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longimorph.cohort import classes, config, control, schema, suggest, table
-from longimorph.cohort.classes import ClassRow, ClassTable, Spans
-from longimorph.cohort.labels import count
 from longimorph.errors import InputError
+from longimorph.study import classes, config, control, schema, suggest, table
+from longimorph.study.classes import ClassRow, ClassTable, Spans
+from longimorph.study.labels import count
 
 FEW = settings(max_examples=60, deadline=None)
 LABELS = st.integers(0, 12)

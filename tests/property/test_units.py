@@ -10,10 +10,10 @@ import torch
 from longimorph.numerics.dynamics import State, System, flow, hamiltonian
 from longimorph.numerics.fields import positions
 from longimorph.numerics.kernels import gaussian_kernel
+from longimorph.numerics.memory_strategies import Kept
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.shooting import shoot
 from longimorph.numerics.sphere import tangent, to_sphere
-from longimorph.numerics.strategies import Kept
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from longimorph import tables
-from longimorph.cohort import classes as class_tables
-from longimorph.cohort.classes import ClassTable
-from longimorph.figures import pair_figure
-from longimorph.grid import Grid
+from longimorph.geometry.grid import Grid
 from longimorph.io import volumes
 from longimorph.io.atomic import write_csv, write_json
+from longimorph.report.figures import pair_figure
 from longimorph.report.sweep import sweep_page
-from longimorph.steps.cohort_report import cohort_report
-from longimorph.steps.patient_report import patient_report
+from longimorph.stages.cohort_report import cohort_report
+from longimorph.stages.patient_report import patient_report
+from longimorph.study import classes as class_tables
+from longimorph.study.classes import ClassTable
 from longimorph.tables import columns
 from longimorph.tables.sweep import HEALTH
 

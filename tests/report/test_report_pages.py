@@ -20,7 +20,7 @@ from longimorph.io.atomic import write_csv
 from longimorph.report import flows, outliers, page, volumes
 from longimorph.report import patient as patients
 from longimorph.report.svg import Drawing, ticks
-from longimorph.tables import PagesIncomplete, columns, verdict
+from longimorph.tables import PagesIncomplete, columns, require_complete
 
 REPOSITORY = Path(__file__).parents[2]
 MADE_BY_OTHERS = {"alignment.json", "memory.png"}
@@ -253,7 +253,7 @@ def test_what_cannot_be_drawn_leaves_a_sentence_and_spoils_the_verdict(
     assert "The bars of V1 to V2 could not be made (ZeroDivisionError: no &lt;i&gt;luck" in html
     assert "From which class to which" in html and "<i>luck" not in html
     with pytest.raises(PagesIncomplete, match=r"report\.html"):
-        verdict(folder / "patients" / "P1", tmp_path / "complete.json", [out])
+        require_complete(folder / "patients" / "P1", tmp_path / "complete.json", [out])
     assert not (tmp_path / "complete.json").exists()
 
 

@@ -12,10 +12,9 @@ import pandas as pd
 import pytest
 import small_results as small
 
-from longimorph import amounts
 from longimorph.io import volumes
 from longimorph.io.atomic import write_csv, write_json
-from longimorph.report import outliers, verdict
+from longimorph.report import amounts, outliers, verdict
 from longimorph.report.pairs import Amount, Pair
 from longimorph.tables import columns
 

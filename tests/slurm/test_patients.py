@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from on_cluster import ClusterCohort, slurm, three_patients
 
-from longimorph.cohort import study as studies
-from longimorph.jobs.catalogue import Jobs
-from longimorph.jobs.needs import Needs
+from longimorph.orchestration.parameters import Jobs
+from longimorph.orchestration.resources import Needs
+from longimorph.study import study as studies
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_two_fail_and_one_is_run_by_name(study: ClusterCohort) -> None:
     study.check_tables(pairs=4, failed=2)
     assert {row["patient"] for row in study.rows("failures")} == {"P001", "P002"}
     assert set(study.begun().values()) == {1}
-    assert head.text.count("longimorph: cohort_verdict: 2 of 4 pairs failed") == 1
+    assert head.text.count("longimorph: cohort_complete: 2 of 4 pairs failed") == 1
     check_groups(study)
 
     results = study.folder / "results"

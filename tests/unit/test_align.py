@@ -9,15 +9,15 @@ from real_data import BACKGROUND, CLASSES, freesurfer_classes, muse_classes, sca
 from scipy import ndimage
 from spaces import storage_orders
 
-from longimorph import grid as g
-from longimorph import poses as p
-from longimorph.align import AlignSettings, Scan, align_patient
+from longimorph.alignment.align import AlignSettings, Scan, align_patient
 from longimorph.errors import PairFailure
-from longimorph.grid import Grid
+from longimorph.geometry import grid as g
+from longimorph.geometry import poses as p
+from longimorph.geometry.grid import Grid
+from longimorph.geometry.resample import image_means, label_fractions
 from longimorph.io.transforms import from_sitk, rigid_from_itk
 from longimorph.io.volumes import read_image, read_labels
-from longimorph.resample import image_means, label_fractions
-from longimorph.simplex import simplex_maps
+from longimorph.maps.simplex import simplex_maps
 
 SHAPE = (44, 48, 40)
 GRID = Grid(SHAPE, p.translation([-60, -70, -55]) @ np.diag([3.0, 3.0, 3.0, 1.0]))

@@ -39,11 +39,11 @@ from benchmarks.gpu_schedule import Part
 from benchmarks.gpu_sizes import QUICK
 from benchmarks.traffic import counted
 from benchmarks.truth_runs import defaults, numerical
-from longimorph.memory import Bytes
+from longimorph.memory.model import Bytes
 from longimorph.numerics import equations, kernels, passes, shooting
+from longimorph.numerics.memory_strategies import BY_NAME, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import register
-from longimorph.numerics.strategies import BY_NAME, Ladder
 
 FLOAT, GIB = 4, 1 << 30
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import growth, growth_data, growth_figure  # noqa: E402
 from benchmarks.growth_data import ENHANCING, NECROSIS, OUTSIDE, REST  # noqa: E402
-from longimorph.grid import Grid  # noqa: E402
+from longimorph.geometry.grid import Grid  # noqa: E402
 
 SIDE, SLICES = 160, 8
 

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import identity, identity_data, identity_texts  # noqa: E402
-from longimorph.grid import Grid  # noqa: E402
+from longimorph.geometry.grid import Grid  # noqa: E402
 
 
 def visit(person: str, kind: str, number: int) -> Any:

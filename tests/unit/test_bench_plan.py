@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import plan
 from longimorph.cli.plan import closing, described, table
-from longimorph.cohort import study as studies
+from longimorph.study import study as studies
 
 
 def test_a_few_patients(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import truth, truth_report, truth_runs, truth_uncertainty  # noqa: E402
+from benchmarks.phantoms import cases  # noqa: E402
+from benchmarks.phantoms.maps import KnownPair  # noqa: E402
 from benchmarks.truth_runs import RIGID, SWAPPED, Job  # noqa: E402
-from longimorph.cohort.classes import ClassRow, ClassTable  # noqa: E402
-from longimorph.grid import Grid  # noqa: E402
+from longimorph.demo.course import Truth  # noqa: E402
+from longimorph.geometry.grid import Grid  # noqa: E402
 from longimorph.numerics.shooting import Divergence  # noqa: E402
 from longimorph.numerics.solve import Settings  # noqa: E402
-from longimorph.phantom import cases  # noqa: E402
-from longimorph.phantom.course import Truth  # noqa: E402
-from longimorph.phantom.maps import KnownPair  # noqa: E402
+from longimorph.study.classes import ClassRow, ClassTable  # noqa: E402
 
 
 def row(case: str = "both", spacing: int = 4, error: float | None = 3.0, **other: Any) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import pytest
 from real_data import scan
 from study_files import edit, write_labels, write_study
 
-from longimorph.cohort import sides, validate
-from longimorph.cohort.layout import Layout
-from longimorph.grid import Grid
+from longimorph.geometry.grid import Grid
 from longimorph.io.volumes import read_labels
+from longimorph.study import sides, validate
+from longimorph.study.layout import Layout
 
 SIDE, MM = 30, 5.0
 MIRROR = np.diag([-1.0, 1, 1, 1])

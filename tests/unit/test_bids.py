@@ -12,8 +12,8 @@ from study_files import CLASSES, CONFIG, CONTROL
 from longimorph.bids.days import day_of_date, day_of_name
 from longimorph.bids.index import Index, Wishes, index
 from longimorph.cli import main
-from longimorph.cohort import table as cohorts
 from longimorph.errors import InputError
+from longimorph.study import table as cohorts
 
 
 def told(root: Path, **wishes: object) -> str:

@@ -9,10 +9,10 @@ import pytest
 from study_files import CLASSES, CONTROL, edit, write_study
 
 from longimorph import paths
-from longimorph.cohort import classes, control, presets, wildcards
-from longimorph.cohort.classes import ClassTable
-from longimorph.cohort.labels import count
 from longimorph.errors import InputError, PairFailure
+from longimorph.study import classes, control, presets, wildcards
+from longimorph.study.classes import ClassTable
+from longimorph.study.labels import count
 
 
 def make(folder: Path, text: str) -> ClassTable:

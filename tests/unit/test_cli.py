@@ -351,7 +351,7 @@ def test_ctrl_c_and_numbers_below_one_have_their_status(
     def stopped(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("longimorph.cohort.validate.validate", stopped)
+    monkeypatch.setattr("longimorph.study.validate.validate", stopped)
     assert main(["check"]) == 130
 
 

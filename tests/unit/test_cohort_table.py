@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from study_files import edit, write_study
 
-from longimorph.cohort import pairs, table
 from longimorph.errors import InputError
+from longimorph.study import pairs, table
 
 
 @pytest.fixture

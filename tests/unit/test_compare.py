@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longimorph.phantom import compare
+from longimorph.demo import compare
 
 KINDS = ("deformation_mm3", "reallocation_mm3")
 NAMES = ("oedema", "WM", "ventricles", "background")

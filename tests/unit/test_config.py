@@ -9,9 +9,9 @@ import pytest
 from study_files import CONFIG
 
 from longimorph import paths
-from longimorph.cohort import config, reference, schema
-from longimorph.cohort.config import AlignConfig, Config
 from longimorph.errors import InputError
+from longimorph.study import config, reference, schema
+from longimorph.study.config import AlignConfig, Config
 
 
 def problems_of(folder: Path, text: str) -> list[str]:

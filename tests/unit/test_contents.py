@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from study_files import write_labels, write_study
 
-from longimorph.cohort import study as studies
 from longimorph.io import contents as io_contents
 from longimorph.io.contents import Content, content, parts, stamp
-from longimorph.jobs import contents
-from longimorph.jobs import log as job_logs
-from longimorph.jobs.catalogue import Jobs, files
+from longimorph.orchestration import contents
+from longimorph.orchestration import log as job_logs
+from longimorph.orchestration.parameters import Jobs, files
+from longimorph.study import study as studies
 
 OLD_S = 1.6e9
 
@@ -34,7 +34,7 @@ def finish(folder: Path, patient: str) -> None:
     for place in (own, logs):
         place.mkdir(parents=True, exist_ok=True)
     begun = [f"input: {name} (1.2 MB){job_logs._stamp(name)}" for name in files(visits)]
-    (logs / "align.log").write_text("\n".join(["longimorph", *begun, "input: a.json (1 MB)", "verdict: ok"]))
+    (logs / "align.log").write_text("\n".join(["longimorph", *begun, "input: a.json (1 MB)", "outcome: ok"]))
     held = io_contents.hashes(Path(name) for name in files(visits))
     (own / "alignment.json").write_text(json.dumps({"inputs_sha256": held}))
     for visit in visits:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from longimorph.demo import demo
 from longimorph.errors import LongimorphError
 from longimorph.io import atomic
-from longimorph.phantom import demo
 
 PAIR = {"patient": "P1", "from": "V1", "to": "V2"}
 TRUE = {

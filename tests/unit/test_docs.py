@@ -13,9 +13,9 @@ import yaml
 from real_data import scan
 
 from longimorph.cli.main import _parser
-from longimorph.cohort import classes, control, presets, schema
-from longimorph.cohort.schema import Source
 from longimorph.io.volumes import read_labels
+from longimorph.study import classes, control, presets, schema
+from longimorph.study.schema import Source
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted(

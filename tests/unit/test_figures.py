@@ -11,11 +11,11 @@ from matplotlib.image import imread
 from nibabel.orientations import apply_orientation as reorient
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
-from longimorph import figures
-from longimorph.cohort import classes as class_tables
-from longimorph.cohort.classes import ClassTable
-from longimorph.grid import Grid
+from longimorph.geometry.grid import Grid
 from longimorph.io import atomic, volumes
+from longimorph.report import figures
+from longimorph.study import classes as class_tables
+from longimorph.study.classes import ClassTable
 from longimorph.tables import columns
 
 NAMES = ("oedema", "WM", "background")

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from longimorph import focus
-from longimorph.cohort import classes as class_tables
-from longimorph.cohort.classes import ClassTable
+from longimorph.report import focus
 from longimorph.report.maps import windowed
+from longimorph.study import classes as class_tables
+from longimorph.study.classes import ClassTable
 
 SIDE = 30
 SPACING = (2.0, 2.0, 2.0)

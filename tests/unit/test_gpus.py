@@ -8,8 +8,8 @@ import pytest
 from study_files import write_study
 
 from longimorph import paths
-from longimorph.cohort import gpus, study
 from longimorph.errors import InputError
+from longimorph.study import gpus, study
 
 HEAD = "name\tmemory_gb\trequest\tconstraint\tpartition\tspeed\n"
 

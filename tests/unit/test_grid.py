@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spaces import oblique, rotation, storage_orders
 
-from longimorph import grid as g
-from longimorph.grid import Grid
+from longimorph.geometry import grid as g
+from longimorph.geometry.grid import Grid
 
 ANGLES = st.tuples(*[st.floats(-1.0, 1.0)] * 3)
 SPACINGS = st.tuples(*[st.floats(0.4, 4.0)] * 3)

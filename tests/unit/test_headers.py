@@ -11,9 +11,9 @@ import pytest
 from study_files import edit, write_labels, write_study
 
 from longimorph.cli import main
-from longimorph.cohort import validate
-from longimorph.grid import Grid
+from longimorph.geometry.grid import Grid
 from longimorph.io import headers
+from longimorph.study import validate
 
 SIDE, MM = 20, 8.0
 

@@ -1,4 +1,4 @@
-"""The log of a job: head, everything the job says, verdict."""
+"""The log of a job: head, everything the job says, outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from longimorph.errors import PairFailure
 from longimorph.io.contents import SETTLED_S, stamp
-from longimorph.jobs import log
+from longimorph.orchestration import log
 
 
 @pytest.fixture
@@ -54,18 +54,18 @@ def run(job: Any, status: dict[str, Any], error: Exception | None = None) -> str
     return text
 
 
-def test_head_holds_the_command_and_the_tail_the_verdict(job: Any) -> None:
+def test_head_holds_the_command_and_the_tail_the_outcome(job: Any) -> None:
     lines = run(job, {"status": "ok"}).splitlines()
     assert lines[0].endswith("register patient=P1 pair=A__B")
     assert lines[1] == f"again: snakemake --directory '/a b' --cores 3 --force {job.output[0]}"
     assert "said by a child process" in lines
-    assert lines[-1].startswith("verdict: ok (")
+    assert lines[-1].startswith("outcome: ok (")
     assert any("missing.nii (cannot be read" in line for line in lines)
 
 
-def test_an_expected_failure_in_the_status_is_the_verdict(job: Any) -> None:
+def test_an_expected_failure_in_the_status_is_the_outcome(job: Any) -> None:
     text = run(job, {"visits": {"A": {"status": "ok"}, "B": {"status": "overlap", "message": "Too little."}}})
-    assert text.splitlines()[-1].startswith("verdict: failed: B: overlap: Too little. (")
+    assert text.splitlines()[-1].startswith("outcome: failed: B: overlap: Too little. (")
 
 
 def test_a_crash_leaves_its_traceback_in_the_log_and_a_sentence_outside(
@@ -75,7 +75,7 @@ def test_a_crash_leaves_its_traceback_in_the_log_and_a_sentence_outside(
         run(job, {}, ValueError("surprise"))
     text = Path(job.log[0]).read_text()
     assert "Traceback" in text
-    assert text.splitlines()[-1] == "verdict: crashed: ValueError: surprise"
+    assert text.splitlines()[-1] == "outcome: crashed: ValueError: surprise"
     terminal = capfd.readouterr().err
     assert "register: surprise" in terminal and "register.log" in terminal and "Traceback" not in terminal
 
@@ -99,7 +99,8 @@ def test_an_output_that_was_not_written_is_a_crash(job: Any) -> None:
 
 
 def test_opening_a_log_imports_nothing_heavy() -> None:
-    code = "import sys, longimorph.jobs.log; sys.exit(bool({'torch', 'numpy', 'pandas'} & set(sys.modules)))"
+    heavy = "{'torch', 'numpy', 'pandas'}"
+    code = f"import sys, longimorph.orchestration.log; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 

@@ -9,12 +9,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from longimorph.cohort import study as studies
-from longimorph.cohort.study import Study
 from longimorph.errors import LongimorphError
-from longimorph.jobs import start
-from longimorph.jobs.catalogue import SETTINGS, Jobs, log_files, pair_record, visit_record
-from longimorph.jobs.needs import Needs
+from longimorph.orchestration import start
+from longimorph.orchestration.parameters import SETTINGS, Jobs, log_files, pair_record, visit_record
+from longimorph.orchestration.resources import Needs
+from longimorph.study import study as studies
+from longimorph.study.study import Study
 
 TABLES = {
     "classes.tsv": "class\tregions\tstates\nWM\t1\t*\nbackground\t*\t*\n",

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from longimorph import figures, lettering, memory_figure
-from longimorph.cohort import classes as class_tables
-from longimorph.cohort.classes import ClassTable
-from longimorph.grid import Grid
+from longimorph.geometry.grid import Grid
+from longimorph.report import figures, lettering
+from longimorph.report import memory_figure as memory_figure
+from longimorph.study import classes as class_tables
+from longimorph.study.classes import ClassTable
 from longimorph.tables import columns
 
 LONG = "left superior frontal gyrus and the white matter below it as the atlas of the third edition names it"

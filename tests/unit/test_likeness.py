@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from longimorph import poses, trust
-from longimorph.align import AlignSettings, Scan, align_patient
-from longimorph.grid import Grid
-from longimorph.likeness import blurred_alike, kappa, likeness, moved, warp_check
-from longimorph.resample import field_of_view, image_means, label_fractions
-from longimorph.simplex import simplex_maps
+from longimorph.alignment.align import AlignSettings, Scan, align_patient
+from longimorph.geometry import poses
+from longimorph.geometry.grid import Grid
+from longimorph.geometry.resample import field_of_view, image_means, label_fractions
+from longimorph.maps.simplex import simplex_maps
+from longimorph.verdict import trust
+from longimorph.verdict.likeness import blurred_alike, kappa, likeness, moved, warp_check
 
 SHAPE = (44, 50, 40)
 GRID = Grid(SHAPE, poses.translation([-60, -70, -55]) @ np.diag([3.0, 3.0, 3.0, 1.0]))

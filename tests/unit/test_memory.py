@@ -9,11 +9,11 @@ import torch
 from small_problems import random_maps, settings
 from torch.profiler import ProfilerActivity, profile
 
-from longimorph import memory
+from longimorph.memory import model
 from longimorph.numerics import optimise, solve
 from longimorph.numerics.live_bytes import LiveBytes
+from longimorph.numerics.memory_strategies import BY_NAME
 from longimorph.numerics.objective import evaluate
-from longimorph.numerics.strategies import BY_NAME
 
 SPACING = (1.0, 1.0, 1.0)
 FLOAT = 4
@@ -108,10 +108,10 @@ def test_a_cost_and_gradient_holds_what_its_strategy_says_per_step():
     assert per_step["checkpoint"] == per_step["offload"] == [2, 0]
     assert per_step["host"] == [0, 2]
     assert per_step["nested"] == [0, 0]
-    form = memory.model().devices["cpu"]["store"]["evaluation"]["device"]
+    form = model.model().devices["cpu"]["store"]["evaluation"]["device"]
     expected = form["maps_per_step"] + form["fields_per_step"] / 4
     assert per_step["store"] == [pytest.approx(expected, abs=0.02), 0]
 
 
 def test_the_number_of_pairs_of_the_model_is_that_of_the_optimiser():
-    assert optimise.History().pairs.maxlen == memory.PAIRS_KEPT
+    assert optimise.History().pairs.maxlen == model.PAIRS_KEPT

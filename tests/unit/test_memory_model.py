@@ -11,17 +11,16 @@ import pytest
 import torch
 from small_problems import settings
 
-from longimorph import memory
 from longimorph.cli import main
 from longimorph.cli import memory as command
-from longimorph.cli.measure import SPACING, Case, PhaseMeter, random_pair, sample, slab_walk
 from longimorph.errors import LongimorphError
-from longimorph.memory import PHASES, Bytes, Size
-from longimorph.numerics import passes, solve, strategies
+from longimorph.memory import budget, model
+from longimorph.memory.measure import SPACING, Case, PhaseMeter, random_pair, sample, slab_walk
+from longimorph.memory.model import PHASES, Bytes, Size
+from longimorph.numerics import memory_strategies, passes, solve
 from longimorph.numerics.live_bytes import LiveBytes
+from longimorph.numerics.memory_strategies import Ladder
 from longimorph.numerics.register import register
-from longimorph.numerics.strategies import Ladder
-from longimorph.steps import room
 
 NOT_FITTED = {
     "cpu": [Case((22, 17, 19), 7, 9, 3), Case((14, 26, 18), 4, 12, 2)],
@@ -36,24 +35,24 @@ LARGE = Size(prod((160, 190, 160)) * 8 * 4, 8, 10)
         (walk, case, strategy)
         for walk, cases in NOT_FITTED.items()
         for number, case in enumerate(cases)
-        for strategy in (strategies.BY_NAME if number == 0 else ("checkpoint",))
+        for strategy in (memory_strategies.BY_NAME if number == 0 else ("checkpoint",))
     ],
 )
 def test_the_model_foretells_peaks_of_sizes_that_were_not_fitted(walk, case, strategy):
     found = sample(case, strategy, walk)
-    form = memory.model().devices[walk][strategy]
+    form = model.model().devices[walk][strategy]
     assert max(command.errors(form, found)) <= 0.05
 
 
 def test_it_foretells_more_steps_and_pairs_than_were_fitted():
     """Also where one piece of work after another is the highest, so that the peak is no linear form."""
     found = sample(Case((64, 10, 10), 8, 20, 8), "host", "cuda")
-    assert max(command.errors(memory.model().devices["cuda"]["host"], found)) <= 0.05
+    assert max(command.errors(model.model().devices["cuda"]["host"], found)) <= 0.05
 
 
 def test_the_fit_recovers_coefficients():
     generator = np.random.default_rng(1)
-    true = dict(zip(memory.TERMS, (2.0, 1.5, 11.0, 30.0, 3.0, 20.0, 40.0, 5000.0), strict=True))
+    true = dict(zip(model.TERMS, (2.0, 1.5, 11.0, 30.0, 3.0, 20.0, 40.0, 5000.0), strict=True))
     sizes = [
         Size(int(n) * c * 4, c, int(generator.integers(5, 30)), int(generator.integers(1, 9)), float(s))
         for n, c, s in zip(
@@ -64,8 +63,8 @@ def test_the_fit_recovers_coefficients():
         )
     ]
     peaks = [round(sum(a * b for a, b in zip(true.values(), s.terms(), strict=True))) for s in sizes]
-    assert memory.fitted(sizes, peaks) == pytest.approx(true, rel=1e-3)
-    assert memory.fitted(sizes, [0] * len(sizes)) == {}
+    assert model.fitted(sizes, peaks) == pytest.approx(true, rel=1e-3)
+    assert model.fitted(sizes, [0] * len(sizes)) == {}
 
 
 def test_the_command_fits_writes_and_keeps_what_it_did_not_fit(tmp_path, monkeypatch, capsys):
@@ -76,19 +75,19 @@ def test_the_command_fits_writes_and_keeps_what_it_did_not_fit(tmp_path, monkeyp
         peak = (3 * case.pairs + 2 * case.steps + 7) * size.map_bytes
         return command_sample(strategy, size, {phase: Bytes(peak, 0, peak) for phase in PHASES})
 
-    monkeypatch.setattr("longimorph.cli.measure.sample", made_up)
+    monkeypatch.setattr("longimorph.memory.measure.sample", made_up)
     out = tmp_path / "model.json"
     assert main(["memory", "fit", "--out", str(out), "--device", "cpu", "--strategies", "host"]) == 0
     assert main(["memory", "fit", "--out", str(out), "--device", "cpu", "--strategies", "store"]) == 0
     assert "(3.000 M + 2.000 N + 7.00) D" in capsys.readouterr().out
-    found = memory.model(out)
+    found = model.model(out)
     assert set(found.devices["cpu"]) == {"host", "store"}
     assert found.peak("host", LARGE).device == pytest.approx((24 + 20 + 7) * LARGE.map_bytes, rel=1e-4)
     assert found.peak("host", LARGE).host == 0
 
 
 def command_sample(*args):
-    from longimorph.cli.measure import Sample
+    from longimorph.memory.measure import Sample
 
     return Sample(*args)
 
@@ -96,7 +95,7 @@ def command_sample(*args):
 def test_the_command_predicts(capsys):
     assert main(["memory", "predict", "--shape", "240", "240", "155", "--classes", "8", "--steps", "10"]) == 0
     text = capsys.readouterr().out
-    for name in strategies.BY_NAME:
+    for name in memory_strategies.BY_NAME:
         assert name in text
     assert main(["memory", "predict", "--shape", "0", "--classes", "8"]) == 2
 
@@ -114,41 +113,41 @@ def test_a_broken_model_file_is_told(tmp_path, text, said):
     path = tmp_path / "model.json"
     path.write_text(text)
     with pytest.raises(LongimorphError, match="memory fit") as error:
-        memory.model(path)
+        model.model(path)
     assert said in str(error.value) and str(path) in str(error.value)
 
 
 def test_a_coefficient_that_is_no_number_is_told(tmp_path):
-    content = json.loads(memory.MODEL_FILE.read_text())
+    content = json.loads(model.MODEL_FILE.read_text())
     content["devices"]["cpu"]["store"]["rest"]["device"]["maps"] = "many"
     (tmp_path / "model.json").write_text(json.dumps(content))
     with pytest.raises(LongimorphError, match=r"store\.rest\.device\.maps.*found 'many'"):
-        memory.model(tmp_path / "model.json")
+        model.model(tmp_path / "model.json")
 
 
 @pytest.mark.parametrize("shape", [(2, 20, 3, 3), (8, 240, 240, 155), (8, 96, 80, 72), (3, 5, 400, 400)])
 def test_slabs_are_those_of_a_card(shape):
     maps = torch.empty(shape, device="meta")
     start, stop = next(passes.slabs(maps))
-    assert room.size_of(maps, 5).slab == min(1.0, (stop - start + 2) / shape[1])
+    assert budget.size_of(maps, 5).slab == min(1.0, (stop - start + 2) / shape[1])
 
 
 def test_the_model_knows_every_rung_of_every_ladder():
-    for device, rungs in strategies.LADDERS.items():
-        assert {rung.name for rung in rungs} <= set(memory.model().devices[device])
-    assert set(command.STRATEGIES) == set(strategies.BY_NAME)
+    for device, rungs in memory_strategies.LADDERS.items():
+        assert {rung.name for rung in rungs} <= set(model.model().devices[device])
+    assert set(command.STRATEGIES) == set(memory_strategies.BY_NAME)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_choice_walks_down_the_ladder(device):
-    names = [rung.name for rung in strategies.LADDERS[device]]
-    needs = {n: memory.model().peak(n, LARGE, device).needed(device) for n in names}
+    names = [rung.name for rung in memory_strategies.LADDERS[device]]
+    needs = {n: model.model().peak(n, LARGE, device).needed(device) for n in names}
     for name in names:
-        choice = memory.choose(LARGE, round(needs[name] / 0.9) + 10, names, device)
+        choice = model.choose(LARGE, round(needs[name] / 0.9) + 10, names, device)
         assert choice.fits and needs[choice.strategy] <= needs[name]
         assert names.index(choice.strategy) <= names.index(name)
-    assert memory.choose(LARGE, 10**15, names, device).strategy == names[0]
-    least = memory.choose(LARGE, 10**6, names, device)
+    assert model.choose(LARGE, 10**15, names, device).strategy == names[0]
+    least = model.choose(LARGE, 10**6, names, device)
     assert (least.strategy, least.fits) == (names[-1], False)
     assert f"{names[-1]}: needs {needs[names[-1]] / 1e9:.1f} GB of 0.0 GB free" in least.reason
 
@@ -160,25 +159,25 @@ def test_a_job_has_no_more_room_than_it_asked_for(tmp_path, monkeypatch):
     limit, used = tmp_path / "max", tmp_path / "current"
     limit.write_text("max\n")
     used.write_text("1000\n")
-    monkeypatch.setattr(room, "MEMINFO", meminfo)
-    monkeypatch.setattr(room, "CGROUPS", ((limit, used),))
-    assert room.free_bytes(processor) == 8_000_000 * 1024
-    assert room.free_bytes(processor, 2000) == 2000 * 10**6 - memory.PROCESS_BYTES
-    assert room.free_bytes(processor, 1) == 0
+    monkeypatch.setattr(budget, "MEMINFO", meminfo)
+    monkeypatch.setattr(budget, "CGROUPS", ((limit, used),))
+    assert budget.free_bytes(processor) == 8_000_000 * 1024
+    assert budget.free_bytes(processor, 2000) == 2000 * 10**6 - model.PROCESS_BYTES
+    assert budget.free_bytes(processor, 1) == 0
     limit.write_text("5001000\n")
-    assert room.free_bytes(processor) == 5_000_000
-    monkeypatch.setattr(room, "MEMINFO", tmp_path / "none")
-    monkeypatch.setattr(room, "CGROUPS", ())
-    assert room.free_bytes(processor) > 10**8
+    assert budget.free_bytes(processor) == 5_000_000
+    monkeypatch.setattr(budget, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(budget, "CGROUPS", ())
+    assert budget.free_bytes(processor) > 10**8
 
 
 def test_a_registration_begins_where_it_fits(caplog):
     maps = torch.zeros(4, 10, 10, 10)
     with caplog.at_level("INFO"):
-        roomy, tight = room.begin(maps, maps.device, 5, None), room.begin(maps, maps.device, 5, 1)
+        roomy, tight = budget.begin(maps, maps.device, 5, None), budget.begin(maps, maps.device, 5, 1)
     assert (roomy.begun, tight.begun) == ("store", "nested")
     assert "nested: needs 0.0 GB of 0.0 GB free" in caplog.text
-    foretold = memory.model().peak("store", Size(16000, 4, 5, slab=room.size_of(maps, 5).slab)).both
+    foretold = model.model().peak("store", Size(16000, 4, 5, slab=budget.size_of(maps, 5).slab)).both
     assert roomy.report(5, 3)["predicted_peak_bytes"] == foretold
 
 
@@ -208,7 +207,7 @@ def test_memory_that_runs_out_costs_no_iteration(monkeypatch, failing):
     """The evaluation in which it ran out is made again one rung lower; the result is the same."""
     source, target, control = random_pair((12, 10, 9), 3)
     chosen = replace(settings(max_evaluations=7), kernel_mm=(1.2,), tolerance=1e-9)
-    smooth, told, tried = Ladder([strategies.NESTED]), [], []
+    smooth, told, tried = Ladder([memory_strategies.NESTED]), [], []
     heard = []
     expected = register(source, target, control, SPACING, chosen, lambda _, i: heard.append(i.number), smooth)
     evaluate = solve.evaluate
@@ -220,12 +219,14 @@ def test_memory_that_runs_out_costs_no_iteration(monkeypatch, failing):
         return evaluate(momentum, matching, strategy)
 
     monkeypatch.setattr(solve, "evaluate", once_out_of_memory)
-    ladder = Ladder([strategies.CHECKPOINT, strategies.NESTED], lambda *rungs: told.append(rungs))
+    ladder = Ladder(
+        [memory_strategies.CHECKPOINT, memory_strategies.NESTED], lambda *rungs: told.append(rungs)
+    )
     iterations = []
     found = register(
         source, target, control, SPACING, chosen, lambda _, i: iterations.append(i.number), ladder
     )
-    assert told == [(strategies.CHECKPOINT, strategies.NESTED)]
+    assert told == [(memory_strategies.CHECKPOINT, memory_strategies.NESTED)]
     assert tried == ["checkpoint"] * failing + ["nested"] * (found.evaluations + 1 - failing)
     assert iterations == heard and found.evaluations == expected.evaluations
     assert found.mismatch_after == pytest.approx(expected.mismatch_after, rel=1e-5)
@@ -235,10 +236,10 @@ def test_memory_that_runs_out_costs_no_iteration(monkeypatch, failing):
 def test_the_workspace_of_cublas_is_no_tensor_of_the_registration(monkeypatch):
     """On a recent card cuBLAS keeps 32 MiB, more than all tensors of a small pair."""
     workspace, tensors, maps = 32 << 20, 5_000_000, torch.zeros(4, 10, 10, 10)
-    monkeypatch.setattr(room, "cublas_workspace", lambda _: workspace)
+    monkeypatch.setattr(budget, "cublas_workspace", lambda _: workspace)
     answers = {"mem_get_info": (10**10, 10**10), "reset_peak_memory_stats": None, "max_memory_reserved": 0}
     answers |= {"memory_reserved": 0, "memory_allocated": 0, "max_memory_allocated": workspace + tensors}
     for name, answer in answers.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
-    told = room.begin(maps, torch.device("cuda"), 5, None).report(5, 3)
+    told = budget.begin(maps, torch.device("cuda"), 5, None).report(5, 3)
     assert told["observed_peak_bytes"] == told["memory"]["observed_device_bytes"] == tensors

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from longimorph import memory
 from longimorph.cli import main
-from longimorph.cohort import config
 from longimorph.errors import InputError, LongimorphError
-from longimorph.memory import Model, Size
-from longimorph.memory_figure import memory_figure
-from longimorph.memory_refit import refit
+from longimorph.memory import model
+from longimorph.memory.model import Model, Size
+from longimorph.memory.refit import refit
+from longimorph.report.memory_figure import memory_figure
+from longimorph.study import config
 from longimorph.tables import columns
 from longimorph.tables import memory as memory_tables
 
@@ -28,7 +28,7 @@ SHAPES = [(40 + 8 * n, 50 + 6 * n, 45 + 7 * n) for n in range(8)]
 
 def size(shape: tuple[int, ...], classes: int = 6, steps: int = 10, pairs: int = 8) -> Size:
     map_bytes = prod(shape) * classes * 4
-    return Size(map_bytes, classes, steps, pairs, memory.slab_share(shape[0], map_bytes))
+    return Size(map_bytes, classes, steps, pairs, model.slab_share(shape[0], map_bytes))
 
 
 def status(
@@ -36,7 +36,7 @@ def status(
 ) -> dict[str, Any]:
     """What a registration writes that took ``factor`` times the bytes of tensors that the model foretells."""
     of = size(shape, steps=5 + shape[0] % 7)
-    known, peak = memory.model(), memory.model().peak(strategy, of, device)
+    known, peak = model.model(), model.model().peak(strategy, of, device)
     process = 400_000_000
     tensors = (
         peak.both if device == "cpu" else known.host_peak(strategy, of, device) - known.process_bytes(device)
@@ -111,7 +111,7 @@ def test_the_process_and_the_factors_of_a_processor_are_found(tmp_path: Path) ->
         [status(shape, "store", factor=1.2) for shape in SHAPES]
         + [status(shape, "nested", factor=0.9) for shape in SHAPES],
     )
-    found = refit(table, memory.model())
+    found = refit(table, model.model())
     assert {c.key: c.factor for c in found.corrections} == {
         ("cpu", "store"): pytest.approx(1.2, rel=1e-6),
         ("cpu", "nested"): pytest.approx(0.9, rel=1e-6),
@@ -122,18 +122,18 @@ def test_the_process_and_the_factors_of_a_processor_are_found(tmp_path: Path) ->
         assert abs(correction.after).max() < 1e-5
     large = size((160, 190, 160))
     for strategy, factor in (("store", 1.2), ("nested", 0.9), ("checkpoint", 1.0)):
-        before, after = (m.peak(strategy, large).both for m in (memory.model(), found.model))
+        before, after = (m.peak(strategy, large).both for m in (model.model(), found.model))
         assert after == pytest.approx(factor * before, rel=1e-5)
-    assert found.model.devices["cuda"] == memory.model().devices["cuda"]
-    assert found.model.process_bytes("cuda") == memory.model().process_bytes("cuda")
+    assert found.model.devices["cuda"] == model.model().devices["cuda"]
+    assert found.model.process_bytes("cuda") == model.model().process_bytes("cuda")
 
 
 def test_the_factor_of_a_card_leaves_what_is_parked_alone(tmp_path: Path) -> None:
     table = table_of(tmp_path, [status(shape, "host", "cuda", factor=1.1) for shape in SHAPES])
-    found = refit(table, memory.model())
+    found = refit(table, model.model())
     (correction,) = found.corrections
     assert correction.key == ("cuda", "host") and correction.factor == pytest.approx(1.1, rel=1e-6)
-    before, after = (m.peak("host", size((160, 190, 160)), "cuda") for m in (memory.model(), found.model))
+    before, after = (m.peak("host", size((160, 190, 160)), "cuda") for m in (model.model(), found.model))
     assert after.device == pytest.approx(1.1 * before.device, rel=1e-5)
     assert after.host == pytest.approx(before.host, rel=1e-9)
     assert found.model.process_bytes("cuda") == pytest.approx(4e8, rel=0.01)
@@ -142,7 +142,7 @@ def test_the_factor_of_a_card_leaves_what_is_parked_alone(tmp_path: Path) -> Non
 def test_noise_is_averaged(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     found = [status(s, factor=1.15 + 0.02 * generator.standard_normal()) for s in SHAPES * 3]
-    (correction,) = refit(table_of(tmp_path, found), memory.model()).corrections
+    (correction,) = refit(table_of(tmp_path, found), model.model()).corrections
     assert correction.factor == pytest.approx(1.15, abs=0.02)
     assert abs(correction.after).mean() < abs(correction.before).mean() / 3
 
@@ -155,7 +155,7 @@ def test_pairs_that_say_no_clear_peak_do_not_count(tmp_path: Path) -> None:
         {"status": "ok"},
         status(SHAPES[2], factor=5.0, observed_host_bytes=None),
     ]
-    (correction,) = refit(table_of(tmp_path, good + bad), memory.model()).corrections
+    (correction,) = refit(table_of(tmp_path, good + bad), model.model()).corrections
     assert len(correction.before) == len(good)
     assert correction.factor == pytest.approx(1.1, rel=1e-6)
 
@@ -164,25 +164,25 @@ def test_too_few_too_similar_and_scattered_pairs_are_refused(tmp_path: Path) -> 
     generator = np.random.default_rng(1)
     few = table_of(tmp_path / "few", [status(shape) for shape in SHAPES[:4]])
     with pytest.raises(LongimorphError, match="cpu, store: 4 pairs, at least 5 are needed"):
-        refit(few, memory.model())
+        refit(few, model.model())
     similar = table_of(tmp_path / "similar", [status(SHAPES[3]) for _ in range(20)])
     with pytest.raises(LongimorphError, match=r"only 1.00 times what the smallest does, 1.2 times is"):
-        refit(similar, memory.model())
+        refit(similar, model.model())
     scattered = [
         status(shape, factor=float(f)) for shape, f in zip(SHAPES, generator.uniform(0.2, 5, 8), strict=True)
     ]
     with pytest.raises(LongimorphError, match="is too uncertain: the peaks scatter"):
-        refit(table_of(tmp_path / "scattered", scattered), memory.model())
+        refit(table_of(tmp_path / "scattered", scattered), model.model())
     none = table_of(tmp_path / "none", [{"status": "ok"}] * 3)
     with pytest.raises(LongimorphError, match="say too little to refit the model: 3 pairs, 0 of them"):
-        refit(none, memory.model())
+        refit(none, model.model())
 
 
 def test_what_cannot_be_fitted_stays_and_is_said(tmp_path: Path) -> None:
     found = [status(s, factor=1.1) for s in SHAPES] + [status(SHAPES[0], "nested")]
-    made = refit(table_of(tmp_path, found), memory.model())
+    made = refit(table_of(tmp_path, found), model.model())
     assert made.left == ("cpu, nested: 1 pair, at least 5 are needed",)
-    assert made.model.devices["cpu"]["nested"] == memory.model().devices["cpu"]["nested"]
+    assert made.model.devices["cpu"]["nested"] == model.model().devices["cpu"]["nested"]
 
 
 # --- the command, and the model in use ---------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_the_command_writes_a_model_that_planning_then_uses(
     out = capsys.readouterr().out
     assert "cpu     store     8      1.300" in out and "-> 0.0 %" in out
     assert f"memory_model: {tmp_path / 'memory_model.json'}" in out
-    known = memory.model(tmp_path / "memory_model.json")
+    known = model.model(tmp_path / "memory_model.json")
     assert known.process_bytes("cpu") == pytest.approx(4e8, rel=1e-6)
     predicted = []
     for extra in ([], ["--model", "memory_model.json"]):
@@ -228,11 +228,11 @@ def write_config(folder: Path, **settings: Any) -> Path:
 
 
 def test_the_setting_is_a_path_beside_the_configuration(tmp_path: Path) -> None:
-    refitted = {"process_bytes": {"cpu": 1}, "devices": memory.model().devices}
+    refitted = {"process_bytes": {"cpu": 1}, "devices": model.model().devices}
     (tmp_path / "mine.json").write_text(json.dumps(refitted))
     found = config.load(write_config(tmp_path, memory_model="mine.json"))
     assert found.memory_model == tmp_path / "mine.json"
-    assert memory.model(found.memory_model).process_bytes() == 1
+    assert model.model(found.memory_model).process_bytes() == 1
     assert config.load(write_config(tmp_path)).memory_model is None
 
 
@@ -256,9 +256,9 @@ def test_a_model_that_cannot_be_used_is_a_problem_of_the_configuration(
 
 def test_bytes_of_a_process_have_to_be_numbers(tmp_path: Path) -> None:
     file = tmp_path / "mine.json"
-    file.write_text(json.dumps({"devices": memory.model().devices, "process_bytes": {"cpu": "much"}}))
+    file.write_text(json.dumps({"devices": model.model().devices, "process_bytes": {"cpu": "much"}}))
     with pytest.raises(LongimorphError, match="'process_bytes' should be whole numbers"):
-        memory.model(file)
+        model.model(file)
 
 
 # --- the picture -------------------------------------------------------------------------------------------
@@ -297,6 +297,6 @@ def test_a_cohort_with_hardly_a_number_has_a_picture_too(tmp_path: Path, found: 
 
 
 def test_a_corrected_model_keeps_its_form() -> None:
-    known = memory.model()
+    known = model.model()
     assert Model(known.devices, {"cpu": 7}).process_bytes("cpu") == 7
-    assert known.process_bytes("cuda") > known.process_bytes("cpu") == memory.PROCESS_BYTES
+    assert known.process_bytes("cuda") > known.process_bytes("cpu") == model.PROCESS_BYTES

@@ -13,10 +13,10 @@ from small_problems import random_maps, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from longimorph.numerics import register as module
+from longimorph.numerics.memory_strategies import CHECKPOINT, HOST, NESTED, STORE, Ladder, out_of_memory
 from longimorph.numerics.register import Registration, register
-from longimorph.numerics.strategies import CHECKPOINT, HOST, NESTED, STORE, Ladder, out_of_memory
-from longimorph.steps.resume import Journal
-from longimorph.steps.state import StateFiles
+from longimorph.resuming.resumable_run import Journal
+from longimorph.resuming.state import StateFiles
 
 SPELLINGS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),

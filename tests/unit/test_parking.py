@@ -9,18 +9,18 @@ import pytest
 import torch
 from small_problems import random_maps, random_problem, settings
 
-from longimorph.memory import model
-from longimorph.numerics import lanes, parking, passes, strategies
+from longimorph.memory import budget
+from longimorph.memory.model import model
+from longimorph.numerics import lanes, memory_strategies, parking, passes
 from longimorph.numerics.lanes import Lane
+from longimorph.numerics.memory_strategies import BY_NAME, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.parking import Parked, park, park_beside
 from longimorph.numerics.pinned import Pool
 from longimorph.numerics.register import register
 from longimorph.numerics.solve import Pair
 from longimorph.numerics.sphere import tangent
-from longimorph.numerics.strategies import BY_NAME, Ladder
 from longimorph.numerics.warps import integrate
-from longimorph.steps import room
 
 
 class LazyLane(Lane):
@@ -172,9 +172,9 @@ def test_states_that_are_parked_beside_the_steps_give_the_same_bits(lazy):
     matching = Pair(*small_pair(), (1.0, 1.2, 0.9)).matching(chosen)
     noise = 0.05 * random_maps(torch.Generator().manual_seed(9), 4, (12, 10, 9)).float()
     momentum = tangent(noise, matching.source)
-    expected = evaluate(momentum, matching, strategies.STORE)
+    expected = evaluate(momentum, matching, memory_strategies.STORE)
     assert not lazy.log
-    found = evaluate(momentum, matching, strategies.HOST)
+    found = evaluate(momentum, matching, memory_strategies.HOST)
     assert found.cost == expected.cost and torch.equal(found.gradient, expected.gradient)
     assert not lazy.queue
     assert lazy.outwards == lazy.inwards == 2 * 5, "all states but the first, once each way"
@@ -196,7 +196,7 @@ def test_copies_go_on_while_the_device_computes(lazy, monkeypatch):
 
     monkeypatch.setattr(passes, "pull_back", noted("pull_back", pull_back))
     monkeypatch.setattr(passes, "advance", noted("advance", advance))
-    evaluate(torch.zeros_like(matching.source), matching, strategies.HOST)
+    evaluate(torch.zeros_like(matching.source), matching, memory_strategies.HOST)
     log = lazy.log
     first_end = log.index("end out")
     assert log[:first_end].count("begin out") == 2 and "advance" in log[log.index("begin out") : first_end]
@@ -231,5 +231,5 @@ def test_locked_memory_is_what_the_model_foretells(name, pool, locked, lazy, mon
         ladder=Ladder([BY_NAME[name]]),
     )
     assert steps[-1] >= 9, "enough steps for eight pairs"
-    size = room.size_of(pair[0], 6)
+    size = budget.size_of(pair[0], 6)
     assert pool.peak == pytest.approx(model().peak(name, size, "cuda").host, rel=0.05)

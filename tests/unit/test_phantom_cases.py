@@ -13,14 +13,15 @@ import pytest
 from real_data import DATA, scan
 from scipy import ndimage
 
-from longimorph.cohort import presets
+from benchmarks.phantoms import cases, maps, subjects
+from benchmarks.phantoms.cases import CASES, Case, follow
+from benchmarks.phantoms.labels import boundary, flip_boundary, segment
+from longimorph.demo import compare
+from longimorph.demo import flow as flows
+from longimorph.demo.anatomy import BACKGROUND, GM, THALAMUS, VENTRICLES, WM, Anatomy
+from longimorph.demo.course import Truth
 from longimorph.errors import LongimorphError
-from longimorph.phantom import cases, compare, maps, subjects
-from longimorph.phantom import flow as flows
-from longimorph.phantom.anatomy import BACKGROUND, GM, THALAMUS, VENTRICLES, WM, Anatomy
-from longimorph.phantom.cases import CASES, Case, follow
-from longimorph.phantom.course import Truth
-from longimorph.phantom.labels import boundary, flip_boundary, segment
+from longimorph.study import presets
 
 SIDE = 64
 MOVING = ("ventricles25", "mass", "both", "pushed", "resorbing")

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_files import write_study
 
-from longimorph.cohort import study as studies
-from longimorph.cohort.gpus import RESOURCES, Gpu
 from longimorph.errors import InputError
-from longimorph.jobs.needs import Needs
-from longimorph.jobs.placement import LADDERS, Placement, device_bytes, place, usable_bytes
-from longimorph.memory import Size
-from longimorph.numerics import strategies
+from longimorph.memory.model import Size
+from longimorph.numerics import memory_strategies
+from longimorph.orchestration.placement import LADDERS, Placement, device_bytes, place, usable_bytes
+from longimorph.orchestration.resources import Needs
+from longimorph.study import study as studies
+from longimorph.study.gpus import RESOURCES, Gpu
 
 tables = st.lists(st.floats(0.1, 200), max_size=6).map(
     lambda sizes: tuple(Gpu(f"g{i}", size, "gpus=1") for i, size in enumerate(sizes))
@@ -36,7 +36,7 @@ def holds(gpu: Gpu, size: Size, strategy: str) -> bool:
 
 def test_the_ladders_are_those_of_the_numerics() -> None:
     for device, names in LADDERS.items():
-        assert names == tuple(rung.name for rung in strategies.ladder(device))
+        assert names == tuple(rung.name for rung in memory_strategies.ladder(device))
 
 
 @given(tables, sizes, st.sampled_from(["auto", "cuda"]))

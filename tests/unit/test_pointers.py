@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from study_files import regions, write_labels, write_study
 
-from longimorph.cohort import inputs, validate
 from longimorph.errors import InputError, PairFailure
 from longimorph.io.pointers import unfetched
 from longimorph.io.volumes import read_image, read_labels
+from longimorph.study import inputs, validate
 
 OBJECT = Path(".git", "annex", "objects", "x4", "7M", "MD5E-s348--d41d8c.nii.gz", "MD5E-s348--d41d8c.nii.gz")
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n"

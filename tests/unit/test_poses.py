@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longimorph import poses as p
+from longimorph.geometry import poses as p
 
 SEEDS = st.integers(0, 10_000)
 

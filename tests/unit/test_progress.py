@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from longimorph.cli import main
-from longimorph.jobs import life, progress, progress_text
+from longimorph.orchestration import heartbeat, progress, progress_text
 from longimorph.tables import write_pair_list
 
 HEAD = "longimorph: register\nmachine: node07, process 4242, SLURM job 99\n"
-SAID = life.iteration(1.5, 3, 5, 40, 1234.5)
+SAID = heartbeat.iteration(1.5, 3, 5, 40, 1234.5)
 
 
 def write(path: Path, content: object) -> None:
@@ -65,7 +65,7 @@ def test_done_failed_and_waiting(results: Path) -> None:
 
 
 def test_a_job_that_gives_signs_of_life_runs_and_says_where_it_is(results: Path) -> None:
-    now = f"{datetime.now():%Y-%m-%d %H:%M:%S},123 INFO longimorph.steps.register: {SAID}\n"
+    now = f"{datetime.now():%Y-%m-%d %H:%M:%S},123 INFO longimorph.stages.register: {SAID}\n"
     write_log(results, "register_C__D", HEAD + now.replace("iteration 3", "iteration 2") + now, age=20)
     assert register_states(results) == {"done": 1, "failed": 1, "running": 1}
     (seen,) = progress.read(results).of_state("running")
@@ -97,7 +97,7 @@ def test_a_job_without_a_sign_of_life_may_have_been_killed(results: Path) -> Non
 
 
 def test_a_job_that_broke_off_has_failed(results: Path) -> None:
-    log = write_log(results, "register_C__D", HEAD + "verdict: crashed: KeyError: 'x'\n", age=3 * 3600)
+    log = write_log(results, "register_C__D", HEAD + "outcome: crashed: KeyError: 'x'\n", age=3 * 3600)
     assert register_states(results) == {"done": 1, "failed": 2}
     assert f"  P1 register C to D: crashed: KeyError: 'x' (log: {log})" in progress_text.table(
         progress.read(results)
@@ -155,7 +155,7 @@ def test_times_are_told_in_their_largest_unit(seconds: float, text: str) -> None
 
 def test_the_beat_touches_the_log_until_the_job_ends(tmp_path: Path) -> None:
     log = write_log(tmp_path, "register_A__B", "text\n", age=5000)
-    with life.beating(log, every=0.02):
+    with heartbeat.beating(log, every=0.02):
         for _ in range(200):
             if time.time() - log.stat().st_mtime < 1000:
                 break
@@ -169,7 +169,7 @@ def test_the_beat_touches_the_log_until_the_job_ends(tmp_path: Path) -> None:
 
 def test_a_beat_outlives_a_disk_that_is_away(tmp_path: Path) -> None:
     log = tmp_path / "gone" / "x.log"
-    with life.beating(log, every=0.01):
+    with heartbeat.beating(log, every=0.01):
         time.sleep(0.05)
         log.parent.mkdir()
         log.write_text("")
@@ -183,9 +183,9 @@ def test_a_beat_outlives_a_disk_that_is_away(tmp_path: Path) -> None:
 
 def test_where_a_process_runs_names_the_job_of_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert life.machine() == f"{os.uname().nodename}, process {os.getpid()}"
+    assert heartbeat.machine() == f"{os.uname().nodename}, process {os.getpid()}"
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    assert life.machine().endswith(", SLURM job 17")
+    assert heartbeat.machine().endswith(", SLURM job 17")
 
 
 def test_folders_of_an_earlier_pairs_setting_are_named_and_kept(

@@ -120,7 +120,7 @@ def test_no_rule_retries_but_by_the_profile_and_each_has_a_log() -> None:
         text = path.read_text()
         retries = re.findall(r"^rule (\w+):|^ +retries: (\d+)", text, flags=re.MULTILINE)
         rules = [retries[place - 1][0] for place, (_, number) in enumerate(retries) if number]
-        assert rules == (["patient_verdict", "cohort_verdict"] if path.stem == "tables" else []), path
+        assert rules == (["patient_complete", "cohort_complete"] if path.stem == "tables" else []), path
         assert {number for _, number in retries if number} <= {"0"}, path
         assert text.count("\n    log:") == text.count("\n    script:"), path
 

@@ -12,10 +12,10 @@ import pytest
 import SimpleITK as sitk
 from spaces import oblique, rotation
 
-from longimorph.cohort import classes
-from longimorph.grid import Grid, to_itk
+from longimorph.geometry.grid import Grid, to_itk
+from longimorph.geometry.resample import nearest_labels
 from longimorph.io.volumes import read_labels
-from longimorph.resample import nearest_labels
+from longimorph.study import classes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-data.md").read_text(encoding="utf-8")
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".mha", ".nrrd")

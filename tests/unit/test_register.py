@@ -14,13 +14,13 @@ from longimorph.numerics.dynamics import State, drive, fastest
 from longimorph.numerics.equations import velocity
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
+from longimorph.numerics.memory_strategies import CHECKPOINT, Ladder
 from longimorph.numerics.objective import Evaluation, cost, curvature, evaluate
 from longimorph.numerics.optimise import minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.register import register
 from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.sphere import log_map, to_sphere
-from longimorph.numerics.strategies import CHECKPOINT, Ladder
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -20,12 +20,12 @@ from small_problems import ball_maps, random_maps, settings
 from longimorph.errors import Interrupted
 from longimorph.numerics import solve
 from longimorph.numerics.journal import Standing
+from longimorph.numerics.memory_strategies import BY_NAME, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import Registration, register
-from longimorph.numerics.strategies import BY_NAME, Ladder
-from longimorph.steps import resume
-from longimorph.steps.resume import Journal
-from longimorph.steps.state import NAME, fingerprint
+from longimorph.resuming import resumable_run
+from longimorph.resuming.resumable_run import Journal
+from longimorph.resuming.state import NAME, fingerprint
 
 Evaluate = Callable[..., Any]
 
@@ -163,8 +163,8 @@ def test_broken_off_again_and_again(tmp_path: Path, break_off: Any) -> None:
 def test_what_is_saved_on_the_clock_outlives_a_kill(
     tmp_path: Path, break_off: Any, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    monkeypatch.setattr(resume, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(resume, "SAVE_SHARE", 1e9)
+    monkeypatch.setattr(resumable_run, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(resumable_run, "SAVE_SHARE", 1e9)
     problem = PROBLEMS["more steps on the way"]()
     expected = problem.run()
     break_off(problem, at, SystemExit("killed"))
@@ -254,7 +254,7 @@ def test_a_disk_that_takes_nothing_ends_no_registration(
 # --- signals -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", resume.SIGNALS)
+@pytest.mark.parametrize("number", resumable_run.SIGNALS)
 def test_a_signal_saves_the_state_and_is_told(tmp_path: Path, break_off: Any, number: int) -> None:
     before = signal.getsignal(number)
     problem = PROBLEMS["more steps on the way"]()

@@ -10,12 +10,12 @@ from real_data import scan
 from study_files import edit, write_labels, write_study
 
 from longimorph import paths
-from longimorph.cohort import classes, schemes, validate
-from longimorph.cohort.classes import ClassTable
-from longimorph.cohort.labels import count
-from longimorph.cohort.scans import ScanReport
 from longimorph.errors import InputError
 from longimorph.io.volumes import read_labels
+from longimorph.study import classes, schemes, validate
+from longimorph.study.classes import ClassTable
+from longimorph.study.labels import count
+from longimorph.study.scans import ScanReport
 
 BY_TABLE = {scheme.table: scheme for scheme in schemes.SCHEMES}
 CORTEX = (*range(1001, 1004), *range(1005, 1036), *range(2001, 2004), *range(2005, 2036))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from longimorph.jobs import signals
+from longimorph.orchestration import signals
 
 SCRIPT = """
 import signal, sys, time
@@ -23,7 +23,7 @@ time.sleep(30)
 """
 SNAKEMAKE = f"""
 import signal, subprocess, sys
-from longimorph.jobs import signals
+from longimorph.orchestration import signals
 signals.hand_on()
 signal.signal(signal.SIGTERM, lambda number, frame: print("waits", flush=True))
 sys.exit(subprocess.run([sys.executable, "-c", {SCRIPT!r}]).returncode)

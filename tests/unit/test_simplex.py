@@ -10,10 +10,10 @@ from real_data import BACKGROUND, CLASSES, freesurfer_classes, muse_classes, sca
 from scipy import ndimage
 from spaces import oblique, rotation, storage_orders
 
-from longimorph import grid as g
-from longimorph import simplex as s
-from longimorph.grid import Grid
+from longimorph.geometry import grid as g
+from longimorph.geometry.grid import Grid
 from longimorph.io.volumes import read_labels
+from longimorph.maps import simplex as s
 
 
 def regular(shape, spacing=1.0):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from longimorph.jobs import slurm
+from longimorph.orchestration import slurm
 
 CONFIG = "Configuration data as of now\nMessageTimeout          = 10 sec\nMinJobAge               = {} sec\n"
 

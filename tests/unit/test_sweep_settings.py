@@ -12,12 +12,12 @@ import pytest
 import yaml
 from study_files import write_study
 
-from longimorph.cohort import study
-from longimorph.cohort.sweep import SETTINGS
 from longimorph.errors import InputError
-from longimorph.jobs import catalogue
-from longimorph.jobs.sweep import NoSweep, SweepJobs, controls
+from longimorph.orchestration import parameters
+from longimorph.orchestration.sweep import NoSweep, SweepJobs, controls
 from longimorph.report.sweep import picture, summary, sweep_page
+from longimorph.study import study
+from longimorph.study.sweep import SETTINGS
 from longimorph.tables import columns
 from longimorph.tables.sweep import HEALTH
 
@@ -44,7 +44,7 @@ def test_all_combinations_in_order(tmp_path: Path) -> None:
     settings = jobs.settings(names[-3])
     assert settings["kernel_mm"] == [4, 8] and settings["steps"] == 5
     assert {k: v for k, v in settings.items() if k not in GRID} == {
-        k: v for k, v in catalogue.Jobs(found).settings("register").items() if k not in GRID
+        k: v for k, v in parameters.Jobs(found).settings("register").items() if k not in GRID
     }
     assert controls(found)[names[0]] == "preset:lesion"
     assert controls(found)[names[-1]] == str(tmp_path / "control.tsv")
@@ -65,8 +65,8 @@ def test_more_evaluations_ask_for_more_time(tmp_path: Path) -> None:
 
 
 def test_only_what_a_registration_alone_depends_on_can_vary() -> None:
-    assert set(SETTINGS) - {"control"} <= set(catalogue.SETTINGS["register"])
-    assert not set(SETTINGS) & {*catalogue.SETTINGS["align"], *catalogue.SETTINGS["maps"]}
+    assert set(SETTINGS) - {"control"} <= set(parameters.SETTINGS["register"])
+    assert not set(SETTINGS) & {*parameters.SETTINGS["align"], *parameters.SETTINGS["maps"]}
 
 
 PAIR = "P1/m0__m6"

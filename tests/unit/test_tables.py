@@ -168,13 +168,13 @@ def test_rates_are_per_year(tmp_path: Path) -> None:
 
 def test_the_verdict_is_a_sentence_or_a_file(tmp_path: Path) -> None:
     done = make_patient(tmp_path, "P1")
-    tables.verdict(done, tmp_path / "complete.json")
+    tables.require_complete(done, tmp_path / "complete.json")
     assert json.loads((tmp_path / "complete.json").read_text()) == {"status": "ok", "pairs": 1}
     failed = make_patient(tmp_path, "P2", failed=True)
     with pytest.raises(
         tables.SomePairsFailed, match=r"1 of 1 pair (.|\n)*P2 V1 to V2: maps: unread"
     ) as error:
-        tables.verdict(failed, tmp_path / "other.json")
+        tables.require_complete(failed, tmp_path / "other.json")
     assert "maps_V2.log" in str(error.value)
     assert not (tmp_path / "other.json").exists()
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from spaces import oblique, rotation
 
-from longimorph import grid as g
 from longimorph.errors import PairFailure
+from longimorph.geometry import grid as g
 from longimorph.io import transforms as t
 
 FLIPS = [(1, 1, 1), (-1, -1, 1), (1, -1, -1), (-1, 1, 1)]

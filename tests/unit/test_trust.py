@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longimorph import trust
+from longimorph.verdict import trust
 
 GOOD: dict[str, Any] = {
     "status": "ok",

@@ -12,11 +12,11 @@ import pytest
 from spaces import storage_orders
 from study_files import edit, regions, write_labels, write_study
 
-from longimorph.cohort import scans, study, validate
-from longimorph.cohort.scans import ScanWarning
 from longimorph.errors import InputError, PairFailure
-from longimorph.grid import Grid
-from longimorph.steps import common
+from longimorph.geometry.grid import Grid
+from longimorph.stages import visits
+from longimorph.study import scans, study, validate
+from longimorph.study.scans import ScanWarning
 
 
 @pytest.fixture
@@ -281,7 +281,7 @@ def test_a_step_tells_and_refuses_as_the_check_does(config: Path, caplog: pytest
     assert checked.by_wildcards[0].startswith("'background' takes by * in regions: regions 0 (")
     assert checked.by_wildcards[0].endswith(", 77 (2 voxels, 0.002 mL)")
     visit = checked.study.cohort.visit("P1", "m6")
-    common.classes_of(visit, checked.study.classes)
+    visits.classes_of(visit, checked.study.classes)
     assert "P1 m6: 'background' takes by * in regions: regions" in caplog.text
     assert ", 77 (2 voxels, 0.002 mL)" in caplog.text
     data[:, :, :] = 5
@@ -289,5 +289,5 @@ def test_a_step_tells_and_refuses_as_the_check_does(config: Path, caplog: pytest
     with pytest.raises(InputError, match=r"no row of .* takes state 5 \(336 voxels, 0.34 mL\), found in "):
         validate.validate(config)
     with pytest.raises(PairFailure, match=r"no row of .* takes state 5 \(336 voxels, 0.34 mL\)") as failure:
-        common.classes_of(visit, checked.study.classes)
+        visits.classes_of(visit, checked.study.classes)
     assert failure.value.code == "unknown_label"

@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk
 from spaces import oblique
 
-from longimorph import grid as g
 from longimorph.errors import PairFailure
+from longimorph.geometry import grid as g
 from longimorph.io import volumes as v
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from longimorph import paths
-from longimorph.words import counted
+from longimorph.text import counted
 
 FIXED = re.compile(
     r"\{[^{}]+\} (more )?(pair|patient|visit|job|scan|result|failure|remark|problem|cell|column)s\b"

@@ -12,12 +12,12 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from longimorph.grid import Grid, transform_points
-from longimorph.poses import rotation, translation
-from longimorph.steps.align import align
-from longimorph.steps.common import read_json
-from longimorph.steps.maps import maps
-from longimorph.steps.register import register
+from longimorph.geometry.grid import Grid, transform_points
+from longimorph.geometry.poses import rotation, translation
+from longimorph.stages.align import align
+from longimorph.stages.maps import maps
+from longimorph.stages.register import register
+from longimorph.stages.visits import read_json
 from longimorph.tables import read_changes
 
 LESION, WHITE, GREY, VENTRICLES, BACKGROUND = NAMES = ("lesion", "WM", "GM", "ventricles", "background")

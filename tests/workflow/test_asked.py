@@ -11,8 +11,8 @@ import tiny
 from tiny import TinyCohort
 
 from longimorph.cli import main
-from longimorph.cohort import study as studies
-from longimorph.jobs.needs import Needs
+from longimorph.orchestration.resources import Needs
+from longimorph.study import study as studies
 
 TABLE = "name\tmemory_gb\trequest\tconstraint\tpartition\n"
 CARDS = TABLE + "small\t8\tgpus=t4:1\t\t\nlarge\t80\tgpus=a100:1\tfast\tgpuq\n"

@@ -83,7 +83,7 @@ def test_the_failure_ends_the_run_with_an_error_after_all_else_is_made(run: Run,
         (failure,) = csv.DictReader(file)
     assert failure["code"] == failed["status"].iloc[0]
     assert "V3_regions.nii.gz" in failure["message"]
-    assert (results.parent / failure["log"]).read_text().splitlines()[-1].startswith("verdict: failed")
+    assert (results.parent / failure["log"]).read_text().splitlines()[-1].startswith("outcome: failed")
     assert not (results / "cohort" / "complete.json").exists()
 
 
@@ -203,7 +203,7 @@ def test_the_same_scan_twice_gives_exact_zeros(results: Path) -> None:
 
 
 def test_nothing_is_computed_twice(run: Run) -> None:
-    assert {job[0] for job in run[0].planned()} == {"cohort_verdict", "everything"}
+    assert {job[0] for job in run[0].planned()} == {"cohort_complete", "everything"}
 
 
 def test_one_patient_again_gives_the_same_numbers_and_touches_no_other(run: Run, results: Path) -> None:

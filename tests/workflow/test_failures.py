@@ -53,7 +53,7 @@ def test_the_run_ends_with_an_error_and_a_sentence(broken: Broken) -> None:
 def test_bad_input_is_tried_once(broken: Broken) -> None:
     _, run = broken
     assert "Trying to restart" not in run.stdout + run.stderr
-    assert (run.stdout + run.stderr).count("longimorph: cohort_verdict: 1 of 3 pairs failed") == 1
+    assert (run.stdout + run.stderr).count("longimorph: cohort_complete: 1 of 3 pairs failed") == 1
 
 
 def test_all_else_is_made_and_the_failure_is_a_row(broken: Broken) -> None:
@@ -68,14 +68,14 @@ def test_all_else_is_made_and_the_failure_is_a_row(broken: Broken) -> None:
     (failure,) = rows(results / "cohort" / "failures.csv")
     assert (failure["from"], failure["to"], failure["stage"]) == ("V2", "V3", "maps")
     log = (cohort.folder / failure["log"]).read_text()
-    assert log.splitlines()[-1].startswith("verdict: failed: unreadable: cut off")
+    assert log.splitlines()[-1].startswith("outcome: failed: unreadable: cut off")
     assert len(list(results.glob("patients/*/*/overview.png"))) == 3
     assert not (results / "cohort" / "complete.json").exists()
 
 
 def test_a_second_run_only_repeats_the_verdict(broken: Broken) -> None:
     cohort, _ = broken
-    assert {job[0] for job in cohort.planned()} == {"cohort_verdict", "everything"}
+    assert {job[0] for job in cohort.planned()} == {"cohort_complete", "everything"}
 
 
 def test_the_command_in_a_log_repeats_its_job_alone(broken: Broken) -> None:

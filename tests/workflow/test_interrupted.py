@@ -15,7 +15,7 @@ import pytest
 import tiny
 from tiny import PYTHON, TinyCohort
 
-from longimorph.jobs import progress, progress_text
+from longimorph.orchestration import progress, progress_text
 
 PAIR = Path("results", "patients", "P001", "V1__V2")
 LOG = Path("results", "logs", "P001", "register_V1__V2.log")
@@ -98,7 +98,7 @@ def test_snakemake_leaves_the_state_where_it_is(whole: TinyCohort, tmp_path: Pat
     assert run.wait(timeout=300) == 1
     assert (cohort.folder / PAIR / "resume" / "state.json").is_file()
     assert (
-        (cohort.folder / LOG).read_text().splitlines()[-1].startswith("verdict: interrupted: SIGTERM after ")
+        (cohort.folder / LOG).read_text().splitlines()[-1].startswith("outcome: interrupted: SIGTERM after ")
     )
     told = progress_text.table(progress.read(cohort.folder / "results"))
     assert told.endswith("0 of 1 pair done, 1 interrupted.")

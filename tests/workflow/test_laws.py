@@ -23,9 +23,9 @@ from heads import (
 )
 from spaces import storage_orders
 
-from longimorph.grid import Grid
-from longimorph.poses import rotation, translation
-from longimorph.steps.common import read_json
+from longimorph.geometry.grid import Grid
+from longimorph.geometry.poses import rotation, translation
+from longimorph.stages.visits import read_json
 
 MEASURED = ("seconds", "observed_peak_bytes")
 MEASURED_MEMORY = ("process_bytes", "observed_host_bytes")

@@ -12,13 +12,13 @@ import pytest
 import torch
 from heads import NAMES, Head, Patient, changes, status
 
-from longimorph.grid import Grid
+from longimorph.geometry.grid import Grid
+from longimorph.geometry.poses import translation
 from longimorph.io.volumes import read_labels
 from longimorph.numerics import register as numerics
 from longimorph.numerics import solve
-from longimorph.poses import translation
-from longimorph.steps import register as step
-from longimorph.steps.common import read_json
+from longimorph.stages import register as step
+from longimorph.stages.visits import read_json
 from longimorph.tables import read_changes, read_transitions
 
 TABLES = {"changes.csv", "transitions.csv", "convergence.csv", "status.json"}

@@ -15,7 +15,7 @@ from tiny import ENTRY_POINTS, REPOSITORY, TinyCohort
 TOP = {"everything", "all"}
 HEAVY = {"align", "maps", "register"}
 PAGES = {"patient_report", "cohort_report"}
-END = {"patient_tables", "cohort_tables", "cohort_figure", "cohort_verdict", *PAGES}
+END = {"patient_tables", "cohort_tables", "cohort_figure", "cohort_complete", *PAGES}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_both_entry_points_plan_the_same_jobs(tmp_path: Path) -> None:
         "cohort_figure": 1,
         "patient_report": 2,
         "cohort_report": 1,
-        "cohort_verdict": 1,
+        "cohort_complete": 1,
     }
 
 
@@ -65,7 +65,7 @@ def test_a_finished_study_has_nothing_to_do_even_in_another_folder(study: TinyCo
 
 def test_a_patient_is_a_target_and_forcing_it_plans_nothing_of_others(study: TinyCohort) -> None:
     jobs = study.planned("--forceall", "patient_P002")
-    own = {"figure", "patient_tables", "patient_report", "patient_verdict", "patient_P002"}
+    own = {"figure", "patient_tables", "patient_report", "patient_complete", "patient_P002"}
     assert {job[0] for job in jobs} == {*HEAVY, *own}
     assert all("patient=P002" in job for job in jobs if job[0] != "patient_P002")
 
@@ -116,7 +116,7 @@ def edit(file: str, old: str, new: str) -> Callable[[TinyCohort], None]:
 
 
 EDITS = {
-    "colour": (edit("classes.tsv", "#f0f0f0", "#f1f1f1"), {"figure", "cohort_verdict", *PAGES}),
+    "colour": (edit("classes.tsv", "#f0f0f0", "#f1f1f1"), {"figure", "cohort_complete", *PAGES}),
     "region": (edit("classes.tsv", "CSF", "fluid"), {*END}),
     "date": (edit("cohort.tsv", "\t61\t", "\t62\t"), {"figure", "pairs", *END}),
     "labels": (edit("classes.tsv", "WM\t1\t*", "WM\t1,9\t*"), {*HEAVY, *END, "figure"}),

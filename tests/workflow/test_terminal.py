@@ -6,8 +6,8 @@ import pytest
 import tiny
 from tiny import TinyCohort
 
-from longimorph.cohort import study as studies
-from longimorph.jobs import start
+from longimorph.orchestration import start
+from longimorph.study import study as studies
 
 
 @pytest.fixture(scope="module")

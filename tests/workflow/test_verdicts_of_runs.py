@@ -9,7 +9,7 @@ import pytest
 from heads import Head, Patient, around_the_head, moved, status
 from scipy import ndimage
 
-from longimorph import trust
+from longimorph.verdict import trust
 
 GRID = around_the_head((30, 36, 28), (3.0, 3.0, 3.0))
 

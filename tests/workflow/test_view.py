@@ -20,8 +20,8 @@ from heads import (
 )
 from test_pair_failures import left_by
 
-from longimorph.grid import Grid
-from longimorph.steps.common import read_json
+from longimorph.geometry.grid import Grid
+from longimorph.stages.visits import read_json
 
 WIDE = around_the_head((36, 42, 34), (3, 3, 3))
 WAYS = ["deformation_mm3", "reallocation_mm3", "unexplained_mm3"]
@@ -83,7 +83,7 @@ def test_the_same_cut_scan_twice_gives_exact_zeros(tmp_path: Path) -> None:
 
 def test_without_the_care_it_would_be_deformation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tests above would find if nothing were done."""
-    monkeypatch.setattr("longimorph.view.CUT_MM2", 1e9)
+    monkeypatch.setattr("longimorph.maps.field_of_view.CUT_MM2", 1e9)
     folder = pair(tmp_path, (Head(12), WIDE), (Head(12), cut(WIDE, 27))).run()
     table = changes(folder)
     assert (table["volume_from_mm3"] - table["volume_to_mm3"]).drop(BACKGROUND).sum() > 0.02 * brain_mm3(

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 from heads import CENTRE, DEFORMATION_ONLY, Head, Patient, around_the_head, moved, save, volume
 
-from longimorph.grid import flip_ras_lps, transform_points
+from longimorph.geometry.grid import flip_ras_lps, transform_points
 
 DOCS = Path(__file__).parents[2] / "docs" / "outputs.md"
 VENTRICLE = 3

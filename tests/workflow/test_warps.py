@@ -24,7 +24,7 @@ from heads import (
     volume,
 )
 
-from longimorph.grid import flip_ras_lps
+from longimorph.geometry.grid import flip_ras_lps
 from longimorph.io.transforms import read_displacement
 from longimorph.numerics.fields import interpolate, positions
 

@@ -2,8 +2,8 @@ import sys
 
 from longimorph import plain
 from longimorph.errors import InputError
-from longimorph.jobs import restart, slurm, start
-from longimorph.jobs.catalogue import (
+from longimorph.orchestration import restart, slurm, start
+from longimorph.orchestration.parameters import (
     VERSIONS,
     Jobs,
     files,
@@ -12,9 +12,9 @@ from longimorph.jobs.catalogue import (
     pair_row,
     visit_record,
 )
-from longimorph.jobs.contents import marks
-from longimorph.jobs.needs import Needs
-from longimorph.jobs.progress_text import closing
+from longimorph.orchestration.contents import marks
+from longimorph.orchestration.resources import Needs
+from longimorph.orchestration.progress_text import closing
 
 plain.forgive()
 try:

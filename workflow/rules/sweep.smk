@@ -1,5 +1,5 @@
 # A few pairs with many settings: "snakemake sweep". No part of a study's own results, and no change to them.
-from longimorph.jobs.sweep import SweepJobs
+from longimorph.orchestration.sweep import SweepJobs
 
 SWEEP = SweepJobs(STUDY)
 

@@ -2,8 +2,8 @@ localrules:
     pairs,
     cohort_tables,
     cohort_figure,
-    patient_verdict,
-    cohort_verdict,
+    patient_complete,
+    cohort_complete,
 
 
 rule pairs:
@@ -110,8 +110,8 @@ rule cohort_figure:
         "../scripts/cohort_figure.py"
 
 
-# A verdict fails on purpose where a pair did: here alone a retry is ruled out, since it would only say so again.
-rule patient_verdict:
+# These rules fail on purpose where a pair failed. They are never retried: a retry would only repeat the message.
+rule patient_complete:
     input:
         "results/patients/{patient}/failures.csv",
         lambda w: of_pairs(w.patient, ["overview.png"]),
@@ -119,17 +119,17 @@ rule patient_verdict:
     output:
         "results/patients/{patient}/complete.json",
     log:
-        "results/logs/{patient}/verdict.log",
+        "results/logs/{patient}/complete.log",
     retries: 0
     conda:
         ENVIRONMENT
     resources:
         **asking(lambda w: NEEDS.tables(0)),
     script:
-        "../scripts/verdict.py"
+        "../scripts/complete.py"
 
 
-rule cohort_verdict:
+rule cohort_complete:
     input:
         "results/cohort/failures.csv",
         "results/cohort/pairs.csv",
@@ -142,14 +142,14 @@ rule cohort_verdict:
     output:
         "results/cohort/complete.json",
     log:
-        "results/logs/cohort/verdict.log",
+        "results/logs/cohort/complete.log",
     retries: 0
     conda:
         ENVIRONMENT
     resources:
         **asking(lambda w: NEEDS.tables(0)),
     script:
-        "../scripts/verdict.py"
+        "../scripts/complete.py"
 
 
 for patient_name in JOBS.patients:

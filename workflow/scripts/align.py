@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from longimorph.jobs.log import job_log
+from longimorph.orchestration.log import job_log
 
 with job_log(snakemake):
-    from longimorph.steps.align import align
+    from longimorph.stages.align import align
 
     p, study = snakemake.params, snakemake.config["longimorph"]
     settings = {**p.settings, "threads": snakemake.threads}

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from longimorph.jobs.log import job_log
+from longimorph.orchestration.log import job_log
 
 with job_log(snakemake):
-    from longimorph.steps.cohort_figure import cohort_figure
+    from longimorph.stages.cohort_figure import cohort_figure
 
     cohort_figure(Path(snakemake.input[0]), Path(snakemake.output[0]))

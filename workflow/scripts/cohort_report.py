@@ -3,10 +3,10 @@
 import shlex
 from pathlib import Path
 
-from longimorph.jobs.log import job_log
+from longimorph.orchestration.log import job_log
 
 with job_log(snakemake):
-    from longimorph.steps.cohort_report import cohort_report
+    from longimorph.stages.cohort_report import cohort_report
 
     context = snakemake.config["longimorph"]
     command = shlex.join([*context["command"], "--cores", "2"])

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from longimorph.jobs.log import job_log
+from longimorph.orchestration.log import job_log
 
 with job_log(snakemake):
-    from longimorph import tables
+    from longimorph.stages.cohort_tables import cohort_tables
 
-    patients = [Path("results/patients", name) for name in snakemake.params.patients]
-    tables.cohort_tables(patients, snakemake.params.classes, Path("results/cohort"))
+    cohort_tables(snakemake.params.patients, snakemake.params.classes, Path("results"))

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from longimorph.jobs.log import job_log
+from longimorph.orchestration.log import job_log
 
 with job_log(snakemake):
-    from longimorph.steps.figure import figure
+    from longimorph.stages.figure import figure
 
     classes = snakemake.config["longimorph"]["classes"]
     figure(snakemake.params.pair, classes, Path(snakemake.output[0]).parent)

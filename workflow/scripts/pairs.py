@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from longimorph.jobs.log import job_log
+from longimorph.orchestration.log import job_log
 
 with job_log(snakemake):
-    from longimorph import tables
+    from longimorph.stages.pairs import pairs
 
-    tables.write_pair_list(snakemake.params.pairs, snakemake.params.left_out, Path(snakemake.output[0]))
+    pairs(snakemake.params.pairs, snakemake.params.left_out, Path(snakemake.output[0]))

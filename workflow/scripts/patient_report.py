@@ -3,10 +3,10 @@
 import shlex
 from pathlib import Path
 
-from longimorph.jobs.log import job_log
+from longimorph.orchestration.log import job_log
 
 with job_log(snakemake):
-    from longimorph.steps.patient_report import patient_report
+    from longimorph.stages.patient_report import patient_report
 
     context, name = snakemake.config["longimorph"], snakemake.wildcards.patient
     command = shlex.join([*context["command"], "--cores", "2", f"patient_{name}"])

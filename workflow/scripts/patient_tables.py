@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from longimorph.jobs.log import job_log
+from longimorph.orchestration.log import job_log
 
 with job_log(snakemake):
-    from longimorph import tables
+    from longimorph.stages.patient_tables import patient_tables
 
-    pairs = snakemake.params.pairs
-    out = Path(snakemake.output.changes).parent
-    folders = [out / f"{pair['from']}__{pair['to']}" for pair in pairs]
-    tables.patient_tables(snakemake.wildcards.patient, pairs, folders, snakemake.params.classes, out)
+    p, out = snakemake.params, Path(snakemake.output.changes).parent
+    patient_tables(snakemake.wildcards.patient, p.pairs, p.classes, out)

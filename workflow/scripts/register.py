@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from longimorph.jobs.log import job_log
+from longimorph.orchestration.log import job_log
 
 with job_log(snakemake):
-    from longimorph.jobs.needs import STARTERS_MB
-    from longimorph.steps.register import register
+    from longimorph.orchestration.resources import STARTERS_MB
+    from longimorph.stages.register import register
 
     p, study = snakemake.params, snakemake.config["longimorph"]
     source, target = Path(snakemake.input.source), Path(snakemake.input.target)

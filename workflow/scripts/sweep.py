@@ -3,10 +3,10 @@
 import shlex
 from pathlib import Path
 
-from longimorph.jobs.log import job_log
+from longimorph.orchestration.log import job_log
 
 with job_log(snakemake):
-    from longimorph.steps.sweep import sweep
+    from longimorph.stages.sweep import sweep
 
     p, out = snakemake.params, snakemake.output
     command = shlex.join([*snakemake.config["longimorph"]["command"], "--cores", "2", "sweep"])

@@ -12,7 +12,7 @@ from typing import Literal
 from longimorph.bids.names import OF_VISIT
 from longimorph.bids.tree import RAW, Volume
 from longimorph.errors import Problem
-from longimorph.words import counted
+from longimorph.text import counted
 
 Role = Literal["regions", "states", "image"]
 Key = tuple[str, tuple[tuple[str, str], ...], str, str]

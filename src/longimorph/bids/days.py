@@ -10,10 +10,10 @@ from pathlib import Path
 
 from longimorph.bids.names import natural
 from longimorph.bids.sources import DAYS_OF, Source
-from longimorph.cohort import tsv
-from longimorph.cohort.table import parse_number
-from longimorph.cohort.tsv import Table
 from longimorph.errors import Problem
+from longimorph.study import tsv
+from longimorph.study.table import parse_number
+from longimorph.study.tsv import Table
 
 _COLUMNS = ("days", "day", "days_since_baseline", "days_from_baseline", "acq_time")
 _MISSING = ("", "n/a", "N/A", "NaN", "nan")

@@ -29,7 +29,7 @@ from longimorph.bids.rows import Index, Row, fits_cell, usable
 from longimorph.bids.sources import Source
 from longimorph.bids.tree import Tree, Volume
 from longimorph.errors import InputError, Problem
-from longimorph.words import counted
+from longimorph.text import counted
 
 ALONE = "single"
 """The timepoint of a visit whose files name no session."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from longimorph.cohort.table import SUFFIXES
+from longimorph.study.table import SUFFIXES
 
 _ENTITY = re.compile(r"([A-Za-z0-9]+)-(.+)", re.DOTALL)
 _EXTENSIONS = sorted(SUFFIXES, key=len, reverse=True)

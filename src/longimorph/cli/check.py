@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longimorph.cli import screen
-from longimorph.words import counted
+from longimorph.text import counted
 
 if TYPE_CHECKING:
-    from longimorph.cohort.blocked import Blocked
-    from longimorph.cohort.overview import Looked, Overview
-    from longimorph.cohort.validate import Validated
+    from longimorph.study.blocked import Blocked
+    from longimorph.study.overview import Looked, Overview
+    from longimorph.study.validate import Validated
 
 _MOST_PATIENTS = 3
 _MOST_LINES = 10
@@ -34,10 +34,10 @@ def register(commands: Any, config: Path) -> None:
 
 def check(options: argparse.Namespace) -> int:
     """Check every file of a study; status 1 where a pair cannot run, or none can."""
-    from longimorph.cohort import overview
-    from longimorph.cohort.blocked import blocked
-    from longimorph.cohort.validate import validate
     from longimorph.io.atomic import write_text
+    from longimorph.study import overview
+    from longimorph.study.blocked import blocked
+    from longimorph.study.validate import validate
 
     checked = validate(options.config)
     study, plan = checked.study, checked.study.plan

@@ -15,8 +15,8 @@ from pathlib import Path
 import longimorph
 from longimorph.cli.screen import say
 from longimorph.errors import InputError
-from longimorph.jobs import slurm
-from longimorph.words import counted
+from longimorph.orchestration import slurm
+from longimorph.text import counted
 
 PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "SimpleITK", "matplotlib", "snakemake")
 
@@ -61,8 +61,8 @@ def examine_study(config: Path) -> tuple[list[Finding], list[str]]:
 
     Raises InputError with everything that has to be corrected.
     """
-    from longimorph.cohort.blocked import blocked
-    from longimorph.cohort.validate import validate
+    from longimorph.study.blocked import blocked
+    from longimorph.study.validate import validate
 
     checked = validate(config)
     plan, visits = checked.study.plan, len(checked.study.cohort.visits)

@@ -11,7 +11,7 @@ from longimorph import paths
 from longimorph.bids.sources import DAYS_OF, SOURCES
 from longimorph.cli.screen import say
 from longimorph.errors import LongimorphError
-from longimorph.words import counted
+from longimorph.text import counted
 
 if TYPE_CHECKING:
     from longimorph.bids.index import Wishes
@@ -46,8 +46,8 @@ def index(options: argparse.Namespace) -> int:
     """Write the table, and say what was chosen."""
     from longimorph.bids.index import Undecided
     from longimorph.bids.index import index as read
-    from longimorph.cohort import table
     from longimorph.io.atomic import write_text
+    from longimorph.study import table
 
     if options.out.exists() and not options.force:
         raise LongimorphError(f"{paths.display(options.out)} exists already; --force replaces it.")

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import longimorph
-from longimorph import plain
+from longimorph import encoding
 from longimorph.cli import check, index, memory, pack, plan, profiles, screen
 from longimorph.errors import InputError, LongimorphError
 
@@ -27,7 +27,7 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the status that the process should end with."""
-    plain.forgive()
+    encoding.forgive()
     try:
         return _run(_parser().parse_args(arguments))
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def status(options: argparse.Namespace) -> int:
     """Print how far a run got; status 1 where a pair has failed or a job has broken off or gone silent."""
-    from longimorph.jobs import progress, progress_text, slurm
+    from longimorph.orchestration import progress, progress_text, slurm
 
     results = options.directory / "results"
     if not results.is_dir():
@@ -117,6 +117,6 @@ def doctor(options: argparse.Namespace) -> int:
 
 def demo(options: argparse.Namespace) -> int:
     """Write the cohort with known truth, run it and compare."""
-    from longimorph.phantom.demo import run
+    from longimorph.demo.demo import run
 
     return run(options.directory, options.cores)

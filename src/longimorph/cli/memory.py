@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from longimorph.errors import InputError, LongimorphError, Problem
 from longimorph.io import atomic
-from longimorph.memory import (
+from longimorph.memory.model import (
     HOST_MAPS,
     MODEL_FILE,
     OPTIMISATION,
@@ -29,10 +29,10 @@ from longimorph.memory import (
     model,
     slab_share,
 )
-from longimorph.words import aligned
+from longimorph.text import aligned
 
 if TYPE_CHECKING:
-    from longimorph.cli.measure import Sample
+    from longimorph.memory.measure import Sample
 
 DEVICES = ("cpu", "cuda")
 STRATEGIES = ("store", "checkpoint", "offload", "host", "nested")
@@ -135,7 +135,7 @@ def _write(out: Path, head: dict[str, Any], found: Model) -> None:
 
 def fit_device(device: str, strategies: Sequence[str], quick: bool) -> dict[str, Any]:
     """Coefficients by strategy, phase and place; says each strategy's when it is fitted."""
-    from longimorph.cli.measure import DESIGNS, sample
+    from longimorph.memory.measure import DESIGNS, sample
 
     cases = DESIGNS[device][: QUICK if quick else None]
     forms = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from longimorph.cli import screen
 from longimorph.errors import LongimorphError
-from longimorph.words import counted
+from longimorph.text import counted
 
 START = "index.html"
 _SMALL = (".html", ".csv", ".json", ".png", ".tfm", ".tsv", ".log")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from longimorph.cli import screen
 from longimorph.errors import InputError
-from longimorph.words import counted
+from longimorph.text import counted
 
 if TYPE_CHECKING:
-    from longimorph.cohort.study import Study
+    from longimorph.study.study import Study
 
 PROCESSOR, ANY_CARD = "processor", "any card"
 
@@ -41,8 +41,8 @@ def register(commands: Any, config: Path) -> None:
 
 def plan(options: argparse.Namespace) -> int:
     """Print the plan of a study, and write it where that is asked for."""
-    from longimorph.cohort.study import load
     from longimorph.io.atomic import write_text
+    from longimorph.study.study import load
 
     study = load(options.config)
     rows = table(study)
@@ -62,8 +62,8 @@ def table(study: Study) -> list[dict[str, Any]]:
     Voxels are those of the registration grid, at most: the brain's box is found later. Memory and disk are in
     MB (10^6 bytes), time in minutes; ``host_memory_mb`` and ``limit_minutes`` are what the job asks for.
     """
-    from longimorph.jobs.catalogue import pair_row
-    from longimorph.jobs.needs import Needs
+    from longimorph.orchestration.parameters import pair_row
+    from longimorph.orchestration.resources import Needs
 
     needs = Needs(study)
     if refused := needs.refusals():
@@ -117,7 +117,7 @@ def _largest(rows: Sequence[dict[str, Any]]) -> str:
 
 def _disk(study: Study, rows: Sequence[dict[str, Any]]) -> int:
     """MB of all results: those of the pairs, and the maps of the visits."""
-    from longimorph.jobs.needs import Needs
+    from longimorph.orchestration.resources import Needs
 
     needs = Needs(study)
     visits = [visit for name in study.plan.patients() for visit in study.cohort.visits_of(name)]

@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from longimorph.errors import LongimorphError
-from longimorph.memory import Model, model
-from longimorph.memory_refit import refit
+from longimorph.memory.model import Model, model
+from longimorph.memory.refit import refit
 from longimorph.tables.memory import of_results
-from longimorph.words import aligned
+from longimorph.text import aligned
 
 _HEAD = ("device", "strategy", "pairs", "factor", "mean error", "", "largest", "", "largest shortfall", "")
 

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Container, Sequence
 from typing import TextIO
 
-from longimorph.words import aligned
+from longimorph.text import aligned
 
 NARROWEST = 40
 """Columns below which a terminal is not believed."""

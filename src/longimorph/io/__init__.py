@@ -1,0 +1,1 @@
+"""Files: volumes, headers, transforms, atomic writes and hashes."""

@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from longimorph.grid import (
+from longimorph.geometry.grid import (
     FloatArray,
     Grid,
     axis_codes,

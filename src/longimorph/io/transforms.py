@@ -15,7 +15,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from longimorph.errors import PairFailure
-from longimorph.grid import (
+from longimorph.geometry.grid import (
     Array,
     FloatArray,
     Grid,

@@ -22,11 +22,11 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from longimorph.errors import PairFailure
-from longimorph.grid import Array, Grid, ItkGeometry, from_itk, is_invertible
+from longimorph.geometry.grid import Array, Grid, ItkGeometry, from_itk, is_invertible
 from longimorph.io import declared, headers
 from longimorph.io.atomic import atomic_path
 from longimorph.io.pointers import unfetched
-from longimorph.words import counted
+from longimorph.text import counted
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Class-weighted metamorphosis: shooting, its adjoint, the optimiser and the split. Needs torch alone."""

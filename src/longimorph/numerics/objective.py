@@ -21,9 +21,9 @@ from longimorph.numerics.dynamics import Drive, State, System, drive, energy, fa
 from longimorph.numerics.equations import velocity
 from longimorph.numerics.kernels import Kernel
 from longimorph.numerics.linearised import LinearMap, inner
+from longimorph.numerics.memory_strategies import CHECKPOINT, Kept, Strategy
 from longimorph.numerics.shooting import Divergence, Ends, shoot, sweep
 from longimorph.numerics.sphere import tangent
-from longimorph.numerics.strategies import CHECKPOINT, Kept, Strategy
 
 WILDEST_DRIFT = 0.1
 """Drift of H, a fraction of it, above which a path counts as diverged, where more steps can still mend it."""

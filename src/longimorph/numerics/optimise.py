@@ -16,9 +16,9 @@ from torch import Tensor
 
 from longimorph.numerics.journal import Journal, Standing, Vector
 from longimorph.numerics.linearised import inner
+from longimorph.numerics.memory_strategies import CHECKPOINT, Kept, Ladder
 from longimorph.numerics.objective import Evaluation
 from longimorph.numerics.shooting import Divergence
-from longimorph.numerics.strategies import CHECKPOINT, Kept, Ladder
 
 SUFFICIENT_DECREASE = 1e-4
 SHORTEST_STEP = 2.0**-12

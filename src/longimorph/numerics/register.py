@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics.attribution import Attribution, attribute
-from longimorph.numerics.doubt import Doubt, doubt
 from longimorph.numerics.dynamics import State
 from longimorph.numerics.journal import Journal
+from longimorph.numerics.memory_strategies import CHECKPOINT, Ladder
 from longimorph.numerics.objective import Matching, evaluate, mismatch
 from longimorph.numerics.optimise import Optimum
 from longimorph.numerics.pinned import PINNED
 from longimorph.numerics.precision import full_precision
 from longimorph.numerics.shooting import drift
 from longimorph.numerics.solve import Pair, Report, Settings, silent, solve
-from longimorph.numerics.strategies import CHECKPOINT, Ladder
+from longimorph.numerics.uncertainty import Doubt, doubt
 from longimorph.numerics.warps import Warping, Warps
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from longimorph.numerics.adjoint import Trace, pull_back_step, pull_back_trace, settle_back, trace
 from longimorph.numerics.dynamics import Drive, Settling, State, Step, System, drive, energy, step
+from longimorph.numerics.memory_strategies import CHECKPOINT, Strategy
 from longimorph.numerics.parking import Parked, park_beside
-from longimorph.numerics.strategies import CHECKPOINT, Strategy
 
 T = TypeVar("T")
 Terminal = Callable[[State], tuple[T, State]]

@@ -16,12 +16,12 @@ from longimorph.numerics.equations import combine, differences, velocity
 from longimorph.numerics.journal import Journal
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
+from longimorph.numerics.memory_strategies import Kept, Ladder
 from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
 from longimorph.numerics.optimise import Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.shooting import Divergence, drift_of, shoot
 from longimorph.numerics.sphere import log_map, tangent, to_sphere
-from longimorph.numerics.strategies import Kept, Ladder
 
 FEWEST_STEPS, MOST_STEPS = 5, 80
 """An optimiser's step that diverges asks for twice as many steps; with the most it is shortened, and diverges

@@ -13,14 +13,14 @@ from typing import Any
 
 import pandas as pd
 
-from longimorph import leftovers
-from longimorph.cohort.classes import BACKGROUND, ClassTable
-from longimorph.leftovers import Leftovers
 from longimorph.report import courses, outliers, pairs, spread, verdict
 from longimorph.report.outliers import Name, Score
 from longimorph.report.page import Builder, image_source, write_page
 from longimorph.report.pairs import ML, Pair
 from longimorph.report.verdict import Verdict
+from longimorph.study import leftovers
+from longimorph.study.classes import BACKGROUND, ClassTable
+from longimorph.study.leftovers import Leftovers
 from longimorph.tables import columns
 
 _STANDS_OUT = 3.5

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
-from longimorph import lettering
+from longimorph.report import lettering
 from longimorph.report.svg import Drawing, hint, room_for, size_of
 
 _WIDTH, _HEIGHT, _TOP = 560.0, 260.0, 24.0

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from longimorph.cohort.classes import ClassTable
-from longimorph.grid import Grid, canonical
+from longimorph.geometry.grid import Grid, canonical
 from longimorph.io import volumes
+from longimorph.study.classes import ClassTable
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]

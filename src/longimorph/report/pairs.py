@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from longimorph import amounts, trust
-from longimorph.cohort.classes import BACKGROUND, ClassTable
+from longimorph.report import amounts
 from longimorph.report.svg import signed
+from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.tables import columns
+from longimorph.verdict import trust
 
 ML = 1000.0
 """mm³ in a millilitre."""

@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from longimorph.cohort.classes import BACKGROUND, ClassTable
 from longimorph.report import (
     bars,
     closure,
@@ -25,7 +24,8 @@ from longimorph.report import (
 )
 from longimorph.report.page import Builder, viewer_library, viewer_licence, write_page
 from longimorph.report.pairs import Pair
-from longimorph.words import counted
+from longimorph.study.classes import BACKGROUND, ClassTable
+from longimorph.text import counted
 
 _PICTURES_BYTES, _VOLUMES_BYTES = 3_500_000, 9_000_000
 PAIRS_A_PAGE = 10

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from longimorph.cohort.classes import ClassTable
-from longimorph.figures import cut
-from longimorph.grid import Grid
+from longimorph.geometry.grid import Grid
 from longimorph.report import maps
+from longimorph.report.figures import cut
 from longimorph.report.page import image_source
 from longimorph.report.pairs import Pair
+from longimorph.study.classes import ClassTable
 
 _SMALLEST = 500
 _PANEL_HEIGHT = 260

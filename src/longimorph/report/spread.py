@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from longimorph import lettering
+from longimorph.report import lettering
 from longimorph.report.courses import Course
 from longimorph.report.svg import Drawing, Point, hint, plain, reach, room_for, signed, size_of, ticks
 from longimorph.tables.columns import DAYS_PER_YEAR

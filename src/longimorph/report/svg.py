@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
 
-from longimorph import lettering
+from longimorph.report import lettering
 
 Point = tuple[float, float]
 

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from longimorph import amounts
-from longimorph.cohort.classes import BACKGROUND
+from longimorph.report import amounts
 from longimorph.report.page import Builder, write_page
 from longimorph.report.pairs import ML
 from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ticks
+from longimorph.study.classes import BACKGROUND
 
 PARTS = {
     "deformation_mm3": ("moved", "moved"),

@@ -16,7 +16,7 @@ from typing import Any
 from longimorph.report.pairs import Amount, Pair
 from longimorph.report.svg import signed
 from longimorph.tables import columns
-from longimorph.words import counted
+from longimorph.text import counted
 
 NO_RESULT, DISTRUST, LOOK, TRUST = LEVELS = ("no result", "do not trust", "look", "trust")
 """The worst first."""

@@ -19,12 +19,12 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from longimorph import focus
-from longimorph.cohort.classes import ClassTable
-from longimorph.figures import COMPARED
-from longimorph.grid import Grid, bounding_box, crop
+from longimorph.geometry.grid import Grid, bounding_box, crop
+from longimorph.report import focus
+from longimorph.report.figures import COMPARED
 from longimorph.report.maps import Bytes, Floats, class_maps, picture, scalar, tissue
 from longimorph.report.pairs import Pair
+from longimorph.study.classes import ClassTable
 
 Slices = tuple[slice, slice, slice]
 Factors = tuple[int, int, int]

@@ -13,7 +13,7 @@ from longimorph.io.atomic import write_csv
 from longimorph.tables import columns
 from longimorph.tables.closure import closure
 from longimorph.tables.memory import memory_row
-from longimorph.tables.trusted import verdict_row, with_verdict
+from longimorph.tables.verdicts import verdict_row, with_verdict
 
 UNNAMED = "(unnamed)"
 

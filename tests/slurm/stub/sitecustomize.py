@@ -89,4 +89,4 @@ def _noted(rule: str, step: Callable[..., None]) -> Callable[..., None]:
 
 _stub = _workflow_stub()
 for _rule in ("align", "maps", "register", "figure"):
-    setattr(sys.modules[f"longimorph.steps.{_rule}"], _rule, _noted(_rule, getattr(_stub, _rule)))
+    setattr(sys.modules[f"longimorph.stages.{_rule}"], _rule, _noted(_rule, getattr(_stub, _rule)))

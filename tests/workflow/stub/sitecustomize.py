@@ -84,7 +84,7 @@ def cohort_report(classes: str, command: str, out: Path) -> None:
 
 
 for _function in (align, maps, register, figure, cohort_figure, patient_report, cohort_report):
-    _name = f"longimorph.steps.{_function.__name__}"
+    _name = f"longimorph.stages.{_function.__name__}"
     _module = types.ModuleType(_name)
     setattr(_module, _function.__name__, _function)
     sys.modules[_name] = _module

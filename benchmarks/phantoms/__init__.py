@@ -1,0 +1,1 @@
+"""Known-truth pairs in memory and on real anatomies, for the benchmarks."""

@@ -1,0 +1,188 @@
+"""Known-truth pairs in memory: probability maps at any whole spacing, without pose or files."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from benchmarks.phantoms import cases
+from benchmarks.phantoms.cases import CASES, Course
+from benchmarks.phantoms.labels import flip_boundary, segment
+from benchmarks.phantoms.subjects import DEMO, subject
+from longimorph import paths
+from longimorph.demo.anatomy import BACKGROUND, Anatomy
+from longimorph.demo.course import Truth
+from longimorph.geometry.grid import Grid
+from longimorph.maps import simplex
+from longimorph.study.classes import ClassTable
+
+__all__ = ["CASES", "FLIPPED_SHARE", "KnownPair", "make_pair"]
+
+FLIPPED_SHARE = 0.05
+"""The share of boundary voxels that segmentation noise gives another class."""
+_MARGIN_MM = 8
+_MAPS_DTYPE = np.float32
+
+Maps = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownPair:
+    """A pair on one grid: maps (C, i, j, k) float32 that sum to 1, neither smoothed nor raised to a floor.
+
+    ``spacing`` in mm, ``truth`` in mm³ per class, that of the clean maps also where labels were flipped.
+    ``preset`` names the control matrix that suits the case.
+    """
+
+    source: Maps
+    target: Maps
+    spacing: float
+    truth: Truth
+    names: tuple[str, ...]
+    classes: ClassTable
+    preset: str
+    grid: Grid
+
+    @property
+    def brain(self) -> NDArray[np.bool_]:
+        """Voxels (i, j, k) that are mostly brain at one of the visits; the background is the last class."""
+        return np.asarray(np.minimum(self.source[-1], self.target[-1]) < 0.5)
+
+    def simplex(self, smoothing_mm: float, floor: float) -> tuple[Maps, Maps]:
+        """Source and target as the pipeline makes them: smoothed, raised to the floor, closed."""
+        before, after = (
+            simplex.close(simplex.smooth(maps, self.grid, smoothing_mm), floor)
+            for maps in (self.source, self.target)
+        )
+        return before, after
+
+
+def default_data() -> Path:
+    """Where public data are looked for: ``../shared/data`` beside the repository."""
+    return paths.repository() / ".." / "shared" / "data"
+
+
+def make_pair(
+    case: str,
+    spacing: int,
+    anatomy: str = DEMO,
+    noise_seed: int | None = None,
+    data: Path | None = None,
+    parts_per_mm: int = 2,
+) -> KnownPair:
+    """The pair of a case of ``cases`` on an anatomy of ``subjects`` at a whole spacing in mm.
+
+    The maps are box averages of the 1 mm anatomy over each voxel, cropped to the brain's box and a margin of
+    8 mm; where tissue moves, cubes of 1 / ``parts_per_mm`` mm are carried as a whole. With ``noise_seed``
+    each visit is first made a label volume of the anatomy's own voxel size, and 5 % of its boundary voxels
+    take the class of a neighbour, independently at each visit.
+    """
+    brain, course, parts = _fine(case, anatomy, data or default_data(), parts_per_mm)
+    grid = _grid(brain, spacing)
+    if noise_seed is None:
+        source, target = (_average(part, brain, grid, spacing) for part in parts)
+    else:
+        wanted = course.truth.volume_from, course.truth.volume_to
+        source, target = (
+            _noisy(part, brain, grid, volumes, np.random.default_rng([noise_seed, visit]))
+            for visit, (part, volumes) in enumerate(zip(parts, wanted, strict=True))
+        )
+    preset, names = cases.named(case).preset, course.classes.names
+    return KnownPair(source, target, float(spacing), course.truth, names, course.classes, preset, grid)
+
+
+@functools.lru_cache(maxsize=1)
+def _fine(case: str, anatomy: str, data: Path, per_mm: int) -> tuple[Anatomy, Course, tuple[Maps, Maps]]:
+    """The anatomy, what happens to it, and the share of each class in each of its voxels at both visits."""
+    brain = subject(anatomy, data)
+    course = cases.follow(brain, cases.named(case))
+    return brain, course, (_one_hot(course.before, len(course.classes.names)), _moved(course, per_mm))
+
+
+def _grid(anatomy: Anatomy, spacing: int) -> Grid:
+    """Voxels of ``spacing`` mm around the brain and its margin; each holds whole voxels of the anatomy."""
+    brain = np.argwhere(anatomy.classes != BACKGROUND)
+    low, high = brain.min(axis=0) - _MARGIN_MM, brain.max(axis=0) + 1 + _MARGIN_MM
+    i, j, k = (int(n) for n in np.ceil((high - low) / spacing))
+    affine = np.diag([float(spacing)] * 3 + [1.0])
+    affine[:3, 3] = anatomy.origin + low + (spacing - 1) / 2
+    return Grid((i, j, k), affine)
+
+
+def _one_hot(classes: NDArray[np.int8], count: int) -> Maps:
+    return np.stack([(classes == index).astype(_MAPS_DTYPE) for index in range(count)])
+
+
+def _moved(course: Course, per_mm: int) -> Maps:
+    """Share of each class in each 1 mm voxel at the second visit, (C, i, j, k) on the anatomy's grid.
+
+    Each voxel is cut into ``per_mm``³ cubes; each is carried back to where its tissue was as a whole, and the
+    share of every class in it there is exact.
+    """
+    tissue = _one_hot(course.after, len(course.classes.names))
+    if course.flow is None:
+        return tissue
+    back = course.inverse().astype(_MAPS_DTYPE)
+    where = np.nonzero(_nearly(np.asarray(back.any(axis=0)), course.after.shape))
+    voxels, shares = np.array(where, dtype=_MAPS_DTYPE), np.zeros((len(tissue), where[0].size), _MAPS_DTYPE)
+    for cube in np.ndindex(per_mm, per_mm, per_mm):
+        centres = voxels + ((np.array(cube, dtype=_MAPS_DTYPE)[:, None] + 0.5) / per_mm - 0.5)
+        origins = centres + np.stack([course.flow.sample(part, centres) for part in back])
+        cell = np.floor(origins)
+        at = cell + np.clip((origins - cell - 0.5) * per_mm + 0.5, 0, 1)  # where linear is the cube's share
+        for share, volume in zip(shares[:-1], tissue[:-1], strict=True):
+            share += ndimage.map_coordinates(volume, at, order=1, mode="constant") / per_mm**3
+    shares[-1] = np.maximum(1 - shares[:-1].sum(axis=0), 0)
+    for volume, share in zip(tissue, shares, strict=True):
+        volume[where] = share
+    return tissue
+
+
+def _nearly(moving: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The flow's moving points and the voxels around them, on the anatomy's grid."""
+    fine = ndimage.binary_dilation(moving)
+    for axis in range(3):
+        fine = np.repeat(fine, 2, axis=axis)
+    return np.pad(fine, [(0, wanted - found) for wanted, found in zip(shape, fine.shape, strict=True)])
+
+
+def _average(shares: Maps, anatomy: Anatomy, grid: Grid, spacing: int) -> Maps:
+    """Share of each class in each voxel of ``grid``, from those in 1 mm voxels; beyond lies background."""
+    start = np.rint(grid.affine[:3, 3] - (spacing - 1) / 2 - anatomy.origin).astype(int)
+    maps = np.empty((len(shares), *grid.shape), dtype=_MAPS_DTYPE)
+    blocks = tuple(n for count in grid.shape for n in (count, spacing))
+    fine = [count * spacing for count in grid.shape]
+    for index, part in enumerate(shares):
+        box = _window(part, start, fine, float(index == len(shares) - 1))
+        maps[index] = box.reshape(blocks).mean(axis=(1, 3, 5), dtype=np.float64)
+    return maps
+
+
+def _window(part: Maps, start: NDArray[np.int64], shape: list[int], beyond: float) -> Maps:
+    """The box that begins at voxel ``start`` (may be negative), ``beyond`` where the volume has none."""
+    before = np.maximum(-start, 0)
+    after = np.maximum(start + shape - part.shape, 0)
+    padded = np.pad(part, list(zip(before, after, strict=True)), constant_values=beyond)
+    i, j, k = (slice(s, s + n) for s, n in zip(start + before, shape, strict=True))
+    return padded[i, j, k]
+
+
+def _noisy(
+    fine: Maps,
+    anatomy: Anatomy,
+    grid: Grid,
+    volumes: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> Maps:
+    """Maps on ``grid`` from a label volume of the anatomy's own voxel size with flipped boundary voxels."""
+    native = _grid(anatomy, anatomy.native_mm)
+    shares = _average(fine, anatomy, native, anatomy.native_mm)
+    labels = segment(shares, volumes / native.voxel_volume, rng)
+    labels = flip_boundary(labels, FLIPPED_SHARE, rng)
+    count = len(fine)
+    return simplex.label_fractions(labels, native, np.eye(4), grid, count, count - 1)

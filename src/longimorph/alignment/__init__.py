@@ -1,0 +1,1 @@
+"""Rigid alignment of all visits of one patient to a common reference."""

@@ -1,0 +1,248 @@
+"""The visits of one patient, pair by pair: register, or recognise a motion that is known, and judge."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from longimorph.alignment.overlap import Agreement, BrainPoints, agreement, brain_points
+from longimorph.alignment.rigid import (
+    Registration,
+    Working,
+    contrast_values,
+    from_world,
+    prepare,
+    register,
+    similarity,
+    to_world,
+)
+from longimorph.errors import PairFailure
+from longimorph.geometry.grid import Array, FloatArray, Grid, canonical, nearest_orthogonal, transform_points
+from longimorph.geometry.poses import rigid, rotation_deg
+from longimorph.io.transforms import is_rigid
+
+log = logging.getLogger(__name__)
+
+Reference = Literal["midspace", "baseline", "none"]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One visit in memory: ``labels`` (i, j, k), class indices on ``label_grid``, and perhaps an
+    intensity ``image`` on ``image_grid``, a grid of the same physical space."""
+
+    labels: Array
+    label_grid: Grid
+    image: Array | None = None
+    image_grid: Grid | None = None
+
+
+@dataclass(frozen=True)
+class AlignSettings:
+    """What alignment aims at and what it accepts; the limits hold for each pair of visits.
+
+    ``spacing_mm``, ``margin_mm``: the registration grid. ``overlap_min``: Dice of the two brains inside
+    the common field of view. ``coverage_min``: share of a brain inside the other's field of view.
+    ``metric_min``: mutual information, nats. ``max_inconsistency_mm``: how far the two directions may
+    disagree. ``max_rotation_deg``, ``max_translation_mm``: motion of the head against the headers or,
+    where that is less, against the voxel axes and the other brain's centre. ``seed``: of the sampling.
+    """
+
+    reference: Reference = "midspace"
+    spacing_mm: float | Literal["native"] = 2.0
+    margin_mm: float = 8.0
+    overlap_min: float = 0.6
+    coverage_min: float = 0.5
+    metric_min: float = 0.25
+    max_inconsistency_mm: float = 3.0
+    max_rotation_deg: float = 60.0
+    max_translation_mm: float = 150.0
+    seed: int = 1
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class MeasuredPair:
+    """What is known of one pair of visits: ``matrix`` start → end (4×4, between their worlds), its
+    mutual information, how far the two directions disagree, whether the motion is ``exact`` (known
+    beforehand), and why it cannot be used, if so."""
+
+    start: str
+    end: str
+    matrix: FloatArray
+    mutual_information: float
+    inconsistency_mm: float
+    exact: bool
+    failure: PairFailure | None
+
+
+class Visits:
+    """The usable scans of one patient, and what is computed of each of them once."""
+
+    def __init__(
+        self, scans: Mapping[str, Scan], settings: AlignSettings, n_classes: int, background: int | None
+    ) -> None:
+        self.settings = settings
+        self.scans: dict[str, Scan] = {}
+        self.points: dict[str, BrainPoints] = {}
+        self.failures: dict[str, PairFailure] = {}
+        for name, scan in scans.items():
+            points = brain_points(scan.labels, scan.label_grid, background)
+            if points is None:
+                message = f"the segmentation of {name} holds nothing but background"
+                self.failures[name] = PairFailure("align", "no_brain", message)
+            else:
+                self.scans[name], self.points[name] = scan, points
+        self._background = background
+        self._contrast = contrast_values([s.labels for s in self.scans.values()], n_classes, background)
+        self._working: dict[tuple[str, str], Working] = {}
+
+    def brain(self, name: str) -> Array:
+        """The brain mask on the label grid."""
+        labels = self.scans[name].labels
+        return np.ones(labels.shape, dtype=bool) if self._background is None else labels != self._background
+
+    def driver(self, *names: str) -> str:
+        """What drives the alignment of these visits: ``image`` if all have one, else ``labels``."""
+        return "image" if all(self.scans[n].image is not None for n in names) else "labels"
+
+    def workings(self, a: str, b: str) -> tuple[Working, Working]:
+        """The working volumes of a pair, both of the kind that drives it."""
+        driver = self.driver(a, b)
+        return self._volume(a, driver), self._volume(b, driver)
+
+    def measure(self, a: str, b: str) -> MeasuredPair:
+        """Register one pair, unless its motion is known, and judge the result."""
+        start, end = self.workings(a, b)
+        known = self._known(a, b)
+        if known is None:
+            found = register(start, end, self.settings.seed, self.settings.threads)
+            matrix = to_world(found.matrix, start, end)
+        else:
+            matrix, centred = known, from_world(known, start, end)
+            found = Registration(centred, similarity(start, end, centred, self.settings.threads, -1), 0.0)
+        agree = agreement(self.points[a], self.points[b], matrix)
+        log.info(
+            "%s and %s: mutual information %.3f, brains overlap %.3f",
+            a,
+            b,
+            found.mutual_information,
+            agree.overlap,
+        )
+        failure = self._judge(a, b, found, matrix, agree)
+        gap = found.inverse_consistency_mm
+        return MeasuredPair(a, b, matrix, found.mutual_information, gap, known is not None, failure)
+
+    def _volume(self, name: str, driver: str) -> Working:
+        if (name, driver) not in self._working:
+            scan = self.scans[name]
+            image, grid = scan.image, scan.image_grid
+            if driver == "labels" or image is None or grid is None:
+                image, grid = self._contrast[scan.labels].astype(np.float32), scan.label_grid
+            volume = prepare(image, grid, self.brain(name), scan.label_grid, shading=driver == "image")
+            self._working[name, driver] = volume
+        return self._working[name, driver]
+
+    def _known(self, a: str, b: str) -> FloatArray | None:
+        """The motion of a pair that needs no registration."""
+        if self.settings.reference == "none":
+            return np.eye(4)
+        return known_motion(self.scans[a], self.scans[b])
+
+    def _judge(
+        self, a: str, b: str, found: Registration, matrix: FloatArray, agree: Agreement
+    ) -> PairFailure | None:
+        """Why the motion of a pair cannot be used, if so."""
+        limit, moved = self.settings, self.settings.reference != "none"
+        checks = _overlap_checks(a, b, agree, limit)
+        if moved:
+            checks += _motion_checks(a, b, found, _motion(*self.workings(a, b), matrix), limit)
+        return next((PairFailure("align", code, text) for bad, code, text in checks if bad), None)
+
+
+def known_motion(a: Scan, b: Scan) -> FloatArray | None:
+    """The exact motion a → b when both hold the very same voxels: what their headers say, 4×4 between
+    worlds, and the identity itself when the headers agree; else None."""
+    if not _same_voxels(a.labels, a.label_grid, b.labels, b.label_grid):
+        return None
+    first, second = (canonical(s.label_grid, s.labels)[1].affine for s in (a, b))
+    motion = np.eye(4) if np.array_equal(first, second) else second @ np.linalg.inv(first)
+    if a.image is not None and b.image is not None and a.image_grid and b.image_grid:
+        if not _same_voxels(a.image, a.image_grid, b.image, b.image_grid):
+            return None
+        moved = motion @ canonical(a.image_grid, a.image)[1].affine
+        if not np.allclose(moved, canonical(b.image_grid, b.image)[1].affine, atol=1e-3):
+            return None
+    elif a.image is not None or b.image is not None:
+        return None
+    if not is_rigid(motion, tol=1e-4):
+        return None
+    return motion if np.array_equal(motion, np.eye(4)) else rigid(motion)
+
+
+def _same_voxels(a: Array, a_grid: Grid, b: Array, b_grid: Grid) -> bool:
+    return bool(np.array_equal(canonical(a_grid, a)[0], canonical(b_grid, b)[0]))
+
+
+def _motion(start: Working, end: Working, matrix: FloatArray) -> tuple[float, float]:
+    """Turn in degrees and shift in mm of the head: the lesser of what the headers say and of what the
+    voxel axes and the brain's centre say, since many headers do not tell where the head was."""
+    axes = np.linalg.inv(end.grid.directions) @ matrix[:3, :3] @ start.grid.directions
+    turn = min(rotation_deg(matrix), rotation_deg(nearest_orthogonal(axes)))
+    moved = transform_points(matrix, start.centre)
+    shift = min(np.linalg.norm(moved - start.centre), np.linalg.norm(moved - end.centre))
+    return turn, float(shift)
+
+
+def _overlap_checks(a: str, b: str, agree: Agreement, limit: AlignSettings) -> list[tuple[bool, str, str]]:
+    how = "as their headers place them" if limit.reference == "none" else "after alignment"
+    return [
+        (
+            agree.coverage < limit.coverage_min,
+            "coverage",
+            f"of {a} and {b}, only {agree.coverage:.0%} of one brain lies in the other's field of view "
+            f"{how}; at least {limit.coverage_min:.0%} is needed (align.coverage_min)",
+        ),
+        (
+            agree.overlap < limit.overlap_min,
+            "overlap",
+            f"the brains of {a} and {b} overlap by {agree.overlap:.2f} (Dice) {how}; "
+            f"at least {limit.overlap_min:g} is needed (align.overlap_min)",
+        ),
+    ]
+
+
+def _motion_checks(
+    a: str, b: str, found: Registration, motion: tuple[float, float], limit: AlignSettings
+) -> list[tuple[bool, str, str]]:
+    turn, shift = motion
+    return [
+        (
+            found.mutual_information < limit.metric_min,
+            "metric",
+            f"{a} and {b} have little in common: mutual information {found.mutual_information:.3f} after "
+            f"alignment; at least {limit.metric_min:g} is needed (align.metric_min)",
+        ),
+        (
+            found.inverse_consistency_mm > limit.max_inconsistency_mm,
+            "inconsistent",
+            f"aligning {a} to {b} and {b} to {a} disagrees by {found.inverse_consistency_mm:.1f} mm; "
+            f"at most {limit.max_inconsistency_mm:g} mm is allowed (align.max_inconsistency_mm)",
+        ),
+        (
+            turn > limit.max_rotation_deg,
+            "motion",
+            f"between {a} and {b} the head would have turned by {turn:.0f} degrees; "
+            f"at most {limit.max_rotation_deg:g} is allowed (align.max_rotation_deg)",
+        ),
+        (
+            shift > limit.max_translation_mm,
+            "motion",
+            f"between {a} and {b} the head would have moved by {shift:.0f} mm; "
+            f"at most {limit.max_translation_mm:g} mm is allowed (align.max_translation_mm)",
+        ),
+    ]

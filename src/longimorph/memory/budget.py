@@ -1,0 +1,195 @@
+"""How much memory a registration may take, and where on the ladder it begins."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longimorph.memory.model import (
+    PAIRS_KEPT,
+    PROCESS_BYTES,
+    USUAL_STEPS,
+    Model,
+    Size,
+    choose,
+    model,
+    slab_share,
+)
+from longimorph.numerics.memory_strategies import Ladder, Strategy, ladder
+
+LOGGER = logging.getLogger(__name__)
+
+MEMINFO = Path("/proc/meminfo")
+STATM = Path("/proc/self/statm")
+CGROUPS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ),
+)
+"""Files that hold the limit of a container or a cluster's job, and what is used of it, in bytes."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The memory of one registration: where on the ladder it began, and where it is by now.
+
+    ``maps`` is one of the probability maps (C, *grid), ``device`` is where the registration runs, ``process``
+    what the process took before it, in bytes and without the pair's maps. ``workspace`` is what cuBLAS keeps
+    for itself on a card, in bytes: no tensor of the registration.
+    """
+
+    maps: Tensor
+    device: torch.device
+    begun: str
+    ladder: Ladder
+    known: Model
+    process: int
+    workspace: int = 0
+
+    def predicted(self, steps: int | None) -> int:
+        """Peak bytes that the model foretells for the strategy in use; ``steps`` None: the usual number."""
+        kind = self.device.type
+        return self.known.peak(self.ladder.current.name, size_of(self.maps, steps), kind).needed(kind)
+
+    def observed(self) -> int:
+        """Peak bytes: of the tensors on a card; on a processor the resident memory of the whole process."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device)) - self.workspace
+        return resident_peak()
+
+    def report(self, steps: int | None, iterations: int) -> dict[str, Any]:
+        """What status.json says of the memory: predicted, observed, and what the prediction is made from.
+
+        ``steps`` None: the usual number; ``iterations``: the most in one descent on the finest level, of
+        which L-BFGS kept the last as pairs.
+        """
+        kind, strategy, size = self.device.type, self.ladder.current.name, size_of(self.maps, steps)
+        on_card = kind == "cuda"
+        return {
+            "memory_strategy_begun": self.begun,
+            "memory_strategy": strategy,
+            "predicted_peak_bytes": self.predicted(steps),
+            "observed_peak_bytes": self.observed(),
+            "memory": {
+                "device": kind,
+                "strategy_begun": self.begun,
+                "strategy": strategy,
+                "classes": size.classes,
+                "map_bytes": size.map_bytes,
+                "slab_share": size.slab,
+                "steps": size.steps,
+                "pairs_kept": min(iterations, PAIRS_KEPT),
+                "process_bytes": self.process,
+                "predicted_device_bytes": self.predicted(steps) if on_card else None,
+                "observed_device_bytes": self.observed() if on_card else None,
+                "reserved_device_bytes": torch.cuda.max_memory_reserved(self.device) if on_card else None,
+                "predicted_host_bytes": self.known.host_peak(strategy, size, kind),
+                "observed_host_bytes": resident_peak(),
+            },
+        }
+
+
+def size_of(maps: Tensor, steps: int | None) -> Size:
+    """What the registration of ``maps`` (C, *grid) needs depends on this; ``steps`` None: not known yet."""
+    map_bytes = maps.numel() * maps.element_size()
+    return Size(map_bytes, len(maps), steps or USUAL_STEPS, slab=slab_share(maps.shape[1], map_bytes))
+
+
+def begin(
+    maps: Tensor,
+    device: torch.device,
+    steps: int | None,
+    asked_mb: int | None,
+    known: Model | None = None,
+) -> Watched:
+    """The rungs from the fastest one that fits on; the choice, and every step down, is said in the log.
+
+    ``maps`` is one of the two maps that the process holds. ``asked_mb`` is the memory that the job asked for
+    in MB, where it did; ``known`` is the model to trust, by default the package's.
+    """
+    kind, known = device.type, known or model()
+    workspace = 0
+    if kind == "cuda":
+        workspace = cublas_workspace(device)
+        torch.cuda.reset_peak_memory_stats(device)
+    rungs = ladder(kind)
+    names = [rung.name for rung in rungs]
+    free = free_bytes(device, asked_mb, known.process_bytes())
+    choice = choose(size_of(maps, steps), free, names, kind, known)
+    LOGGER.info("memory: %s", choice.reason)
+    chosen = Ladder(rungs[names.index(choice.strategy) :], _tell)
+    process = max(resident() - 2 * maps.numel() * maps.element_size(), 0)
+    return Watched(maps, device, choice.strategy, chosen, known, process, workspace)
+
+
+def cublas_workspace(device: torch.device) -> int:
+    """Bytes that PyTorch holds on a card after a first product, before anything else lies there."""
+    one = torch.ones(1, 1, device=device)
+    torch.matmul(one, one)
+    del one
+    return int(torch.cuda.memory_allocated(device))
+
+
+def resident_peak() -> int:
+    """Most bytes that this process has had in the host's memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def resident() -> int:
+    """Bytes that this process has in the host's memory now; the peak where the system does not say."""
+    try:
+        return int(STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return resident_peak()
+
+
+def _tell(left: Strategy, now: Strategy) -> None:
+    LOGGER.warning("memory ran out with '%s'; goes on with '%s': %s", left.name, now.name, now.sentence)
+
+
+def free_bytes(device: torch.device, asked_mb: int | None = None, process: int = PROCESS_BYTES) -> int:
+    """Bytes that tensors may still take on a device.
+
+    On a processor the least of what the machine has free, what its limits leave, and what the job asked for
+    beyond ``process``, what its process takes anyhow.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + held)
+    found = [*_available(), *_left_by_limits()]
+    if asked_mb is not None:
+        found.append(asked_mb * 1_000_000 - process)
+    return max(min(found, default=_physical()), 0)
+
+
+def _available() -> Iterable[int]:
+    try:
+        lines = MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            yield int(line.split()[1]) * 1024
+
+
+def _left_by_limits() -> Iterable[int]:
+    for limit, used in CGROUPS:
+        try:
+            yield int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii"))
+        except (OSError, ValueError):  # not this kind of system, or "max": no limit
+            continue
+
+
+def _physical() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

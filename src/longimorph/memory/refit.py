@@ -1,0 +1,195 @@
+"""A memory model corrected by what the registrations of a cohort took.
+
+A finished pair says one number, its highest peak, at much the same size, steps and kept pairs as others.
+That cannot tell the model's terms apart, so they keep their proportions. What is fitted, by least squares on
+the relative error, is
+
+- by type of device and strategy one factor on all bytes of tensors, from the peak on a graphics card, or from
+  the peak of the whole process on a processor;
+- by type of device the bytes of the process itself: on a processor along with the factors (it grows during
+  the run, so what it took before does not tell), with a card as the most that was seen beside the maps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from longimorph.errors import LongimorphError
+from longimorph.memory.model import PLACES, Bytes, Form, Model, Size
+from longimorph.text import counted
+
+FEWEST_PAIRS = 5
+LEAST_SPREAD = 1.2
+"""Of the registrations: the bytes of tensors foretold for the largest over those for the smallest."""
+WORST_FACTOR_ERROR = 0.05
+
+Array = NDArray[np.float64]
+Key = tuple[str, str]
+"""Type of device and strategy."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What was found for a device and strategy: the factor, from how many pairs, relative errors (P,).
+
+    ``before`` and ``after`` are predicted over observed peak - 1 with the model as it was and as corrected.
+    """
+
+    key: Key
+    factor: float
+    before: Array
+    after: Array
+
+
+@dataclass(frozen=True)
+class Refit:
+    """The corrected model, what was corrected, and sentences on what could not be."""
+
+    model: Model
+    corrections: tuple[Correction, ...]
+    left: tuple[str, ...]
+
+
+def refit(table: pd.DataFrame, known: Model) -> Refit:
+    """Correct ``known`` by the rows of a ``memory.csv``; raises LongimorphError when they say too little."""
+    rows = usable(table)
+    factors: dict[Key, float] = {}
+    process, left = dict(known.process), []
+    for device in sorted(rows["device"].unique()):
+        group, refused = _enough(rows[rows["device"] == device], known)
+        left += refused
+        if len(group):
+            found, uncertain, bytes_of_process = _fit(group, known, device)
+            left += uncertain
+            factors |= found
+            process |= {device: bytes_of_process} if found else {}
+    if not factors:
+        good = f"{counted(len(table), 'pair')}, {len(rows)} of them done with one strategy from begin to end"
+        reasons = "".join(f"\n  {reason}" for reason in left)
+        raise LongimorphError(f"These results say too little to refit the model: {good}.{reasons}")
+    devices = {
+        device: {s: _scaled(form, device, factors.get((device, s), 1.0)) for s, form in forms.items()}
+        for device, forms in known.devices.items()
+    }
+    corrected = Model(devices, process)
+    corrections = [
+        Correction(key, factor, errors(rows, known, key), errors(rows, corrected, key))
+        for key, factor in factors.items()
+    ]
+    return Refit(corrected, tuple(corrections), tuple(left))
+
+
+def usable(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a ``memory.csv`` that say the peak of one strategy: done with what they began with."""
+    numbers = ["classes", "map_bytes", "slab_share", "steps", "pairs_kept"]
+    good = (table["status"] == "ok") & (table["strategy"] == table["strategy_begun"])
+    good &= table[[*numbers, "observed_host_bytes"]].notna().all(axis=1)
+    return table[good & ((table["device"] == "cpu") | table["observed_device_bytes"].notna())]
+
+
+def errors(rows: pd.DataFrame, known: Model, key: Key) -> Array:
+    """Predicted over observed peak - 1 of the pairs of one device and strategy."""
+    device, strategy = key
+    group = rows[(rows["device"] == device) & (rows["strategy"] == strategy)]
+    if device == "cpu":
+        predicted = [known.host_peak(strategy, size) for size in _sizes(group)]
+        observed = group["observed_host_bytes"].to_numpy(dtype=np.float64)
+    else:
+        predicted = [known.peak(strategy, size, device).device for size in _sizes(group)]
+        observed = group["observed_device_bytes"].to_numpy(dtype=np.float64)
+    found: Array = np.array(predicted, dtype=np.float64) / observed - 1
+    return found
+
+
+def _enough(rows: pd.DataFrame, known: Model) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of the strategies that can be fitted, and why the others cannot."""
+    kept, refused = [], []
+    for (device, strategy), group in rows.groupby(["device", "strategy"]):
+        reason = None
+        if strategy not in known.devices.get(str(device), {}):
+            reason = "the model does not know it"
+        elif len(group) < FEWEST_PAIRS:
+            reason = f"{counted(len(group), 'pair')}, at least {FEWEST_PAIRS} are needed"
+        elif (spread := _spread(group, known)) < LEAST_SPREAD:
+            reason = (
+                f"the largest pair needs only {spread:.2f} times what the smallest does, "
+                f"{LEAST_SPREAD} times is asked for: add results of another size, such as another spacing_mm"
+            )
+        if reason is None:
+            kept.append(group)
+        else:
+            refused.append(f"{device}, {strategy}: {reason}")
+    return (pd.concat(kept) if kept else rows[:0]), refused
+
+
+def _spread(rows: pd.DataFrame, known: Model) -> float:
+    """The most bytes of tensors foretold over the least, of the pairs of one device and strategy."""
+    device, strategy = str(rows["device"].iloc[0]), str(rows["strategy"].iloc[0])
+    needed = _tensors([known.peak(strategy, size, device) for size in _sizes(rows)], device)
+    return float(needed.max() / needed.min())
+
+
+def _fit(rows: pd.DataFrame, known: Model, device: str) -> tuple[dict[Key, float], list[str], int]:
+    """Factors by strategy, sentences on those that stay uncertain, and the bytes of the process."""
+    strategies, host = rows["strategy"].to_numpy(), rows["observed_host_bytes"].to_numpy()
+    names = sorted(set(strategies))
+    peaks = [known.peak(s, size, device) for s, size in zip(strategies, _sizes(rows), strict=True)]
+    columns = np.stack([(strategies == name) * _tensors(peaks, device) for name in names], axis=1)
+    if device == "cpu":
+        found, spread = _least_squares(np.column_stack([columns, np.ones(len(host))]), host)
+        process = max(round(found[-1]), 0)
+    else:
+        found, spread = _least_squares(columns, rows["observed_device_bytes"].to_numpy())
+        model = Model(known.devices, {device: 0})
+        maps = [model.host_peak(s, size, device) for s, size in zip(strategies, _sizes(rows), strict=True)]
+        process = max(round(float((host - np.array(maps)).max())), 0)
+    good: dict[Key, float] = {}
+    uncertain = []
+    for name, factor, error in zip(names, found.tolist(), spread.tolist(), strict=False):
+        if factor > 0 and error <= WORST_FACTOR_ERROR * factor:
+            good[device, name] = factor
+            continue
+        text = f"{device}, {name}: its factor, {factor:.2f} ± {error:.2f}, is too uncertain"
+        uncertain.append(f"{text}: the peaks scatter, or tensors are small beside the process")
+    return good, uncertain, process
+
+
+def _tensors(peaks: list[Bytes], device: str) -> Array:
+    return np.array([peak.needed(device) for peak in peaks], dtype=np.float64)
+
+
+def _sizes(rows: pd.DataFrame) -> list[Size]:
+    names = ["map_bytes", "classes", "steps", "pairs_kept", "slab_share"]
+    return [
+        Size(int(d), int(classes), int(steps), int(pairs), float(slab))
+        for d, classes, steps, pairs, slab in rows[names].itertuples(index=False)
+    ]
+
+
+def _least_squares(matrix: Array, observed: Array) -> tuple[Array, Array]:
+    """The solution of least relative error, and the standard error of each number in it."""
+    weighed = matrix / observed[:, None]
+    scales = np.linalg.norm(weighed, axis=0)
+    inverse = np.linalg.pinv((weighed / scales).T @ (weighed / scales))
+    found = inverse @ (weighed / scales).T @ np.ones(len(observed))
+    left = weighed / scales @ found - 1
+    variance = float(left @ left) / max(len(observed) - len(found), 1)
+    return found / scales, np.sqrt(variance * np.diag(inverse)) / scales
+
+
+def _scaled(form: Form, device: str, factor: float) -> Form:
+    """The coefficients times a factor; for a graphics card those of its own memory alone."""
+    scaled = PLACES if device == "cpu" else ("device",)
+    return {
+        phase: {
+            place: {
+                term: round(value * (factor if place in scaled else 1.0), 5) for term, value in terms.items()
+            }
+            for place, terms in places.items()
+        }
+        for phase, places in form.items()
+    }

@@ -1,0 +1,167 @@
+"""Which jobs a study has, and what the result of each depends on.
+
+Whatever is given to a job as a parameter and changes makes Snakemake run the job again. So a job is given
+the settings that its stage uses and no others, fingerprints instead of whole tables, and a version that is
+raised when the stage's results change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from longimorph.errors import LongimorphError
+from longimorph.paths import display
+from longimorph.study.config import REGISTRATION
+from longimorph.study.pairs import Pair
+from longimorph.study.study import Study
+from longimorph.study.suggest import did_you_mean
+from longimorph.study.table import Visit
+
+VERSIONS = {"align": 1, "maps": 2, "register": 5, "figure": 3, "tables": 2, "report": 4}
+"""Raise a stage's number when the same inputs give other results: its jobs and all after them run again."""
+
+SETTINGS = {
+    "align": ("reference", "spacing_mm", "margin_mm", "align"),
+    "maps": ("smoothing_mm", "floor"),
+    "register": (*REGISTRATION, "compared_min"),
+}
+"""The settings that the results of each stage depend on. Device and threads are none of them."""
+
+LOGS = "results/logs"
+
+
+class UnknownName(LongimorphError):
+    """A job was asked for a patient, visit or pair that the study does not have."""
+
+    def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
+        hint = did_you_mean(name, known)
+        super().__init__(f"The study has no {kind} '{name}'." + (f" {hint}" if hint else ""))
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of a study by patient, visit and pair, and their parameters."""
+
+    study: Study
+
+    @cached_property
+    def patients(self) -> tuple[str, ...]:
+        """The patients that have at least one pair."""
+        return tuple(self._pairs)
+
+    @cached_property
+    def _pairs(self) -> dict[str, dict[str, Pair]]:
+        pairs: dict[str, dict[str, Pair]] = {}
+        for pair in self.study.plan.pairs:
+            pairs.setdefault(pair.patient, {})[pair.name] = pair
+        return pairs
+
+    def pairs_of(self, patient: str) -> tuple[Pair, ...]:
+        """Return the pairs of one patient."""
+        if patient not in self._pairs:
+            raise UnknownName("patient with two visits called", patient, self.patients)
+        return tuple(self._pairs[patient].values())
+
+    def pair(self, patient: str, name: str) -> Pair:
+        """Return the pair called ``<from>__<to>``."""
+        known = {pair.name: pair for pair in self.pairs_of(patient)}
+        if name not in known:
+            raise UnknownName(f"pair of {patient} called", name, tuple(known))
+        return known[name]
+
+    def visits_of(self, patient: str) -> tuple[Visit, ...]:
+        """Return the visits of one patient, earliest first."""
+        if patient not in self.study.cohort.patients():
+            raise UnknownName("patient called", patient, self.study.cohort.patients())
+        return self.study.cohort.visits_of(patient)
+
+    def visit(self, patient: str, timepoint: str) -> Visit:
+        """Return one visit by name."""
+        visits = {visit.timepoint: visit for visit in self.visits_of(patient)}
+        if timepoint not in visits:
+            raise UnknownName(f"visit of {patient} called", timepoint, tuple(visits))
+        return visits[timepoint]
+
+    def settings(self, stage: str) -> dict[str, Any]:
+        """Return the settings that the stage's results depend on, and the stage's version."""
+        values = dataclasses.asdict(self.study.config)
+        return {**{key: _plain(values[key]) for key in SETTINGS[stage]}, "version": VERSIONS[stage]}
+
+    @cached_property
+    def labels_version(self) -> str:
+        """Fingerprint of what turns labels into classes; names and colours for show are not part of it."""
+        return fingerprint([(row.name, row.regions, row.states) for row in self.study.classes.rows])
+
+    @cached_property
+    def control_version(self) -> str:
+        """Fingerprint of the control matrix."""
+        return fingerprint(self.study.control.tolist())
+
+    @cached_property
+    def colors_version(self) -> str:
+        """Fingerprint of the colours of the figures."""
+        return fingerprint(self.study.classes.colors)
+
+    @cached_property
+    def class_names(self) -> list[dict[str, str]]:
+        """Each class with the names of its region and its state, for the marginal tables."""
+        rows = self.study.classes.rows
+        return [{"class": row.name, "region": row.region, "state": row.state} for row in rows]
+
+    def planned(self) -> list[dict[str, Any]]:
+        """Return names and days of every pair."""
+        return [pair_row(pair) for pair in self.study.plan.pairs]
+
+    def left_out(self) -> list[dict[str, str]]:
+        """Return the patients without a pair, with the reason."""
+        return [{"patient": p.patient, "reason": p.reason} for p in self.study.plan.left_out]
+
+
+def log_files(pair: Pair) -> dict[str, str]:
+    """Return the logs that can explain a pair's failure, by stage, or by ``stage:timepoint``."""
+    folder = f"{LOGS}/{pair.patient}"
+    logs = {"align": f"{folder}/align.log", "register": f"{folder}/register_{pair.name}.log"}
+    for visit in (pair.source, pair.target):
+        logs[f"maps:{visit.timepoint}"] = f"{folder}/maps_{visit.timepoint}.log"
+    return logs
+
+
+def files(visits: Sequence[Visit]) -> list[str]:
+    """Return the image and label files of ``visits``, relative to the working folder when inside it."""
+    return [display(path) for visit in visits for path in visit.files().values()]
+
+
+def visit_record(visit: Visit) -> dict[str, Any]:
+    """Return what a job needs to know of a visit. Its date is left out: no map depends on it."""
+    paths: dict[str, str | None] = dict.fromkeys(("image", "regions", "states"))
+    paths |= {name: display(path) for name, path in visit.files().items()}
+    return {"patient": visit.patient, "timepoint": visit.timepoint, **paths}
+
+
+def pair_record(pair: Pair) -> dict[str, Any]:
+    """Return what a registration needs to know of a pair."""
+    visits = {"source": visit_record(pair.source), "target": visit_record(pair.target)}
+    return {"patient": pair.patient, "from": pair.source.timepoint, "to": pair.target.timepoint, **visits}
+
+
+def pair_row(pair: Pair) -> dict[str, Any]:
+    """Return the pair's names and the days between its visits."""
+    names = {"patient": pair.patient, "from": pair.source.timepoint, "to": pair.target.timepoint}
+    return {**names, "days": pair.days}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def fingerprint(value: object) -> str:
+    """Return a short text that differs where ``value`` does."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]

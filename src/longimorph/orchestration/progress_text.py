@@ -1,0 +1,180 @@
+"""The progress of a run as text: totals first, then what runs, what has gone silent and what failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from longimorph.orchestration import heartbeat
+from longimorph.orchestration.progress import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    SILENT,
+    STAGES,
+    STATES,
+    WAITING,
+    Pairs,
+    Progress,
+    Seen,
+    of_pairs,
+)
+from longimorph.text import aligned, counted
+
+_SAID = (RUNNING, SILENT, INTERRUPTED, FAILED)
+MOST_SHOWN = 20
+"""Lines of one kind, unless all are wanted."""
+
+_ADVICE = f"""\
+  A job that lives gives a sign in its log every {heartbeat.BEAT_SECONDS:.0f} s. See whether these do: with
+  ps -p PROCESS on the machine, or squeue --me on a cluster. If not, and snakemake waits for them all the
+  same: end snakemake (Ctrl-C, or kill with its process number) and start the same command again. What is
+  complete stays."""
+
+
+def table(progress: Progress, everything: bool = False) -> str:
+    """Return the totals by stage, the patients of whom there is something to say, and what that is.
+
+    ``everything``: every patient, and no list cut short.
+    """
+    most = None if everything else MOST_SHOWN
+    states = range(1, len(STATES) + 1)
+    parts = [aligned([["", *STATES], *(_totals_row(progress, stage) for stage in STAGES)], states)]
+    parts += [_patients(progress, most)]
+    parts += [_list("running", progress.of_state(RUNNING), most, _running)]
+    parts += [_list("no sign of life, may have been killed", progress.of_state(SILENT), most, _silent)]
+    parts[-1] += [_ADVICE] if parts[-1] else []
+    parts += [_list("interrupted", progress.of_state(INTERRUPTED), most, _interrupted)]
+    parts += [_failed(progress.failures(), most)]
+    parts += [progress.leftovers.sentences(most)]
+    parts += [[totals(progress)]]
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def jobs_of(progress: Progress, patient: str) -> str:
+    """Return every job of one patient, a line each."""
+    if patient in progress.left_out:
+        return f"{patient} is left out: it has one visit."
+    rows = [[seen.job.title, seen.state, _where(seen)] for seen in progress.patients[patient]]
+    advice = [_ADVICE] if progress.of_state(SILENT) else []
+    old = progress.leftovers.sentences()
+    return "\n".join([*aligned(rows), *advice, *(["", *old] if old else []), "", totals(progress)])
+
+
+def totals(progress: Progress) -> str:
+    """Return one sentence on the pairs."""
+    states = progress.count("register")
+    parts = [f"{states[DONE]} of {counted(states.total(), 'pair')} done"]
+    words = {FAILED: "failed", RUNNING: "running", SILENT: "without a sign of life"}
+    words |= {INTERRUPTED: "interrupted", WAITING: "not begun"}
+    parts += [f"{states[state]} {text}" for state, text in words.items() if states[state]]
+    return ", ".join(parts) + "."
+
+
+def closing(pairs: Pairs, results: Path = Path("results")) -> str:
+    """Return the last words of a run: how many pairs are done, where the tables are, where to look."""
+    progress = of_pairs(results, pairs)
+    lines = [f"longimorph: {totals(progress)}", f"  one folder per patient: {results / 'patients'}"]
+    cohort, failures = results / "cohort", progress.failures()
+    if (cohort / "changes.csv").exists():
+        lines.append(f"  tables of the cohort: {cohort / 'changes.csv'}, transitions.csv, marginals_by_*.csv")
+    lines += [_sentence(seen) for seen in failures[:5]]
+    if failures:
+        lines.append(f"  all that failed, and why: {cohort / 'failures.csv'}")
+    return "\n".join(lines)
+
+
+def ago(seconds: float | None) -> str:
+    """Return a time that has passed, in its largest unit."""
+    if seconds is None:
+        return ""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def _totals_row(progress: Progress, stage: str) -> list[str]:
+    states = progress.count(stage)
+    return [stage, *(str(states[state]) for state in STATES)]
+
+
+def _patients(progress: Progress, most: int | None) -> list[str]:
+    """A row per patient: all of them when they are few or all are wanted, else those that need a look."""
+    chosen = progress.patients
+    if most is not None and len(chosen) > most:
+        busy = [seen.job.patient for state in _SAID for seen in progress.of_state(state)]
+        chosen = {name: chosen[name] for name in busy}
+    rows = [["patient", *STAGES]]
+    rows += [[name, *(_cell(jobs, stage) for stage in STAGES)] for name, jobs in [*chosen.items()][:most]]
+    lines = aligned(rows) if len(rows) > 1 else []
+    hidden = len(progress.patients) - len(rows) + 1
+    if hidden:
+        more = counted(hidden, "more patient")
+        lines.append(f"and {more}: --all shows every one, --patient NAME one of them")
+    lines += [f"left out (one visit): {_names(progress.left_out, most)}"] if progress.left_out else []
+    return lines
+
+
+def _names(names: Sequence[str], most: int | None) -> str:
+    shown = names[:most]
+    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(shown) < len(names) else "")
+
+
+def _cell(jobs: Sequence[Seen], stage: str) -> str:
+    states = Counter(seen.state for seen in jobs if seen.job.stage == stage)
+    extra = [f"{states[state]} {state}" for state in _SAID if states[state]]
+    return f"{states[DONE]}/{states.total()}" + (f" ({', '.join(extra)})" if extra else "")
+
+
+def _list(title: str, found: Sequence[Seen], most: int | None, row: Callable[[Seen], list[str]]) -> list[str]:
+    if not found:
+        return []
+    lines = [f"{title}:", *(f"  {line}" for line in aligned([row(seen) for seen in found[:most]]))]
+    return [*lines, *_more(len(found), most)]
+
+
+def _more(count: int, most: int | None) -> Iterator[str]:
+    if most is not None and count > most:
+        yield f"  and {count - most} more"
+
+
+def _running(seen: Seen) -> list[str]:
+    return [seen.job.patient, seen.job.title, _where(seen), seen.machine]
+
+
+def _silent(seen: Seen) -> list[str]:
+    return [
+        seen.job.patient,
+        seen.job.title,
+        f"last heard of {ago(seen.age)}",
+        seen.machine,
+        f"log: {seen.job.log}",
+    ]
+
+
+def _interrupted(seen: Seen) -> list[str]:
+    return [seen.job.patient, seen.job.title, seen.words]
+
+
+def _where(seen: Seen) -> str:
+    """What a job said last, and when."""
+    if seen.state == RUNNING:
+        return f"{seen.words} ({ago(seen.said)})" if seen.words else f"alive {ago(seen.age)}"
+    if seen.state == SILENT:
+        return f"last heard of {ago(seen.age)}, on {seen.machine}; log: {seen.job.log}"
+    return seen.words
+
+
+def _failed(found: Sequence[Seen], most: int | None) -> list[str]:
+    if not found:
+        return []
+    return ["failed:", *(_sentence(seen) for seen in found[:most]), *_more(len(found), most)]
+
+
+def _sentence(seen: Seen) -> str:
+    """A failure: a pair by its name, a job that broke off with its stage."""
+    what = seen.job.title if seen.broke_off else seen.job.title.removeprefix("register ")
+    return f"  {seen.job.patient} {what}: {seen.words}"

@@ -1,0 +1,56 @@
+"""How much of a pair's tissue changed, in one sentence, without what passed to and from the background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from longimorph.study.config import PRESET
+
+
+def passed(flows: pd.DataFrame, kind: str, background: str | None) -> float:
+    """How much volume passed from one class of tissue to another by one way, in the unit of ``flows``.
+
+    ``flows``: rows of ``transitions.csv``; ``kind``: one of its columns of volumes.
+    """
+    inner = flows[(flows["from_class"] != background) & (flows["to_class"] != background)]
+    volumes = pd.to_numeric(inner[kind], errors="coerce").fillna(0.0)
+    gained = volumes.groupby(inner["to_class"]).sum()
+    return float(gained.sub(volumes.groupby(inner["from_class"]).sum(), fill_value=0.0).abs().sum()) / 2
+
+
+def crossed(flows: pd.DataFrame, kinds: Iterable[str], background: str | None) -> float:
+    """How much volume passed between the background and each class, net, in the unit of ``flows``."""
+    total = 0.0
+    for kind in kinds:
+        volumes = pd.to_numeric(flows[kind], errors="coerce").fillna(0.0)
+        out = volumes[flows["from_class"] == background].groupby(flows["to_class"]).sum()
+        back = volumes[flows["to_class"] == background].groupby(flows["from_class"]).sum()
+        total += float(out.sub(back, fill_value=0.0).abs().sum())
+    return total
+
+
+def left(classes: Iterable[str], rest: Iterable[float], background: str | None) -> float:
+    """How much of the change between classes of tissue is unexplained, given that of each class."""
+    signs = (
+        -abs(value) if name == background else abs(value) for name, value in zip(classes, rest, strict=True)
+    )
+    return max(sum(signs), 0.0) / 2
+
+
+def control_of(status: Mapping[str, Any]) -> str:
+    """What decided between the two ways, in words; empty where a result does not say so."""
+    control = str(status.get("control") or "")
+    if control.startswith(PRESET):
+        return f"the control preset {control.removeprefix(PRESET)}"
+    return f"the control matrix {Path(control).name}" if control else ""
+
+
+def sentence(control: str, moved: float, changed: float, rest: float) -> str:
+    """The pair in one sentence, volumes in mL."""
+    said = f"{moved:.1f} mL of tissue moved, {changed:.1f} mL changed class in place"
+    said += f", {rest:.1f} mL stay unexplained."
+    return f"By {control}: {said}" if control else said

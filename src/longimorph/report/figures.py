@@ -1,0 +1,400 @@
+"""One picture per pair that a person can judge: before, after, target, what moved, what changed class."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from longimorph.geometry.grid import Grid, canonical
+from longimorph.io import volumes
+from longimorph.io.atomic import atomic_path
+from longimorph.report import amounts, focus, lettering
+from longimorph.report.focus import Index
+from longimorph.study.classes import BACKGROUND, ClassTable
+from longimorph.tables import columns
+from longimorph.text import counted
+
+Array = NDArray[np.float32]
+
+MOVED, CHANGED, UNEXPLAINED = "#762a83", "#1b7837", "#b0b0b0"
+VEIL, NOT_COMPARED, COMPARED = "#9a9a9a", "not compared", 0.5
+"""Colour and name of what lies beyond or at the edge of a visit's field of view, and the weight from which on
+a voxel counts as compared."""
+
+_DPI, _POINTS = 120, 72
+_WIDTH, _TITLE, _PANELS, _COLOUR_BARS = 17.0, 1.2, 4.9, 0.75
+_LEGEND_LINE, _BARS_KEY, _CLASS, _UNITS, _WORDS_LINE = 0.25, 0.4, 0.5, 0.55, 0.22
+"""Inches: of the picture's parts from the top, and of a line in each."""
+_LABELS, _LABEL_POINTS, _WORDS_ROOM = 2.1, 150.0, 0.465 * 17 * 72
+_MOST_CLASSES = 24
+"""Classes that the picture names, with numbers and colours."""
+
+_COLUMNS = ("Before", "After, as modelled", "Target", "Tissue moved", "Tissue changed class",
+            "Local volume")  # fmt: skip
+_PLANES = {"axial": 2, "coronal": 1}
+_CONVENTION = "Radiological convention: the patient's right (R) is on the left of each picture."
+
+
+@dataclass(frozen=True)
+class PairMaps:
+    """Maps of a pair, axes along right, front, up.
+
+    ``before``, ``after``, ``target`` (C, i, j, k): probability of each class. ``moved``, ``changed``
+    (i, j, k): share of the voxel, in %, that deformation or reallocation gave from one class to another,
+    the background apart. ``growth`` (i, j, k): change of the volume of the tissue there, in %. ``grid``: RAS
+    mm of the reference. ``focus``: the voxel that the slices go through. ``unseen`` (i, j, k): whether a
+    field of view ends there, so that the visits were not compared; None where all was.
+    """
+
+    before: Array
+    after: Array
+    target: Array
+    moved: Array
+    changed: Array
+    growth: Array
+    grid: Grid
+    focus: Index
+    unseen: NDArray[np.bool_] | None = None
+
+
+def pair_figure(folder: Path, source: Path, target: Path, classes: ClassTable, out: Path) -> None:
+    """Draw the pair of ``folder`` as PNG ``out``; a failed pair gives a plain picture that says why.
+
+    ``source`` and ``target`` are the folders of the two visits; ``out`` appears only when it is complete.
+    """
+    status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+    if status["status"] != "ok":
+        failure_figure(_name(folder), str(status["status"]), str(status.get("message", "")), out)
+        return
+    changes, flows = columns.read(folder / "changes.csv"), columns.read(folder / "transitions.csv")
+    maps = load_maps(folder, source, target, classes)
+    save(draw(_name(folder), maps, changes, flows, status, classes), out)
+
+
+def draw(
+    name: str,
+    maps: PairMaps,
+    changes: pd.DataFrame,
+    flows: pd.DataFrame,
+    status: Mapping[str, Any],
+    classes: ClassTable,
+) -> Figure:
+    """The picture of a pair that is done: slices above, numbers per class and the run's own figures below.
+
+    It is as high as its classes and words ask for; of very many classes it names those that matter most.
+    """
+    shown = _shown(changes, classes)
+    words = health(status, shown)
+    entries, per_line = _entries(classes, shown, maps.unseen is not None)
+    legend = max(_COLOUR_BARS, _LEGEND_LINE * math.ceil(len(entries) / per_line) + 0.2)
+    below = max(_CLASS * len(shown) + 0.2, _WORDS_LINE * len(words) + 0.5, 2.4)
+    height = _TITLE + _PANELS + legend + _BARS_KEY + below + _UNITS
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
+    _heading(figure, name, headline(changes, flows, status), height)
+    _panels(figure, maps, classes, height)
+    top = height - _TITLE - _PANELS
+    _legend(figure, entries, per_line, (top - legend / 2) / height)
+    room = _LABELS / _WIDTH, _UNITS / height, (8.1 - _LABELS) / _WIDTH, below / height
+    _bars(figure.add_axes(room), changes, shown)
+    line = (top - legend - 0.1) / height
+    figure.text(0.515, line, "How well it went", fontsize=12, weight="bold", va="top")
+    said = "\n".join(words)
+    figure.text(0.515, line - 0.3 / height, said, fontsize=10, va="top", linespacing=1.5)
+    return figure
+
+
+def failure_figure(name: str, code: str, message: str, out: Path) -> None:
+    """Write a plain picture that names a pair, what failed (``code``) and why (``message``)."""
+    save(failure(name, code, message), out)
+
+
+def failure(name: str, code: str, message: str) -> Figure:
+    """The picture of `failure_figure`; a long message is cut short, since ``status.json`` has all of it."""
+    figure, room = Figure(figsize=(10, 3.4), dpi=_DPI, facecolor="white"), 0.88 * 10 * _POINTS
+    title = lettering.shortened(name, room, 16, bold=True)
+    figure.text(0.06, 0.80, title, fontsize=16, weight="bold", va="center")
+    said = lettering.shortened(f"No result: {code}", room, 13)
+    figure.text(0.06, 0.62, said, fontsize=13, color="#b2182b", va="center")
+    lines = lettering.wrapped(message, room, 11)
+    lines = [*lines[:6], lettering.ELLIPSIS] if len(lines) > 7 else lines
+    figure.text(0.06, 0.50, "\n".join(lines), fontsize=11, va="top", linespacing=1.5)
+    return figure
+
+
+def load_maps(folder: Path, source: Path, target: Path, classes: ClassTable) -> PairMaps:
+    """Read the maps of a pair from its folder and from the folders of its two visits."""
+    before, grid = volumes.read_maps(source / "simplex.nii.gz")
+    after, _ = volumes.read_maps(folder / "final_simplex.nii.gz")
+    goal, _ = volumes.read_maps(target / "simplex.nii.gz")
+    (moved, ill_moved), (changed, ill_changed) = (
+        _shares(folder / f"{kind}.nii.gz", grid, classes) for kind in ("deformation", "reallocation")
+    )
+    jacobian: Any = nib.load(folder / "log_jacobian.nii.gz")
+    growth = np.asarray(100 * np.expm1(jacobian.get_fdata(dtype=np.float32)), dtype=np.float32)
+    first, modelled, last = (_ordered(grid, maps) for maps in (before, after, goal))
+    _, upright = canonical(grid, np.empty(grid.shape, dtype=bool))
+    unseen = _unseen(folder / "compared.nii.gz")
+    hidden = None if unseen is None else _ordered(grid, unseen)
+    brain = _tissue(first, classes.background) & _tissue(last, classes.background)
+    brain = brain if hidden is None else brain & ~hidden
+    spot = focus.place(ill_moved + ill_changed, moved + changed, brain, upright.spacing.tolist())
+    local = _ordered(grid, growth)
+    return PairMaps(first, modelled, last, moved, changed, local, upright, spot, hidden)
+
+
+def _tissue(maps: Array, background: int | None) -> NDArray[np.bool_]:
+    """Where there is something that is not background."""
+    return np.asarray(maps[background] < 0.5 if background is not None else maps.sum(axis=0) > 0)
+
+
+def _shares(file: Path, grid: Grid, classes: ClassTable) -> tuple[Array, Array]:
+    """What changed of each voxel, in % and apart from the background: in all, and of pathological classes."""
+    change = _ordered(grid, volumes.read_maps(file)[0])
+    return focus.exchanged(change, classes.background), focus.pathological(change, classes)
+
+
+def _unseen(file: Path) -> NDArray[np.bool_] | None:
+    """Where visits were compared by less than a half, from a file that is there only for some pairs."""
+    if not file.exists():
+        return None
+    image: Any = nib.load(file)
+    return np.asarray(image.dataobj) < COMPARED
+
+
+def _ordered(grid: Grid, array: NDArray[Any]) -> NDArray[Any]:
+    """An array (i, j, k) or (C, i, j, k) with its voxel axes along right, front, up."""
+    if array.ndim == 3:
+        return np.asarray(canonical(grid, array)[0])
+    return np.moveaxis(np.asarray(canonical(grid, np.moveaxis(array, 0, -1))[0]), -1, 0)
+
+
+def _heading(figure: Figure, name: str, said: str, height: float) -> None:
+    """The pair, what happened in short, and on which side the patient's right is."""
+    room = 0.975 * _WIDTH * _POINTS
+    title = lettering.shortened(name, room, 15, bold=True)
+    figure.text(0.012, 1 - 0.26 / height, title, fontsize=15, weight="bold", va="center")
+    figure.text(0.012, 1 - 0.54 / height, lettering.shortened(said, room, 12), fontsize=12, va="center")
+    figure.text(0.012, 1 - 0.79 / height, _CONVENTION, fontsize=9.5, va="center", color="#404040")
+
+
+def _panels(figure: Figure, maps: PairMaps, classes: ClassTable, height: float) -> None:
+    """Two rows of six slices and one colour bar under each of the last three columns."""
+    top, bottom = 1 - _TITLE / height, 1 - (_TITLE + _PANELS) / height
+    grid = figure.add_gridspec(2, 6, left=0.035, right=0.99, top=top, bottom=bottom, wspace=0.04, hspace=0.05)
+    shown: list[AxesImage] = []
+    for row, (plane, axis) in enumerate(_PLANES.items()):
+        index = maps.focus[axis]
+        axes = [figure.add_subplot(grid[row, column]) for column in range(6)]
+        for panel, probabilities in zip(axes, (maps.before, maps.after, maps.target), strict=False):
+            _show(panel, np.clip(_colours(probabilities, classes), 0, 1), axis, index, maps.grid)
+        values = (maps.moved, maps.changed, maps.growth)
+        shown = [
+            _show(panel, value, axis, index, maps.grid, colormap, norm)
+            for panel, value, (colormap, norm) in zip(axes[3:], values, _scales(maps), strict=True)
+        ]
+        for panel in axes[3:]:
+            _outline(panel, maps, axis, index)
+        if maps.unseen is not None:
+            for panel in axes:
+                _veil(panel, maps.unseen, axis, index)
+        _label_row(axes, row, plane, axis, index, maps.grid)
+    units = ("% of the voxel", "% of the voxel", "% (blue shrank, red grew)")
+    for column, (image, unit) in enumerate(zip(shown, units, strict=True)):
+        place = (0.535 + column * 0.1605, bottom - 0.21 / height, 0.12, 0.125 / height)
+        figure.colorbar(image, cax=figure.add_axes(place), orientation="horizontal", label=unit)
+
+
+def _scales(maps: PairMaps) -> tuple[tuple[str, Normalize], ...]:
+    """Colours of the three maps; moved and changed share one scale, never finer than 10 % of a voxel.
+
+    It is stretched at its lower end, since movement of a fraction of a voxel is pale beside a lesion.
+    """
+    change = np.concatenate([maps.moved.ravel(), maps.changed.ravel()])
+    limit = max(float(np.percentile(change[change > 0.5], 99)) if (change > 0.5).any() else 0.0, 10.0)
+    growth = max(float(np.percentile(np.abs(maps.growth), 99.8)), 5.0)
+    change_norm = PowerNorm(0.6, 0, limit)
+    return ("Purples", change_norm), ("Greens", change_norm), ("RdBu_r", Normalize(-growth, growth))
+
+
+def _label_row(axes: list[Axes], row: int, plane: str, axis: int, index: int, grid: Grid) -> None:
+    """Column titles above the first row, the slice's position beside it, and the patient's sides."""
+    middle = (np.array(grid.shape) - 1) / 2
+    middle[axis] = index
+    position = grid.index_to_world(middle)[axis]
+    axes[0].set_ylabel(f"{plane}, {'xyz'[axis]} = {position:.0f} mm", fontsize=10)
+    for panel, title in zip(axes, _COLUMNS, strict=True):
+        if row == 0:
+            panel.set_title(title, fontsize=12)
+        ink = "white" if title in _COLUMNS[:3] else "black"
+        for side, x in (("R", 0.02), ("L", 0.98)):
+            panel.text(x, 0.97, side, transform=panel.transAxes, color=ink, fontsize=9, va="top",
+                       ha="left" if side == "R" else "right")  # fmt: skip
+
+
+def _colours(probabilities: Array, classes: ClassTable) -> Array:
+    """Class colours mixed by probability, (3, i, j, k)."""
+    table = np.array([to_rgb(color) for color in classes.colors], dtype=np.float32)
+    return np.asarray(np.tensordot(table.T, probabilities, axes=1))
+
+
+def cut(volume: Array, axis: int, index: int) -> Array:
+    """A slice as a picture with up upwards and the patient's right on the left, (row, column[, 3])."""
+    picture = np.take(volume, index, axis=axis + volume.ndim - 3)
+    rows = np.moveaxis(picture, 0, -1).swapaxes(0, 1) if volume.ndim == 4 else picture.T
+    return np.asarray(rows[:, ::-1])
+
+
+def _show(panel: Axes, volume: Array, axis: int, index: int, grid: Grid, colormap: str | None = None,
+          norm: Normalize | None = None) -> AxesImage:  # fmt: skip
+    """Draw one slice with square millimetres."""
+    across, up = (spacing for a, spacing in enumerate(grid.spacing) if a != axis)
+    panel.set_xticks([])
+    panel.set_yticks([])
+    for spine in panel.spines.values():
+        spine.set_visible(False)
+    picture = cut(volume, axis, index)
+    return panel.imshow(picture, origin="lower", aspect=up / across, cmap=colormap, norm=norm,
+                        interpolation="nearest")  # fmt: skip
+
+
+def _outline(panel: Axes, maps: PairMaps, axis: int, index: int) -> None:
+    """Thin lines where the most probable class changes before the change."""
+    best = maps.before.argmax(axis=0)
+    for label in range(len(maps.before)):
+        inside = cut((best == label).astype(np.float32), axis, index)
+        if inside.any() and not inside.all():
+            panel.contour(inside, levels=[0.5], colors="#707070", linewidths=0.35)
+
+
+def _veil(panel: Axes, unseen: NDArray[np.bool_], axis: int, index: int) -> None:
+    """Grey hatching over what was not compared, since a field of view ends there."""
+    inside = cut(unseen.astype(np.float32), axis, index)
+    if inside.any():
+        veil = np.zeros((*inside.shape, 4), dtype=np.float32)
+        veil[inside > 0] = (*to_rgb(VEIL), 0.75)
+        panel.imshow(veil, origin="lower", aspect=panel.get_aspect(), interpolation="nearest")
+        # One row and column more on each side, so that hatching reaches the edges of the picture.
+        hatched = np.pad(inside, 1, mode="edge")
+        rows, columns_ = (np.arange(-1, size + 1) for size in inside.shape)
+        limits = panel.get_xlim(), panel.get_ylim()
+        panel.contourf(columns_, rows, hatched, levels=[0.5, 1.5], colors="none", hatches=["////"])
+        panel.set(xlim=limits[0], ylim=limits[1])
+
+
+def _shown(changes: pd.DataFrame, classes: ClassTable) -> pd.DataFrame:
+    """The rows of the classes that the picture names, in order: all but the background, or those of very
+    many that matter most, the pathological ones first."""
+    inner = [name for name in classes.names if name != BACKGROUND]
+    table = changes.set_index("class").loc[inner]
+    if len(table) <= _MOST_CLASSES:
+        return table
+    ill = {name for name, sick in zip(classes.names, classes.pathological, strict=True) if sick}
+    size = table[["deformation_mm3", "reallocation_mm3"]].abs().sum(axis=1)
+    kept = set(sorted(inner, key=lambda name: (name not in ill, -size[name]))[:_MOST_CLASSES])
+    return table.loc[[name for name in inner if name in kept]]
+
+
+def _entries(classes: ClassTable, shown: pd.DataFrame, hidden: bool) -> tuple[list[Patch], int]:
+    """Colours of the classes that are ``shown``, the hatching where something is ``hidden`` by it, and how
+    many of them fit into a line under the pictures."""
+    colours = dict(zip(classes.names, classes.colors, strict=True))
+    names = [*shown.index, *(name for name in classes.names if name == BACKGROUND)]
+    patches = [
+        Patch(facecolor=colours[name], edgecolor="#404040", linewidth=0.5,
+              label=lettering.shortened(name, _LABEL_POINTS, 10))
+        for name in names
+    ]  # fmt: skip
+    if hidden:
+        patches.append(
+            Patch(facecolor=VEIL, edgecolor="black", hatch="////", linewidth=0.5, label=NOT_COMPARED)
+        )
+    if more := len(classes.names) - len(names):
+        patches.append(Patch(facecolor="none", label=f"and {more} more"))
+    widest = max(lettering.width(str(patch.get_label()), 10) for patch in patches)
+    return patches, min(len(patches), max(int(0.48 * _WIDTH * _POINTS / (widest + 34)), 1))
+
+
+def _legend(figure: Figure, entries: Sequence[Patch], per_line: int, middle: float) -> None:
+    """The colours under the pictures of the classes."""
+    figure.legend(handles=list(entries), loc="center", bbox_to_anchor=(0.26, middle), ncol=per_line,
+                  frameon=False, fontsize=10, handlelength=1.2, columnspacing=1.4)  # fmt: skip
+
+
+def _bars(panel: Axes, changes: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Deformation, reallocation and what is left unexplained of each class in ``table``, in mL."""
+    places = np.arange(len(table), dtype=np.float64)
+    kinds = (("deformation", MOVED, "moved"), ("reallocation", CHANGED, "changed class"),
+             ("unexplained", UNEXPLAINED, "unexplained"))  # fmt: skip
+    for number, (kind, color, label) in enumerate(kinds):
+        values = table[f"{kind}_mm3"].to_numpy(dtype=float) / 1000
+        bars = panel.barh(places + (number - 1) * 0.3, values, 0.27, color=color, label=label)
+        numbers = [f"{value:+.2f}" if abs(value) >= 0.005 else "" for value in values]
+        panel.bar_label(bars, numbers, fontsize=7.5, padding=3, color="#404040")
+    names = [lettering.shortened(str(name), (_LABELS - 0.25) * _POINTS, 10) for name in table.index]
+    panel.set_yticks(places, labels=names)
+    panel.set_ylim(len(table) - 0.4, -0.6)
+    panel.margins(x=0.18)
+    panel.axvline(0, color="black", linewidth=0.8)
+    more = len(changes) - len(table) - (BACKGROUND in set(changes["class"]))
+    tail = f"; {more} more classes in changes.csv" if more else ""
+    panel.set_xlabel(f"mL (+ the class grew{tail})")
+    panel.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncol=3, frameon=False, fontsize=10)
+    for side in ("top", "right", "left"):
+        panel.spines[side].set_visible(False)
+
+
+def _name(folder: Path) -> str:
+    source, _, target = folder.name.partition("__")
+    return f"{folder.parent.name}: {source} to {target}"
+
+
+def headline(changes: pd.DataFrame, flows: pd.DataFrame, status: Mapping[str, Any]) -> str:
+    """The pair in one sentence: the control matrix, since it decides, and volumes in mL."""
+    moved, changed = (amounts.passed(flows, kind, BACKGROUND) / 1000 for kind in columns.FLOWS)
+    rest = amounts.left(changes["class"], changes["unexplained_mm3"], BACKGROUND) / 1000
+    return amounts.sentence(amounts.control_of(status), moved, changed, rest)
+
+
+def health(status: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
+    """The run's own figures as lines that fit beside the bars; what the status does not hold is left out."""
+    before, after = status.get("dice_before") or {}, status.get("dice_after") or {}
+    pairs = [
+        f"{name} {_ratio(before.get(name))} to {_ratio(after.get(name))}"
+        for name in shown.index
+        if before.get(name) is not None or after.get(name) is not None
+    ]
+    said = ["Overlap with the target (Dice), before to after: " + "; ".join(pairs)] if pairs else []
+    drift = status.get("drift")
+    if drift is not None:
+        said.append(f"Energy along the path, which should stay constant: {100 * abs(float(drift)):.2f} % off")
+    said += [f"Stopped: {status['stop_reason']}"] if status.get("stop_reason") else []
+    facts = [counted(status["evaluations"], "evaluation")] if status.get("evaluations") is not None else []
+    facts += [f"{float(status['seconds']):.0f} s"] if status.get("seconds") is not None else []
+    facts += [f"on {status['device']}"] if status.get("device") else []
+    said += [", ".join(facts)] if facts else []
+    return [line for words in said for line in lettering.wrapped(words, _WORDS_ROOM, 10)]
+
+
+def _ratio(value: float | None) -> str:
+    return "none" if value is None else f"{float(value):.2f}"
+
+
+def save(figure: Figure, out: Path) -> None:
+    """Write the PNG whole or not at all; equal content gives equal bytes."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -1,0 +1,163 @@
+"""A registration that is interrupted goes on where it stood.
+
+SIGTERM, SIGUSR1 and SIGINT break it off, and what stands is written to a folder that Snakemake does not know
+of and so does not delete. It is written on the clock as well, so that a process that is killed without a word
+loses minutes. The state of other inputs, settings or code is not used.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from longimorph.errors import Interrupted
+from longimorph.numerics import journal
+from longimorph.numerics.journal import Standing
+from longimorph.numerics.memory_strategies import out_of_memory
+from longimorph.numerics.optimise import Optimum
+from longimorph.resuming.state import Record, StateFiles
+from longimorph.text import counted
+
+LOGGER = logging.getLogger(__name__)
+
+FOLDER = "resume"
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SAVE_SECONDS = 300.0
+SAVE_SHARE = 0.05
+"""Of the time, at most, that saving on the clock may take."""
+
+
+class Journal(journal.Journal):
+    """The journal of one registration, in ``folder``, for states that belong to ``key``.
+
+    ``rows`` is the list to which the registration adds a row per iteration; those of earlier attempts come
+    first. As a context it turns the signals into Interrupted, saves the state then, and leaves the folder to
+    be deleted (``delete``) when the results are written.
+    """
+
+    def __init__(self, folder: Path, key: str, rows: list[dict[str, float]]) -> None:
+        self._files, self._rows, self._began = StateFiles(folder, key), rows, time.monotonic()
+        self._earlier, self.attempts = 0.0, 1
+        self._ended: list[Record] = []
+        self._begun = 0
+        self._standing: Standing | None = None
+        self._masks, self._signal, self._broken = 1, 0, False
+        self._old: dict[int, Any] = {}
+        self._read()
+        self._saved, self._cost = time.monotonic(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long this attempt has taken so far, together with what it builds on."""
+        return self._earlier + time.monotonic() - self._began
+
+    def begin(self) -> Optimum | Standing | None:
+        """How the next descent ended in an earlier attempt, or where it stood."""
+        self._begun += 1
+        if self._begun <= len(self._ended):
+            return self._files.optimum(self._ended[self._begun - 1])
+        return self._standing
+
+    def stands(self, standing: Standing) -> None:
+        """Note a step; write it when the last time is long ago."""
+        self._standing = standing
+        if time.monotonic() - self._saved > max(SAVE_SECONDS, self._cost / SAVE_SHARE):
+            self.save()
+
+    def ended(self, optimum: Optimum) -> None:
+        """Write how the descent ended."""
+        with self.undisturbed():
+            self._standing = None
+            self._keep(lambda: self._ended.append(self._files.ended(optimum)))
+            self.save()
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Hold a signal back until the end of this context."""
+        self._masks += 1
+        try:
+            yield
+        finally:
+            self._masks -= 1
+        self._break_off()
+
+    def save(self) -> None:
+        """Write the state."""
+        began = time.monotonic()
+        self._keep(self._write)
+        self._saved = time.monotonic()
+        self._cost = self._saved - began
+
+    def _save_if_possible(self) -> None:
+        """Write the state although memory ran out; where that fails too, what was last written stays."""
+        try:
+            self.save()
+        except RuntimeError as error:
+            LOGGER.warning("the last iterations could not be saved: %s", error)
+
+    def delete(self) -> None:
+        """Remove the files."""
+        self._files.delete()
+
+    def __enter__(self) -> Journal:
+        if threading.current_thread() is threading.main_thread():
+            self._old = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        self._masks -= 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._masks += 1
+        try:
+            if isinstance(error, Interrupted):
+                self.save()
+            elif error is not None and out_of_memory(error):
+                self._save_if_possible()
+        finally:
+            for number, handler in self._old.items():
+                signal.signal(number, handler)
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+        self._break_off()
+
+    def _break_off(self) -> None:
+        """Raise when a signal was heard and nothing holds it back."""
+        if self._signal and not self._masks:
+            name, done = signal.Signals(self._signal).name, counted(len(self._rows), "iteration")
+            raise Interrupted(f"{name} after {done}; the next attempt goes on from there")
+
+    def _keep(self, work: Callable[[], None]) -> None:
+        """Do what writes files. What cannot be written ends the journal, but not the registration: where the
+        disk is full or away its files are deleted, where memory ran out what was written before stays."""
+        if self._broken:
+            return
+        try:
+            work()
+        except (OSError, MemoryError) as error:
+            LOGGER.warning("an interruption will cost what was done, since it cannot be saved: %s", error)
+            self._broken = True
+            if not out_of_memory(error):
+                self.delete()
+
+    def _write(self) -> None:
+        standing = self._files.stands(self._standing) if self._standing else None
+        told = {"rows": self._rows, "seconds": self.seconds, "attempts": self.attempts}
+        self._files.write({"ended": self._ended, "standing": standing, **told})
+
+    def _read(self) -> None:
+        found = self._files.read()
+        if found is None:
+            return
+        self._ended, self._rows[:] = list(found["ended"]), found["rows"]
+        self._standing = self._files.standing(found["standing"]) if found["standing"] else None
+        self._earlier, self.attempts = float(found["seconds"]), int(found["attempts"]) + 1
+        LOGGER.info("attempt %d goes on after %s", self.attempts, counted(len(self._rows), "iteration"))

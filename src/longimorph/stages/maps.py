@@ -1,0 +1,70 @@
+"""Probability maps of one visit on its patient's registration grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longimorph.errors import PairFailure
+from longimorph.geometry.grid import Grid
+from longimorph.io.atomic import write_json
+from longimorph.io.contents import hashes
+from longimorph.io.volumes import read_image, write_maps, write_scalar
+from longimorph.maps import simplex
+from longimorph.maps.field_of_view import View
+from longimorph.stages.visits import read_classes, record_of, remove, visit_of
+from longimorph.study import classes as class_tables
+from longimorph.study.classes import ClassTable
+from longimorph.study.table import Visit
+
+
+def maps(
+    visit: Mapping[str, Any], classes: str, alignment: Path, out: Path, settings: Mapping[str, Any]
+) -> None:
+    """Write ``simplex.nii.gz``, ``image.nii.gz`` (if the visit has an image) and ``qc.json`` into ``out``.
+
+    ``qc.json`` is written in any case: status, volumes before and after, share of the grid in view, where
+    the field of view cuts the brain, what only wildcards of the class table took, and hashes of the visit's
+    files.
+    """
+    remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
+    scan = visit_of(visit)
+    inputs = hashes(scan.files().values())  # before they are read: what changes meanwhile is then noticed
+    try:
+        aligned = record_of(alignment, "maps")
+        own = aligned["visits"][visit["timepoint"]]
+        if own["status"] != "ok":
+            raise PairFailure(own["stage"], own["status"], own["message"])
+        grid = Grid.from_dict(aligned["grid"])
+        found = _write(scan, class_tables.load(classes), grid, np.array(own["matrix"]), out, settings)
+        record = {"status": "ok", "message": "", **found, "alignment": own["quality"]}
+    except PairFailure as failure:
+        record = {"status": failure.code, "stage": failure.stage, "message": failure.message}
+    record["inputs_sha256"] = inputs
+    write_json(out / "qc.json", {"patient": visit["patient"], "timepoint": visit["timepoint"], **record})
+
+
+def _write(
+    visit: Visit, table: ClassTable, grid: Grid, matrix: np.ndarray, out: Path, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    labels, label_grid, by_wildcards = read_classes(visit, table)
+    count = len(table.names)
+    probabilities = simplex.simplex_maps(
+        labels, label_grid, matrix, grid, count, table.background, settings["smoothing_mm"], settings["floor"]
+    )
+    write_maps(out / "simplex.nii.gz", probabilities, grid)
+    if visit.image is not None:
+        image, image_grid = read_image(visit.image)
+        write_scalar(out / "image.nii.gz", simplex.image_means(image, image_grid, matrix, grid), grid)
+    return {
+        "volumes_mm3": dict(zip(table.names, simplex.volumes_mm3(probabilities, grid).tolist(), strict=True)),
+        "volumes_native_mm3": dict(
+            zip(table.names, simplex.native_volumes_mm3(labels, label_grid, count).tolist(), strict=True)
+        ),
+        "field_of_view": float(simplex.field_of_view(label_grid, matrix, grid).mean()),
+        "view": View.of(labels, label_grid, matrix, table.background, settings["smoothing_mm"]).to_dict(),
+        **({"by_wildcards": by_wildcards} if by_wildcards else {}),
+    }

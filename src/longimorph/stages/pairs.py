@@ -1,0 +1,14 @@
+"""The list of planned pairs, and of the patients that are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from longimorph import tables
+
+
+def pairs(planned: Sequence[Mapping[str, Any]], left_out: Sequence[Mapping[str, str]], out: Path) -> None:
+    """Write ``out``, a CSV with a row for each planned pair and for each patient that is left out."""
+    tables.write_pair_list(planned, left_out, out)

@@ -1,0 +1,17 @@
+"""The tables of one patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from longimorph import tables
+
+
+def patient_tables(
+    name: str, pairs: Sequence[Mapping[str, Any]], classes: Sequence[Mapping[str, str]], out: Path
+) -> None:
+    """Write the tables of patient ``name`` to the folder ``out``, which holds a folder for each pair."""
+    folders = [out / f"{pair['from']}__{pair['to']}" for pair in pairs]
+    tables.patient_tables(name, pairs, folders, classes, out)

@@ -1,0 +1,306 @@
+"""Registration of one pair: two probability maps in, deformation and reallocation out."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+import longimorph
+from longimorph.errors import PairFailure
+from longimorph.geometry.grid import Grid
+from longimorph.io.atomic import write_csv, write_json
+from longimorph.io.contents import hashes
+from longimorph.io.transforms import write_displacement
+from longimorph.io.volumes import write_maps, write_scalar
+from longimorph.memory import budget
+from longimorph.memory.model import model
+from longimorph.numerics.dice import dice
+from longimorph.numerics.memory_strategies import out_of_memory
+from longimorph.numerics.optimise import Iteration
+from longimorph.numerics.register import Registration
+from longimorph.numerics.register import register as match
+from longimorph.numerics.shooting import Divergence
+from longimorph.numerics.solve import Settings
+from longimorph.orchestration import heartbeat
+from longimorph.resuming.resumable_run import FOLDER, Journal
+from longimorph.resuming.state import fingerprint
+from longimorph.stages.evidence import evidence
+from longimorph.stages.visit_maps import Loaded, compared, load, not_compared, require_brain
+from longimorph.stages.visits import remove
+from longimorph.study import classes as class_tables
+from longimorph.study import control as control_tables
+from longimorph.tables import PairChanges, write_failed_pair, write_pair
+from longimorph.verdict import trust
+
+LOGGER = logging.getLogger(__name__)
+
+MAPS = (
+    "momentum.nii.gz",
+    "warp.nii.gz",
+    "inverse_warp.nii.gz",
+    "log_jacobian.nii.gz",
+    "final_simplex.nii.gz",
+    "deformation.nii.gz",
+    "reallocation.nii.gz",
+    "compared.nii.gz",
+)
+TABLES = ("changes.csv", "transitions.csv", "convergence.csv", "status.json")
+TRACE = (
+    "spacing_mm",
+    "iteration",
+    "evaluations",
+    "cost_mm3",
+    "mismatch_mm3",
+    "energy_mm3",
+    "step_length",
+)
+MEMORY_CODES = ("gpu_memory", "memory")
+"""Failures after which another attempt, with more memory, goes on from the state that was kept."""
+
+
+@dataclass
+class Trace:
+    """Every iteration of a registration, said in the log as it happens; ``most``: the cap on evaluations."""
+
+    most: int
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    def __call__(self, spacing: float, iteration: Iteration) -> None:
+        """Hear of an iteration on the level with this spacing in mm."""
+        found = iteration.evaluation
+        counts = (spacing, iteration.number, iteration.evaluations)
+        values = (*counts, found.cost, found.mismatch, found.energy, iteration.step_length)
+        self.rows.append(dict(zip(TRACE, values, strict=True)))
+        LOGGER.info(heartbeat.iteration(*counts, self.most, found.cost))
+
+    @property
+    def longest(self) -> int:
+        """The most iterations of one descent on the finest level."""
+        finest = [row for row in self.rows if row["spacing_mm"] == self.rows[-1]["spacing_mm"]]
+        return int(max((row["iteration"] for row in finest), default=0))
+
+    def table(self) -> pd.DataFrame:
+        """One row per iteration; empty when there was none."""
+        return pd.DataFrame(self.rows, columns=list(TRACE))
+
+
+def register(
+    pair: Mapping[str, Any],
+    classes: str,
+    control: str,
+    source: Path,
+    target: Path,
+    out: Path,
+    settings: Mapping[str, Any],
+) -> None:
+    """Write all results of a pair into ``out``; tables and ``status.json`` also when it fails.
+
+    ``source`` and ``target`` are the ``qc.json`` of the two visits, beside their probability maps.
+    """
+    remove(out / name for name in (*MAPS, *TABLES))
+    table = class_tables.load(classes)
+    trace = Trace(settings["max_evaluations"])
+    matrix = torch.from_numpy(control_tables.load(control, table))
+    status: dict[str, Any] = {name: pair[name] for name in ("patient", "from", "to")}
+    chosen, memory, inputs = (
+        _settings(settings),
+        None,
+        _present(qc.parent / name for qc in (source, target) for name in ("simplex.nii.gz", "image.nii.gz")),
+    )
+    key = fingerprint(chosen, matrix.tolist(), list(inputs.values()))
+    journal = Journal(out / FOLDER, key, trace.rows)
+    torch.set_num_threads(settings["threads"])
+    try:
+        device = _device(settings["device"])
+        with _failures(chosen, device, lambda: memory):
+            loaded = load(source, target, len(table.names), table.background, device)
+            status |= compared(loaded.shared, pair)
+            require_brain(loaded.shared, pair, settings["compared_min"])
+            memory = _memory(loaded, chosen, settings)
+            with journal:
+                found = _match(loaded, matrix, chosen, trace, memory, journal)
+            done = {**status, "status": "ok", "stage": None, "message": ""}
+            done |= _health(found, loaded, table.names, len(trace.rows))
+            changes, visits = _changes(found, loaded), (source.parent, target.parent)
+            done |= evidence(found, loaded, changes, table, visits, trace.rows)
+            done |= _verdict(done, not_compared(loaded.shared, pair))
+            _write_maps(found, loaded, out)
+            write_pair(out, pair, table.names, changes)
+            status = done | memory.report(found.steps, trace.longest)
+    except PairFailure as failure:
+        status |= {"status": failure.code, "stage": failure.stage, "message": failure.message}
+        status["timepoint"] = failure.timepoint
+        status |= memory.report(chosen.steps, trace.longest) if memory else {}
+        remove(out / name for name in MAPS)
+        write_failed_pair(out, pair, table.names, failure.code)
+    write_csv(out / "convergence.csv", trace.table())
+    status |= {"seconds": journal.seconds, "attempts": journal.attempts}
+    write_json(out / "status.json", status | _provenance(inputs, control, settings))
+    if status["status"] not in MEMORY_CODES:  # with more memory, another attempt goes on where this one stood
+        journal.delete()
+
+
+def _present(files: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of those of the files that are there, by path."""
+    return {name: sha256 for name, sha256 in hashes(files).items() if sha256}
+
+
+def _memory(loaded: Loaded, chosen: Settings, settings: Mapping[str, Any]) -> budget.Watched:
+    file = settings.get("memory_model")
+    known = model(Path(file) if file else None)
+    return budget.begin(loaded.source, loaded.device, chosen.steps, settings.get("memory_mb"), known)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        message = "the configuration asks for device 'cuda', and PyTorch sees no GPU here; set device: auto"
+        raise PairFailure("register", "no_gpu", message)
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _settings(settings: Mapping[str, Any]) -> Settings:
+    steps = settings["steps"]
+    return Settings(
+        kernel_mm=tuple(settings["kernel_mm"]),
+        amplitude_mm=settings["amplitude_mm"],
+        regularisation=settings["regularisation"],
+        volume_mm=settings["volume_mm"],
+        volume_weight=settings["volume_weight"],
+        max_evaluations=settings["max_evaluations"],
+        tolerance=settings["tolerance"],
+        steps=None if steps == "auto" else steps,
+    )
+
+
+def _match(
+    loaded: Loaded,
+    matrix: Tensor,
+    chosen: Settings,
+    trace: Trace,
+    memory: budget.Watched,
+    journal: Journal,
+) -> Registration:
+    matrix, spacing = matrix.to(loaded.source), loaded.grid.spacing.tolist()
+    maps = loaded.source, loaded.target
+    return match(*maps, matrix, spacing, chosen, trace, memory.ladder, loaded.device, journal)
+
+
+@contextmanager
+def _failures(
+    chosen: Settings, device: torch.device, memory: Callable[[], budget.Watched | None]
+) -> Iterator[None]:
+    """What may go wrong while a pair is matched and its results are written becomes a failure of the pair."""
+    try:
+        yield
+    except Divergence as error:
+        message = f"{error}; the visits may be too far apart: look at their alignment, or raise kernel_mm"
+        raise PairFailure("register", "diverged", message) from error
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not out_of_memory(error):
+            raise
+        raise _no_memory(chosen, device, memory()) from error
+
+
+def _no_memory(chosen: Settings, device: torch.device, memory: budget.Watched | None) -> PairFailure:
+    predicted = f" ({memory.predicted(chosen.steps) / 1e9:.1f} GB predicted)" if memory else ""
+    kept = "what is done so far is kept: delete this pair's status.json, and the next run goes on from there"
+    coarser = "A larger spacing_mm needs less, and begins anew"
+    if device.type == "cuda":
+        message = f"the GPU ran out of memory{predicted}. With a larger GPU or the CPU, {kept}. {coarser}"
+        return PairFailure("register", "gpu_memory", message)
+    message = f"memory ran out{predicted}. With more memory for the job, {kept}. {coarser}"
+    return PairFailure("register", "memory", message)
+
+
+def _changes(found: Registration, loaded: Loaded) -> PairChanges:
+    parts = found.attribution
+    before, after, moved, changed = (
+        _volumes(maps, loaded.grid)
+        for maps in (loaded.source, loaded.target, parts.deformation, parts.reallocation)
+    )
+    flows = parts.deformation_flows.cpu().numpy(), parts.reallocation_flows.cpu().numpy()
+    doubt = found.doubt
+    doubts = (doubt.deformation, doubt.reallocation, doubt.closed_deformation, doubt.closed_reallocation)
+    return PairChanges(before, after, moved, changed, *flows, torch.stack(doubts).cpu().numpy())
+
+
+def _volumes(maps: Tensor, grid: Grid) -> np.ndarray:
+    """Sum over voxels per class, in mm³, added up in float64."""
+    sums: np.ndarray = maps.flatten(1).sum(1, dtype=torch.float64).cpu().numpy()
+    return sums * grid.voxel_volume
+
+
+def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterations: int) -> dict[str, Any]:
+    """How the run went, for status.json; distances in mm, mismatch and H in mm³, drift as a fraction."""
+    final = found.attribution.final.q.cpu().square()
+    dices = {
+        f"dice_{when}": dict(zip(names, dice(maps, loaded.target).tolist(), strict=True))
+        for when, maps in (("before", loaded.source), ("after", final))
+    }
+    return {
+        "stop_reason": found.reason,
+        "converged": found.converged,
+        "drift": found.drift,
+        **dices,
+        "mismatch_before_mm3": found.mismatch_before,
+        "mismatch_after_mm3": found.mismatch_after,
+        "energy_mm3": found.energy,
+        "folded_share": found.warps.folded,
+        "inverse_consistency_mm": found.warps.inverse_error,
+        "steps": found.steps,
+        "iterations": iterations,
+        "evaluations": found.evaluations,
+        "device": _device_name(loaded.device),
+    }
+
+
+def _verdict(status: Mapping[str, Any], remarks: Sequence[str]) -> dict[str, Any]:
+    """The verdict as far as it needs no dates; as ``warnings`` its sentences and the other ``remarks``."""
+    found = trust.judged(status)
+    sentences = [reason["sentence"] for reason in found["verdict_reasons"]]
+    return {**found, "warnings": [*sentences, *(remark for remark in remarks if remark not in sentences)]}
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
+
+
+def _write_maps(found: Registration, loaded: Loaded, out: Path) -> None:
+    parts, grid = found.attribution, loaded.grid
+    if loaded.shared.weight is not None:
+        write_scalar(out / "compared.nii.gz", loaded.shared.weight, grid)
+    named = {
+        "momentum": found.momentum,
+        "final_simplex": parts.final.q.cpu().square(),
+        "deformation": parts.deformation,
+        "reallocation": parts.reallocation,
+    }
+    for name, maps in named.items():
+        write_maps(out / f"{name}.nii.gz", maps.cpu().numpy(), grid)
+    for name, field_mm in (("warp", found.warps.forward), ("inverse_warp", found.warps.inverse)):
+        write_displacement(out / f"{name}.nii.gz", field_mm.cpu().numpy(), grid)
+    write_scalar(out / "log_jacobian.nii.gz", found.warps.log_jacobian.cpu().numpy(), grid)
+
+
+def _provenance(inputs: Mapping[str, str], control: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    versions = {"longimorph": longimorph.__version__, "torch": torch.__version__, "numpy": np.__version__}
+    versions["python"] = platform.python_version()
+    return {
+        "settings": dict(settings),
+        "control": control,
+        "inputs_sha256": dict(inputs),
+        "versions": versions,
+    }

@@ -1,0 +1,76 @@
+"""What several steps need: visits from their records, the classes of a scan, a clean folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longimorph.errors import PairFailure
+from longimorph.geometry.grid import Grid
+from longimorph.study import wildcards
+from longimorph.study.classes import ClassTable
+from longimorph.study.labels import count
+from longimorph.study.scans import read_visit
+from longimorph.study.table import Visit
+
+log = logging.getLogger(__name__)
+
+
+def visit_of(record: Mapping[str, Any]) -> Visit:
+    """The visit of a job's record (patient, timepoint, image, regions, states; paths or None)."""
+    image, states = (Path(record[name]) if record[name] else None for name in ("image", "states"))
+    return Visit(record["patient"], record["timepoint"], 0.0, image, Path(record["regions"]), states)
+
+
+def classes_of(visit: Visit, table: ClassTable) -> tuple[NDArray[np.int16], Grid]:
+    """The class index of each voxel of the visit's labels, (i, j, k), and their grid.
+
+    Raises PairFailure when the labels cannot be read or match no class.
+    """
+    index, grid, _ = read_classes(visit, table)
+    return index, grid
+
+
+def read_classes(visit: Visit, table: ClassTable) -> tuple[NDArray[np.int16], Grid, list[str]]:
+    """As `classes_of`, and what only wildcards of the table took, in the words of ``longimorph check``; these
+    are logged too."""
+    regions, states, grid = read_visit(visit)
+    try:
+        index = table.lookup(regions, states, grid.voxel_volume)
+    except PairFailure as failure:
+        raise PairFailure(failure.stage, failure.code, f"{visit.regions}: {failure.message}") from failure
+    told: list[str] = []
+    if table.has_wildcards:
+        told = wildcards.sentences(wildcards.taken(table, count(regions, states), grid.voxel_volume))
+    for sentence in told:
+        log.warning("%s %s: %s", visit.patient, visit.timepoint, sentence)
+    return index, grid, told
+
+
+def remove(files: Iterable[Path]) -> None:
+    """Delete results of an earlier run, so that none outlives what it was made from."""
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def record_of(path: Path, stage: str) -> dict[str, Any]:
+    """A JSON object that an earlier step wrote; PairFailure of ``stage`` when it is damaged."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        message = (
+            f"{path} of an earlier step is damaged ({error}). Delete it: the same command makes it again"
+        )
+        raise PairFailure(stage, "unreadable", message) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that an earlier step wrote."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

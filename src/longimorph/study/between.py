@@ -1,0 +1,76 @@
+"""What differs between the scans of a patient's visits although it should not: voxel size, storage, sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+
+from longimorph.io.headers import shown_mm
+from longimorph.study import sides
+from longimorph.study.layout import Layout
+from longimorph.study.table import Visit
+
+SAME_SIZE = 0.01
+"""Voxel sizes count as the same up to this share."""
+
+OTHER_VOLUME = 1.5
+"""A voxel so many times larger than at another visit is another resolution."""
+
+
+def remarks(visits: Sequence[tuple[Visit, Layout]]) -> Iterator[tuple[Visit, str]]:
+    """Yield what is odd about each visit of a patient, compared with the earliest one, in sentences."""
+    told = {}
+    for visit, layout in visits:
+        told[visit.timepoint] = sides.swapped_twins(layout)
+        if swapped := told[visit.timepoint]:
+            yield visit, _exchanged(visit, swapped)
+    for visit, layout in visits[1:]:
+        first, own = visits[0]
+        yield from ((visit, text) for text in _sizes(visit, layout, first, own))
+        known = None not in (told[first.timepoint], told[visit.timepoint])
+        if not known:
+            yield from ((visit, text) for text in _sides(visit, layout, first, own))
+
+
+def _exchanged(visit: Visit, swapped: Sequence[int]) -> str:
+    labels = ", ".join(map(str, swapped[:5])) + (", …" if len(swapped) > 5 else "")
+    return (
+        f"{visit.regions.name}: the labels of the left half by FreeSurfer's numbers ({labels}) lie on the "
+        "patient's right. Left and right are exchanged, in the header or by a tool: convert the scan again "
+        "from the source and segment that"
+    )
+
+
+def _sizes(visit: Visit, layout: Layout, first: Visit, own: Layout) -> Iterator[str]:
+    mine, theirs = sorted(layout.sizes), sorted(own.sizes)
+    if all(abs(a - b) <= SAME_SIZE * b for a, b in zip(mine, theirs, strict=True)):
+        return
+    volumes = prod(mine) / prod(theirs)
+    sizes = f"voxels of {shown_mm(layout.sizes)} mm, at {first.timepoint} of {shown_mm(own.sizes)} mm"
+    if sorted(layout.shape) == sorted(own.shape):
+        count = "×".join(map(str, layout.shape))
+        yield (
+            f"{visit.regions.name} has as many voxels as {first.regions.name} ({count}), but {sizes}: every "
+            f"volume is {volumes:.3g} times as large. Is one header wrong?"
+        )
+    elif not 1 / OTHER_VOLUME < volumes < OTHER_VOLUME:
+        yield (
+            f"{visit.regions.name} has {sizes}. Segmentations of another resolution differ at every "
+            "boundary, and that is measured as change"
+        )
+
+
+def _sides(visit: Visit, layout: Layout, first: Visit, own: Layout) -> Iterator[str]:
+    same = sides.same_sides(layout, own)
+    names = f"{visit.regions.name} and {first.regions.name} ({first.timepoint})"
+    if same is False:
+        yield (
+            f"the labels of {names} lie on opposite sides: left and right are exchanged at one of the two, "
+            "in the header or by a tool. Find out at which, and convert that scan again from the source"
+        )
+    elif same is None and layout.codes != own.codes and sorted(layout.shape) == sorted(own.shape):
+        yield (
+            f"the voxels of {names} are stored in different orders ({layout.codes}, {own.codes}), and their "
+            "labels do not tell left from right. If a tool changed only the header, the two are mirrored: "
+            "compare them in a viewer"
+        )

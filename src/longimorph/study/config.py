@@ -1,0 +1,168 @@
+"""The settings of one study: ``config.yaml`` as a frozen object, every default filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from longimorph.errors import InputError, LongimorphError, Problem
+from longimorph.memory import model
+from longimorph.study import schema as schemas
+from longimorph.study import yamlfile
+from longimorph.study.schema import Source
+
+PRESET = "preset:"
+REGISTRATION = (
+    "kernel_mm",
+    "amplitude_mm",
+    "regularisation",
+    "volume_mm",
+    "volume_weight",
+    "max_evaluations",
+    "tolerance",
+    "steps",
+)
+"""The settings of the registration itself, given the maps."""
+
+_PATHS = ("cohort", "classes", "control", "gpus", "memory_model")
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """When a rigid alignment counts as failed, and how it is searched; lengths in mm, angles in degrees."""
+
+    metric_min: float
+    overlap_min: float
+    coverage_min: float
+    max_inconsistency_mm: float
+    max_rotation_deg: float
+    max_translation_mm: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting of a study; the schema ``workflow/schemas/config.schema.yaml`` describes each.
+
+    Paths are absolute; ``control`` is one too, or ``preset:NAME``.
+    """
+
+    cohort: Path
+    classes: Path
+    control: str
+    gpus: Path | None
+    memory_model: Path | None
+    pairs: Literal["consecutive", "baseline", "all"]
+    patients: tuple[str, ...] | None
+    reference: Literal["midspace", "baseline", "none"]
+    spacing_mm: float | Literal["native"]
+    margin_mm: float
+    smoothing_mm: float
+    floor: float
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int
+    kernel_mm: tuple[float, ...]
+    amplitude_mm: float
+    regularisation: float
+    volume_mm: float
+    volume_weight: float
+    max_evaluations: int
+    tolerance: float
+    steps: int | Literal["auto"]
+    compared_min: float
+    sweep: Mapping[str, Any] | None
+    align: AlignConfig
+
+
+def load(file: Path | str) -> Config:
+    """Read the configuration ``file``; raises InputError with every problem of it."""
+    values, problems = examine_file(Path(file))
+    return _finish(values, problems)
+
+
+def from_mapping(settings: Mapping[str, Any], folder: Path | str, name: str = "configuration") -> Config:
+    """Make the configuration of settings that were read already, such as Snakemake's ``config``.
+
+    Relative paths start at ``folder``; ``name`` stands in messages where a file would be named.
+    """
+    values, problems = examine(settings, Path(folder), Source(name))
+    return _finish(values, problems)
+
+
+def examine_file(file: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """Read the configuration ``file`` as far as it goes: usable values, and all problems."""
+    settings, source, problems = yamlfile.read_yaml(file)
+    if settings is None:
+        return {}, problems
+    values, found = examine(settings, file.resolve().parent, source)
+    return values, problems + found
+
+
+def examine(
+    settings: Mapping[Any, Any], folder: Path, source: Source
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Check ``settings``: the constructor arguments of Config as far as they are usable, and all problems."""
+    values, problems = schemas.check(settings, schemas.load(), source)
+    for key in _PATHS:
+        if values.get(key) is not None and not (key == "control" and values[key].startswith(PRESET)):
+            values[key] = _resolve(values[key], folder)
+    if "control" in values:
+        values["control"] = str(values["control"])
+    if values.get("sweep") is not None:
+        values["sweep"] = _resolve_sweep(values["sweep"], folder)
+    if values.get("memory_model") is not None:
+        problems += _unusable_model(values["memory_model"], source)
+    _convert(values)
+    return values, problems
+
+
+def _unusable_model(file: Path, source: Source) -> list[Problem]:
+    try:
+        model.model(file)
+    except LongimorphError as error:
+        return [source.problem("memory_model", f"cannot be used: {error}")]
+    return []
+
+
+def _resolve(text: str, folder: Path) -> Path:
+    try:
+        return (folder.absolute() / Path(text.strip()).expanduser()).absolute()
+    except RuntimeError:  # ~somebody who has no home folder
+        return folder.absolute() / text.strip()
+
+
+def _resolve_sweep(sweep: Mapping[Any, Any], folder: Path) -> dict[Any, Any]:
+    """Make the paths of a sweep's control tables absolute; whatever else it holds is checked elsewhere."""
+    settings = sweep.get("settings")
+    if not isinstance(settings, Mapping) or not isinstance(settings.get("control"), list):
+        return dict(sweep)
+    tables = [
+        str(_resolve(name, folder)) if isinstance(name, str) and not name.startswith(PRESET) else name
+        for name in settings["control"]
+    ]
+    return {**sweep, "settings": {**settings, "control": tables}}
+
+
+def _convert(values: dict[str, Any]) -> None:
+    """Give the checked values the types that Config declares."""
+    patients = values["patients"]
+    if patients is not None:
+        values["patients"] = (patients,) if isinstance(patients, str) else tuple(patients)
+    values["kernel_mm"] = tuple(float(sigma) for sigma in values["kernel_mm"])
+    for group, fields in ((values, Config.__annotations__), (values["align"], AlignConfig.__annotations__)):
+        for key, kind in fields.items():
+            if isinstance(group.get(key), int | float):
+                group[key] = int(group[key]) if kind.startswith("int") else float(group[key])
+
+
+def _finish(values: dict[str, Any], problems: list[Problem]) -> Config:
+    if problems:
+        raise InputError(problems)
+    return build(values)
+
+
+def build(values: Mapping[str, Any]) -> Config:
+    """Make the Config of examined ``values`` that hold every key."""
+    return Config(**{**values, "align": AlignConfig(**values["align"])})

@@ -1,0 +1,61 @@
+"""How a label volume is stored, and where its labels lie in the world: enough to compare two visits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longimorph.geometry.grid import Grid, axis_codes
+
+STEP = 3
+"""Every third voxel along each axis tells where a label lies."""
+
+_FEWEST, _MOST_LABELS = 5, 500
+"""A label needs so many of these voxels to have a place; a volume with more labels is no atlas."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The voxels along each axis of a label volume, their sizes (mm) and where the axes lead (``RAS``);
+    ``right_mm``: how far to the patient's right the middle of each label lies, from that of all labels."""
+
+    shape: tuple[int, ...]
+    sizes: tuple[float, ...]
+    codes: str
+    right_mm: Mapping[int, float]
+
+    @classmethod
+    def of(cls, regions: NDArray[np.int32], grid: Grid) -> Layout:
+        """The layout of a label volume (i, j, k); label 0 counts as background."""
+        sizes = tuple(float(size) for size in grid.spacing)
+        return cls(grid.shape, sizes, axis_codes(grid), _right(regions, grid))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        places = [[label, round(place, 2)] for label, place in self.right_mm.items()]
+        return {"shape": self.shape, "sizes": self.sizes, "codes": self.codes, "right_mm": places}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Layout:
+        """The inverse of ``to_dict``."""
+        places = {int(label): float(place) for label, place in data["right_mm"]}
+        return cls(tuple(data["shape"]), tuple(data["sizes"]), str(data["codes"]), places)
+
+
+def _right(regions: NDArray[np.int32], grid: Grid) -> dict[int, float]:
+    thin = regions[::STEP, ::STEP, ::STEP]
+    index = np.nonzero(thin)
+    labels, inverse, counts = np.unique(thin[index], return_inverse=True, return_counts=True)
+    if not 0 < len(labels) <= _MOST_LABELS:
+        return {}
+    right = sum(grid.affine[0, axis] * STEP * index[axis] for axis in range(3)) + grid.affine[0, 3]
+    places = np.bincount(inverse, right) / counts - right.mean()
+    return {
+        int(label): float(place)
+        for label, place, count in zip(labels, places, counts, strict=True)
+        if count >= _FEWEST
+    }

@@ -1,0 +1,75 @@
+"""Which visits are compared with which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Literal
+
+from longimorph.study.table import Cohort, Visit
+
+Mode = Literal["consecutive", "baseline", "all"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two visits of one patient; change is measured from ``source``, the earlier one, to ``target``."""
+
+    patient: str
+    source: Visit
+    target: Visit
+
+    @property
+    def name(self) -> str:
+        """The pair's folder under its patient's: ``<from>__<to>``."""
+        return f"{self.source.timepoint}__{self.target.timepoint}"
+
+    @property
+    def days(self) -> float:
+        """Days from the source to the target, above 0."""
+        return self.target.days - self.source.days
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A patient without any pair, and why."""
+
+    patient: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All pairs, by patient in the order of the table, and the patients that have none."""
+
+    pairs: tuple[Pair, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def of(self, patient: str) -> tuple[Pair, ...]:
+        """Return the pairs of one patient, earliest first; empty for one that is left out."""
+        return tuple(pair for pair in self.pairs if pair.patient == patient)
+
+    def patients(self) -> tuple[str, ...]:
+        """Return the patients that have a pair, in order."""
+        return tuple(dict.fromkeys(pair.patient for pair in self.pairs))
+
+
+def plan(cohort: Cohort, mode: Mode = "consecutive") -> Plan:
+    """Pair each visit with the next (``consecutive``), the first with each later one (``baseline``), or
+    every visit with every later one (``all``)."""
+    pairs: list[Pair] = []
+    left_out: list[LeftOut] = []
+    for patient in cohort.patients():
+        visits = cohort.visits_of(patient)
+        if len(visits) < 2:
+            left_out.append(LeftOut(patient, f"has one visit, '{visits[0].timepoint}'; a change needs two"))
+        pairs += [Pair(patient, source, target) for source, target in _choose(visits, mode)]
+    return Plan(tuple(pairs), tuple(left_out))
+
+
+def _choose(visits: tuple[Visit, ...], mode: Mode) -> list[tuple[Visit, Visit]]:
+    if mode == "consecutive":
+        return list(pairwise(visits))
+    if mode == "baseline":
+        return [(visits[0], later) for later in visits[1:]]
+    return list(combinations(visits, 2))

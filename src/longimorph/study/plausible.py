@@ -1,0 +1,44 @@
+"""Whether the labels of a visit can be those of a whole brain, as the class table reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from longimorph.maps.field_of_view import CUT_MM2
+from longimorph.study.classes import ClassTable
+from longimorph.study.labels import LabelCounts
+from longimorph.study.scans import Extent
+
+BRAIN_MM3 = 0.3e6, 2.5e6
+"""Smallest and largest plausible volume of all classes but background."""
+
+FACES = "left", "right", "back", "front", "bottom", "top"
+"""The faces of a volume in the order of `Extent.faces`, those of the RAS+ axes."""
+
+
+def remarks(classes: ClassTable, counts: LabelCounts, extent: Extent) -> Iterator[str]:
+    """Yield what is odd, in sentences; nothing is known without a class of background."""
+    if classes.background is None:
+        return
+    volume = _brain(classes, counts) * extent.voxel_mm3
+    if not BRAIN_MM3[0] <= volume <= BRAIN_MM3[1]:
+        text = f"all classes but {classes.names[classes.background]} make {volume / 1e6:.3g} L"
+        expected = f"{BRAIN_MM3[0] / 1e6:g} to {BRAIN_MM3[1] / 1e6:g} L are plausible for a brain"
+        yield f"{text}, {expected}. Is the voxel size right, and is the segmentation whole?"
+    cut = {
+        name: area
+        for name, face, size in zip(FACES, extent.faces, extent.face_mm2, strict=True)
+        if (area := _brain(classes, face) * size) > CUT_MM2
+    }
+    if cut:
+        faces = ", ".join(f"{name} ({area / 100:.1f} cm²)" for name, area in cut.items())
+        text = f"the brain reaches the edge of the field of view: {faces}"
+        yield f"{text}. What another visit shows beyond it is not compared"
+
+
+def _brain(classes: ClassTable, counts: LabelCounts) -> int:
+    """The voxels of all classes but background; labels of no class count as brain."""
+    found = classes.classify(counts.regions, counts.states)
+    return int(counts.voxels[np.asarray(found) != classes.background].sum())

@@ -1,0 +1,80 @@
+"""Reports on scans kept between runs, so that unchanged files are not read twice.
+
+A report is valid while the path and the stamp of each of the visit's files stay the same. The file is a
+convenience: when it cannot be read or written, the scans are simply read again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from longimorph.io.atomic import write_text
+from longimorph.io.contents import parts, stamp
+from longimorph.study.scans import ScanReport, from_dict, to_dict
+from longimorph.study.table import Visit
+
+log = logging.getLogger(__name__)
+
+_VERSION = 3
+_MOST_LABELS = 5000
+
+
+class ScanCache:
+    """The reports of a cohort's visits, read from ``file`` and written back by ``save``."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        self._entries: dict[str, Any] = _read(file) if file is not None else {}
+        self._changed = False
+
+    def get(self, visit: Visit) -> ScanReport | None:
+        """Return the visit's report when none of its files has changed since."""
+        entry = self._entries.get(_key(visit))
+        try:
+            if entry is not None and entry["files"] == _signature(visit):
+                return from_dict(entry["report"])
+        except (OSError, ValueError, TypeError, KeyError):
+            pass
+        return None
+
+    def put(self, visit: Visit, report: ScanReport) -> None:
+        """Keep the visit's report, unless it is unusually large."""
+        if report.counts is not None and len(report.counts) > _MOST_LABELS:
+            return
+        try:
+            self._entries[_key(visit)] = {"files": _signature(visit), "report": to_dict(report)}
+        except (OSError, ValueError, TypeError):
+            return
+        self._changed = True
+
+    def save(self) -> None:
+        """Write the reports if there are new ones; a disk that refuses is no error."""
+        if self.file is None or not self._changed:
+            return
+        try:
+            text = json.dumps({"version": _VERSION, "visits": self._entries}, separators=(",", ":"))
+            write_text(self.file, text + "\n")
+        except (OSError, ValueError) as error:
+            log.debug("The reports on the scans are not kept: %s", error)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        visits = data["visits"] if data["version"] == _VERSION else {}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
+    return visits if isinstance(visits, dict) else {}
+
+
+def _key(visit: Visit) -> str:
+    return "|".join(f"{column}={path}" for column, path in visit.files().items())
+
+
+def _signature(visit: Visit) -> list[list[int]]:
+    """Return the stamp of each of the visit's files; TypeError where one is not there."""
+    files = (part for path in visit.files().values() for part in parts(path))
+    return [list(stamp(file)) for file in files]  # type: ignore[arg-type]

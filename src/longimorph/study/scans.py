@@ -1,0 +1,257 @@
+"""What the scans of one visit hold, without any table: can they be read, do they fit, which labels occur,
+is anything odd about their headers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longimorph.errors import PairFailure, Problem
+from longimorph.geometry.grid import Grid, canonical, in_order_of
+from longimorph.io import headers
+from longimorph.io.volumes import read_grid, read_image, read_labels
+from longimorph.study.classes import ClassTable
+from longimorph.study.labels import LabelCounts, count
+from longimorph.study.layout import Layout
+from longimorph.study.table import Visit
+
+Labels = NDArray[np.int32]
+
+GRID_TOLERANCE_MM = 0.01
+"""Regions and states count as on one grid when no voxel centre differs by more; in any order of storage."""
+
+
+@dataclass(frozen=True)
+class ScanWarning:
+    """A defect of one visit's scans, found before the run; the visit's pairs will fail with it."""
+
+    patient: str
+    timepoint: str
+    stage: str
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.patient} {self.timepoint}: {self.message} ({self.stage}: {self.code})"
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One defect: the stage that will fail, a short stable name, a sentence."""
+
+    stage: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ScanRemark:
+    """Something odd about one visit's scans that can be used nevertheless, with what to do."""
+
+    patient: str
+    timepoint: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.patient} {self.timepoint}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How large a voxel is, and what lies on the six faces of the label volume.
+
+    ``voxel_mm3``; ``face_mm2``: the area of a voxel on each face; ``faces``: the labels there. The order is
+    left, right, back, front, bottom, top, by the axes that come nearest.
+    """
+
+    voxel_mm3: float
+    face_mm2: tuple[float, ...]
+    faces: tuple[LabelCounts, ...]
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """The labels of one visit, their extent and their layout, None when they cannot be read; the defects of
+    its scans, and what is odd about their headers."""
+
+    counts: LabelCounts | None
+    defects: tuple[Defect, ...] = ()
+    extent: Extent | None = None
+    remarks: tuple[str, ...] = ()
+    layout: Layout | None = None
+
+
+def read_visit(visit: Visit) -> tuple[Labels, Labels | None, Grid]:
+    """Read the label volumes of a visit: regions, states (None without), both (i, j, k) in the order of the
+    regions, and their grid.
+
+    Raises PairFailure of the stage maps when one cannot be read or the two lie on different grids.
+    """
+    return _together(visit, [read_labels(path) for path in _label_files(visit)])
+
+
+def examine_visit(visit: Visit) -> ScanReport:
+    """Read the visit's scans and report their labels and defects; never raises for a bad scan.
+
+    Depends on nothing but the visit's files, so the report can be kept as long as they do not change.
+    """
+    defects: list[Defect] = []
+    image = _image_grid(visit, defects)
+    volumes, remarks = [], headers.remarks(visit.image, image) if visit.image and image else []
+    for path in _label_files(visit):
+        try:
+            volumes.append(read_labels(path))
+            remarks += headers.remarks(path, volumes[-1][1])
+        except PairFailure as failure:
+            defects.append(_defect(failure))
+    if len(volumes) < len(_label_files(visit)):
+        return ScanReport(None, tuple(defects), None, tuple(remarks))
+    try:
+        regions, states, grid = _together(visit, volumes)
+    except PairFailure as failure:
+        return ScanReport(None, (*defects, _defect(failure)), None, tuple(remarks))
+    if visit.image and image:
+        remarks += headers.beside_each_other(visit.image, image, visit.regions, grid)
+    extent = _extent(regions, states, grid)
+    layout = Layout.of(regions, grid)
+    return ScanReport(count(regions, states), tuple(defects), extent, tuple(remarks), layout)
+
+
+def _label_files(visit: Visit) -> list[Path]:
+    return [path for path in (visit.regions, visit.states) if path is not None]
+
+
+def _image_grid(visit: Visit, defects: list[Defect]) -> Grid | None:
+    """Return where the image lies, None where it says nowhere; a defect of its voxels is added."""
+    if visit.image is None:
+        return None
+    grid = None
+    try:
+        grid = read_grid(visit.image, "align")
+        read_image(visit.image)
+    except PairFailure as failure:
+        defects.append(_defect(failure))
+    return grid
+
+
+def _extent(regions: Labels, states: Labels | None, grid: Grid) -> Extent:
+    ordered, own = canonical(grid, regions)
+    ordered_states = canonical(grid, states)[0] if states is not None else None
+    faces, areas = [], []
+    for axis in range(3):
+        for end in (0, -1):
+            face = (slice(None),) * axis + (end,)
+            faces.append(count(ordered[face], ordered_states[face] if ordered_states is not None else None))
+            areas.append(own.voxel_volume / float(own.spacing[axis]))
+    return Extent(grid.voxel_volume, tuple(areas), tuple(faces))
+
+
+def _defect(failure: PairFailure) -> Defect:
+    return Defect(failure.stage, failure.code, failure.message)
+
+
+def _together(visit: Visit, volumes: list[tuple[Labels, Grid]]) -> tuple[Labels, Labels | None, Grid]:
+    """Return regions and states as one, in the order of the regions, after the check that they hold the same
+    voxels."""
+    regions, grid = volumes[0]
+    if len(volumes) == 1:
+        return regions, None, grid
+    states, states_grid = volumes[1]
+    ordered = in_order_of(grid, states_grid, states, GRID_TOLERANCE_MM)
+    if ordered is not None:
+        return regions, ordered, grid
+    message = (
+        f"the regions {visit.regions} and the states {visit.states} lie on different grids: "
+        f"{_describe(grid)} against {_describe(states_grid)}; resample one to the other (nearest neighbour)"
+    )
+    raise PairFailure("maps", "grid_mismatch", message)
+
+
+def _describe(grid: Grid) -> str:
+    rows = "; ".join(" ".join(f"{value:.6g}" for value in row) for row in grid.affine[:3])
+    return f"shape {'×'.join(map(str, grid.shape))}, affine [{rows}]"
+
+
+def check_labels(
+    visit: Visit, classes: ClassTable, table: str, report: ScanReport | None = None
+) -> list[Problem | ScanWarning]:
+    """Return what is wrong with one visit's scans: labels that no class takes, and defects as warnings.
+
+    ``table`` names the cohort table in messages; ``report`` saves reading the scans again.
+    """
+    report = report if report is not None else examine_visit(visit)
+    found: list[Problem | ScanWarning] = [
+        ScanWarning(visit.patient, visit.timepoint, defect.stage, defect.code, defect.message)
+        for defect in report.defects
+    ]
+    if report.counts is None:
+        return found
+    volume = report.extent.voxel_mm3 if report.extent is not None else None
+    for column, words in classes.complaints(classes.unknown(report.counts), volume):
+        text = f"no row of {classes.name} takes {words}, found in {visit.files()[column]}"
+        hint = _state_hint(classes) if column == "states" else _REGION_HINT
+        found.append(Problem(table, text, visit.line, column, hint=hint))
+    if classes.background is not None:
+        index = classes.classify(report.counts.regions, report.counts.states)
+        if (index == classes.background).all():
+            text = f"the labels of {visit.regions} hold nothing but {classes.names[classes.background]}"
+            found.append(ScanWarning(visit.patient, visit.timepoint, "align", "no_brain", text))
+    return found
+
+
+_REGION_HINT = "Write them into the row of their class, or of 'background' where they are none"
+
+
+def _state_hint(classes: ClassTable) -> str:
+    """Return what to write where a volume holds a state that no row names."""
+    sick = [row.name for row in classes.rows if row.pathological]
+    where = f"the column 'states' of {_either(sick)}" if sick else "the column 'states' of a row of its own"
+    text = f"If it is a lesion, write the number into {where}"
+    return f"{text}; * stands for state 0 and the numbers that a row names, never for another one"
+
+
+def _either(names: Sequence[str]) -> str:
+    shown = [f"'{name}'" for name in names[:3]]
+    return " or ".join(shown) + (" or another row" if len(names) > len(shown) else "")
+
+
+def to_dict(report: ScanReport) -> dict[str, Any]:
+    """Return the report as plain data for JSON."""
+    counts, extent = report.counts, report.extent
+    return {
+        "counts": _plain_counts(counts) if counts is not None else None,
+        "defects": [[d.stage, d.code, d.message] for d in report.defects],
+        "extent": None
+        if extent is None
+        else [extent.voxel_mm3, extent.face_mm2, [_plain_counts(face) for face in extent.faces]],
+        "remarks": list(report.remarks),
+        "layout": report.layout.to_dict() if report.layout is not None else None,
+    }
+
+
+def _plain_counts(counts: LabelCounts) -> dict[str, Any]:
+    states = counts.states.tolist() if counts.states is not None else None
+    return {"regions": counts.regions.tolist(), "states": states, "voxels": counts.voxels.tolist()}
+
+
+def _counts_of(plain: dict[str, Any]) -> LabelCounts:
+    regions, states, voxels = (plain[key] for key in ("regions", "states", "voxels"))
+    paired = None if states is None else np.array(states, np.int64)
+    return LabelCounts(np.array(regions, np.int64), paired, np.array(voxels, np.int64))
+
+
+def from_dict(data: dict[str, Any]) -> ScanReport:
+    """Return the report that ``to_dict`` made plain."""
+    defects = tuple(Defect(*entry) for entry in data["defects"])
+    counts = None if data["counts"] is None else _counts_of(data["counts"])
+    extent = None
+    if data["extent"] is not None:
+        volume, areas, faces = data["extent"]
+        extent = Extent(float(volume), tuple(areas), tuple(map(_counts_of, faces)))
+    layout = None if data["layout"] is None else Layout.from_dict(data["layout"])
+    return ScanReport(counts, defects, extent, tuple(data["remarks"]), layout)

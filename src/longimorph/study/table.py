@@ -1,0 +1,279 @@
+"""The table of patients and visits, ``cohort.tsv``."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import permutations
+from pathlib import Path
+
+from longimorph import paths
+from longimorph.errors import InputError, Problem
+from longimorph.study import inputs, names, tsv
+from longimorph.study.schema import shown
+from longimorph.study.suggest import nearest
+from longimorph.study.tsv import Row, Table
+
+REQUIRED = ("patient", "timepoint", "days", "regions")
+OPTIONAL = ("image", "states")
+_DAYS = "the number of days since a day zero of this patient"
+SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".mha", ".mhd", ".nrrd", ".nhdr")
+_MOST_HINTS = 20
+_MOST_DAYS = 1e7
+"""Beyond it a number of days is a date: 20240301. Day counts from the year 0, and Julian days, are below."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One visit of one patient.
+
+    ``days`` is the time since any day zero of the patient; ``image`` is the intensity image, ``regions`` and
+    ``states`` are integer label volumes on one grid, all absolute paths. ``line`` is the row's line.
+    """
+
+    patient: str
+    timepoint: str
+    days: float
+    image: Path | None
+    regions: Path
+    states: Path | None
+    line: int = field(default=0, compare=False)
+
+    def files(self) -> dict[str, Path]:
+        """Return the visit's files by the name of their column."""
+        named = {"image": self.image, "regions": self.regions, "states": self.states}
+        return {column: path for column, path in named.items() if path is not None}
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """All visits, in the order of the table, and the name of the table in messages.
+
+    ``named`` are all patients that the table names, those whose rows are unusable too.
+    """
+
+    name: str
+    visits: tuple[Visit, ...]
+    named: frozenset[str] = field(default=frozenset(), compare=False)
+
+    @cached_property
+    def _by_patient(self) -> dict[str, tuple[Visit, ...]]:
+        groups: dict[str, list[Visit]] = {}
+        for visit in self.visits:
+            groups.setdefault(visit.patient, []).append(visit)
+        return {name: tuple(sorted(group, key=lambda v: v.days)) for name, group in groups.items()}
+
+    def patients(self) -> tuple[str, ...]:
+        """Return the patients' names in the order in which the table first names them."""
+        return tuple(self._by_patient)
+
+    def visits_of(self, patient: str) -> tuple[Visit, ...]:
+        """Return the patient's visits, earliest first."""
+        return self._by_patient[patient]
+
+    def visit(self, patient: str, timepoint: str) -> Visit:
+        """Return one visit by name; KeyError when there is none."""
+        for visit in self._by_patient[patient]:
+            if visit.timepoint == timepoint:
+                return visit
+        raise KeyError(f"{patient} {timepoint}")
+
+    def select(self, patients: Iterable[str] | None) -> Cohort:
+        """Return the cohort of these patients only; all of them for None."""
+        if patients is None:
+            return self
+        wanted = set(patients)
+        visits = tuple(visit for visit in self.visits if visit.patient in wanted)
+        return Cohort(self.name, visits, self.named)
+
+
+def load(file: Path | str, check_files: bool = True) -> Cohort:
+    """Read the cohort table ``file``; raises InputError with every problem of it.
+
+    With ``check_files`` each named file has to exist.
+    """
+    cohort, problems = examine(Path(file), check_files)
+    if problems or cohort is None:
+        raise InputError(problems)
+    return cohort
+
+
+def examine(file: Path, check_files: bool = True) -> tuple[Cohort | None, list[Problem]]:
+    """Read the cohort table as far as it goes: the usable rows, and all problems."""
+    table, problems = tsv.read(file, REQUIRED + OPTIONAL)
+    if table is None:
+        return None, problems
+    problems += tsv.check_columns(table, REQUIRED, OPTIONAL)
+    reader = _RowReader(table, file.absolute().parent, check_files)
+    visits = [visit for row in table.rows if (visit := reader.read(row)) is not None]
+    problems += [problem for problem in reader.problems if problem.column in table.columns]
+    problems += names.repeated(table)
+    problems += _order_problems(table.name, visits) + _folder_problems(table.name, visits)
+    problems.sort(key=lambda problem: problem.row or 0)
+    named = frozenset(row["patient"] for row in table.rows)
+    complete = all(column in table.columns for column in REQUIRED)
+    return (Cohort(table.name, tuple(visits), named) if complete else None), problems
+
+
+class _RowReader:
+    """Reads rows into visits and gathers what is wrong with them."""
+
+    def __init__(self, table: Table, folder: Path, check_files: bool) -> None:
+        self.table, self.folder, self.check_files = table, folder, check_files
+        self.problems: list[Problem] = []
+        self._missing = 0
+
+    def read(self, row: Row) -> Visit | None:
+        """Return the row's visit, None when it is unusable; unusable optional cells are left out."""
+        before = len(self.problems)
+        patient, timepoint = (self._name(row, column) for column in ("patient", "timepoint"))
+        days = self._days(row)
+        regions = self._path(row, "regions")
+        image, states = self._path(row, "image"), self._path(row, "states")
+        failed = {problem.column for problem in self.problems[before:]}
+        if failed.intersection(REQUIRED) or days is None or regions is None:
+            return None
+        return Visit(patient, timepoint, days, image, regions, states, row.line)
+
+    def _report(self, row: Row, column: str, message: str, expected: str | None, hint: str | None) -> None:
+        value = shown(row[column]) or None
+        self.problems.append(Problem(self.table.name, message, row.line, column, value, expected, hint))
+
+    def _name(self, row: Row, column: str) -> str:
+        text = row[column]
+        wrong = names.fault(text, column)
+        if wrong is not None:
+            self._report(row, column, *wrong, None)
+        return text
+
+    def _days(self, row: Row) -> float | None:
+        text = row["days"]
+        value = parse_number(text)
+        if value is None:
+            message = "is not a number" if text else "is empty"
+            hint = "Write the decimal point as '.'" if re.fullmatch(r"-?\d+,\d+", text) else None
+            self._report(row, "days", message, _DAYS, hint)
+        elif abs(value) > _MOST_DAYS:
+            self._report(row, "days", "is a date, or no number of days", _DAYS, None)
+            return None
+        return value
+
+    def _path(self, row: Row, column: str) -> Path | None:
+        text = row[column]
+        if not text:
+            if column in REQUIRED:
+                self._report(row, column, "is empty", "the path of an integer label volume", None)
+            return None
+        path = resolve(text, self.folder)
+        state = inputs.state(path) if self.check_files else inputs.FILE
+        if state != inputs.FILE:
+            hint = self._missing_hint(text, path) if state == inputs.MISSING else None
+            self._report(row, column, state, None, hint)
+        elif not text.lower().endswith(SUFFIXES):
+            self._report(row, column, "is not a NIfTI file by name", "a name ending in .nii or .nii.gz", None)
+        elif "{" in text or "}" in text:
+            self._report(row, column, "holds braces, which mean something to the workflow", None, "Rename it")
+        elif self.check_files and inputs.from_the_future(path):
+            hint = "Set the clock right, then touch the file"
+            self._report(row, column, "was changed at a time that is yet to come", None, hint)
+        else:
+            return path
+        return None
+
+    def _missing_hint(self, text: str, path: Path) -> str:
+        """Propose the nearest file, for the first few missing ones: looking through folders takes time."""
+        self._missing += 1
+        near = None
+        if "\\" in text:
+            near = "Write '/' between folders, not '\\'."
+        elif self._missing <= _MOST_HINTS:
+            near = nearest_path(text, self.folder)
+        tail = "" if Path(text).is_absolute() else f"Paths are relative to {self.folder}"
+        return " ".join(part for part in (near, tail) if part)
+
+
+def parse_number(text: str) -> float | None:
+    """Return the finite number that ``text`` spells, None when it spells none."""
+    try:
+        value = float(text) if "_" not in text else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def resolve(text: str, folder: Path) -> Path:
+    """Return the absolute path that a cell means; relative ones start at the table's ``folder``."""
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError:  # ~somebody who has no home folder
+        return folder / text
+
+
+def nearest_path(text: str, folder: Path) -> str | None:
+    """Propose an existing path near a missing one: its first part that is missing, mended."""
+    path = resolve(text, folder)
+    missing = next((p for p in [*reversed(path.parents), path] if not p.exists()), path)
+    try:
+        present = [entry.name for entry in missing.parent.iterdir()]
+    except OSError:
+        return None
+    near = nearest(missing.name, present)
+    if near is None:
+        return None if missing == path else f"There is no folder {paths.display(missing)}."
+    mended = missing.parent / near
+    whole = mended / path.relative_to(missing)
+    found = whole if whole.exists() else mended
+    return f"Did you mean '{found if Path(text).is_absolute() else os.path.relpath(found, folder)}'?"
+
+
+def _order_problems(name: str, visits: Sequence[Visit]) -> list[Problem]:
+    """Return a problem for each visit on the day of another, or earlier than one in a row above it."""
+    above: dict[str, dict[float, Visit]] = {}
+    named: set[tuple[str, str]] = set()
+    problems = []
+    for visit in visits:
+        days = above.setdefault(visit.patient, {})
+        if (visit.patient, visit.timepoint) in named:
+            continue  # a repeated row, reported as such
+        named.add((visit.patient, visit.timepoint))
+        other = days.get(visit.days) or (days[max(days)] if days else None)
+        if other is not None and visit.days <= other.days:
+            problems.append(_order_problem(name, visit, other))
+        days.setdefault(visit.days, visit)
+    return problems
+
+
+def _order_problem(name: str, visit: Visit, other: Visit) -> Problem:
+    where = f"day of '{other.timepoint}' on line {other.line}"
+    if visit.days == other.days:
+        message, hint = f"is also the {where}", "Two visits of a patient need different days"
+    else:
+        message, hint = (
+            f"is before the {where} ({other.days:g})",
+            "Sort the patient's rows or mend the number",
+        )
+    return Problem(name, message, visit.line, "days", f"{visit.days:g}", hint=hint)
+
+
+def _folder_problems(name: str, visits: Sequence[Visit]) -> list[Problem]:
+    """Return a problem for each two results that would share a folder: 'a' to 'b__c' and 'a__b' to 'c'."""
+    groups: dict[str, list[Visit]] = {}
+    for visit in visits:
+        groups.setdefault(visit.patient, []).append(visit)
+    problems = []
+    for group in groups.values():
+        if not any("__" in f"_{visit.timepoint}_" for visit in group):
+            continue
+        owners = {visit.timepoint: f"the visit '{visit.timepoint}'" for visit in group}
+        for source, target in permutations(group, 2):
+            folder = f"{source.timepoint}__{target.timepoint}"
+            owner = f"'{source.timepoint}' to '{target.timepoint}'"
+            if owners.setdefault(folder, owner) != owner and source.timepoint != target.timepoint:
+                text = f"the results of {owner} and of {owners[folder]} would share the folder '{folder}'"
+                hint = "Rename a timepoint: avoid '__' and '_' at either end"
+                problems.append(Problem(name, text, target.line, "timepoint", hint=hint))
+    return problems

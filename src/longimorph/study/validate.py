@@ -1,0 +1,147 @@
+"""Every check of the input before anything runs, scans included.
+
+What was typed wrongly stops the run: problems of the configuration and the tables, missing files, labels
+that no class takes. Defects of one scan are warnings, since the other scans can still be used.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from longimorph.errors import InputError, Problem
+from longimorph.study import between, plausible, schemes, wildcards
+from longimorph.study import study as studies
+from longimorph.study.classes import ClassTable
+from longimorph.study.scancache import ScanCache
+from longimorph.study.scans import ScanRemark, ScanReport, ScanWarning, check_labels, examine_visit
+from longimorph.study.study import Settings, Study
+from longimorph.study.table import Cohort, Visit
+
+log = logging.getLogger(__name__)
+
+_MOST_THREADS = 4
+_MANY = 100
+"""Visits whose scans take so long to read that the user is told."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A study that can run, the visits whose scans will fail, remarks that ask for nothing, and what is odd
+    about scans that can be used.
+
+    ``by_wildcards``: those of the notes that name labels which only a wildcard took; ``reports``: one for
+    each visit of the cohort, in its order.
+    """
+
+    study: Study
+    warnings: tuple[ScanWarning, ...]
+    notes: tuple[str, ...]
+    remarks: tuple[ScanRemark, ...] = ()
+    by_wildcards: tuple[str, ...] = ()
+    reports: tuple[ScanReport, ...] = ()
+
+
+def validate(
+    settings: Settings,
+    folder: Path | str | None = None,
+    file: Path | str | None = None,
+    cache: Path | None = None,
+    threads: int | None = None,
+) -> Validated:
+    """Check every input file and every scan; raises InputError with all problems of all files.
+
+    ``settings``, ``folder`` and ``file`` as for ``study.load``. ``cache`` is a file that keeps the reports on
+    scans, so that only changed ones are read again; ``threads`` scans are read at a time.
+    """
+    draft = studies.draft(settings, folder, file)
+    problems = list(draft.problems)
+    warnings: list[ScanWarning] = []
+    reports: list[ScanReport] = []
+    if draft.cohort is not None and draft.classes is not None:
+        reports = scan_reports(draft.cohort.visits, cache, threads)
+        findings = list(_findings(draft.cohort, draft.classes, reports))
+        warnings = [finding for finding in findings if not isinstance(finding, Problem)]
+        if strange := [finding for finding in findings if isinstance(finding, Problem)]:
+            told = schemes.mismatches(draft.classes, reports)
+            problems += strange + [Problem(draft.classes.name, text) for text in told]
+    if problems:
+        raise InputError(problems)
+    study = draft.finish()
+    remarks = _remarks(study.cohort, study.classes, reports)
+    by_wildcards = tuple(_by_wildcards(study.classes, reports))
+    numbers = [f"{study.classes.name}: {text}" for text in schemes.mismatches(study.classes, reports)]
+    notes = (*_notes(study, reports), *numbers, *by_wildcards)
+    return Validated(study, tuple(warnings), notes, tuple(remarks), by_wildcards, tuple(reports))
+
+
+def scan_reports(
+    visits: Sequence[Visit], cache: Path | None = None, threads: int | None = None
+) -> list[ScanReport]:
+    """Return the report on each visit's scans, from the cache where the files have not changed."""
+    kept = ScanCache(cache)
+    known = {visit: report for visit in visits if (report := kept.get(visit)) is not None}
+    new = [visit for visit in dict.fromkeys(visits) if visit not in known]
+    if len(new) >= _MANY:
+        log.warning(
+            "Checking the labels of %d visits that are new or changed: this takes a while, once", len(new)
+        )
+    try:
+        with ThreadPoolExecutor(threads or min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+            for visit, report in zip(new, pool.map(examine_visit, new), strict=True):
+                known[visit] = report
+                kept.put(visit, report)
+    finally:
+        kept.save()
+    return [known[visit] for visit in visits]
+
+
+def _findings(
+    cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport]
+) -> Iterable[Problem | ScanWarning]:
+    for visit, report in zip(cohort.visits, reports, strict=True):
+        yield from check_labels(visit, classes, cohort.name, report)
+
+
+def _remarks(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport]) -> Iterable[ScanRemark]:
+    for visit, report in zip(cohort.visits, reports, strict=True):
+        said = list(report.remarks)
+        if report.counts is not None and report.extent is not None:
+            said += plausible.remarks(classes, report.counts, report.extent)
+        yield from (ScanRemark(visit.patient, visit.timepoint, text) for text in said)
+    layouts = {
+        (visit.patient, visit.timepoint): report.layout
+        for visit, report in zip(cohort.visits, reports, strict=True)
+    }
+    for patient in cohort.patients():
+        known = ((v, layouts[v.patient, v.timepoint]) for v in cohort.visits_of(patient))
+        found = between.remarks([(visit, layout) for visit, layout in known if layout is not None])
+        yield from (ScanRemark(visit.patient, visit.timepoint, text) for visit, text in found)
+
+
+def _by_wildcards(classes: ClassTable, reports: Sequence[ScanReport]) -> list[str]:
+    """Return what only wildcards of the table took of all scans, in sentences."""
+    found = [
+        wildcards.taken(classes, report.counts, report.extent.voxel_mm3)
+        for report in reports
+        if report.counts is not None and report.extent is not None
+    ]
+    return wildcards.sentences(wildcards.together(found))
+
+
+def _notes(study: Study, reports: Sequence[ScanReport]) -> list[str]:
+    """Return remarks: patients left out, and classes that no scan holds."""
+    notes = [f"{patient.patient} is left out: it {patient.reason}" for patient in study.plan.left_out]
+    occurring: set[int] = set()
+    for report in reports:
+        if report.counts is not None:
+            found = study.classes.classify(report.counts.regions, report.counts.states)
+            occurring.update(found.tolist())
+    empty = [name for index, name in enumerate(study.classes.names) if index not in occurring]
+    if empty and any(report.counts is not None for report in reports):
+        notes.append(f"No voxel of any scan is in {', '.join(empty)}; is that meant?")
+    return notes

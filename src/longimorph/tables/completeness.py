@@ -1,0 +1,60 @@
+"""Whether every pair is done; the errors say which pairs failed, or which pages have gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from longimorph.errors import LongimorphError
+from longimorph.io.atomic import write_json
+from longimorph.tables import columns
+from longimorph.text import counted
+
+_SHOWN = 5
+
+
+class SomePairsFailed(LongimorphError):
+    """All tables are written, but some pairs have no numbers."""
+
+    def __init__(self, failures: pd.DataFrame, pairs: int, folder: Path) -> None:
+        these = "this pair" if len(failures) == 1 else "these pairs"
+        lines = [f"{len(failures)} of {counted(pairs, 'pair')} failed. The tables in {folder} are complete,"]
+        lines[0] += f" with empty numbers for {these}; failures.csv there says why:"
+        lines += [f"  {_sentence(row)}" for row in failures.head(_SHOWN).to_dict("records")]
+        if len(failures) > _SHOWN:
+            lines.append(f"  and {len(failures) - _SHOWN} more")
+        super().__init__("\n".join(lines))
+
+
+class PagesIncomplete(LongimorphError):
+    """All numbers are there, but some pages lack a part that could not be drawn."""
+
+    def __init__(self, pages: Sequence[Path]) -> None:
+        shown = ", ".join(str(page) for page in pages[:_SHOWN])
+        more = f" and {len(pages) - _SHOWN} more" if len(pages) > _SHOWN else ""
+        super().__init__(
+            f"The tables are complete, but parts of these pages could not be made: {shown}{more}. Each says "
+            "which; its log says why. To make pages again: snakemake --forcerun patient_report cohort_report"
+        )
+
+
+def require_complete(folder: Path, out: Path, incomplete: Sequence[Path] = ()) -> None:
+    """Write ``out`` when every pair of the tables in ``folder`` is done, else raise SomePairsFailed.
+
+    ``incomplete``: pages of which parts could not be made; then PagesIncomplete is raised.
+    """
+    failures = columns.read(folder / "failures.csv")
+    pairs = len(columns.read(folder / "changes.csv")[list(columns.PAIR)].drop_duplicates())
+    if len(failures):
+        raise SomePairsFailed(failures, pairs, folder)
+    if incomplete:
+        raise PagesIncomplete(incomplete)
+    write_json(out, {"status": "ok", "pairs": pairs})
+
+
+def _sentence(row: Mapping[Hashable, str]) -> str:
+    where = f"{row['patient']} {row['from']} to {row['to']}"
+    log = f" (log: {row['log']})" if row["log"] else ""
+    return f"{where}: {row['stage']}: {row['code']}: {row['message']}{log}"

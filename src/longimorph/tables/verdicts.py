@@ -1,0 +1,29 @@
+"""The verdict on each pair in the tables: columns of ``changes.csv``, and sentences in ``verdicts.csv``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from longimorph.tables.columns import VERDICT
+from longimorph.verdict import trust
+
+SEPARATOR = "; "
+
+
+def with_verdict(changes: pd.DataFrame, status: Mapping[str, Any], days: float) -> pd.DataFrame:
+    """A pair's rows with the verdict and the codes of its reasons; both are empty where the pair failed."""
+    found = trust.dated(status, days)
+    codes = SEPARATOR.join(reason["code"] for reason in found.get("verdict_reasons", ()))
+    return changes.assign(**dict(zip(VERDICT, (found.get("verdict", ""), codes), strict=True)))
+
+
+def verdict_row(names: Mapping[str, str], status: Mapping[str, Any], days: float) -> dict[str, str]:
+    """The pair's row of ``verdicts.csv``: the verdict, the codes of its reasons and their sentences."""
+    found = trust.dated(status, days)
+    reasons = found.get("verdict_reasons", ())
+    said = {"codes": SEPARATOR.join(r["code"] for r in reasons)}
+    said["sentences"] = " ".join(r["sentence"] for r in reasons)
+    return {**names, "status": str(status.get("status", "")), "verdict": found.get("verdict", ""), **said}

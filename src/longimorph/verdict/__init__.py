@@ -1,0 +1,1 @@
+"""Whether the numbers of a pair can be trusted."""
