@@ -177,8 +177,10 @@ def fingerprint() -> str:
     description may change.
     """
     root, source = paths.repository(), Path(paths.__file__).parent
-    files = [*source.glob("numerics/*.py"), *source.glob("phantom/*.py"), source / "simplex.py"]
-    files += [*source.glob("steps/*.py"), paths.schema("config"), *paths.presets().glob("*.yaml")]
+    folders = [source / name for name in ("numerics", "demo", "maps", "stages")]
+    folders += [root / "benchmarks" / "phantoms"]
+    files = [file for folder in folders for file in folder.glob("*.py")]
+    files += [paths.schema("config"), *paths.presets().glob("*.yaml")]
     files += [root / "benchmarks" / "truth_runs.py", root / "benchmarks" / "truth_rigid.py"]
     texts = [_statements(file) if file.suffix == ".py" else _values(file) for file in sorted(files)]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]

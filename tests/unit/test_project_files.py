@@ -158,3 +158,15 @@ def test_the_citation_agrees_with_the_package_and_the_page_of_the_model() -> Non
     for reference in found["references"]:
         names = [f"{author['given-names']} {author['family-names']}" for author in reference["authors"]]
         assert all(name in theory for name in (reference["title"], *names))
+
+
+def test_every_rule_has_a_stage_of_its_name() -> None:
+    """A script imports one function of a stage's module, and both have the script's name."""
+    for script in (REPOSITORY / "workflow" / "scripts").glob("*.py"):
+        name = script.stem
+        assert f"from longimorph.stages.{name} import {name}\n" in script.read_text(encoding="utf-8"), script
+        module = REPOSITORY / "src" / "longimorph" / "stages" / f"{name}.py"
+        assert f"def {name}(" in module.read_text(encoding="utf-8")
+    rules = "".join(file.read_text() for file in (REPOSITORY / "workflow" / "rules").glob("*.smk"))
+    called = set(re.findall(r'"\.\./scripts/(\w+)\.py"', rules))
+    assert called == {script.stem for script in (REPOSITORY / "workflow" / "scripts").glob("*.py")}
