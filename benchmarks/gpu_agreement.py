@@ -14,7 +14,7 @@ from benchmarks.gpu_card import by_the_formulas
 from benchmarks.gpu_passes import ARGUMENTS, Fields, by_formula, by_pass, fields_of
 from benchmarks.gpu_problems import CPU, DEFAULTS, posed, random_pair
 from benchmarks.gpu_record import Section
-from benchmarks.gpu_sizes import Sizes, cross
+from benchmarks.gpu_sizes import CardSizes, cross
 from benchmarks.gpu_slabs import slab_bytes
 from longimorph.numerics import control
 from longimorph.numerics.attribution import attribute
@@ -29,7 +29,7 @@ CLASSES = (2, 13)
 NARROWEST = 3
 
 
-def agreement(section: Section, sizes: Sizes, device: torch.device) -> None:
+def agreement(section: Section, sizes: CardSizes, device: torch.device) -> None:
     """Passes by formula, an evaluation and its attribution by the processor, strategies, and two runs."""
     seed = section.record.seed
     section.write(f"Seed {seed}; a run with `--seed {seed}` draws the same problems again.")
@@ -37,7 +37,7 @@ def agreement(section: Section, sizes: Sizes, device: torch.device) -> None:
     _whole(section, sizes, device, seed)
 
 
-def _passes(section: Section, sizes: Sizes, device: torch.device, draw: random.Random) -> None:
+def _passes(section: Section, sizes: CardSizes, device: torch.device, draw: random.Random) -> None:
     section.write(
         "Each pass on the device in float32, and its formula for the whole volume on the processor in\n"
         "float64, with the same input. Differences are relative and in norm; shown is the largest result's.\n"
@@ -87,7 +87,7 @@ def _pass_gap(name: str, exact: Fields, device: torch.device) -> float:
     return max(_gap(a.cpu().double(), b) for a, b in zip(found, expected, strict=True))
 
 
-def _whole(section: Section, sizes: Sizes, device: torch.device, seed: int) -> None:
+def _whole(section: Section, sizes: CardSizes, device: torch.device, seed: int) -> None:
     """One evaluation and its attribution: on the device, and by the formulas on the processor in float64."""
     pair = random_pair(sizes.compared, seed=seed)
     settings = replace(DEFAULTS, steps=sizes.steps)

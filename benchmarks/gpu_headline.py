@@ -13,7 +13,7 @@ from benchmarks import report
 from benchmarks.gpu_card import milliseconds
 from benchmarks.gpu_problems import DEFAULTS, posed, random_pair
 from benchmarks.gpu_record import Section
-from benchmarks.gpu_sizes import Sizes, cross
+from benchmarks.gpu_sizes import CardSizes, cross
 from benchmarks.traffic import counted
 from longimorph.numerics.memory_strategies import CHECKPOINT, STORE, Strategy, out_of_memory
 from longimorph.numerics.objective import evaluate
@@ -26,7 +26,7 @@ Target: {most} ms."""
 TITLES = ("strategy", "ms", "launches", "waits", "moved, GB", "once, GB", "floor, ms", "ms / floor", "")
 
 
-def headline(section: Section, sizes: Sizes, device: torch.device) -> None:
+def headline(section: Section, sizes: CardSizes, device: torch.device) -> None:
     """The speed of a copy, then milliseconds, launches and bytes with the two fastest strategies."""
     speed = copy_speed(sizes, device)
     section.add({("copy", "GB/s"): speed / 1e9})
@@ -80,7 +80,7 @@ def _whole(number: float) -> str:
     return "not counted" if math.isnan(number) else f"{number:,.0f}"
 
 
-def copy_speed(sizes: Sizes, device: torch.device) -> float:
+def copy_speed(sizes: CardSizes, device: torch.device) -> float:
     """Bytes per second, read and written together, of a copy on the device."""
     source = torch.zeros(sizes.copied, device=device)
     target = torch.empty_like(source)

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.gpu_card import Meter, Peak, Stopwatch
 from benchmarks.gpu_problems import DEFAULTS, SPACING, random_pair
 from benchmarks.gpu_record import Section
-from benchmarks.gpu_sizes import Sizes, cross
+from benchmarks.gpu_sizes import CardSizes, cross
 from longimorph.memory import budget
 from longimorph.memory import model as memory_model
 from longimorph.memory.model import Bytes
@@ -26,7 +26,7 @@ TEXT = """{shape}, N = {steps}, {evaluations} evaluations on one level; the maps
 the driver for, *pinned* is on the host. Foretold is by the memory model. Target: within {within} % of it."""
 
 
-def by_strategy(section: Section, sizes: Sizes, device: torch.device) -> None:
+def by_strategy(section: Section, sizes: CardSizes, device: torch.device) -> None:
     """One registration with each strategy of a card's ladder, fastest first."""
     pair = random_pair(sizes.held)
     unit = pair[0].numel() * pair[0].element_size()

@@ -14,7 +14,7 @@ from benchmarks.gpu_card import milliseconds
 from benchmarks.gpu_headline import copy_speed
 from benchmarks.gpu_problems import DEFAULTS, posed, random_pair, smooth
 from benchmarks.gpu_record import Section
-from benchmarks.gpu_sizes import Sizes, cross
+from benchmarks.gpu_sizes import CardSizes, cross
 from benchmarks.traffic import counted
 from longimorph.numerics import equations, kernels, passes
 from longimorph.numerics.dynamics import State, System
@@ -121,7 +121,7 @@ def _unsettled(state: tuple[Tensor, Tensor], f: Fields, cotangent: tuple[Tensor,
     return cotangent
 
 
-def speeds(section: Section, sizes: Sizes, device: torch.device) -> None:
+def speeds(section: Section, sizes: CardSizes, device: torch.device) -> None:
     """Each pass, then the convolution: whole and axis by axis."""
     speed = copy_speed(sizes, device)
     settings = replace(DEFAULTS, steps=sizes.steps)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from longimorph.numerics.objective import Matching
-from longimorph.numerics.solve import Pair, Settings
+from longimorph.numerics.solve import MapPair, Settings
 from longimorph.numerics.sphere import tangent
 
 SPACING = (1.0, 1.0, 1.0)
@@ -67,7 +67,7 @@ def posed(
 ) -> tuple[Tensor, Matching]:
     """A small momentum tangent to the source, and the problem, both on the device."""
     source, target, control = (part.to(device, kind) for part in pair)
-    matching = Pair(source, target, control, SPACING).matching(settings)
+    matching = MapPair(source, target, control, SPACING).matching(settings)
     noise = smooth(source.shape[1:], len(source), seed).mul_(0.01)
     return tangent(noise.to(device, kind), matching.source), matching
 

@@ -11,13 +11,13 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.gpu_card import is_card, wait
 from benchmarks.gpu_problems import DEFAULTS, posed, random_pair
 from benchmarks.gpu_record import Section
-from benchmarks.gpu_sizes import Sizes, cross
+from benchmarks.gpu_sizes import CardSizes, cross
 from longimorph.numerics.objective import evaluate
 
 STEPS, SHOWN, LONGEST_NAME = 2, 12, 70
 
 
-def kernels(section: Section, sizes: Sizes, device: torch.device) -> None:
+def kernels(section: Section, sizes: CardSizes, device: torch.device) -> None:
     """The longest of one cost and gradient with few steps."""
     momentum, matching = posed(random_pair(sizes.full, device), replace(DEFAULTS, steps=STEPS), device)
     evaluate(momentum, matching)

@@ -12,7 +12,7 @@ from benchmarks.gpu_memory import figures_of, foretold
 from benchmarks.gpu_phases import Phases
 from benchmarks.gpu_problems import DEFAULTS, Maps, anatomy
 from benchmarks.gpu_record import OutOfTime, Section
-from benchmarks.gpu_sizes import Sizes, cross
+from benchmarks.gpu_sizes import CardSizes, cross
 from longimorph.memory import budget
 from longimorph.memory import model as memory_model
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder, Strategy, ladder
@@ -44,7 +44,7 @@ class _Heard:
         return ", ".join(f"{n} at {h:g} mm" for h, n in self.iterations.items()) or "none"
 
 
-def _pair(section: Section, sizes: Sizes) -> Maps:
+def _pair(section: Section, sizes: CardSizes) -> Maps:
     section.write(PAIR.format(shape=cross(sizes.full), spacing=sizes.spacing))
     return anatomy(sizes.full, sizes.spacing)
 
@@ -63,7 +63,7 @@ def _chosen(section: Section, pair: Maps, there: int) -> Ladder:
 
 
 def _registered(
-    pair: Maps, sizes: Sizes, heard: _Heard, used: Ladder, device: torch.device
+    pair: Maps, sizes: CardSizes, heard: _Heard, used: Ladder, device: torch.device
 ) -> Registration | None:
     """The maps lie on the host, as in a study; None when it was cut off."""
     settings = replace(DEFAULTS, max_evaluations=sizes.most_evaluations)
@@ -72,7 +72,7 @@ def _registered(
     return None
 
 
-def within_8_gib(section: Section, sizes: Sizes, device: torch.device) -> None:
+def within_8_gib(section: Section, sizes: CardSizes, device: torch.device) -> None:
     """A registration that may take 8 GiB, with the strategy that the model foretells to fit."""
     pair, heard = _pair(section, sizes), _Heard(section)
     with limited(device, MOST_BYTES):
@@ -108,7 +108,7 @@ def _verdict(found: Registration | None, peak: Peak | None) -> str:
     return "reached" if peak.reserved <= MOST_BYTES else "**missed**"
 
 
-def gentle(section: Section, sizes: Sizes, device: torch.device) -> None:
+def gentle(section: Section, sizes: CardSizes, device: torch.device) -> None:
     """The whole of one registration with seconds per phase, written as the phases end."""
     pair, heard = _pair(section, sizes), _Heard(section)
     used = _chosen(section, pair, free(device, ANYTHING))

@@ -18,7 +18,7 @@ from benchmarks.gpu_record import OutOfTime, Record, Section
 if TYPE_CHECKING:
     import torch
 
-    from benchmarks.gpu_sizes import Sizes
+    from benchmarks.gpu_sizes import CardSizes
 
 GRACE = 1.25
 """A row under way may go on until the part has taken this many times its budget, then it is cut short."""
@@ -35,17 +35,17 @@ class Part:
     work: str
     seconds: float
 
-    def load(self) -> Callable[[Section, Sizes, torch.device], None]:
+    def load(self) -> Callable[[Section, CardSizes, torch.device], None]:
         """The function; whatever is wrong with its module is this part's failure alone."""
         module, function = self.work.split(":")
-        found: Callable[[Section, Sizes, torch.device], None] = getattr(
+        found: Callable[[Section, CardSizes, torch.device], None] = getattr(
             importlib.import_module(module), function
         )
         return found
 
 
 def run_all(
-    parts: Sequence[Part], record: Record, sizes: Sizes, device: torch.device, deadline: float
+    parts: Sequence[Part], record: Record, sizes: CardSizes, device: torch.device, deadline: float
 ) -> list[str]:
     """Run the parts until the deadline (``time.monotonic``); the names of those that failed."""
     failed = []
@@ -59,7 +59,7 @@ def run_all(
     return failed
 
 
-def run(part: Part, record: Record, sizes: Sizes, device: torch.device, deadline: float) -> bool:
+def run(part: Part, record: Record, sizes: CardSizes, device: torch.device, deadline: float) -> bool:
     """Run one part and say how it ended; whether it did without an error."""
     began = time.monotonic()
     record.write(f"## {part.title}\n\n")
@@ -71,7 +71,7 @@ def run(part: Part, record: Record, sizes: Sizes, device: torch.device, deadline
 
 
 def _outcome(
-    part: Part, section: Section, sizes: Sizes, device: torch.device, deadline: float
+    part: Part, section: Section, sizes: CardSizes, device: torch.device, deadline: float
 ) -> tuple[bool, str]:
     """Whether a part ended without an error, and what there is to say about its end."""
     latest = min(time.monotonic() + GRACE * part.seconds, deadline)

@@ -9,7 +9,7 @@ MIB = 1 << 20
 
 
 @dataclass(frozen=True)
-class Sizes:
+class CardSizes:
     """Shapes are (x, y, z, classes).
 
     ``full`` is timed and registered, ``small`` is where launches count, ``compared`` is compared with the
@@ -36,7 +36,7 @@ class Sizes:
     to_fill: int
 
 
-FULL = Sizes(
+FULL = CardSizes(
     full=(240, 240, 155, 8),
     small=(96, 80, 72, 8),
     compared=(48, 48, 48, 5),
@@ -52,7 +52,7 @@ FULL = Sizes(
     most_evaluations=40,
     to_fill=12,
 )
-QUICK = Sizes(
+QUICK = CardSizes(
     full=(20, 18, 16, 8),
     small=(16, 14, 12, 3),
     compared=(16, 15, 14, 3),

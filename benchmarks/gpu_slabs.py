@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.gpu_card import Meter, milliseconds
 from benchmarks.gpu_problems import DEFAULTS, posed, random_pair
 from benchmarks.gpu_record import Section
-from benchmarks.gpu_sizes import MIB, Sizes, cross
+from benchmarks.gpu_sizes import MIB, CardSizes, cross
 from longimorph.numerics import passes
 from longimorph.numerics.memory_strategies import STORE
 from longimorph.numerics.objective import Matching, evaluate
@@ -30,7 +30,7 @@ def slab_bytes(most: int, device: torch.device) -> Iterator[None]:
         passes.SLAB_BYTES = usual  # type: ignore[assignment]
 
 
-def sweep(section: Section, sizes: Sizes, device: torch.device) -> None:
+def sweep(section: Section, sizes: CardSizes, device: torch.device) -> None:
     """One cost and gradient by the size of a slab: at full size, and where launches count."""
     problems = [
         (shape, *posed(random_pair(shape, device), replace(DEFAULTS, steps=steps), device))

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu_record import OutOfTime, Section
-from benchmarks.gpu_sizes import Sizes
+from benchmarks.gpu_sizes import CardSizes
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "tests/gpu")
@@ -18,7 +18,7 @@ NOTHING_WRONG = (0, 5)
 MOST_SHOWN = 6000
 
 
-def tests(section: Section, sizes: Sizes, device: torch.device) -> None:
+def tests(section: Section, sizes: CardSizes, device: torch.device) -> None:
     """Their closing line; all that they say where one fails. Raises when it does."""
     path = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH", ""))))
     try:

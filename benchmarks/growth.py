@@ -36,7 +36,7 @@ _CLASSES = growth_data.CLASSES
 
 
 @dataclass(frozen=True, eq=False)
-class Patient:
+class Tumour:
     """Both visits on one grid: maps (C, i, j, k) that sum to 1 and images (i, j, k)."""
 
     name: str
@@ -66,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def prepare(name: str, folder: Path) -> Patient:
+def prepare(name: str, folder: Path) -> Tumour:
     """Align the visits half-way between them; maps and images on a grid around the tumour."""
-    scans = {visit: growth_data.read(folder, visit) for visit in VISITS}
+    scans = {visit: growth_data.read_tumour(folder, visit) for visit in VISITS}
     found = align_patient(
         scans, AlignSettings(spacing_mm=SPACING_MM), len(_CLASSES.names), _CLASSES.background
     )
@@ -98,7 +98,7 @@ def prepare(name: str, folder: Path) -> Patient:
     turn = float(np.degrees(np.arccos(np.clip((np.trace(motion[:3, :3]) - 1) / 2, -1, 1))))
     middle = np.append(grid.centre(), 1.0)
     shift = float(np.linalg.norm((motion @ middle - middle)[:3]))
-    return Patient(name, grid, (source, target), (images[0], images[1]), turn, shift)
+    return Tumour(name, grid, (source, target), (images[0], images[1]), turn, shift)
 
 
 def around(maps: Sequence[NDArray[np.float32]], seen: NDArray[np.float32], grid: Grid) -> Grid:
@@ -126,7 +126,7 @@ def max_over(maps: Sequence[NDArray[np.float32]], index: int) -> NDArray[np.floa
     return np.asarray(np.maximum(maps[0][index], maps[1][index]))
 
 
-def section(patient: Patient, out: Path) -> str:
+def section(patient: Tumour, out: Path) -> str:
     """A patient's tables and picture as Markdown; the picture is written beside ``out``."""
     sides = " × ".join(str(n) for n in patient.grid.shape)
     lines = [
@@ -163,9 +163,9 @@ def section(patient: Patient, out: Path) -> str:
     )
 
 
-def run(patient: Patient, preset: str) -> tuple[Registration, float]:
+def run(patient: Tumour, preset: str) -> tuple[Registration, float]:
     """Register the visits with a preset and the default settings; also the seconds that it took."""
-    matrix, problems = presets.examine(preset, _CLASSES)
+    matrix, problems = presets.examine_presets(preset, _CLASSES)
     if matrix is None:
         raise RuntimeError("; ".join(str(problem) for problem in problems))
     source, target = (torch.from_numpy(maps) for maps in patient.maps)
@@ -177,7 +177,7 @@ def run(patient: Patient, preset: str) -> tuple[Registration, float]:
     ), time.perf_counter() - began
 
 
-def change(patient: Patient, found: Registration) -> dict[str, tuple[float, ...]]:
+def change(patient: Tumour, found: Registration) -> dict[str, tuple[float, ...]]:
     """Per class in mL: volume from and to, deformation, reallocation, unexplained."""
     parts = found.attribution
     source, target = patient.maps

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from longimorph.alignment.align import Scan
+from longimorph.alignment.align import VisitVolumes
 from longimorph.geometry.grid import Grid
 from longimorph.study.classes import BACKGROUND, HEALTHY, ClassRow, ClassTable
 
@@ -33,14 +33,14 @@ Mask = NDArray[np.bool_]
 Image = NDArray[np.float64]
 
 
-def read(folder: Path, visit: str) -> Scan:
+def read_tumour(folder: Path, visit: str) -> VisitVolumes:
     """One visit, ``Pre`` or ``Post``, of a patient's folder, with the spacing that its header has lost."""
     image, mask = (
         np.asarray(nib.load(folder / f"{visit}_{kind}.nii.gz").dataobj, dtype=np.float64)
         for kind in ("Scan_T1", "Mask")
     )
     grid = Grid(image.shape, np.diag([-SPACING_MM[0], -SPACING_MM[1], SPACING_MM[2], 1.0]))
-    return Scan(labels_of(image, mask > 0), grid, image, grid)
+    return VisitVolumes(labels_of(image, mask > 0), grid, image, grid)
 
 
 def labels_of(image: Image, enhancing: Mask) -> NDArray[np.int8]:

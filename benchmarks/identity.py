@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import identity_data, identity_texts, report
-from benchmarks.identity_data import PARCELS, TISSUES, TUMOUR, Visit
+from benchmarks.identity_data import PARCELS, TISSUES, TUMOUR, PublicVisit
 from benchmarks.phantoms.maps import default_data
-from longimorph.alignment.align import AlignSettings, Scan, align_patient
+from longimorph.alignment.align import AlignSettings, VisitVolumes, align_patient
 from longimorph.geometry.grid import Grid
 from longimorph.io import atomic
 from longimorph.maps import simplex
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     rows = []
     with ProcessPoolExecutor(options.jobs) as pool:
-        wanted = pairs(list(pool.map(identity_data.read, known)))
+        wanted = pairs(list(pool.map(identity_data.read_visits, known)))
         for row in pool.map(compare, *zip(*wanted, strict=True), repeat(options.kept)):
             report.say(json.dumps(row))
             rows.append(row)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def pairs(visits: Sequence[Visit]) -> list[tuple[Visit, Visit]]:
+def pairs(visits: Sequence[PublicVisit]) -> list[tuple[PublicVisit, PublicVisit]]:
     """Both visits of each person; the first visits of different people whose scans are of one kind: every two
     of the healthy, each with a glioblastoma and the next, and the one with sclerosis and each healthy one;
     and, of one person, two kinds of scan.
@@ -67,7 +67,7 @@ def pairs(visits: Sequence[Visit]) -> list[tuple[Visit, Visit]]:
     return [*alike, *strangers, *ring, *kinds]
 
 
-def compare(first: Visit, second: Visit, kept: Path) -> Row:
+def compare(first: PublicVisit, second: PublicVisit, kept: Path) -> Row:
     """How alike two visits are after alignment at the default resolution."""
     same, kind = first.person == second.person, first.kind == second.kind
     row: Row = {"first": first.name, "second": second.name}
@@ -101,14 +101,15 @@ def compare(first: Visit, second: Visit, kept: Path) -> Row:
     return row
 
 
-def aligned(first: Visit, second: Visit, kept: Path) -> dict[str, Any]:
+def aligned(first: PublicVisit, second: PublicVisit, kept: Path) -> dict[str, Any]:
     """The alignment of two visits, ``a`` and ``b``, as in alignment.json; kept from an earlier run."""
     file = kept / f"{first.name}--{second.name}.json".replace(" ", "_").replace(",", "")
     if file.exists():
         known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return known
     scans = {
-        key: Scan(v.tissue, v.grid, v.image, v.grid) for key, v in zip("ab", (first, second), strict=True)
+        key: VisitVolumes(v.tissue, v.grid, v.image, v.grid)
+        for key, v in zip("ab", (first, second), strict=True)
     }
     found = align_patient(scans, AlignSettings(), len(TISSUES), 0).to_dict()
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ _SHADING_MM, _ROUNDS = 25.0, 30
 
 
 @dataclass(frozen=True, eq=False)
-class Visit:
+class PublicVisit:
     """One scan: ``image`` and ``tissue`` (a class of TISSUES per voxel) on ``grid``; ``parcels`` where the
     data have labels of structures; ``kind`` of scan, and whose it is."""
 
@@ -38,10 +38,10 @@ class Visit:
     parcels: NDArray[np.int8] | None = None
 
 
-def visits(data: Path) -> list[Callable[[], Visit]]:
+def visits(data: Path) -> list[Callable[[], PublicVisit]]:
     """What reads each visit below the folder ``data``; those of one person lie beside one another."""
     healthy = sorted((data / "ixi_dlmuse_2mm").glob("*_ds.nii.gz"))
-    found: list[Callable[[], Visit]] = [partial(_healthy, file) for file in healthy]
+    found: list[Callable[[], PublicVisit]] = [partial(_healthy, file) for file in healthy]
     for patient in sorted(path for path in (data / "gbm_progression").glob("[0-9]*") if path.is_dir()):
         found += [partial(_glioblastoma, patient, number) for number in (1, 2)]
     folder = data / "ms_longitudinal" / "patient12"
@@ -51,29 +51,29 @@ def visits(data: Path) -> list[Callable[[], Visit]]:
     return found
 
 
-def read(visit: Callable[[], Visit]) -> Visit:
+def read_visits(visit: Callable[[], PublicVisit]) -> PublicVisit:
     """One of them, read."""
     return visit()
 
 
-def _healthy(file: Path) -> Visit:
+def _healthy(file: Path) -> PublicVisit:
     image, grid = read_image(file)
     labels, _ = read_labels(file.with_name(file.name.replace("_ds.", "_ds_DLMUSE.")))
     person = f"IXI {file.name[3:6]}"
     parcels = np.where(labels > 0, len(PARCELS) - 1, 0).astype(np.int8)
     for index, numbers in enumerate(_MUSE, 1):
         parcels[np.isin(labels, list(numbers))] = index
-    return Visit(person, person, "T1", image, tissue(image, labels > 0, grid), grid, parcels)
+    return PublicVisit(person, person, "T1", image, tissue(image, labels > 0, grid), grid, parcels)
 
 
-def _glioblastoma(folder: Path, number: int) -> Visit:
-    scan = growth_data.read(folder, ("Pre", "Post")[number - 1])
+def _glioblastoma(folder: Path, number: int) -> PublicVisit:
+    scan = growth_data.read_tumour(folder, ("Pre", "Post")[number - 1])
     image, person = np.asarray(scan.image, dtype=np.float32), f"GBM {folder.name}"
     classes = tissue(image, scan.labels != growth_data.OUTSIDE, scan.label_grid)
-    return Visit(f"{person} visit {number}", person, TUMOUR, image, classes, scan.label_grid)
+    return PublicVisit(f"{person} visit {number}", person, TUMOUR, image, classes, scan.label_grid)
 
 
-def _sclerosis(folder: Path, number: int, kind: str) -> Visit:
+def _sclerosis(folder: Path, number: int, kind: str) -> PublicVisit:
     """A scan on the voxels of its study's FLAIR."""
     study = f"study{number}"
     mask = sitk.ReadImage(str(folder / "brainmask_commonspace.nii.gz"), sitk.sitkFloat32)
@@ -83,7 +83,9 @@ def _sclerosis(folder: Path, number: int, kind: str) -> Visit:
     _, grid = read_image(folder / f"{study}_FLAIR.nii.gz")
     scan = flair if kind == "FLAIR" else _onto(flair, folder, study, f"{kind}W")
     image = np.asarray(from_sitk(scan), dtype=np.float32)
-    return Visit(f"MS 12 visit {number}, {kind}", "MS 12", kind, image, tissue(image, brain, grid), grid)
+    return PublicVisit(
+        f"MS 12 visit {number}, {kind}", "MS 12", kind, image, tissue(image, brain, grid), grid
+    )
 
 
 def _onto(flair: sitk.Image, folder: Path, study: str, name: str) -> sitk.Image:

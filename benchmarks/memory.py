@@ -19,11 +19,11 @@ from torch import Tensor
 
 from benchmarks import report
 from longimorph.io import atomic
-from longimorph.memory.measure import SPACING, Case, Sample, random_pair, sample, settings
+from longimorph.memory.measure import SPACING, Sample, SampleCase, random_pair, sample, settings
 from longimorph.memory.model import OPTIMISATION, PHASES, Bytes, model
 from longimorph.numerics.memory_strategies import BY_NAME, LADDERS, STORE
 from longimorph.numerics.objective import Matching, evaluate
-from longimorph.numerics.solve import Pair
+from longimorph.numerics.solve import MapPair
 from longimorph.numerics.sphere import tangent
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +45,7 @@ step; its code, demeter-metamorphosis, takes 37.6 D per step, measured with an i
 
 
 @dataclass(frozen=True)
-class Sizes:
+class GridSizes:
     """What to measure: shapes by walk, few and many steps and pairs; side, steps, repeats of the timing."""
 
     shapes: dict[str, tuple[int, int, int]]
@@ -56,8 +56,8 @@ class Sizes:
     repeats: int
 
 
-FULL = Sizes({"cpu": (20, 22, 18), "cuda": (64, 10, 10)}, (10, 40), (4, 8), 48, 10, 5)
-QUICK = Sizes({"cpu": (16, 14, 12), "cuda": (32, 10, 10)}, (5, 9), (1, 2), 16, 5, 3)
+FULL = GridSizes({"cpu": (20, 22, 18), "cuda": (64, 10, 10)}, (10, 40), (4, 8), 48, 10, 5)
+QUICK = GridSizes({"cpu": (16, 14, 12), "cuda": (32, 10, 10)}, (5, 9), (1, 2), 16, 5, 3)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def peaks(sizes: Sizes, walk: str) -> str:
+def peaks(sizes: GridSizes, walk: str) -> str:
     """Tables of peaks, of their growth, and of the targets."""
     found = {name: _measure(sizes, name, walk) for name in BY_NAME}
     few, many = sizes.steps
@@ -104,9 +104,9 @@ def peaks(sizes: Sizes, walk: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _measure(sizes: Sizes, name: str, walk: str) -> Measured:
+def _measure(sizes: GridSizes, name: str, walk: str) -> Measured:
     shape, (few, many), (low, high) = sizes.shapes[walk], sizes.steps, sizes.pairs
-    cases = (Case(shape, CLASSES, n, m) for n, m in ((few, high), (many, high), (few, low)))
+    cases = (SampleCase(shape, CLASSES, n, m) for n, m in ((few, high), (many, high), (few, low)))
     found = Measured(*(sample(case, name, walk) for case in cases))
     report.say(f"{walk}, {name}: measured")
     return found
@@ -140,7 +140,7 @@ def _cell(one: Sample, phases: Sequence[str], walk: str) -> str:
     return f"{measured} ({foretold})"
 
 
-def _targets(found: dict[str, Measured], sizes: Sizes, walk: str) -> list[str]:
+def _targets(found: dict[str, Measured], sizes: GridSizes, walk: str) -> list[str]:
     few, many = sizes.steps
     leanest = min(found, key=lambda name: _maps(found[name].many))
     best = found[leanest]
@@ -180,7 +180,7 @@ def _error(one: Sample, walk: str) -> float:
 
 def _problem(shape: Sequence[int], steps: int, kind: torch.dtype) -> tuple[Tensor, Matching]:
     source, target, control = (a.to(kind) for a in random_pair(shape, CLASSES))
-    matching = Pair(source, target, control, SPACING).matching(settings(steps, 1))
+    matching = MapPair(source, target, control, SPACING).matching(settings(steps, 1))
     noise = torch.randn(source.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     return tangent(0.02 * noise.to(kind), matching.source), matching
 
@@ -204,7 +204,7 @@ def agreement() -> str:
     return "\n".join([*lines, *_table_of_targets(rows), "", TALK])
 
 
-def times(sizes: Sizes) -> str:
+def times(sizes: GridSizes) -> str:
     """Time of one cost and gradient with each strategy, in turn, against `store`: medians."""
     momentum, matching = _problem((sizes.side,) * 3, sizes.timed_steps, torch.float32)
     seconds: dict[str, list[float]] = {name: [] for name in BY_NAME}

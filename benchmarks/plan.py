@@ -117,7 +117,7 @@ def head() -> np.ndarray:
 
 def fill_cache(folder: Path) -> float:
     """Keep a report on every scan, as a first check does; returns the seconds that a visit takes."""
-    study = studies.load(folder / "config.yaml")
+    study = studies.load_study(folder / "config.yaml")
     cache = ScanCache(folder / SCAN_CACHE)
     sample = study.cohort.visits[:SAMPLE]
     began = time.perf_counter()

@@ -32,7 +32,7 @@ from longimorph.numerics.memory_strategies import STORE
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import register
-from longimorph.numerics.solve import Pair, Settings
+from longimorph.numerics.solve import MapPair, Settings
 from longimorph.numerics.sphere import tangent
 from longimorph.study import presets
 
@@ -50,7 +50,7 @@ every step (`store`), as it does where memory allows.
 
 
 @dataclass(frozen=True)
-class Sizes:
+class SpeedSizes:
     """What to measure: side of the cube, repetitions, demeter's iterations, spacing in mm, sides, steps."""
 
     side: int
@@ -61,8 +61,8 @@ class Sizes:
     steps: tuple[int, ...]
 
 
-FULL = Sizes(64, 3, 20, 4, (24, 32, 48, 64, 96), (5, 10, 20, 40))
-QUICK = Sizes(24, 2, 2, 4, (16, 24, 32), (2, 4, 8))
+FULL = SpeedSizes(64, 3, 20, 4, (24, 32, 48, 64, 96), (5, 10, 20, 40))
+QUICK = SpeedSizes(24, 2, 2, 4, (16, 24, 32), (2, 4, 8))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def gradient(sizes: Sizes, threads: int) -> str:
+def gradient(sizes: SpeedSizes, threads: int) -> str:
     """One cost and gradient of both programs in turn, medians."""
     source, target = shells(sizes.side)
     matching = cube_matching(source, target, 10)
@@ -103,7 +103,7 @@ def gradient(sizes: Sizes, threads: int) -> str:
     )
 
 
-def match(sizes: Sizes, threads: int) -> str:
+def match(sizes: SpeedSizes, threads: int) -> str:
     """Seconds until longimorph's maps are as near the target as demeter's after its iterations of L-BFGS."""
     pair = make_pair("both", sizes.spacing)
     maps = pair.simplex(defaults().smoothing_mm, defaults().floor)
@@ -130,7 +130,7 @@ def match(sizes: Sizes, threads: int) -> str:
     return "\n".join([*lines, f"longimorph does not reach it within {CAPS[-1]} evaluations."]) + "\n"
 
 
-def evaluations(sizes: Sizes, threads: int) -> str:
+def evaluations(sizes: SpeedSizes, threads: int) -> str:
     """Evaluations on the finest grid until the cost is within 2 % of that of a long run."""
     pair = make_pair("both", sizes.spacing)
     maps = pair.simplex(defaults().smoothing_mm, defaults().floor)
@@ -148,7 +148,7 @@ def evaluations(sizes: Sizes, threads: int) -> str:
     )
 
 
-def growth(sizes: Sizes, threads: int) -> str:
+def growth(sizes: SpeedSizes, threads: int) -> str:
     """Exponents of the time of one evaluation in voxels and in steps."""
     by_voxels = [(side**3, _timed(side, 10)) for side in sizes.sides]
     middle = sizes.sides[len(sizes.sides) // 2]
@@ -166,7 +166,7 @@ TITLES = {
     "evaluations": "Evaluations until the cost is within 2 %",
     "growth": "Growth of the time per evaluation",
 }
-PARTS: dict[str, Callable[[Sizes, int], str]] = {
+PARTS: dict[str, Callable[[SpeedSizes, int], str]] = {
     "gradient": gradient,
     "match": match,
     "evaluations": evaluations,
@@ -230,7 +230,7 @@ def cube_matching(source: NDArray[np.float32], target: NDArray[np.float32], step
     """The problem as the defaults pose it, at 2 mm with the given number of steps."""
     control = torch.full((CLASSES, CLASSES), 0.999)
     settings: Settings = replace(numerical(defaults()), steps=steps)
-    pair = Pair(torch.from_numpy(source), torch.from_numpy(target), control, (2.0, 2.0, 2.0))
+    pair = MapPair(torch.from_numpy(source), torch.from_numpy(target), control, (2.0, 2.0, 2.0))
     return pair.matching(settings)
 
 
@@ -298,7 +298,7 @@ def _registered(
 
 
 def _preset(pair: Any) -> torch.Tensor:
-    control, problems = presets.examine(pair.preset, pair.classes)
+    control, problems = presets.examine_presets(pair.preset, pair.classes)
     if control is None:
         raise Unavailable("; ".join(str(problem) for problem in problems))
     return torch.from_numpy(control).float()

@@ -27,7 +27,7 @@ import yaml
 from benchmarks import report, truth_report, truth_rigid, truth_runs
 from benchmarks.phantoms.maps import CASES, default_data
 from benchmarks.phantoms.subjects import available
-from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, Job
+from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, TruthRun
 from longimorph import paths
 from longimorph.io import atomic
 from longimorph.numerics.shooting import Divergence
@@ -40,10 +40,10 @@ SWAPPED_CASES = ("ventricles25", "mass", "oedema15", "necrosis", "both")
 NOISY_CASES = ("null", *SWAPPED_CASES)
 """Those with noise on the finest grid."""
 QUICK = (
-    Job("demo", "null", 4),
-    Job("demo", "oedema15", 4),
-    Job("demo", "both", 4),
-    Job("demo", "both", 4, visits=SWAPPED),
+    TruthRun("demo", "null", 4),
+    TruthRun("demo", "oedema15", 4),
+    TruthRun("demo", "both", 4),
+    TruthRun("demo", "both", 4, visits=SWAPPED),
 )
 COLUMNS = (
     *KEY, "true_mm3", "brain_mm3", "error", "false_deformation", "false_reallocation", "unexplained",
@@ -72,19 +72,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
             list(pool.map(work, groups))
-    rows = read(table)
+    rows = read_rows(table)
     atomic.write_text(out, truth_report.markdown(rows, left_out(rows, options)))
     report.say(f"Report: {out}")
     return 0
 
 
-def plan(
+def plan_runs(
     anatomies: Sequence[str],
     cases: Iterable[str],
     spacings: Sequence[int],
     seeds: Sequence[int],
     thorough: bool = False,
-) -> list[Job]:
+) -> list[TruthRun]:
     """Every run, those of one anatomy and case together, coarse grids first.
 
     Every case at the finest and the coarsest spacing; at the coarsest also other presets, swapped visits for
@@ -99,7 +99,7 @@ def plan(
         extra = sorted({fine_first[0], fine_first[-1]} if whole else {fine_first[-1]}, reverse=True)
         for case in cases:
             if case == RIGID:
-                jobs += [Job(anatomy, case, spacing) for spacing in clean]
+                jobs += [TruthRun(anatomy, case, spacing) for spacing in clean]
                 continue
             noisy = extra if thorough or case in NOISY_CASES else extra[:1]
             jobs += _of_case(anatomy, case, clean, extra, noisy, seeds, fine_first if thorough else extra[:1])
@@ -114,26 +114,26 @@ def _of_case(
     noisy: Sequence[int],
     seeds: Sequence[int],
     compared: Sequence[int],
-) -> list[Job]:
+) -> list[TruthRun]:
     """Clean runs at the spacings ``clean``, swapped at ``extra``, and the others at theirs; ``compared`` are
     those of other presets."""
     preset, others = CASES[case].preset, CASES[case].others
-    jobs = [Job(anatomy, case, spacing, preset=preset) for spacing in clean]
-    jobs += [Job(anatomy, case, spacing, preset=other) for other in others for spacing in compared]
-    jobs += [Job(anatomy, case, spacing, seed, preset=preset) for seed in seeds for spacing in noisy]
+    jobs = [TruthRun(anatomy, case, spacing, preset=preset) for spacing in clean]
+    jobs += [TruthRun(anatomy, case, spacing, preset=other) for other in others for spacing in compared]
+    jobs += [TruthRun(anatomy, case, spacing, seed, preset=preset) for seed in seeds for spacing in noisy]
     if case in SWAPPED_CASES:
-        jobs += [Job(anatomy, case, spacing, visits=SWAPPED, preset=preset) for spacing in extra]
+        jobs += [TruthRun(anatomy, case, spacing, visits=SWAPPED, preset=preset) for spacing in extra]
     return jobs
 
 
-def left_out(rows: pd.DataFrame, options: argparse.Namespace) -> list[Job]:
+def left_out(rows: pd.DataFrame, options: argparse.Namespace) -> list[TruthRun]:
     """The runs of a thorough benchmark that are not among ``rows``."""
     done = set(rows[list(KEY)].astype(str).itertuples(index=False, name=None))
-    jobs = plan(list(ANATOMIES), [*CASES, RIGID], SPACINGS, options.noise or [1], thorough=True)
+    jobs = plan_runs(list(ANATOMIES), [*CASES, RIGID], SPACINGS, options.noise or [1], thorough=True)
     return [job for job in jobs if job.key not in done]
 
 
-def run_group(jobs: Sequence[Job], data: Path, table: Path, program: str) -> None:
+def run_group(jobs: Sequence[TruthRun], data: Path, table: Path, program: str) -> None:
     """Run jobs one after the other; each adds its row to the table as soon as it is done."""
     for job in jobs:
         measure = truth_rigid.measure if job.case == RIGID else truth_runs.measure
@@ -154,7 +154,7 @@ def append(table: Path, row: dict[str, Any]) -> None:
         file.write(text)
 
 
-def read(table: Path) -> pd.DataFrame:
+def read_rows(table: Path) -> pd.DataFrame:
     """The table; what names a row is text, and the case called null is no missing number."""
     rows = pd.read_csv(
         table, dtype=dict.fromkeys((*KEY, "failure"), str), keep_default_na=False, na_values=[""]
@@ -164,7 +164,7 @@ def read(table: Path) -> pd.DataFrame:
 
 def _prepare(table: Path, program: str) -> set[tuple[str, ...]]:
     """Make the table ready for more rows, without those of another program; returns the keys it holds."""
-    rows = read(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
+    rows = read_rows(table) if table.is_file() else pd.DataFrame(columns=list(COLUMNS))
     kept = rows[rows["program"] == program] if set(COLUMNS) <= set(rows.columns) else rows.iloc[:0]
     atomic.write_csv(table, kept.reindex(columns=list(COLUMNS)), float_format="%.6g")
     return {tuple(str(value) for value in key) for key in kept[list(KEY)].itertuples(index=False)}
@@ -213,7 +213,7 @@ def _values(file: Path) -> str:
     return json.dumps(plain(yaml.safe_load(file.read_text("utf-8"))), sort_keys=True)
 
 
-def _planned(options: argparse.Namespace) -> list[Job]:
+def _planned(options: argparse.Namespace) -> list[TruthRun]:
     if options.quick:
         return list(QUICK)
     there = available(options.data)
@@ -221,7 +221,7 @@ def _planned(options: argparse.Namespace) -> list[Job]:
     names = [name for name in wanted if name in there]
     for name in set(wanted) - set(names):
         report.say(f"left out: the anatomy {name} is not in {options.data}; there are: {', '.join(there)}")
-    jobs = plan(names, options.cases, options.spacing, options.noise, options.thorough)
+    jobs = plan_runs(names, options.cases, options.spacing, options.noise, options.thorough)
     return [job for job in jobs if job.visits == FORWARD or not options.no_swap]
 
 

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import report, truth_texts, truth_uncertainty
 from benchmarks.phantoms.cases import CASES
-from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, Job, numbers
+from benchmarks.truth_runs import FORWARD, KEY, RIGID, SWAPPED, TruthRun, numbers
 from longimorph.demo.compare import gross
 
 COUNTS = 0.05
@@ -40,7 +40,7 @@ class Target:
         return "met" if self.worst <= self.limit else "**missed**"
 
 
-def markdown(table: pd.DataFrame, left_out: Sequence[Job] = ()) -> str:
+def markdown(table: pd.DataFrame, left_out: Sequence[TruthRun] = ()) -> str:
     """The page; ``left_out`` are runs that it does not hold."""
     whole, table = table, table[table["failure"] == ""]
     parts = [truth_texts.HEAD.format(**_circumstances(table)) + _omissions(left_out), _targets(whole)]
@@ -203,7 +203,7 @@ def _targets(table: pd.DataFrame) -> str:
     return "## Targets\n\n" + _rows(["target", "limit", "worst", "where", "verdict"], rows) + "\n" + text
 
 
-def _omissions(jobs: Sequence[Job]) -> str:
+def _omissions(jobs: Sequence[TruthRun]) -> str:
     """A sentence that says which runs are missing, those of one kind together."""
     kinds: dict[str, list[str]] = {}
     for job in jobs:

@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 
 from benchmarks.phantoms.subjects import subject
-from benchmarks.truth_runs import KEY, Job, pipeline_settings, text
+from benchmarks.truth_runs import KEY, TruthRun, pipeline_settings, text
 from longimorph.demo import compare, scan
 from longimorph.demo.anatomy import CLASSES
 from longimorph.demo.cohort import class_table
-from longimorph.demo.course import State
+from longimorph.demo.course import PhantomState
 from longimorph.demo.scan import Scanner
 from longimorph.io import atomic, volumes
 from longimorph.stages.align import align
@@ -31,7 +31,7 @@ _SCANNERS = {
 _SEED = 1
 
 
-def measure(job: Job, data: Path) -> dict[str, Any]:
+def measure(job: TruthRun, data: Path) -> dict[str, Any]:
     """Scan a brain in two random poses and run the pipeline on it; returns the job's row of the table."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -46,7 +46,7 @@ def measure(job: Job, data: Path) -> dict[str, Any]:
     return dict(zip(KEY, job.key, strict=True)) | _row(changes, status, job.spacing)
 
 
-def _scans(folder: Path, job: Job, data: Path) -> list[dict[str, Any]]:
+def _scans(folder: Path, job: TruthRun, data: Path) -> list[dict[str, Any]]:
     """Write both visits; returns their records as the steps want them."""
     anatomy, rng, records = subject(job.anatomy, data), np.random.default_rng(_SEED), []
     middle = anatomy.origin + np.asarray(anatomy.classes.shape) / 2
@@ -54,7 +54,7 @@ def _scans(folder: Path, job: Job, data: Path) -> list[dict[str, Any]]:
         turn, shift = rng.uniform(-ROTATION_DEG, ROTATION_DEG, 3), rng.uniform(-SHIFT_MM, SHIFT_MM, 3)
         pose = scan.pose(turn, shift, middle)
         grid = scan.scan_grid(anatomy, scanner, pose)
-        made = scan.render(anatomy, State(), grid, pose, seed=_SEED)
+        made = scan.render(anatomy, PhantomState(), grid, pose, seed=_SEED)
         record: dict[str, Any] = {"patient": "P", "timepoint": timepoint, "image": None, "states": None}
         for kind, volume in (("regions", made.regions), ("image", made.image)):
             if volume.any():
@@ -64,7 +64,7 @@ def _scans(folder: Path, job: Job, data: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _pipeline(folder: Path, visits: list[dict[str, Any]], job: Job) -> None:
+def _pipeline(folder: Path, visits: list[dict[str, Any]], job: TruthRun) -> None:
     classes, settings = str(folder / "classes.tsv"), pipeline_settings(job)
     align("P", visits, classes, folder, settings)
     for visit in visits:

@@ -26,7 +26,7 @@ KEY = ("anatomy", "case", "preset", "spacing_mm", "noise", "visits")
 
 
 @dataclass(frozen=True)
-class Job:
+class TruthRun:
     """One registration: a case on an anatomy at a spacing in mm, perhaps with noise, perhaps swapped.
 
     ``preset`` names the control matrix.
@@ -58,7 +58,7 @@ def numerical(settings: Config) -> Settings:
     return Settings(**{**values, "steps": None if settings.steps == "auto" else settings.steps})
 
 
-def measure(job: Job, data: Path) -> dict[str, Any]:
+def measure(job: TruthRun, data: Path) -> dict[str, Any]:
     """Run one job on one thread; returns its row of the table."""
     torch.set_num_threads(1)
     settings = defaults()
@@ -67,7 +67,7 @@ def measure(job: Job, data: Path) -> dict[str, Any]:
     truth = pair.truth
     if job.visits == SWAPPED:
         source, target, truth = target, source, backwards(truth)
-    matrix, problems = presets.examine(job.preset, pair.classes)
+    matrix, problems = presets.examine_presets(job.preset, pair.classes)
     if matrix is None:
         raise RuntimeError("; ".join(str(problem) for problem in problems))
     began = time.perf_counter()
@@ -197,6 +197,6 @@ def numbers(text: str) -> NDArray[np.float64]:
     return np.array([float(value) for value in text.split()])
 
 
-def pipeline_settings(job: Job) -> dict[str, Any]:
+def pipeline_settings(job: TruthRun) -> dict[str, Any]:
     """Every setting by its default, as the steps of the pipeline take them, on a CPU with one thread."""
     return asdict(defaults()) | {"spacing_mm": float(job.spacing), "device": "cpu", "threads": 1}

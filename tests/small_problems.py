@@ -8,7 +8,7 @@ from torch import Tensor
 from longimorph.numerics.control import allocation
 from longimorph.numerics.dynamics import State, System
 from longimorph.numerics.kernels import gaussian_kernel
-from longimorph.numerics.memory_strategies import Kept
+from longimorph.numerics.memory_strategies import Offloadable
 from longimorph.numerics.objective import Matching
 from longimorph.numerics.solve import Settings
 from longimorph.numerics.sphere import tangent, to_sphere
@@ -58,7 +58,7 @@ def random_matching(seed: int, dims: int = 2, steps: int = 4, kind: str = "mixed
     state, system = random_problem(seed, dims, kind, speed=0.15)
     target = random_maps(torch.Generator().manual_seed(seed + 1_000_000), len(state.q), state.q.shape[1:])
     volumes = gaussian_kernel(SHAPES[dims], SPACINGS[dims], [1.5], 2.0, state.q)
-    return state.p, Matching(state.q, Kept(target), system, volumes, 0.02, steps)
+    return state.p, Matching(state.q, Offloadable(target), system, volumes, 0.02, steps)
 
 
 def ball_maps(

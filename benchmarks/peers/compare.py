@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     head = report.heading("Peers on phantoms with known truth", "make bench-peers", options.threads)
     head += METHOD.format(iterations=iterations)
     chosen, program, rows = phantoms(options.quick), f"{fingerprint()} {iterations}", out.with_suffix(".csv")
-    before = table.read(rows, program)
+    before = table.read_rows(rows, program)
     known = [table.complete(before, str(phantom), [OURS, *options.peers]) for phantom in chosen]
     results = [result for one in known for result in one]
     todo = [phantom for phantom, one in zip(chosen, known, strict=True) if not one]
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.say(f"{len(chosen)} phantoms, {len(chosen) - len(todo)} of them done; table: {rows}")
     for result in run(todo, options.peers, options.threads, int(iterations), options.data):
         results.append(result)
-        table.write(rows, results, program)
+        table.write_rows(rows, results, program)
         write_page()
         report.say(f"{result.phantom}: {TITLES[result.program]}: {result.missing or _figures(result)}")
     write_page()
@@ -171,7 +171,7 @@ def measured(
 
 
 def _longimorph(pair: KnownPair, maps: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], float]:
-    control, problems = presets.examine(pair.preset, pair.classes)
+    control, problems = presets.examine_presets(pair.preset, pair.classes)
     if control is None:
         raise Unavailable("; ".join(str(problem) for problem in problems))
     source, target = (torch.from_numpy(one) for one in maps)

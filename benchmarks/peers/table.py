@@ -14,7 +14,7 @@ from longimorph.io import atomic
 NAMES = [field.name for field in fields(Result)]
 
 
-def read(table: Path, program: str) -> list[Result]:
+def read_rows(table: Path, program: str) -> list[Result]:
     """The results in a table that come from this program (a hash); none where there is no such table."""
     if not table.is_file():
         return []
@@ -26,7 +26,7 @@ def read(table: Path, program: str) -> list[Result]:
     return [Result(**row) for row in rows[rows["fingerprint"] == program][NAMES].to_dict("records")]
 
 
-def write(table: Path, results: Sequence[Result], program: str) -> None:
+def write_rows(table: Path, results: Sequence[Result], program: str) -> None:
     """Write all of them anew."""
     rows = pd.DataFrame([asdict(result) for result in results], columns=NAMES).assign(fingerprint=program)
     atomic.write_csv(table, rows, float_format="%.6g")

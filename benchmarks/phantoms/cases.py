@@ -14,7 +14,7 @@ from longimorph.demo import anatomy as brains
 from longimorph.demo import flow as flows
 from longimorph.demo.anatomy import CLASSES, COLORS, GM, REGION_LABELS, THALAMUS, VENTRICLES, WM, Anatomy
 from longimorph.demo.course import Array, Truth, split, uneven_ball
-from longimorph.demo.flow import Field, Flow
+from longimorph.demo.flow import Field, WideningFlow
 from longimorph.study.classes import BACKGROUND as BACKGROUND_NAME
 from longimorph.study.classes import HEALTHY, ClassRow, ClassTable
 
@@ -26,7 +26,7 @@ Volumes = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Case:
+class PhantomCase:
     """What changes between two visits.
 
     ``ventricles``: factor by which they widen. ``mass_ml``: volumes of a mass at both visits, which grows by
@@ -63,26 +63,26 @@ class Case:
 
 
 CASES = {
-    "null": Case(),
-    "ventricles10": Case(ventricles=1.10),
-    "ventricles25": Case(ventricles=1.25, others=("atrophy",)),
-    "ventricles50": Case(ventricles=1.50),
-    "mass": Case(mass_ml=(10.0, 16.0), pathologies=_MASS, preset="growth", others=("atrophy",)),
-    "oedema2": Case(oedema_ml=(0.0, 2.0)),
-    "oedema15": Case(oedema_ml=(0.0, 15.0), others=("growth",)),
-    "oedema30": Case(oedema_ml=(0.0, 30.0)),
-    "necrosis": Case(core_ml=(3.0, 8.0), pathologies=_RING, others=("growth",)),
-    "both": Case(ventricles=1.37, oedema_ml=(0.0, 15.0)),
-    "pushed": Case(ventricles=1.5, oedema_ml=(15.0, 15.0), others=("growth", "atrophy")),
-    "resorbing": Case(ventricles=1.37, oedema_ml=(15.0, 8.0)),
+    "null": PhantomCase(),
+    "ventricles10": PhantomCase(ventricles=1.10),
+    "ventricles25": PhantomCase(ventricles=1.25, others=("atrophy",)),
+    "ventricles50": PhantomCase(ventricles=1.50),
+    "mass": PhantomCase(mass_ml=(10.0, 16.0), pathologies=_MASS, preset="growth", others=("atrophy",)),
+    "oedema2": PhantomCase(oedema_ml=(0.0, 2.0)),
+    "oedema15": PhantomCase(oedema_ml=(0.0, 15.0), others=("growth",)),
+    "oedema30": PhantomCase(oedema_ml=(0.0, 30.0)),
+    "necrosis": PhantomCase(core_ml=(3.0, 8.0), pathologies=_RING, others=("growth",)),
+    "both": PhantomCase(ventricles=1.37, oedema_ml=(0.0, 15.0)),
+    "pushed": PhantomCase(ventricles=1.5, oedema_ml=(15.0, 15.0), others=("growth", "atrophy")),
+    "resorbing": PhantomCase(ventricles=1.37, oedema_ml=(15.0, 8.0)),
 }
 """Every case of the benchmark."""
-ALIASES = {"ventricles": Case(ventricles=1.37), "oedema": CASES["oedema15"]}
+ALIASES = {"ventricles": PhantomCase(ventricles=1.37), "oedema": CASES["oedema15"]}
 """Further names: what happens to the patients of the demo."""
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class PhantomCourse:
     """One case on one anatomy.
 
     ``before`` and ``after`` (i, j, k) int8: classes of the tissue at both visits, where it was at the first,
@@ -92,7 +92,7 @@ class Course:
     classes: ClassTable
     before: NDArray[np.int8]
     after: NDArray[np.int8]
-    flow: Flow | None
+    flow: WideningFlow | None
     time: float
     truth: Truth
 
@@ -103,7 +103,7 @@ class Course:
         return flows.displacement(self.flow, -self.time)
 
 
-def named(case: str) -> Case:
+def named(case: str) -> PhantomCase:
     """The case of a name. Raises KeyError with the names that there are."""
     known = CASES | ALIASES
     if case not in known:
@@ -111,7 +111,7 @@ def named(case: str) -> Case:
     return known[case]
 
 
-def follow(anatomy: Anatomy, case: Case) -> Course:
+def follow(anatomy: Anatomy, case: PhantomCase) -> PhantomCourse:
     """What happens in ``case`` to the brain of ``anatomy``, and what is true of it."""
     before, after = _tissue(anatomy, case)
     flow, time = _flow(anatomy, case, before)
@@ -122,10 +122,10 @@ def follow(anatomy: Anatomy, case: Case) -> Course:
     else:
         first, last, mean = (flow.refine(j, before.shape) for j in flows.jacobian_history(flow, 0.0, time))
         jacobians = first, last, mean[turned]
-    return Course(case.classes, before, after, flow, time, split(before, after, jacobians, count))
+    return PhantomCourse(case.classes, before, after, flow, time, split(before, after, jacobians, count))
 
 
-def _tissue(anatomy: Anatomy, case: Case) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+def _tissue(anatomy: Anatomy, case: PhantomCase) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     """Classes of the tissue at both visits, pathologies first, where the tissue was at the first visit."""
     pathologies = len(case.pathologies)
     before = (anatomy.classes + (pathologies - 1)).astype(np.int8)
@@ -152,7 +152,7 @@ def _ball(anatomy: Anatomy, within: tuple[int, ...], volume_ml: float) -> NDArra
     return uneven_ball(np.isin(anatomy.classes, within), centre)[: round(volume_ml * 1000)]
 
 
-def _flow(anatomy: Anatomy, case: Case, before: NDArray[np.int8]) -> tuple[Flow | None, float]:
+def _flow(anatomy: Anatomy, case: PhantomCase, before: NDArray[np.int8]) -> tuple[WideningFlow | None, float]:
     if case.mass_ml:
         mass, classes = before == 0, anatomy.classes.copy()
         classes[mass] = brains.OEDEMA  # the mass itself does not give way

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.phantoms import cases
-from benchmarks.phantoms.cases import CASES, Course
+from benchmarks.phantoms.cases import CASES, PhantomCourse
 from benchmarks.phantoms.labels import flip_boundary, segment
 from benchmarks.phantoms.subjects import DEMO, subject
 from longimorph import paths
@@ -97,7 +97,9 @@ def make_pair(
 
 
 @functools.lru_cache(maxsize=1)
-def _fine(case: str, anatomy: str, data: Path, per_mm: int) -> tuple[Anatomy, Course, tuple[Maps, Maps]]:
+def _fine(
+    case: str, anatomy: str, data: Path, per_mm: int
+) -> tuple[Anatomy, PhantomCourse, tuple[Maps, Maps]]:
     """The anatomy, what happens to it, and the share of each class in each of its voxels at both visits."""
     brain = subject(anatomy, data)
     course = cases.follow(brain, cases.named(case))
@@ -118,7 +120,7 @@ def _one_hot(classes: NDArray[np.int8], count: int) -> Maps:
     return np.stack([(classes == index).astype(_MAPS_DTYPE) for index in range(count)])
 
 
-def _moved(course: Course, per_mm: int) -> Maps:
+def _moved(course: PhantomCourse, per_mm: int) -> Maps:
     """Share of each class in each 1 mm voxel at the second visit, (C, i, j, k) on the anatomy's grid.
 
     Each voxel is cut into ``per_mm``³ cubes; each is carried back to where its tissue was as a whole, and the

@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from longimorph.demo.anatomy import BACKGROUND, GM, THALAMUS, VENTRICLES, WM, Anatomy, fill_holes, load
+from longimorph.demo.anatomy import (
+    BACKGROUND,
+    GM,
+    THALAMUS,
+    VENTRICLES,
+    WM,
+    Anatomy,
+    fill_holes,
+    load_anatomy,
+)
 from longimorph.demo.anatomy import regularise as smooth_edges
 from longimorph.errors import LongimorphError
 from longimorph.geometry.grid import Grid, bounding_box, canonical, crop
@@ -83,7 +92,7 @@ def subject(name: str, data: Path) -> Anatomy:
         raise LongimorphError(f"There is no anatomy '{name}' in {data}; there are: {', '.join(known)}.")
     file = known[name]
     if file is None:
-        return load()
+        return load_anatomy()
     return from_labels(file, _SYNTHSEG if name.startswith("synthseg") else _IXI)
 
 

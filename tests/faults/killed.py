@@ -91,6 +91,6 @@ def whole(folder: Path) -> list[str]:
         elif file.suffix == ".json":
             assert read_json(file), file
         elif file.suffix == ".csv":
-            assert len(columns.read(file).columns) > 3 and file.read_text().endswith("\n"), file
+            assert len(columns.read_table(file).columns) > 3 and file.read_text().endswith("\n"), file
         found.append(str(file.relative_to(folder)))
     return found

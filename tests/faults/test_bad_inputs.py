@@ -91,7 +91,7 @@ def test_its_pair_fails_and_the_other_visit_stands(fault: Fault, place: Place, t
     from longimorph.stages.register import register
 
     fault.spoil(place)
-    study = studies.load(place.config)
+    study = studies.load_study(place.config)
     tables, out = str(study.config.classes), tmp_path / "results"
     visits = [visit_record(visit) for visit in study.cohort.visits_of(PATIENT)]
     align(PATIENT, visits, tables, out, CHOSEN)
@@ -129,7 +129,7 @@ def test_a_file_that_may_not_be_read_is_named(name: str, whole: Place, open_fold
         if root:  # reads anything: become nobody for a moment
             os.setresuid(65534, 65534, 0)
         with pytest.raises(InputError, match=r"(?i)permission") as error:
-            studies.load(place.config)
+            studies.load_study(place.config)
     finally:
         if root:
             os.setresuid(0, 0, 0)

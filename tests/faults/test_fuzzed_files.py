@@ -67,7 +67,7 @@ def class_table() -> classes.ClassTable:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "classes.tsv"
         file.write_text(CLASSES)
-        return classes.load(file)
+        return classes.load_classes(file)
 
 
 KNOWN = class_table()
@@ -76,7 +76,7 @@ KNOWN = class_table()
 @SOME
 @given(content=mutated(COHORT.encode()))
 def test_a_changed_cohort_table_is_read_or_refused(content: bytes) -> None:
-    cohort = finishes(lambda file: table.load(file, check_files=False), "cohort.tsv", content)
+    cohort = finishes(lambda file: table.load_cohort(file, check_files=False), "cohort.tsv", content)
     if isinstance(cohort, table.Cohort):
         assert all(np.isfinite(visit.days) for visit in cohort.visits)
         names = [name for visit in cohort.visits for name in (visit.patient, visit.timepoint)]
@@ -86,7 +86,7 @@ def test_a_changed_cohort_table_is_read_or_refused(content: bytes) -> None:
 @SOME
 @given(content=mutated(CLASSES.encode()))
 def test_a_changed_class_table_is_read_or_refused(content: bytes) -> None:
-    found = finishes(classes.load, "classes.tsv", content)
+    found = finishes(classes.load_classes, "classes.tsv", content)
     assert found is None or (
         isinstance(found, classes.ClassTable) and len(set(found.names)) == len(found.rows)
     )
@@ -95,7 +95,7 @@ def test_a_changed_class_table_is_read_or_refused(content: bytes) -> None:
 @SOME
 @given(content=mutated(CONTROL.encode()))
 def test_a_changed_matrix_is_read_or_refused(content: bytes) -> None:
-    matrix = finishes(lambda file: control.load(file, KNOWN), "control.tsv", content)
+    matrix = finishes(lambda file: control.load_control(file, KNOWN), "control.tsv", content)
     if isinstance(matrix, np.ndarray):
         assert matrix.shape == (4, 4) and ((matrix >= 0) & (matrix <= 1)).all()
 
@@ -103,7 +103,7 @@ def test_a_changed_matrix_is_read_or_refused(content: bytes) -> None:
 @SOME
 @given(content=mutated(CONFIG.encode()))
 def test_a_changed_configuration_is_read_or_refused(content: bytes) -> None:
-    found = finishes(config.load, "config.yaml", content)
+    found = finishes(config.load_config, "config.yaml", content)
     assert found is None or isinstance(found, config.Config)
 
 
@@ -114,7 +114,7 @@ def test_a_matrix_comes_back_from_its_file_in_any_order(rho: list[float], order:
     names = [KNOWN.names[i] for i in order]
     rows = ["\t".join([KNOWN.names[i], *(repr(float(matrix[i, j])) for j in order)]) for i in order]
     text = "\n".join(["\t".join(["from", *names]), *rows])
-    read = finishes(lambda file: control.load(file, KNOWN), "control.tsv", text.encode())
+    read = finishes(lambda file: control.load_control(file, KNOWN), "control.tsv", text.encode())
     assert isinstance(read, np.ndarray) and (read == matrix).all()
 
 
@@ -124,7 +124,7 @@ def test_visits_come_back_from_their_table(days: list[float]) -> None:
     ordered = sorted(days)
     rows = [f"P1\tV{i}\t{day!r}\tscan {i}.nii.gz" for i, day in enumerate(ordered)]
     text = "\n".join(["patient\ttimepoint\tdays\tregions", *rows])
-    cohort = finishes(lambda file: table.load(file, check_files=False), "cohort.tsv", text.encode())
+    cohort = finishes(lambda file: table.load_cohort(file, check_files=False), "cohort.tsv", text.encode())
     assert isinstance(cohort, table.Cohort)
     assert [visit.days for visit in cohort.visits] == ordered
     assert [visit.regions.name for visit in cohort.visits] == [
@@ -134,7 +134,7 @@ def test_visits_come_back_from_their_table(days: list[float]) -> None:
 
 NUMBERS = {
     key: rule
-    for key, rule, _ in schema.keys(schema.load())
+    for key, rule, _ in schema.keys(schema.load_schema())
     if rule.get("type") == "number" and "." not in key
 }
 
@@ -147,7 +147,7 @@ def test_a_number_in_its_range_comes_back_from_the_configuration(data: st.DataOb
     high = rule.get("maximum", rule.get("exclusiveMaximum", 1e6))
     value = data.draw(st.floats(low, high, exclude_min=True, exclude_max=True))
     text = CONFIG + yaml.safe_dump({key: value})
-    found = finishes(config.load, "config.yaml", text.encode())
+    found = finishes(config.load_config, "config.yaml", text.encode())
     assert isinstance(found, config.Config) and getattr(found, key) == value
 
 

@@ -15,7 +15,7 @@ from longimorph.memory.model import PAIRS_KEPT, model
 from longimorph.numerics.memory_strategies import BY_NAME, LADDERS, STORE, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import register
-from longimorph.numerics.solve import Pair
+from longimorph.numerics.solve import MapPair
 from longimorph.numerics.sphere import tangent
 
 pytestmark = [
@@ -47,7 +47,7 @@ def test_cost_and_gradient_agree(shape):
     noise = 0.05 * random_maps(torch.Generator().manual_seed(9), 4, shape).float()
     found = {}
     for device in ("cpu", "cuda"):
-        pair = Pair(source.to(device), target.to(device), control.to(device), SPACING[: len(shape)])
+        pair = MapPair(source.to(device), target.to(device), control.to(device), SPACING[: len(shape)])
         matching = pair.matching(chosen)
         found[device] = evaluate(tangent(noise.to(device), matching.source), matching)
     assert found["cuda"].cost == pytest.approx(found["cpu"].cost, rel=TOLERANCE)
@@ -73,7 +73,7 @@ def test_a_whole_registration_agrees():
 @pytest.mark.parametrize("name", [rung.name for rung in LADDERS["cuda"]])
 def test_every_strategy_gives_the_same_numbers(name):
     source, target, control = (t.cuda() for t in random_pair((14, 16, 12), 4))
-    matching = Pair(source, target, control, SPACING).matching(settings(kernel_mm=(2.0,), steps=8))
+    matching = MapPair(source, target, control, SPACING).matching(settings(kernel_mm=(2.0,), steps=8))
     noise = 0.05 * random_maps(torch.Generator().manual_seed(9), 4, (14, 16, 12)).float()
     momentum = tangent(noise.cuda(), matching.source)
     expected, found = (evaluate(momentum, matching, rung) for rung in (STORE, BY_NAME[name]))

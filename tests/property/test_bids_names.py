@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from longimorph.bids.choose import pattern, told
-from longimorph.bids.index import ALONE, Wishes, index
+from longimorph.bids.index import ALONE, IndexOptions, index
 from longimorph.bids.names import parse
 from longimorph.bids.tree import RAW, Volume
 from longimorph.errors import InputError
@@ -92,10 +92,10 @@ def test_the_table_leads_back_to_the_files(folder: str, subject: str, inside: bo
         out = Path(scratch) if inside else Path(scratch, "other")
         out.mkdir(exist_ok=True)
         try:
-            text = index(root, Wishes()).text(out)
+            text = index(root, IndexOptions()).text(out)
         except InputError as error:
             assert any(c in folder for c in "\t\r\n"), error
             return
         (out / "cohort.tsv").write_text(text, encoding="utf-8", newline="\n")
-        (visit,) = table.load(out / "cohort.tsv").visits
+        (visit,) = table.load_cohort(out / "cohort.tsv").visits
         assert visit.regions.samefile(file) and visit.timepoint == ALONE

@@ -13,7 +13,7 @@ from small_problems import CONTROLS, random_matching, random_problem
 
 from longimorph.numerics.dynamics import State, drive, fastest, flow, hamiltonian
 from longimorph.numerics.equations import settle, velocity
-from longimorph.numerics.memory_strategies import Kept
+from longimorph.numerics.memory_strategies import Offloadable
 from longimorph.numerics.objective import cost, curvature, evaluate, mismatch
 from longimorph.numerics.shooting import Divergence, Ends, sweep
 from longimorph.numerics.sphere import dot, tangent
@@ -106,7 +106,7 @@ def test_the_curvature_is_that_of_the_mismatch_along_the_sphere_where_nothing_is
     """By finite differences of the mismatch around a match without a residual, where nothing is left out."""
     _, matching = random_matching(seed, dims)
     q = matching.source
-    matched = replace(matching, target=Kept(q.square()))
+    matched = replace(matching, target=Offloadable(q.square()))
     x = torch.randn(q.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     x = tangent(x / x.abs().max(), q)
     h = 1e-4

@@ -10,7 +10,7 @@ from small_problems import control_matrix, random_maps, random_matching, setting
 
 from longimorph.numerics import passes
 from longimorph.numerics.objective import evaluate
-from longimorph.numerics.solve import Pair
+from longimorph.numerics.solve import MapPair
 from longimorph.numerics.sphere import tangent
 
 PRECISIONS = {torch.float64: 1e-12, torch.float32: 2e-5}
@@ -35,7 +35,7 @@ def problem(shape, kind):
     source, target = (random_maps(generator, 3, shape).to(kind) for _ in range(2))
     control = control_matrix("mixed", 3, generator).to(kind)
     chosen = settings(kernel_mm=(2.0, 4.0), amplitude_mm=4.0, steps=4)
-    matching = Pair(source, target, control, (1.0, 1.2, 0.9)).matching(chosen)
+    matching = MapPair(source, target, control, (1.0, 1.2, 0.9)).matching(chosen)
     return tangent(0.1 * smooth(generator, 3, shape).to(kind), matching.source), matching
 
 

@@ -54,10 +54,10 @@ def survives(load: Callable[[Path], object], content: bytes) -> None:
 
 WM = ClassTable("classes.tsv", (ClassRow("WM", None, None, "WM", "healthy", "#ffffff"),))
 READERS: dict[str, tuple[Callable[[Path], object], Sequence[str]]] = {
-    "cohort": (table.load, table.REQUIRED),
-    "classes": (classes.load, classes.REQUIRED),
-    "control": (lambda file: control.load(file, WM), ("from", "WM")),
-    "config": (config.load, ("cohort:", "classes:")),
+    "cohort": (table.load_cohort, table.REQUIRED),
+    "classes": (classes.load_classes, classes.REQUIRED),
+    "control": (lambda file: control.load_control(file, WM), ("from", "WM")),
+    "config": (config.load_config, ("cohort:", "classes:")),
 }
 
 
@@ -85,13 +85,13 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=6,
 )
-KEYS = st.sampled_from([*schema.load()["properties"], "spacing", ""])
+KEYS = st.sampled_from([*schema.load_schema()["properties"], "spacing", ""])
 
 
 @FEW
 @given(mapping=st.dictionaries(KEYS | st.integers(), VALUES, max_size=6))
 def test_any_settings_are_taken_or_explained(mapping: dict[Any, Any]) -> None:
-    survives(config.load, yaml.safe_dump(mapping).encode())
+    survives(config.load_config, yaml.safe_dump(mapping).encode())
     try:
         config.from_mapping(mapping, Path("."))
     except InputError as error:
@@ -104,10 +104,10 @@ def test_any_settings_are_taken_or_explained(mapping: dict[Any, Any]) -> None:
      "1" * 5000, "a: b: c", "cohort: &c [1, *c]", "<<: 3", "%YAML 9"],
 )  # fmt: skip
 def test_odd_yaml_is_explained(text: str) -> None:
-    survives(config.load, text.encode())
+    survives(config.load_config, text.encode())
     with pytest.raises(InputError), tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "c.yaml").write_text(text)
-        config.load(Path(folder) / "c.yaml")
+        config.load_config(Path(folder) / "c.yaml")
 
 
 SPANS: st.SearchStrategy[Spans | None] = st.none() | st.lists(

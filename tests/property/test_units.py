@@ -10,7 +10,7 @@ import torch
 from longimorph.numerics.dynamics import State, System, flow, hamiltonian
 from longimorph.numerics.fields import positions
 from longimorph.numerics.kernels import gaussian_kernel
-from longimorph.numerics.memory_strategies import Kept
+from longimorph.numerics.memory_strategies import Offloadable
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.shooting import shoot
 from longimorph.numerics.sphere import tangent, to_sphere
@@ -52,7 +52,7 @@ def answers():
         state, system, target = sampled(nodes)
         rate = flow(state, system)
         volumes = gaussian_kernel(state.q.shape[1:], system.spacing, [3.0], 2.0, state.q)
-        evaluation = evaluate(state.p, Matching(state.q, Kept(target), system, volumes, 0.1, 10))
+        evaluation = evaluate(state.p, Matching(state.q, Offloadable(target), system, volumes, 0.1, 10))
         found[nodes] = {
             "energy": hamiltonian(state, system),
             "velocity": on_the_coarsest(rate.velocity, nodes),

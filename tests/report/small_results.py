@@ -155,7 +155,7 @@ def classes(results: Path) -> ClassTable:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(TABLE, encoding="utf-8")
-    return class_tables.load(file)
+    return class_tables.load_classes(file)
 
 
 def write_cohort(results: Path, rows: Sequence[Mapping[str, object]]) -> None:

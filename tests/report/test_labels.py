@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from longimorph.report import bars, convergence, courses, flows, page, spread, sweep, timeline
-from longimorph.report.pairs import Amount, Pair
+from longimorph.report.pairs import Amount, PairResults
 from longimorph.report.svg import Drawing
 from longimorph.tables import columns
 
@@ -75,7 +75,7 @@ def test_the_drawings_of_classes(browser: Any, tmp_path: Path, count: int, name:
     names = [f"{name} {number}" for number in range(count)]
     colors = dict.fromkeys(names, "#4e79a7")
     found = amounts(names, size)
-    course = courses.Course(names[0], 9 * size, (("V2", 90.0, found[0]), ("V3", 400.0, found[1])))
+    course = courses.VolumeCourse(names[0], 9 * size, (("V2", 90.0, found[0]), ("V3", 400.0, found[1])))
     shown, _ = flows.flows_of(flow_table(names, size))
     rates = {kind: np.array([-size, 0.0, size]) for kind in ("moved", "changed")}
     drawings = [
@@ -94,7 +94,7 @@ def test_the_timeline(browser: Any, tmp_path: Path, days: list[int], name: str) 
     visits = {f"{name}{number}": float(day) for number, day in enumerate(days)}
     first, *others = visits
     nothing = pd.DataFrame()
-    known = [Pair("P", first, one, visits[one], {}, (), nothing, nothing, Path()) for one in others]
+    known = [PairResults("P", first, one, visits[one], {}, (), nothing, nothing, Path()) for one in others]
     drawing = timeline.timeline(visits, {others[-1]: "no maps"}, known)
     assert trouble(browser, tmp_path, drawing, width=940) == []
 

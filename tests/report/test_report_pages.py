@@ -56,7 +56,7 @@ def test_a_page_tells_volumes_warnings_and_where_it_comes_from(results: Path) ->
 
 
 def test_the_numbers_of_the_page_are_those_of_the_tables(results: Path) -> None:
-    table = columns.read(results / "patients" / "P1" / "V1__V2" / "changes.csv").set_index("class")
+    table = columns.read_table(results / "patients" / "P1" / "V1__V2" / "changes.csv").set_index("class")
     html = text(results, "P1")
     section = html[html.index('id="pair-1"') : html.index('id="pair-2"')]
     said = {
@@ -75,14 +75,14 @@ def test_the_numbers_of_the_page_are_those_of_the_tables(results: Path) -> None:
             )
     gross = table["reallocation_mm3"].abs().sum() / 2000
     assert f"0.0 mL of tissue moved, {gross:.1f} mL changed class" in section
-    flow = columns.read(results / "patients" / "P1" / "V1__V2" / "transitions.csv")
+    flow = columns.read_table(results / "patients" / "P1" / "V1__V2" / "transitions.csv")
     assert f"WM → oedema: {flow['reallocation_mm3'].max() / 1000:.2f} mL changed class" in section
 
 
 def test_the_numbers_of_the_cohort_are_those_of_the_tables(results: Path) -> None:
     html = (results / "cohort" / "report.html").read_text(encoding="utf-8")
     data = json.loads(re.search(r'id="rows">(.*?)</script>', html, flags=re.S)[1])
-    table = columns.read(results / "cohort" / "changes.csv")
+    table = columns.read_table(results / "cohort" / "changes.csv")
     assert data["classes"] == ["oedema", "WM"]
     for place, row in enumerate(data["rows"]):
         own = table[(table["patient"] == row["patient"]) & (table["from"] == row["from"])].set_index("class")
@@ -144,7 +144,7 @@ def test_volumes_get_coarser_until_they_fit(results: Path, tmp_path: Path) -> No
     folder = tmp_path / "results"
     days = {"V1": 0.0, "V2": 90.0}
     rows = small.write_patient(folder, "P1", days, shape=(64, 72, 60), spacing=2.5)
-    known = patients.load("P1", days, rows, small.classes(folder), folder / "patients" / "P1")
+    known = patients.load_patient_results("P1", days, rows, small.classes(folder), folder / "patients" / "P1")
     found = [
         volumes.pack(known.pairs, days, known.folder, small.classes(folder), most)
         for most in (10_000_000, 40_000)
@@ -179,7 +179,7 @@ def test_blocks_of_thick_slices_grow_in_their_plane_first(
 def test_thick_slices_stay_as_thick_as_they_are(tmp_path: Path) -> None:
     folder, days = tmp_path / "results", {"V1": 0.0, "V2": 90.0}
     rows = small.write_patient(folder, "P1", days, shape=(90, 100, 18), spacing=(0.9, 0.9, 6.5))
-    known = patients.load("P1", days, rows, small.classes(folder), folder / "patients" / "P1")
+    known = patients.load_patient_results("P1", days, rows, small.classes(folder), folder / "patients" / "P1")
     found = [
         volumes.pack(known.pairs, days, known.folder, small.classes(folder), most)
         for most in (10_000_000, 40_000)
@@ -264,7 +264,7 @@ def test_a_pair_without_change_picture_or_uncertainty_has_a_whole_page(
     folder, days = tmp_path / "results", {"V1": 0.0, "V2": 90.0}
     rows = small.write_patient(folder, "P1", days, image=False)
     own = folder / "patients" / "P1" / "V1__V2"
-    changes = columns.read(own / "changes.csv")
+    changes = columns.read_table(own / "changes.csv")
     changes[[*columns.DOUBTS]] = np.nan
     changes[["deformation_mm3", "reallocation_mm3", "unexplained_mm3"]] = 0.0
     changes["volume_to_mm3"] = changes["volume_from_mm3"]
@@ -339,7 +339,7 @@ def test_where_not_all_classes_fit_those_that_change_most_are_shown(
     assert 1 < len(kept) < 19 and len(data["cells"]) == len(kept) and len(data["rows"]) == 48
     assert html.count(f"it shows the {len(kept)} of 19 classes that change most") == 2
     assert re.findall(r'aria-label="Yearly change of ([^"]*)"', html) == kept
-    table = columns.read(tmp_path / "results" / "cohort" / "changes.csv")
+    table = columns.read_table(tmp_path / "results" / "cohort" / "changes.csv")
     gross = table[["deformation_mm3", "reallocation_mm3"]].abs().sum(axis=1).groupby(table["class"]).sum()
     order = gross.drop("background").sort_values(ascending=False).index
     assert set(kept) == set(order[: len(kept)]) and kept[0] == "ventricles"

@@ -15,7 +15,7 @@ import small_results as small
 from longimorph.io import volumes
 from longimorph.io.atomic import write_csv, write_json
 from longimorph.report import amounts, outliers, verdict
-from longimorph.report.pairs import Amount, Pair
+from longimorph.report.pairs import Amount, PairResults
 from longimorph.tables import columns
 
 DAYS = {"V1": 0.0, "V2": 90.0}
@@ -30,9 +30,9 @@ def amount(name: str = "WM", moved: float = 0.0, rest: float = 0.0, doubt: float
     return Amount(name, 600.0, 600.0 + moved + rest, moved, 0.0, rest, doubt, doubt)
 
 
-def pair(*found: Amount, **status: Any) -> Pair:
+def pair(*found: Amount, **status: Any) -> PairResults:
     nothing = pd.DataFrame()
-    return Pair("P1", "V1", "V2", 90.0, {"status": "ok", **status}, found, nothing, nothing, Path())
+    return PairResults("P1", "V1", "V2", 90.0, {"status": "ok", **status}, found, nothing, nothing, Path())
 
 
 def short(results: Path, **status: Any) -> str:
@@ -123,7 +123,7 @@ def test_what_passes_to_the_background_is_no_tissue_that_moved(tmp_path: Path) -
     results = tmp_path / "results"
     rows = small.write_patient(results, "P1", DAYS)
     file = results / "patients" / "P1" / "V1__V2" / "transitions.csv"
-    table = columns.read(file)
+    table = columns.read_table(file)
     edge = (table["from_class"] == "WM") & (table["to_class"] == "background")
     table.loc[edge, "deformation_mm3"] = 7000.0
     write_csv(file, columns.as_text(table))

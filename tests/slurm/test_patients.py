@@ -86,7 +86,7 @@ def test_a_crash_in_a_group_of_jobs(study: ClusterCohort) -> None:
     head = study.start("--retries", "1")
     shown = slurm("scontrol", "show", "job", study.wait_for("maps-P001-V2")[0])
     held.unlink()
-    jobs = Jobs(studies.load(study.cohort.config))
+    jobs = Jobs(studies.load_study(study.cohort.config))
     needs, visits = Needs(jobs.study), jobs.visits_of("P001")
     asked = [needs.align(visits), *map(needs.maps, visits)]
     assert f"MinMemoryNode={max(one.mem_mb for one in asked)}M" in shown, shown

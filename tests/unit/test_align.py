@@ -9,7 +9,7 @@ from real_data import BACKGROUND, CLASSES, freesurfer_classes, muse_classes, sca
 from scipy import ndimage
 from spaces import storage_orders
 
-from longimorph.alignment.align import AlignSettings, Scan, align_patient
+from longimorph.alignment.align import AlignSettings, VisitVolumes, align_patient
 from longimorph.errors import PairFailure
 from longimorph.geometry import grid as g
 from longimorph.geometry import poses as p
@@ -55,8 +55,8 @@ def moved(labels, matrix, grid=GRID, onto=None, n_classes=5, background=0):
 
 def visit(labels, grid=GRID, seed=None, **changes):
     if seed is None:
-        return Scan(labels, grid)
-    return Scan(labels, grid, picture(labels, seed, **changes), grid)
+        return VisitVolumes(labels, grid)
+    return VisitVolumes(labels, grid, picture(labels, seed, **changes), grid)
 
 
 def error_mm(result, names, truth, points):
@@ -111,7 +111,7 @@ def test_images_of_opposite_contrast_and_on_their_own_grids():
     fine = Grid((60, 66, 50), GRID.affine @ p.translation([1, 1, 1]) @ np.diag([0.7, 0.7, 0.75, 1.0]))
     image = picture(labels, 3, levels=(0, 90, 50, 120, 10))
     scans = {
-        "a": Scan(labels, GRID, image_means(image, GRID, np.eye(4), fine), fine),
+        "a": VisitVolumes(labels, GRID, image_means(image, GRID, np.eye(4), fine), fine),
         "b": visit(there, seed=4),
     }
     assert error_mm(align(scans), "ab", TRUTH, brain_of(labels, GRID)) < 0.7
@@ -185,7 +185,7 @@ def test_storage_order_does_not_matter():
 def test_a_bad_visit_spoils_no_other():
     labels = head()
     unreadable = PairFailure("align", "unreadable", "b.nii.gz cannot be read")
-    noise = Scan(
+    noise = VisitVolumes(
         ndimage.gaussian_filter(np.random.default_rng(3).random(SHAPE), 1.0).argsort(axis=0) % 5, GRID
     )
     scans = {
@@ -273,9 +273,12 @@ def test_large_motions_of_real_heads(number, seed, driver):
     picture = image_means(image, image_grid, np.linalg.inv(truth), onto)
     picture = np.abs(picture + rng.normal(0, 0.04 * picture.max(), picture.shape)) ** 0.8
     if driver == "labels":
-        scans = {"a": Scan(classes, grid), "b": Scan(later, onto)}
+        scans = {"a": VisitVolumes(classes, grid), "b": VisitVolumes(later, onto)}
     else:
-        scans = {"a": Scan(classes, grid, image, image_grid), "b": Scan(later, onto, picture, onto)}
+        scans = {
+            "a": VisitVolumes(classes, grid, image, image_grid),
+            "b": VisitVolumes(later, onto, picture, onto),
+        }
     result = align_patient(scans, AlignSettings(), len(CLASSES), BACKGROUND)
     assert error_mm(result, "ab", truth, brain_of(classes, grid, BACKGROUND)) < 0.5
 
@@ -289,7 +292,7 @@ def test_full_size_labels_of_synthseg():
     later = label_fractions(classes, grid, np.linalg.inv(truth), onto, len(CLASSES), BACKGROUND).argmax(
         axis=0
     )
-    scans = {"a": Scan(classes, grid), "b": Scan(later, onto)}
+    scans = {"a": VisitVolumes(classes, grid), "b": VisitVolumes(later, onto)}
     result = align_patient(scans, AlignSettings(), len(CLASSES), BACKGROUND)
     assert error_mm(result, "ab", truth, brain_of(classes, grid, BACKGROUND)) < 0.3
 
@@ -307,7 +310,7 @@ def test_two_real_visits_align_as_well_as_a_rigid_motion_can():
             mask, sitk.ReadImage(str(path)), reference.GetInverse(), sitk.sitkNearestNeighbor
         )
         image, grid = read_image(path)
-        scans[name] = Scan((from_sitk(native) > 0.5).astype(int), grid, image, grid)
+        scans[name] = VisitVolumes((from_sitk(native) > 0.5).astype(int), grid, image, grid)
         to_scan[name] = rigid_from_itk(reference)
     result = align_patient(scans, AlignSettings(), 2, 0)
     first, second = (result.visits[name].matrix for name in scans)

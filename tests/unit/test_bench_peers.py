@@ -124,7 +124,9 @@ def test_a_broken_off_run_goes_on_with_the_phantoms_that_have_no_result_of_every
     assert compare.main(arguments) == 0
     assert ran == [result.phantom for result in everything[4::2]]
     program = f"{compare.fingerprint()} {compare.DEMETER['iterations']}"
-    assert sorted(map(str, table.read(page.with_suffix(".csv"), program))) == sorted(map(str, everything))
+    assert sorted(map(str, table.read_rows(page.with_suffix(".csv"), program))) == sorted(
+        map(str, everything)
+    )
     assert page.read_text(encoding="utf-8").count("2.5 %, 10 s | 2.5 %, 10 s") == len(everything) // 2
     monkeypatch.setattr(compare, "fingerprint", lambda: "of other settings")
     compare.main(arguments)

@@ -34,7 +34,7 @@ def test_the_memory_of_a_command_is_its_own(tmp_path: Path) -> None:
 def test_a_thousand_patients_are_planned_in_seconds(tmp_path: Path) -> None:
     plan.write_cohort(tmp_path, 1000, 5)
     began = time.process_time()
-    study = studies.load(tmp_path / "config.yaml")
+    study = studies.load_study(tmp_path / "config.yaml")
     rows = table(study)
     lines = described(rows) + closing(study, rows)
     assert time.process_time() - began < 15

@@ -45,7 +45,7 @@ def test_a_demeter_that_cannot_run_is_reported_and_the_other_parts_go_on(
 
     monkeypatch.setattr(speed.environments, "python", refuse)
     monkeypatch.setattr(speed.environments, "FOLDER", tmp_path)
-    monkeypatch.setattr(speed, "QUICK", speed.Sizes(8, 1, 1, 4, (8, 10), (1, 2)))
+    monkeypatch.setattr(speed, "QUICK", speed.SpeedSizes(8, 1, 1, 4, (8, 10), (1, 2)))
     threads = torch.get_num_threads()
     try:
         speed.main(["--quick", "--parts", "gradient", "growth", "--out", str(tmp_path / "speed.md")])

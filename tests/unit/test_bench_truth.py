@@ -17,7 +17,7 @@ sys.path.insert(0, str(REPOSITORY))
 from benchmarks import truth, truth_report, truth_runs, truth_uncertainty  # noqa: E402
 from benchmarks.phantoms import cases  # noqa: E402
 from benchmarks.phantoms.maps import KnownPair  # noqa: E402
-from benchmarks.truth_runs import RIGID, SWAPPED, Job  # noqa: E402
+from benchmarks.truth_runs import RIGID, SWAPPED, TruthRun  # noqa: E402
 from longimorph.demo.course import Truth  # noqa: E402
 from longimorph.geometry.grid import Grid  # noqa: E402
 from longimorph.numerics.shooting import Divergence  # noqa: E402
@@ -51,7 +51,7 @@ def table(*rows: dict[str, Any], folder: Path) -> pd.DataFrame:
     truth._prepare(file, "p")
     for one in rows:
         truth.append(file, one)
-    return truth.read(file)
+    return truth.read_rows(file)
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, str]:
@@ -60,7 +60,7 @@ def verdicts(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def test_the_plan_holds_every_case_and_swaps_and_noise_at_both_ends() -> None:
-    jobs = truth.plan(["demo"], ["null", "both", RIGID], [2, 3, 4], [1])
+    jobs = truth.plan_runs(["demo"], ["null", "both", RIGID], [2, 3, 4], [1])
     assert len({job.key for job in jobs}) == len(jobs)
     assert [job.spacing for job in jobs if job.case == "null" and job.noise is None] == [4, 3, 2]
     assert [job.spacing for job in jobs if job.visits == SWAPPED] == [4, 2]
@@ -71,7 +71,7 @@ def test_the_plan_holds_every_case_and_swaps_and_noise_at_both_ends() -> None:
 
 def test_the_plan_is_whole_on_the_first_anatomy_and_on_all_when_thorough() -> None:
     asked = ["demo", "other"], ["mass", "both", RIGID], [2, 3, 4], [1]
-    short, whole = truth.plan(*asked), truth.plan(*asked, thorough=True)
+    short, whole = truth.plan_runs(*asked), truth.plan_runs(*asked, thorough=True)
     assert {job.key for job in short} < {job.key for job in whole}
     own = [job for job in short if job.anatomy == "other" and job.preset == cases.named("mass").preset]
     assert [job.spacing for job in own if job.visits == "forward" and job.noise is None] == [4, 2]
@@ -82,7 +82,11 @@ def test_the_plan_is_whole_on_the_first_anatomy_and_on_all_when_thorough() -> No
 
 def test_the_page_names_what_was_left_out(tmp_path: Path) -> None:
     rows = table(row("both", 4), row("mass", 4, preset="growth"), folder=tmp_path)
-    missing = [Job("demo", "both", 2), Job("demo", "mass", 2), Job("demo", "oedema2", 4, noise=1)]
+    missing = [
+        TruthRun("demo", "both", 2),
+        TruthRun("demo", "mass", 2),
+        TruthRun("demo", "oedema2", 4, noise=1),
+    ]
     text = truth_report.markdown(rows, missing)
     assert "clean at 2 mm on demo (1); other presets at 2 mm on demo (1); noisy at 4 mm on demo (1)" in text
     assert "Left out" not in truth_report.markdown(rows)
@@ -161,9 +165,9 @@ def test_the_settings_are_the_defaults_of_the_schema() -> None:
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Job] = []
+    made: list[TruthRun] = []
 
-    def measure(job: Job, data: Path) -> dict[str, Any]:
+    def measure(job: TruthRun, data: Path) -> dict[str, Any]:
         made.append(job)
         if len(made) == 3:
             raise KeyboardInterrupt
@@ -174,8 +178,8 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
     with pytest.raises(KeyboardInterrupt):
         truth.main(call)
     assert truth.main(call) == 0
-    finished = truth.read(tmp_path / "t.csv")
-    planned = truth.plan(["demo"], ["null", "both"], truth.SPACINGS, [])
+    finished = truth.read_rows(tmp_path / "t.csv")
+    planned = truth.plan_runs(["demo"], ["null", "both"], truth.SPACINGS, [])
     assert [tuple(key) for key in finished[list(truth_runs.KEY)].itertuples(index=False)] == [
         job.key for job in planned
     ]
@@ -190,7 +194,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
 def test_a_run_that_diverges_is_a_row_and_a_missed_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measure(job: Job, data: Path) -> dict[str, Any]:
+    def measure(job: TruthRun, data: Path) -> dict[str, Any]:
         if job.spacing == 3:
             raise Divergence("it runs away")
         return {**row(job.case, job.spacing), **dict(zip(truth_runs.KEY, job.key, strict=True))}
@@ -198,7 +202,7 @@ def test_a_run_that_diverges_is_a_row_and_a_missed_target(
     monkeypatch.setattr(truth_runs, "measure", measure)
     page = tmp_path / "t.md"
     assert truth.main(["--anatomies", "demo", "--cases", "both", "--noise", "--out", str(page)]) == 0
-    rows = truth.read(tmp_path / "t.csv")
+    rows = truth.read_rows(tmp_path / "t.csv")
     assert rows["failure"].tolist().count("it runs away") == 1
     assert verdicts(rows)["runs that end without a result"] == "**missed**"
     assert verdicts(rows)["gross error, at 4 mm"] == "met"
@@ -285,7 +289,7 @@ def tiny_pair(shift: float) -> KnownPair:
 @pytest.mark.parametrize("visits", ["forward", SWAPPED])
 def test_a_run_is_compared_with_its_truth(visits: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(truth_runs, "make_pair", lambda *arguments: tiny_pair(0.5))
-    found = truth_runs.measure(Job("demo", "slab", 4, visits=visits), Path("."))
+    found = truth_runs.measure(TruthRun("demo", "slab", 4, visits=visits), Path("."))
     sign = 1 if visits == "forward" else -1
     assert truth_runs.numbers(found["true_deformation_mm3"]).tolist() == [sign * 3200, -sign * 3200]
     assert found["error"] == pytest.approx(found["false_deformation"] + found["false_reallocation"])
@@ -300,7 +304,7 @@ def test_a_run_is_compared_with_its_truth(visits: str, monkeypatch: pytest.Monke
 
 def test_identical_maps_are_an_exact_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(truth_runs, "make_pair", lambda *arguments: tiny_pair(0.0))
-    found = truth_runs.measure(Job("demo", "null", 4), Path("."))
+    found = truth_runs.measure(TruthRun("demo", "null", 4), Path("."))
     assert found["exact_zero"]
     assert found["error"] is None
     assert found["false_of_brain"] == 0

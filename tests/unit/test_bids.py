@@ -10,7 +10,7 @@ from bids_trees import SEGMENTATION, dated, table, tree, volume
 from study_files import CLASSES, CONFIG, CONTROL
 
 from longimorph.bids.days import day_of_date, day_of_name
-from longimorph.bids.index import Index, Wishes, index
+from longimorph.bids.index import Index, IndexOptions, index
 from longimorph.cli import main
 from longimorph.errors import InputError
 from longimorph.study import table as cohorts
@@ -19,7 +19,7 @@ from longimorph.study import table as cohorts
 def told(root: Path, **wishes: object) -> str:
     """The message of an index that cannot be made."""
     with pytest.raises(InputError) as error:
-        index(root, Wishes(**wishes))
+        index(root, IndexOptions(**wishes))
     return str(error.value)
 
 
@@ -41,7 +41,7 @@ def test_a_tree_becomes_a_table_that_passes_the_check(
         (tmp_path / "study" / name).write_text(text)
     assert main(["check", "study/config.yaml"]) == 0
     assert "4 visits, 2 pairs of 2 patients can run." in capsys.readouterr().out
-    visits = cohorts.load(tmp_path / "study" / "cohort.tsv").visits
+    visits = cohorts.load_cohort(tmp_path / "study" / "cohort.tsv").visits
     assert [(v.patient, v.timepoint, v.days) for v in visits[:2]] == [
         ("sub-01", "ses-a", 0),
         ("sub-01", "ses-b", 30.5),
@@ -55,7 +55,7 @@ def test_an_earlier_table_stays_unless_forced(tmp_path: Path, capsys: pytest.Cap
     assert main(["index", str(root), "--out", str(out)]) == 1
     assert "exists already; --force replaces it" in capsys.readouterr().err and out.read_text() == "mine"
     assert main(["index", str(root), "--out", str(out), "--force"]) == 0
-    assert len(cohorts.load(out).visits) == 4
+    assert len(cohorts.load_cohort(out).visits) == 4
     volume(root / SEGMENTATION, "sub-01/ses-a", "desc-aseg_dseg.nii.gz")
     before = out.read_bytes()
     assert main(["index", str(root), "--out", str(out), "--force"]) == 2
@@ -76,7 +76,7 @@ def test_several_candidates_are_listed_with_the_options_that_decide(tmp_path: Pa
     found = told(root, patterns={"regions": ["synthseg/desc-none_dseg"]})
     assert "--image acq-none_T1w " in found and "--image acq-mprage_T1w " in found
     patterns = {"regions": ["desc-aseg_dseg", "dseg"], "image": ["acq-mprage_T1w", "acq-none_T1w"]}
-    chosen = index(root, Wishes(patterns=patterns))
+    chosen = index(root, IndexOptions(patterns=patterns))
     assert column(chosen, "regions")[:2] == ["sub-01_ses-a_desc-aseg_dseg.nii.gz", "sub-01_ses-b_dseg.nii.gz"]
     assert column(chosen, "image")[:2] == ["sub-01_ses-a_acq-mprage_T1w.nii.gz", "sub-01_ses-b_T1w.nii.gz"]
 
@@ -91,7 +91,9 @@ def test_what_is_offered_decides(tmp_path: Path) -> None:
         line.split("--regions ")[1].split("   ")[0] for line in text.splitlines() if "--regions" in line
     ]
     assert len(offers) == 4 and len(set(offers)) == 4
-    names = {column(index(root, Wishes(patterns={"regions": [o, "dseg"]})), "regions")[0] for o in offers}
+    names = {
+        column(index(root, IndexOptions(patterns={"regions": [o, "dseg"]})), "regions")[0] for o in offers
+    }
     assert len(names) == 4
 
 
@@ -106,7 +108,7 @@ def test_maps_in_a_template_and_masks_of_the_brain_are_no_candidates(tmp_path: P
     found = index(root)
     assert column(found, "regions")[0] == "sub-01_ses-a_dseg.nii.gz" and "states" not in found.rows[0].files
     patterns = {"regions": ["space-MNI152NLin2009cAsym_dseg", "dseg"]}
-    assert "space-MNI" in column(index(root, Wishes(patterns=patterns)), "regions")[0]
+    assert "space-MNI" in column(index(root, IndexOptions(patterns=patterns)), "regions")[0]
 
 
 def test_a_preprocessed_image_beside_the_regions_is_preferred_to_the_raw_one(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_a_preprocessed_image_beside_the_regions_is_preferred_to_the_raw_one(tmp
         "sub-01_ses-a_desc-preproc_T1w.nii.gz",
         "sub-01_ses-b_T1w.nii.gz",
     ]
-    assert column(index(root, Wishes(patterns={"image": None})), "image") == ["", "", "", ""]
+    assert column(index(root, IndexOptions(patterns={"image": None})), "image") == ["", "", "", ""]
 
 
 def test_a_missing_mask_is_not_taken_for_health(tmp_path: Path) -> None:
@@ -125,10 +127,10 @@ def test_a_missing_mask_is_not_taken_for_health(tmp_path: Path) -> None:
     text = told(root)
     assert "1 visit without states, where others have them (sub-02 ses-b)" in text
     assert "--missing-states healthy" in text
-    healthy = index(root, Wishes(missing_states="healthy"))
+    healthy = index(root, IndexOptions(missing_states="healthy"))
     assert column(healthy, "states")[-1] == "" and any("taken as healthy" in r for r in healthy.remarks)
-    assert len(index(root, Wishes(missing_states="skip")).rows) == 3
-    assert column(index(root, Wishes(patterns={"states": None})), "states") == [""] * 4
+    assert len(index(root, IndexOptions(missing_states="skip")).rows) == 3
+    assert column(index(root, IndexOptions(patterns={"states": None})), "states") == [""] * 4
 
 
 def test_days_come_from_the_first_source_that_knows_all_of_a_patients(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_days_come_from_the_first_source_that_knows_all_of_a_patients(tmp_path: 
         table(root / f"sub-01/{session}/sub-01_{session}_scans.tsv", ("filename", "acq_time"), *rows)
     rows = [("sub-01", "a", "0"), ("sub-02", "a", "50"), ("sub-02", "b", "51.5")]
     table(root / "participants.tsv", ("participant_id", "session_id", "age"), *rows)
-    wishes = Wishes(days_column="age", days_unit="years", days_from="participants")
+    wishes = IndexOptions(days_column="age", days_unit="years", days_from="participants")
     assert "(sub-01)" in told(root, days_column="age", days_from="participants")
     table(root / "participants.tsv", ("participant_id", "session_id", "age"), *rows, ("01", "ses-b", "1"))
     assert [row.days for row in index(root, wishes).rows] == [0, 365.25, 0, round(1.5 * 365.25, 4)]
@@ -155,7 +157,7 @@ def test_days_by_name_and_by_order_are_taken_only_when_asked_for(tmp_path: Path)
     for session in ("ses-M12", "ses-M06", "ses-bl"):
         volume(tmp_path, f"sub-1/{session}", "dseg.nii.gz")
     assert "days of the visits of 1 patient (sub-1)" in told(tmp_path)
-    found = index(tmp_path, Wishes(days_from="names"))
+    found = index(tmp_path, IndexOptions(days_from="names"))
     assert [(row.timepoint, row.days) for row in found.rows] == [
         ("ses-bl", 0),
         ("ses-M06", 182.625),
@@ -163,7 +165,7 @@ def test_days_by_name_and_by_order_are_taken_only_when_asked_for(tmp_path: Path)
     ]
     volume(tmp_path, "sub-1/ses-followup", "dseg.nii.gz")
     assert "not every session's name of sub-1 says a day" in told(tmp_path, days_from="names")
-    ordered = index(tmp_path, Wishes(days_from="order"))
+    ordered = index(tmp_path, IndexOptions(days_from="order"))
     assert [row.days for row in ordered.rows] == [0, 1, 2, 3]
     assert any("rates per year mean nothing" in remark for remark in ordered.remarks)
 
@@ -235,4 +237,4 @@ def test_no_tree_and_no_regions(tmp_path: Path) -> None:
     volume(tmp_path, "sub-1", "T1w.nii.gz")
     assert "no visit has a label volume of regions" in told(tmp_path)
     volume(tmp_path / "elsewhere/seg", "sub-1", "desc-aseg_dseg.nii")
-    assert index(tmp_path, Wishes(derivatives=(tmp_path / "elsewhere/seg",))).rows[0].patient == "sub-1"
+    assert index(tmp_path, IndexOptions(derivatives=(tmp_path / "elsewhere/seg",))).rows[0].patient == "sub-1"

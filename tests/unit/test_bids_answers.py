@@ -10,7 +10,7 @@ import pytest
 from bids_trees import SEGMENTATION, dated, table, tree, volume
 
 from longimorph.bids.days import day_of_name
-from longimorph.bids.index import Index, Undecided, Wishes, index
+from longimorph.bids.index import Index, IndexOptions, Undecided, index
 from longimorph.cli import main
 
 SESSIONS = ("ses-20200101", "ses-20210101")
@@ -18,12 +18,12 @@ SESSIONS = ("ses-20200101", "ses-20210101")
 
 def told(root: Path, **wishes: object) -> str:
     with pytest.raises(Undecided) as error:
-        index(root, Wishes(days_from="names", **wishes))
+        index(root, IndexOptions(days_from="names", **wishes))
     return str(error.value)
 
 
 def found(root: Path, **patterns: list[str] | None) -> Index:
-    return index(root, Wishes(patterns=patterns, days_from="names"))
+    return index(root, IndexOptions(patterns=patterns, days_from="names"))
 
 
 def offered(text: str, role: str) -> list[str]:

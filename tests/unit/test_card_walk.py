@@ -21,7 +21,7 @@ from longimorph.numerics.memory_strategies import BY_NAME, LADDERS, Ladder
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.optimise import History
 from longimorph.numerics.register import register
-from longimorph.numerics.solve import Pair, _handed_over, _preconditioner
+from longimorph.numerics.solve import MapPair, _handed_over, _preconditioner
 
 META = torch.device("meta")
 FULL, SMALL = (8, 240, 240, 155), (4, 20, 18, 16)
@@ -37,7 +37,7 @@ LIMITS = {"store": (69_000, 3_780), "checkpoint": (89_000, 4_780)}
 
 def matching_of(shape: tuple[int, ...], steps: int, **changes: object) -> Matching:
     source = torch.empty(shape, device=META)
-    pair = Pair(source, torch.empty_like(source), torch.empty(shape[0], shape[0], device=META), (1.0,) * 3)
+    pair = MapPair(source, torch.empty_like(source), torch.empty(shape[0], shape[0], device=META), (1.0,) * 3)
     return pair.matching(settings(kernel_mm=(4.0,), steps=steps, **changes))
 
 
@@ -122,7 +122,7 @@ def test_the_preconditioner_and_its_start_momentum_stay_on_the_device():
 
 def test_a_coarse_level_hands_over_on_the_device():
     source = torch.empty(SMALL, device=META)
-    pair = Pair(source, torch.empty_like(source), torch.empty(4, 4, device=META), (1.0, 1.0, 2.0))
+    pair = MapPair(source, torch.empty_like(source), torch.empty(4, 4, device=META), (1.0, 1.0, 2.0))
     axes = (True, True, False)
     chosen = settings(kernel_mm=(4.0,), steps=3)
     fine, coarse = pair.matching(chosen), pair.coarser(axes).matching(chosen)

@@ -18,7 +18,7 @@ from longimorph.study.labels import count
 def make(folder: Path, text: str) -> ClassTable:
     """The class table with this text."""
     (folder / "classes.tsv").write_text(text)
-    return classes.load(folder / "classes.tsv")
+    return classes.load_classes(folder / "classes.tsv")
 
 
 def problems_of(load: object, *arguments: object) -> list[str]:
@@ -127,7 +127,7 @@ def test_each_mistake_gets_its_sentence(tmp_path: Path, old: str, new: str, expe
     edit(tmp_path / "classes.tsv", old, new)
     if old == "\tstates":
         edit(tmp_path / "classes.tsv", "\tstate", "\tstats")
-    found = problems_of(classes.load, tmp_path / "classes.tsv")
+    found = problems_of(classes.load_classes, tmp_path / "classes.tsv")
     assert any(expected in text for text in found), found
 
 
@@ -144,14 +144,14 @@ def test_counts_agree_with_numpy() -> None:
 
 def test_control_is_matched_by_name(tmp_path: Path) -> None:
     write_study(tmp_path)
-    table = classes.load(tmp_path / "classes.tsv")
-    matrix = control.load(tmp_path / "control.tsv", table)
+    table = classes.load_classes(tmp_path / "classes.tsv")
+    matrix = control.load_control(tmp_path / "control.tsv", table)
     assert matrix.shape == (4, 4) and matrix.dtype == np.float64
     assert matrix[1, 3] == 0.7 and matrix[3, 1] == 0.3
     rows = [line.split("\t") for line in CONTROL.splitlines()]
     shuffled = [[row[0], *reversed(row[1:])] for row in [rows[0], *reversed(rows[1:])]]
     (tmp_path / "control.tsv").write_text("\n".join("\t".join(row) for row in shuffled))
-    assert np.array_equal(control.load(tmp_path / "control.tsv", table), matrix)
+    assert np.array_equal(control.load_control(tmp_path / "control.tsv", table), matrix)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,9 @@ def test_control_is_matched_by_name(tmp_path: Path) -> None:
 def test_each_control_mistake_gets_its_sentence(tmp_path: Path, old: str, new: str, expected: str) -> None:
     write_study(tmp_path)
     edit(tmp_path / "control.tsv", old, new)
-    found = problems_of(control.load, tmp_path / "control.tsv", classes.load(tmp_path / "classes.tsv"))
+    found = problems_of(
+        control.load_control, tmp_path / "control.tsv", classes.load_classes(tmp_path / "classes.tsv")
+    )
     assert any(expected in text for text in found), found
 
 
@@ -190,7 +192,7 @@ def test_presets_fit_any_class_table(tmp_path: Path) -> None:
     for text in (CLASSES, "class\tregions\tstates\na\t1\t*\nb\t*\t*\n", "class\tregions\tstates\nx\t*\t*\n"):
         table = make(tmp_path, text)
         for name, description in presets.available().items():
-            matrix = control.load(f"preset:{name}", table)
+            matrix = control.load_control(f"preset:{name}", table)
             assert matrix.shape == (len(table.rows),) * 2 and description
             assert (matrix >= 0).all() and (matrix <= 1).all()
 
@@ -199,16 +201,16 @@ def test_presets_say_what_their_words_say(tmp_path: Path) -> None:
     table = make(tmp_path, CLASSES)
     sick = np.array(table.pathological)
     touches = sick[:, None] | sick[None, :]
-    assert (control.load("preset:atrophy", table) > 0.99).all()
-    assert np.array_equal(control.load("preset:lesion", table) < 0.01, touches)
-    growth, other = control.load("preset:growth", table), ~np.eye(len(sick), dtype=bool)
+    assert (control.load_control("preset:atrophy", table) > 0.99).all()
+    assert np.array_equal(control.load_control("preset:lesion", table) < 0.01, touches)
+    growth, other = control.load_control("preset:growth", table), ~np.eye(len(sick), dtype=bool)
     assert np.array_equal(growth < 0.01, sick[:, None] & sick[None, :] & other)
     assert np.array_equal(growth < growth.max(), touches & other)
 
 
 def test_unknown_preset_names_its_neighbour(tmp_path: Path) -> None:
     table = make(tmp_path, CLASSES)
-    (problem,) = problems_of(control.load, "preset:leson", table)
+    (problem,) = problems_of(control.load_control, "preset:leson", table)
     assert problem == "control: there is no such preset; found 'preset:leson'. Did you mean 'lesion'?"
 
 
@@ -224,15 +226,15 @@ def test_broken_preset_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     }
     for text, expected in cases.items():
         (tmp_path / "mine.yaml").write_text(text)
-        found = problems_of(control.load, "preset:mine", table)
+        found = problems_of(control.load_control, "preset:mine", table)
         assert any(expected in problem for problem in found), (text, found)
 
 
 def test_shipped_tables_fit_each_other() -> None:
     folder = paths.repository() / "config"
-    table = classes.load(folder / "classes.tsv")
-    matrix = control.load(folder / "control.tsv", table)
-    assert np.array_equal(matrix, control.load("preset:lesion", table))
+    table = classes.load_classes(folder / "classes.tsv")
+    matrix = control.load_control(folder / "control.tsv", table)
+    assert np.array_equal(matrix, control.load_control("preset:lesion", table))
     assert table.background is not None
 
 
@@ -269,6 +271,6 @@ def test_shipped_tables_leave_nothing_to_wildcards_but_lesions() -> None:
     """Healthy rows name state 0, and no row but that of a pathology takes any region."""
     folder = paths.repository() / "config"
     for file in (folder / "classes.tsv", *sorted((folder / "examples").glob("*_classes.tsv"))):
-        for row in classes.load(file).rows:
+        for row in classes.load_classes(file).rows:
             assert row.states is not None, (file.name, row.name)
             assert row.pathological or (row.states == ((0, 0),) and row.regions is not None), file.name

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from longimorph import tables
 from longimorph.report import closure as pages
 from longimorph.report import courses
-from longimorph.report.pairs import Amount, Pair
+from longimorph.report.pairs import Amount, PairResults
 from longimorph.tables import columns
 from longimorph.tables.closure import closure
 
@@ -105,14 +105,14 @@ def patient(root: Path, off: dict[tuple[int, int], float] | None = None) -> Path
 def test_the_tables_of_patient_and_cohort_hold_closure_and_verdicts(tmp_path: Path) -> None:
     folder = patient(tmp_path, off={(0, 3): 50.0})
     for where in (folder, tmp_path / "cohort"):
-        found = columns.read(where / "closure.csv")
+        found = columns.read_table(where / "closure.csv")
         assert list(found.columns) == list(columns.CLOSURE)
         odd = found[found["deformation_gap_mm3"] != 0]
         assert {(r["from"], r["to"]) for r in odd.to_dict("records")} == {("V10", "V4")}
         assert (odd["deformation_gap_mm3"] == -50).all() and (
             odd["deformation_gap_uncertainty_mm3"] == 6
         ).all()
-        verdicts = columns.read(where / "verdicts.csv")
+        verdicts = columns.read_table(where / "verdicts.csv")
         assert verdicts["verdict"].tolist() == ["trust"] * 5 + ["look"]
         assert verdicts["codes"].tolist()[-1] == "drift"
         assert verdicts["sentences"].tolist()[-1].endswith(".")
@@ -131,14 +131,14 @@ def test_the_page_draws_the_visits_that_disagree_first(tmp_path: Path) -> None:
     assert pages.section(tmp_path, {"WM": "#ffffff"}) == []
 
 
-def pair(source: str, target: str, moved: float, **status: Any) -> Pair:
+def pair(source: str, target: str, moved: float, **status: Any) -> PairResults:
     amount = Amount("WM", 100.0, 100.0 + moved, moved, 0.0, 0.0, 0.5, 0.25)
     nothing = pd.DataFrame()
     told = {"status": "ok"} | status
-    return Pair("P1", source, target, 1.0, told, (amount,), nothing, nothing, Path())
+    return PairResults("P1", source, target, 1.0, told, (amount,), nothing, nothing, Path())
 
 
-def curve(*pairs: Pair) -> list[tuple[str, float, float]]:
+def curve(*pairs: PairResults) -> list[tuple[str, float, float]]:
     (found,) = courses.courses(DAYS, pairs, ["WM"])
     return [(visit, amount.moved, amount.moved_doubt) for visit, _, amount in found.steps]
 

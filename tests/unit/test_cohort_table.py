@@ -21,12 +21,12 @@ def cohort(tmp_path: Path) -> Path:
 def problems_of(file: Path) -> list[str]:
     """The problems of a cohort table."""
     with pytest.raises(InputError) as error:
-        table.load(file)
+        table.load_cohort(file)
     return [str(problem) for problem in error.value.problems]
 
 
 def test_reads_visits_in_order(cohort: Path) -> None:
-    made = table.load(cohort)
+    made = table.load_cohort(cohort)
     assert made.patients() == ("P1", "P2")
     assert [visit.timepoint for visit in made.visits_of("P2")] == ["m0", "m6"]
     visit = made.visit("P2", "m6")
@@ -39,10 +39,10 @@ def test_reads_visits_in_order(cohort: Path) -> None:
 def test_optional_columns_and_cells(cohort: Path) -> None:
     rows = [line.split("\t") for line in cohort.read_text().splitlines()]
     cohort.write_text("".join(f"{r[0]}\t{r[1]}\t{r[2]}\t{r[4]}\n" for r in rows))
-    visit = table.load(cohort).visits[0]
+    visit = table.load_cohort(cohort).visits[0]
     assert visit.image is None and visit.states is None
     cohort.write_text("\n".join("\t".join([*r[:3], "" if i else r[3], r[4]]) for i, r in enumerate(rows)))
-    assert table.load(cohort).visits[0].image is None
+    assert table.load_cohort(cohort).visits[0].image is None
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_optional_columns_and_cells(cohort: Path) -> None:
     ids=["utf-8 mark", "windows", "old mac", "remarks", "quotes", "spaces", "trailing tabs", "other order"],
 )
 def test_harmless_differences_change_nothing(cohort: Path, dress: object) -> None:
-    plain = table.load(cohort)
+    plain = table.load_cohort(cohort)
     cohort.write_bytes(dress(cohort.read_text()).encode())  # type: ignore[operator]
-    assert table.load(cohort).visits == plain.visits
+    assert table.load_cohort(cohort).visits == plain.visits
 
 
 def test_a_missing_column_does_not_hide_what_is_wrong_in_the_others(cohort: Path) -> None:
     cohort.write_text(cohort.read_text().replace("regions", "region", 1).replace("P1\tm6", "../P1\tm6"))
     with pytest.raises(InputError) as error:
-        table.load(cohort)
+        table.load_cohort(cohort)
     assert "'regions': column is missing. Is it 'region'?" in str(error.value)
     assert "line 3, 'patient': cannot be a name" in str(error.value)
 
@@ -145,26 +145,26 @@ def test_two_results_may_not_share_a_folder(tmp_path: Path) -> None:
     found = problems_of(tmp_path / "cohort.tsv")
     assert any("would share the folder 'a__b__c'" in text for text in found)
     write_study(tmp_path, (("P", "a_b", 0), ("P", "_c", 1), ("P", "d__e", 2)))
-    assert len(table.load(tmp_path / "cohort.tsv").visits) == 3
+    assert len(table.load_cohort(tmp_path / "cohort.tsv").visits) == 3
 
 
 def test_the_same_file_may_serve_two_visits(cohort: Path) -> None:
     edit(cohort, "labels/P1_m6", "labels/P1_m0")
-    visits = table.load(cohort).visits_of("P1")
+    visits = table.load_cohort(cohort).visits_of("P1")
     assert visits[0].regions == visits[1].regions
 
 
 def test_pairs_of_each_mode(tmp_path: Path) -> None:
     write_study(tmp_path, (("P", "a", 0), ("P", "b", 10), ("P", "c", 30), ("Q", "a", 5)))
-    cohort = table.load(tmp_path / "cohort.tsv")
+    cohort = table.load_cohort(tmp_path / "cohort.tsv")
     modes: tuple[pairs.Mode, ...] = ("consecutive", "baseline", "all")
-    names = {mode: [pair.name for pair in pairs.plan(cohort, mode).pairs] for mode in modes}
+    names = {mode: [pair.name for pair in pairs.plan_pairs(cohort, mode).pairs] for mode in modes}
     assert names == {
         "consecutive": ["a__b", "b__c"],
         "baseline": ["a__b", "a__c"],
         "all": ["a__b", "a__c", "b__c"],
     }
-    plan = pairs.plan(cohort)
+    plan = pairs.plan_pairs(cohort)
     assert [pair.days for pair in plan.pairs] == [10, 20]
     assert [(out.patient, out.reason) for out in plan.left_out] == [
         ("Q", "has one visit, 'a'; a change needs two")

@@ -18,45 +18,47 @@ def problems_of(folder: Path, text: str) -> list[str]:
     """The problems of a configuration with this text."""
     (folder / "config.yaml").write_text(text)
     with pytest.raises(InputError) as error:
-        config.load(folder / "config.yaml")
+        config.load_config(folder / "config.yaml")
     return [str(problem) for problem in error.value.problems]
 
 
 def test_three_tables_are_enough(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
-    made = config.load(tmp_path / "config.yaml")
+    made = config.load_config(tmp_path / "config.yaml")
     assert made.cohort == tmp_path / "cohort.tsv"
     assert made.control == str(tmp_path / "control.tsv")
-    for key, rule, _ in schema.keys(schema.load()):
+    for key, rule, _ in schema.keys(schema.load_schema()):
         if "default" in rule and "." not in key:
             value = getattr(made, key)
             assert (list(value) if isinstance(value, tuple) else value) == rule["default"], key
 
 
 def test_dataclasses_hold_exactly_the_keys_of_the_schema() -> None:
-    keys = schema.load()["properties"]
+    keys = schema.load_schema()["properties"]
     assert list(keys) == [field.name for field in dataclasses.fields(Config)]
     assert list(keys["align"]["properties"]) == [field.name for field in dataclasses.fields(AlignConfig)]
 
 
 def test_every_key_is_described() -> None:
-    for key, rule, required in schema.keys(schema.load()):
+    for key, rule, required in schema.keys(schema.load_schema()):
         assert rule["description"].endswith("."), key
         assert required or "default" in rule, key
 
 
-@pytest.mark.parametrize("key", [key for key, _, required in schema.keys(schema.load()) if not required])
+@pytest.mark.parametrize(
+    "key", [key for key, _, required in schema.keys(schema.load_schema()) if not required]
+)
 def test_every_default_passes_its_own_rule(key: str) -> None:
-    rule = {name: rule for name, rule, _ in schema.keys(schema.load())}[key]
+    rule = {name: rule for name, rule, _ in schema.keys(schema.load_schema())}[key]
     group = {key: rule["default"]} if "." not in key else {"align": {key.split(".")[1]: rule["default"]}}
     tables = {"cohort": "a", "classes": "b", "control": "c"}
-    assert schema.check({**tables, **group}, schema.load(), schema.Source("x"))[1] == []
+    assert schema.check_settings({**tables, **group}, schema.load_schema(), schema.Source("x"))[1] == []
 
 
 @pytest.mark.parametrize("text, number", [("1e-5", 1e-5), ("1.0e-5", 1e-5), ("0.005", 0.005)])
 def test_exponents_without_a_point_are_numbers(tmp_path: Path, text: str, number: float) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG + f"floor: {text}\n")
-    assert config.load(tmp_path / "config.yaml").floor == number
+    assert config.load_config(tmp_path / "config.yaml").floor == number
 
 
 @pytest.mark.parametrize(
@@ -98,14 +100,14 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
 
 def test_missing_and_odd_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="file not found"):
-        config.load(tmp_path / "config.yaml")
+        config.load_config(tmp_path / "config.yaml")
     with pytest.raises(InputError, match="is a folder"):
-        config.load(tmp_path)
+        config.load_config(tmp_path)
     assert "'cohort': required key is missing" in problems_of(tmp_path, "")[0]
     assert "holds no settings" in problems_of(tmp_path, "- a\n- b\n")[0]
     (tmp_path / "config.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8"):
-        config.load(tmp_path / "config.yaml")
+        config.load_config(tmp_path / "config.yaml")
 
 
 def test_one_patient_may_be_named_without_a_list(tmp_path: Path) -> None:
@@ -117,11 +119,13 @@ def test_one_patient_may_be_named_without_a_list(tmp_path: Path) -> None:
 
 
 def test_shipped_configuration_is_usable() -> None:
-    made = config.load(paths.repository() / "config" / "config.yaml")
+    made = config.load_config(paths.repository() / "config" / "config.yaml")
     assert made.cohort.is_file() and made.classes.is_file() and Path(made.control).is_file()
 
 
 def test_reference_page_is_in_step_with_the_schema() -> None:
     page = paths.repository() / "config" / "README.md"
     assert page.read_text(encoding="utf-8") == reference.updated(page.read_text(encoding="utf-8"))
-    assert all(f"`{key}`" in page.read_text(encoding="utf-8") for key, _, _ in schema.keys(schema.load()))
+    assert all(
+        f"`{key}`" in page.read_text(encoding="utf-8") for key, _, _ in schema.keys(schema.load_schema())
+    )

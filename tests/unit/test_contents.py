@@ -24,7 +24,7 @@ OLD_S = 1.6e9
 
 
 def jobs(folder: Path) -> Jobs:
-    return Jobs(studies.load(folder / "config.yaml"))
+    return Jobs(studies.load_study(folder / "config.yaml"))
 
 
 def finish(folder: Path, patient: str) -> None:

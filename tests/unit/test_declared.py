@@ -83,7 +83,7 @@ def whole(file: Path) -> Path:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_whole_header_of_each_format_has_nothing_odd(tmp_path: Path, suffix: str) -> None:
     file = whole(tmp_path / f"a{suffix}")
-    stated = declared.read(file)
+    stated = declared.read_declared(file)
     assert stated is not None and stated.oriented and stated.unit is None and not stated.impossible
     assert stated.sizes == pytest.approx(MM)
     assert remarks(file) == ""
@@ -197,12 +197,12 @@ def test_a_field_of_view_of_no_head_is_refused(tmp_path: Path, suffix: str) -> N
 def test_directions_without_numbers_are_no_size(tmp_path: Path) -> None:
     """A header that was cut about by hand."""
     file = text_file(tmp_path / "a.nrrd", "space directions: () (0,5,0) (0,0,6)\n")
-    found = declared.read(file)
+    found = declared.read_declared(file)
     assert found is not None and found.sizes == (0.0, 5.0, 6.0)
 
 
 def test_a_header_that_cannot_be_read_states_nothing(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         (tmp_path / f"a{suffix}").write_bytes(b"")
-        assert declared.read(tmp_path / f"none{suffix}") is None
-        declared.read(tmp_path / f"a{suffix}")
+        assert declared.read_declared(tmp_path / f"none{suffix}") is None
+        declared.read_declared(tmp_path / f"a{suffix}")

@@ -91,7 +91,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @page
 def test_settings_exist_and_their_values_can_be_used(path: Path) -> None:
-    known = {key: rule for key, rule, _ in schema.keys(schema.load())}
+    known = {key: rule for key, rule, _ in schema.keys(schema.load_schema())}
     for span in spans(path):
         assert not span.startswith("align.") or span in known, span
         match = re.fullmatch(r"([a-z_]+): (\S.*)", span)
@@ -99,7 +99,7 @@ def test_settings_exist_and_their_values_can_be_used(path: Path) -> None:
             continue
         assert match[1] in known, span
         settings = {"cohort": "a", "classes": "b", "control": "c", match[1]: yaml.safe_load(match[2])}
-        _, problems = schema.check(settings, schema.load(), Source(path.name))
+        _, problems = schema.check_settings(settings, schema.load_schema(), Source(path.name))
         assert not problems, span
 
 
@@ -166,15 +166,15 @@ def test_every_equation_that_the_code_names_is_on_the_page_of_the_model() -> Non
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_example_class_tables_are_valid_and_every_preset_fits(path: Path) -> None:
-    table = classes.load(path)
+    table = classes.load_classes(path)
     assert table.background is not None and any(table.pathological)
     for name in presets.available():
-        matrix = control.load(f"preset:{name}", table)
+        matrix = control.load_control(f"preset:{name}", table)
         assert matrix.shape == (len(table.names), len(table.names))
 
 
 def test_the_freesurfer_example_takes_every_structure_and_nothing_unknown() -> None:
-    table = classes.load(REPOSITORY / "config" / "examples" / "freesurfer_classes.tsv")
+    table = classes.load_classes(REPOSITORY / "config" / "examples" / "freesurfer_classes.tsv")
     labels = np.array([*ASEG, *CORTEX])
     found = [table.names[index] for index in table.lookup(labels)]
     assert {name for label, name in zip(labels, found, strict=True) if label == 0} == {"background"}
@@ -188,5 +188,5 @@ def test_the_freesurfer_example_fits_a_real_label_map() -> None:
     labels, _ = read_labels(scan("synthseg_labelmaps/training_seg_01.nii.gz"))
     present = np.unique(labels)
     brain = [n for n in present if n < OUTSIDE_THE_BRAIN and n not in NOT_IN_SYNTHSEG_OUTPUT]
-    table = classes.load(REPOSITORY / "config" / "examples" / "freesurfer_classes.tsv")
+    table = classes.load_classes(REPOSITORY / "config" / "examples" / "freesurfer_classes.tsv")
     assert set(table.lookup(np.array(brain)).tolist()) == set(range(1, len(table.names)))

@@ -36,7 +36,7 @@ def classes(tmp_path: Path) -> ClassTable:
     rows = ["class\tregions\tstates\tcolor", "oedema\t*\t1\t#D55E00", "WM\t2\t*\t#F0F0F0"]
     rows.append("background\t*\t*\t#000000")
     (tmp_path / "classes.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return class_tables.load(tmp_path / "classes.tsv")
+    return class_tables.load_classes(tmp_path / "classes.tsv")
 
 
 def maps(lesion: bool) -> np.ndarray:

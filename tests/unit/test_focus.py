@@ -24,7 +24,7 @@ NOTHING = np.zeros((SIDE,) * 3, dtype=np.float32)
 def classes(tmp_path: Path) -> ClassTable:
     rows = ["class\tregions\tstates", "lesion\t*\t1", "WM\t2\t0", "CSF\t3\t0", "background\t0\t0"]
     (tmp_path / "classes.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return class_tables.load(tmp_path / "classes.tsv")
+    return class_tables.load_classes(tmp_path / "classes.tsv")
 
 
 def brain() -> np.ndarray:

@@ -17,7 +17,7 @@ HEAD = "name\tmemory_gb\trequest\tconstraint\tpartition\tspeed\n"
 def read(folder: Path, *rows: str) -> tuple[gpus.Gpu, ...]:
     """The table of these rows."""
     (folder / "gpus.tsv").write_text(HEAD + "\n".join(rows) + "\n")
-    return gpus.load(folder / "gpus.tsv")
+    return gpus.load_gpus(folder / "gpus.tsv")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_constraint_partition_and_speed_are_optional(tmp_path: Path) -> None:
     assert dict(gpu.resources) == {"gres": "gpu:1", "constraint": "a100&fast", "slurm_partition": "gpu"}
     assert (gpu.memory_gb, gpu.speed) == (79.5, 25)
     (tmp_path / "short.tsv").write_text("name\tmemory_gb\trequest\nv100\t16\tgpus=1\n")
-    assert gpus.load(tmp_path / "short.tsv") == (gpus.Gpu("v100", 16, "gpus=1"),)
+    assert gpus.load_gpus(tmp_path / "short.tsv") == (gpus.Gpu("v100", 16, "gpus=1"),)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_every_problem_is_told_at_once_beside_those_of_other_tables(tmp_path: Pa
     (tmp_path / "gpus.tsv").write_text(HEAD + "a\t40\tgpus=1\na\t-1\tgpus=9\n")
     config.write_text(config.read_text() + "gpus: gpus.tsv\nspacing_mm: 0\n")
     with pytest.raises(InputError) as error:
-        study.load(config)
+        study.load_study(config)
     assert [problem.column for problem in error.value.problems] == [
         "spacing_mm",
         "name",
@@ -88,18 +88,18 @@ def test_every_problem_is_told_at_once_beside_those_of_other_tables(tmp_path: Pa
 def test_a_misspelt_column_and_a_missing_table_are_told(tmp_path: Path) -> None:
     (tmp_path / "gpus.tsv").write_text("name\tmemory\trequest\nv100\t16\tgpus=1\n")
     with pytest.raises(InputError, match=r"memory_gb.*Is it 'memory'"):
-        gpus.load(tmp_path / "gpus.tsv")
+        gpus.load_gpus(tmp_path / "gpus.tsv")
     with pytest.raises(InputError, match="file not found"):
-        gpus.load(tmp_path / "nothing.tsv")
+        gpus.load_gpus(tmp_path / "nothing.tsv")
 
 
 def test_the_table_starts_at_the_folder_of_the_configuration(tmp_path: Path) -> None:
     config = write_study(tmp_path)
     read(tmp_path, "v100\t16\tgres=gpu:v100:1")
     config.write_text(config.read_text() + "gpus: gpus.tsv\n")
-    assert [gpu.name for gpu in study.load(config).gpus] == ["v100"]
+    assert [gpu.name for gpu in study.load_study(config).gpus] == ["v100"]
 
 
 @pytest.mark.parametrize("file", sorted(paths.repository().glob("*/**/gpus.tsv")), ids=str)
 def test_shipped_tables_are_usable(file: Path) -> None:
-    assert gpus.load(file)
+    assert gpus.load_gpus(file)

@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def study(folder: Path) -> Study:
     """The study of the folder."""
-    return studies.load(folder / "config.yaml")
+    return studies.load_study(folder / "config.yaml")
 
 
 def test_every_setting_belongs_to_one_stage_or_is_known_to_change_no_result(study: Study) -> None:
@@ -88,7 +88,7 @@ def test_finer_grids_ask_for_more(folder: Path) -> None:
     needs = []
     for spacing in (4, 2, 1):
         (folder / "config.yaml").write_text(TABLES["config.yaml"] + f"spacing_mm: {spacing}\n")
-        study = studies.load(folder / "config.yaml")
+        study = studies.load_study(folder / "config.yaml")
         pair = Jobs(study).pair("P1", "A__B")
         asked = Needs(study).register(pair)
         needs.append((asked.mem_mb, asked.minutes, asked.disk_mb))
@@ -99,7 +99,7 @@ def test_finer_grids_ask_for_more(folder: Path) -> None:
 def test_a_scan_that_cannot_be_read_still_gets_a_size(folder: Path) -> None:
     (folder / "b.nii.gz").write_bytes(b"nothing")
     (folder / "cohort.tsv").write_text(TABLES["cohort.tsv"].replace("a.nii", "b.nii"))
-    study = studies.load(folder / "config.yaml")
+    study = studies.load_study(folder / "config.yaml")
     assert Needs(study).align(Jobs(study).visits_of("P1")).mem_mb > 1000
 
 
@@ -120,7 +120,7 @@ def test_a_thousand_patients_are_planned_within_seconds(folder: Path) -> None:
     rows = [f"P{patient}\t{visit}\t{visit}\ta.nii.gz" for patient in range(1000) for visit in range(3)]
     (folder / "cohort.tsv").write_text("patient\ttimepoint\tdays\tregions\n" + "\n".join(rows) + "\n")
     began = time.perf_counter()
-    jobs = Jobs(studies.load(folder / "config.yaml", check_files=False))
+    jobs = Jobs(studies.load_study(folder / "config.yaml", check_files=False))
     records = [pair_record(pair) for patient in jobs.patients for pair in jobs.pairs_of(patient)]
     assert len(records) == 2000
     assert time.perf_counter() - began < 2

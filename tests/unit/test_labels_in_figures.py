@@ -29,7 +29,7 @@ def class_table(folder: Path, count: int, name: str) -> ClassTable:
     rows = ["class\tregions\tstates", f"{name} lesion\t*\t1"]
     rows += [f"{name} {number}\t{number}\t0" for number in range(1, count)] + ["background\t0\t0"]
     (folder / "classes.tsv").write_text("\n".join(row[:140] for row in rows) + "\n", encoding="utf-8")
-    return class_tables.load(folder / "classes.tsv")
+    return class_tables.load_classes(folder / "classes.tsv")
 
 
 def maps(count: int) -> figures.PairMaps:

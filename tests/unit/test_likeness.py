@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from longimorph.alignment.align import AlignSettings, Scan, align_patient
+from longimorph.alignment.align import AlignSettings, VisitVolumes, align_patient
 from longimorph.geometry import poses
 from longimorph.geometry.grid import Grid
 from longimorph.geometry.resample import field_of_view, image_means, label_fractions
@@ -54,7 +54,9 @@ def visit_again(labels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def compared(first: np.ndarray, second: np.ndarray, images: bool = True):
     """The likeness of two label volumes after the project's own alignment."""
     both = (first, scan(first, 1)), (second, scan(second, 2))
-    scans = {n: Scan(label, GRID, image if images else None, GRID) for n, (label, image) in zip("ab", both)}  # noqa: B905
+    scans = {
+        n: VisitVolumes(label, GRID, image if images else None, GRID) for n, (label, image) in zip("ab", both)
+    }
     found = align_patient(scans, AlignSettings(spacing_mm=3.0), 5, 0)
     assert found.grid is not None
     matrices = [found.visits[name].matrix for name in "ab"]

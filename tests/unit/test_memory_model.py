@@ -15,7 +15,7 @@ from longimorph.cli import main
 from longimorph.cli import memory as command
 from longimorph.errors import LongimorphError
 from longimorph.memory import budget, model
-from longimorph.memory.measure import SPACING, Case, PhaseMeter, random_pair, sample, slab_walk
+from longimorph.memory.measure import SPACING, PhaseMeter, SampleCase, random_pair, sample, slab_walk
 from longimorph.memory.model import PHASES, Bytes, Size
 from longimorph.numerics import memory_strategies, passes, solve
 from longimorph.numerics.live_bytes import LiveBytes
@@ -23,8 +23,8 @@ from longimorph.numerics.memory_strategies import Ladder
 from longimorph.numerics.register import register
 
 NOT_FITTED = {
-    "cpu": [Case((22, 17, 19), 7, 9, 3), Case((14, 26, 18), 4, 12, 2)],
-    "cuda": [Case((72, 10, 14), 7, 7, 2)],
+    "cpu": [SampleCase((22, 17, 19), 7, 9, 3), SampleCase((14, 26, 18), 4, 12, 2)],
+    "cuda": [SampleCase((72, 10, 14), 7, 7, 2)],
 }
 LARGE = Size(prod((160, 190, 160)) * 8 * 4, 8, 10)
 
@@ -46,7 +46,7 @@ def test_the_model_foretells_peaks_of_sizes_that_were_not_fitted(walk, case, str
 
 def test_it_foretells_more_steps_and_pairs_than_were_fitted():
     """Also where one piece of work after another is the highest, so that the peak is no linear form."""
-    found = sample(Case((64, 10, 10), 8, 20, 8), "host", "cuda")
+    found = sample(SampleCase((64, 10, 10), 8, 20, 8), "host", "cuda")
     assert max(command.errors(model.model().devices["cuda"]["host"], found)) <= 0.05
 
 

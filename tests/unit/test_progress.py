@@ -47,11 +47,11 @@ def results(tmp_path: Path) -> Path:
 
 
 def register_states(results: Path) -> dict[str, int]:
-    return dict(progress.read(results).count("register"))
+    return dict(progress.read_progress(results).count("register"))
 
 
 def test_done_failed_and_waiting(results: Path) -> None:
-    found = progress.read(results)
+    found = progress.read_progress(results)
     assert found.count("register") == {"done": 1, "failed": 1, "waiting": 1}
     assert found.count("align") == {"done": 1}
     assert found.count("figure") == {"waiting": 3}
@@ -68,28 +68,28 @@ def test_a_job_that_gives_signs_of_life_runs_and_says_where_it_is(results: Path)
     now = f"{datetime.now():%Y-%m-%d %H:%M:%S},123 INFO longimorph.stages.register: {SAID}\n"
     write_log(results, "register_C__D", HEAD + now.replace("iteration 3", "iteration 2") + now, age=20)
     assert register_states(results) == {"done": 1, "failed": 1, "running": 1}
-    (seen,) = progress.read(results).of_state("running")
+    (seen,) = progress.read_progress(results).of_state("running")
     assert seen.words == "1.5 mm: iteration 3, 5 of at most 40 evaluations, cost 1234 mm3"
     assert seen.machine == "node07, process 4242, SLURM job 99"
     assert seen.age == pytest.approx(20, abs=5) and seen.said == pytest.approx(0, abs=5)
-    text = progress_text.table(progress.read(results))
+    text = progress_text.table(progress.read_progress(results))
     assert f"P1  register C to D  {seen.words} (" in text
     assert "may have been killed" not in text
 
 
 def test_a_job_that_has_not_iterated_yet_is_alive(results: Path) -> None:
     write_log(results, "register_C__D", HEAD)
-    (seen,) = progress.read(results).of_state("running")
+    (seen,) = progress.read_progress(results).of_state("running")
     assert (seen.words, seen.said) == ("", None)
-    assert "alive 0 s ago" in progress_text.table(progress.read(results))
+    assert "alive 0 s ago" in progress_text.table(progress.read_progress(results))
 
 
 def test_a_job_without_a_sign_of_life_may_have_been_killed(results: Path) -> None:
     log = write_log(results, "register_C__D", HEAD + SAID + "\n", age=3 * 3600)
     assert register_states(results) == {"done": 1, "failed": 1, "silent": 1}
     for text in (
-        progress_text.table(progress.read(results)),
-        progress_text.jobs_of(progress.read(results, "P1"), "P1"),
+        progress_text.table(progress.read_progress(results)),
+        progress_text.jobs_of(progress.read_progress(results, "P1"), "P1"),
     ):
         assert "last heard of 3 h ago" in text and "node07, process 4242, SLURM job 99" in text
         assert str(log) in text and "squeue --me" in text
@@ -100,20 +100,20 @@ def test_a_job_that_broke_off_has_failed(results: Path) -> None:
     log = write_log(results, "register_C__D", HEAD + "outcome: crashed: KeyError: 'x'\n", age=3 * 3600)
     assert register_states(results) == {"done": 1, "failed": 2}
     assert f"  P1 register C to D: crashed: KeyError: 'x' (log: {log})" in progress_text.table(
-        progress.read(results)
+        progress.read_progress(results)
     )
 
 
 def test_a_long_log_is_read_at_both_ends(results: Path) -> None:
     write_log(results, "register_C__D", HEAD + "x" * 100 + "\n" + "noise\n" * 100_000 + SAID + "\n")
-    (seen,) = progress.read(results).of_state("running")
+    (seen,) = progress.read_progress(results).of_state("running")
     assert seen.machine.startswith("node07") and seen.words == SAID
 
 
 def test_before_the_list_of_pairs_is_there(tmp_path: Path) -> None:
     write(tmp_path / "results" / "patients" / "P1" / "A__B" / "status.json", {"status": "ok"})
     assert register_states(tmp_path / "results") == {"done": 1}
-    assert progress.read(tmp_path / "nothing").patients == {}
+    assert progress.read_progress(tmp_path / "nothing").patients == {}
 
 
 def test_one_patient_by_name(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +137,7 @@ def test_a_thousand_patients_are_told_within_seconds_and_shortly(tmp_path: Path)
             results / "patients" / pair["patient"] / f"{pair['from']}__{pair['to']}" / "status.json", status
         )
     began = time.perf_counter()
-    found = progress.read(results)
+    found = progress.read_progress(results)
     text = progress_text.table(found)
     assert time.perf_counter() - began < 5
     assert "1996 of 4000 pairs done, 4 failed, 2000 not begun." in text
@@ -200,7 +200,7 @@ def test_folders_of_an_earlier_pairs_setting_are_named_and_kept(
     assert "Pairs that are not of this study's plan any more: P1/A__C." in said
     assert "Patients that this run does not have: P7." in said and "They are kept" in said
     assert "of 3 pairs" in said and old.exists()
-    assert progress.read(results, "P1").leftovers.patients == ()
+    assert progress.read_progress(results, "P1").leftovers.patients == ()
     main(["status", str(results.parent), "--patient", "P1"])
     assert "P1/A__C" in capsys.readouterr().out
 
@@ -209,4 +209,4 @@ def test_without_leftovers_nothing_is_said_of_them(results: Path, capsys: pytest
     main(["status", str(results.parent)])
     assert "plan any more" not in capsys.readouterr().out
     (results / "cohort" / "pairs.csv").unlink()
-    assert progress.read(results).leftovers.sentences() == []
+    assert progress.read_progress(results).leftovers.sentences() == []

@@ -100,4 +100,4 @@ def test_a_class_table_of_the_page_can_be_read(tmp_path: Path) -> None:
     assert blocks
     for block in blocks:
         (tmp_path / "classes.tsv").write_text(block)
-        assert len(classes.load(tmp_path / "classes.tsv").rows) == block.count("\n") - 1
+        assert len(classes.load_classes(tmp_path / "classes.tsv").rows) == block.count("\n") - 1

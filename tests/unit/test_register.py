@@ -302,7 +302,7 @@ def test_with_the_most_steps_a_trial_must_keep_h_as_well_as_the_result_is_to(mos
 def test_a_start_is_damped_while_that_lowers_its_cost_and_halved_only_where_it_cannot_be_shot(
     radius, monkeypatch
 ):
-    pair = solve.Pair(ball(5.0), ball(radius), DEFORM, SPACING)
+    pair = solve.MapPair(ball(5.0), ball(radius), DEFORM, SPACING)
     matching = replace(pair.matching(settings()), steps=40)
     shooting = LinearisedShooting(matching.source, matching.system)
     preconditioner = Preconditioner(shooting, curvature(matching), matching.regularisation)

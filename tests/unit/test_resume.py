@@ -19,12 +19,12 @@ from small_problems import ball_maps, random_maps, settings
 
 from longimorph.errors import Interrupted
 from longimorph.numerics import solve
-from longimorph.numerics.journal import Standing
+from longimorph.numerics.journal import OptimiserState
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import Registration, register
 from longimorph.resuming import resumable_run
-from longimorph.resuming.resumable_run import Journal
+from longimorph.resuming.resumable_run import ResumableRun
 from longimorph.resuming.state import NAME, fingerprint
 
 Evaluate = Callable[..., Any]
@@ -57,7 +57,7 @@ class Problem:
     rows: list[dict[str, float]] = field(default_factory=list)
     evaluations: int = 0
 
-    def run(self, journal: Journal | None = None) -> Registration:
+    def run(self, journal: ResumableRun | None = None) -> Registration:
         """One attempt, in a process of its own as far as its rows are concerned."""
 
         def report(spacing: float, iteration: Any) -> None:
@@ -112,9 +112,9 @@ def same(found: Registration, expected: Registration) -> None:
         assert getattr(found, name) == getattr(expected, name), name
 
 
-def attempt(problem: Problem, folder: Path, key: str = "key") -> tuple[Registration, Journal]:
+def attempt(problem: Problem, folder: Path, key: str = "key") -> tuple[Registration, ResumableRun]:
     problem.rows.clear()
-    journal = Journal(folder, key, problem.rows)
+    journal = ResumableRun(folder, key, problem.rows)
     return problem.run(journal), journal
 
 
@@ -270,11 +270,11 @@ def test_a_signal_saves_the_state_and_is_told(tmp_path: Path, break_off: Any, nu
 
 def test_a_signal_waits_until_a_step_is_noted(tmp_path: Path) -> None:
     rows: list[dict[str, float]] = []
-    journal = Journal(tmp_path / "resume", "key", rows)
+    journal = ResumableRun(tmp_path / "resume", "key", rows)
     reached = []
     with pytest.raises(Interrupted), journal:
-        with journal.undisturbed():
-            with journal.undisturbed():
+        with journal.uninterruptible():
+            with journal.uninterruptible():
                 os.kill(os.getpid(), signal.SIGUSR1)
                 reached.append(1)
             reached.append(2)
@@ -286,7 +286,7 @@ def test_outside_of_the_registration_signals_do_what_they_did(tmp_path: Path) ->
     heard = []
     old = signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
     try:
-        with Journal(tmp_path / "resume", "key", []):
+        with ResumableRun(tmp_path / "resume", "key", []):
             pass
         os.kill(os.getpid(), signal.SIGUSR1)
         assert heard == [1]
@@ -324,21 +324,21 @@ def test_a_state_is_as_large_as_its_vectors(tmp_path: Path) -> None:
     pairs = [(vector(), vector(), 1.0) for _ in range(8)]
     last = evaluate_of_nothing()
     folder = tmp_path / "resume"
-    journal = Journal(folder, "key", [])
-    journal.stands(Standing(vector(), vector(), pairs, last, 1e-3, 8, 9, 0, False))
+    journal = ResumableRun(folder, "key", [])
+    journal.on_step(OptimiserState(vector(), vector(), pairs, last, 1e-3, 8, 9, 0, False))
     journal.save()
     one_map = 4 * 1000 * 4
     assert sum(f.stat().st_size for f in folder.iterdir()) == pytest.approx(18 * one_map, rel=0.02)
     times = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.npy")}
     pairs = [*pairs[1:], (vector(), vector(), 1.0)]
-    journal.stands(Standing(vector(), vector(), pairs, last, 1e-3, 9, 10, 0, False))
+    journal.on_step(OptimiserState(vector(), vector(), pairs, last, 1e-3, 9, 10, 0, False))
     journal.save()
     now = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.npy")}
     assert len(now) == 18 and len(set(now) - set(times)) == 4
     assert all(times[name] == now[name] for name in set(now) & set(times))
-    again = Journal(folder, "key", [])
+    again = ResumableRun(folder, "key", [])
     known = again.begin()
-    assert isinstance(known, Standing) and known.number == 9
+    assert isinstance(known, OptimiserState) and known.number == 9
     for (s, _, _), (t, _, _) in zip(known.pairs, pairs, strict=True):
         assert torch.equal(s.get(), t.get())
     assert json.loads((folder / NAME).read_text())["key"] == "key"

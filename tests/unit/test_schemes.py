@@ -33,7 +33,7 @@ SCANS = {
 
 def table(name: str) -> ClassTable:
     """A shipped table."""
-    return classes.load(paths.repository() / "config" / "examples" / name)
+    return classes.load_classes(paths.repository() / "config" / "examples" / name)
 
 
 def report(regions: object, states: object = None) -> ScanReport:

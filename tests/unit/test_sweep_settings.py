@@ -33,7 +33,7 @@ def write(folder: Path, sweep: object) -> Path:
 
 def test_all_combinations_in_order(tmp_path: Path) -> None:
     config = write(tmp_path, {"pairs": ["P2/m0__m6", "P1/m0__m6"], "settings": GRID})
-    found = study.load(config)
+    found = study.load_study(config)
     assert found.sweep is not None
     assert [pair.patient for pair in found.sweep.pairs] == ["P2", "P1"]
     names = [combination.name for combination in found.sweep.combinations]
@@ -56,7 +56,7 @@ def test_all_combinations_in_order(tmp_path: Path) -> None:
 
 
 def test_more_evaluations_ask_for_more_time(tmp_path: Path) -> None:
-    found = study.load(
+    found = study.load_study(
         write(tmp_path, {"pairs": "P1/m0__m6", "settings": {"max_evaluations": [40, 100_000]}})
     )
     jobs, pair = SweepJobs(found), found.plan.pairs[0]
@@ -107,7 +107,7 @@ PAIR = "P1/m0__m6"
 )
 def test_what_cannot_be_swept_is_told(tmp_path: Path, sweep: object, words: list[str]) -> None:
     with pytest.raises(InputError) as error:
-        study.load(write(tmp_path, sweep))
+        study.load_study(write(tmp_path, sweep))
     assert [word for word in words if word not in str(error.value)] == [], str(error.value)
 
 
@@ -117,12 +117,12 @@ def test_all_problems_of_a_sweep_at_once(tmp_path: Path) -> None:
         "settings": {"kernel_mm": [[-1]], "control": ["preset:x"], "zzz": [1]},
     }
     with pytest.raises(InputError) as error:
-        study.load(write(tmp_path, wrong))
+        study.load_study(write(tmp_path, wrong))
     assert str(error.value).startswith("4 problems found")
 
 
 def test_without_a_sweep_there_is_none(tmp_path: Path) -> None:
-    found = study.load(write_study(tmp_path))
+    found = study.load_study(write_study(tmp_path))
     assert found.sweep is None and controls(found) == {}
     with pytest.raises(NoSweep, match="has no 'sweep'"):
         SweepJobs(found).combinations()

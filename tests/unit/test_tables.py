@@ -127,7 +127,7 @@ def test_a_failed_pair_keeps_its_rows_with_empty_numbers_and_says_why(tmp_path: 
     assert failed["status"].unique().tolist() == ["unreadable"]
     assert failed[list(columns.VOLUMES)].isna().all(axis=None)
     assert changes[changes["patient"] == "P1"][list(columns.VOLUMES)].notna().all(axis=None)
-    failures = columns.read(tmp_path / "cohort" / "failures.csv").to_dict("records")
+    failures = columns.read_table(tmp_path / "cohort" / "failures.csv").to_dict("records")
     assert failures == [
         {
             "patient": "P2",

@@ -61,9 +61,9 @@ def test_settings_read_elsewhere_keep_their_lines(config: Path) -> None:
     config.write_text(config.read_text() + "spacing: 2\n")
     settings = {"cohort": "cohort.tsv", "classes": "classes.tsv", "control": "preset:lesion", "spacing": 2}
     with pytest.raises(InputError, match=r"config.yaml, line 4, 'spacing': unknown key"):
-        study.load(settings, config.parent, config)
+        study.load_study(settings, config.parent, config)
     del settings["spacing"]
-    assert study.load(settings, config.parent).cohort.patients() == ("P1", "P2")
+    assert study.load_study(settings, config.parent).cohort.patients() == ("P1", "P2")
 
 
 def test_unknown_labels_stop_with_their_voxels(config: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_bad_scan_is_a_warning_and_fails_alone(
     assert (warning.patient, warning.timepoint) == ("P1", "m6")
     assert (warning.stage, warning.code) == (stage, code)
     assert words in warning.message
-    visit = study.load(config).cohort.visit("P1", "m6")
+    visit = study.load_study(config).cohort.visit("P1", "m6")
     if stage == "maps":
         with pytest.raises(PairFailure) as failure:
             scans.read_visit(visit)
@@ -183,7 +183,7 @@ def test_a_mask_with_the_same_voxels_in_another_order_is_read(config: Path) -> N
     expected = None
     for stored, grid in storage_orders(states, Grid((6, 7, 8), affine)):
         write_labels(config.parent / "states" / "P1_m6.nii.gz", stored, grid.affine)
-        visit = study.load(config).cohort.visit("P1", "m6")
+        visit = study.load_study(config).cohort.visit("P1", "m6")
         read, found, _ = scans.read_visit(visit)
         assert found is not None and np.array_equal(found, states) and np.array_equal(read, labels)
         report = scans.examine_visit(visit)

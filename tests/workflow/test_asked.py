@@ -63,7 +63,7 @@ def resources(study: TinyCohort, *arguments: str) -> dict[str, list[dict[str, st
 def test_every_rule_asks_for_memory_time_and_disk_and_the_dry_run_shows_it(study: TinyCohort) -> None:
     study.write(sweep={"pairs": ["P001/V1__V2"], "settings": {"kernel_mm": [[24], [48]]}})
     found = resources(study, "everything", "patient_P001", "sweep")
-    needs = Needs(studies.load(study.config))
+    needs = Needs(studies.load_study(study.config))
     files = (tiny.REPOSITORY / "workflow" / "rules").glob("*.smk")
     rules = [name for file in files for name in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)]
     assert len(rules) > 10 and set(rules) == set(found) - {"all", "everything", "patient_P001"}
@@ -146,6 +146,6 @@ def test_the_plan_as_csv_has_the_numbers_of_the_text(
         ("P002", "V2", "V3"),
     ]
     assert {row["runs_on"] for row in rows} == {"small"} and {row["strategy"] for row in rows} == {"store"}
-    asked = Needs(studies.load(study.config)).register(studies.load(study.config).plan.pairs[0])
+    asked = Needs(studies.load_study(study.config)).register(studies.load_study(study.config).plan.pairs[0])
     assert int(rows[0]["host_memory_mb"]) == asked.mem_mb and int(rows[0]["disk_mb"]) == asked.disk_mb
     assert "3 registrations of 2 patients" in text and "3 on small, strategy store" in text

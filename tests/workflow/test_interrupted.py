@@ -100,7 +100,7 @@ def test_snakemake_leaves_the_state_where_it_is(whole: TinyCohort, tmp_path: Pat
     assert (
         (cohort.folder / LOG).read_text().splitlines()[-1].startswith("outcome: interrupted: SIGTERM after ")
     )
-    told = progress_text.table(progress.read(cohort.folder / "results"))
+    told = progress_text.table(progress.read_progress(cohort.folder / "results"))
     assert told.endswith("0 of 1 pair done, 1 interrupted.")
     assert "  P001  register V1 to V2  SIGTERM after " in told
     again = cohort.snakemake("--force", TARGET)

@@ -48,12 +48,12 @@ def test_a_run_says_a_line_per_job_and_its_own_log_has_the_rest(
     ],
 )
 def test_a_mistyped_target_is_answered_with_the_right_one(fresh: TinyCohort, target: str, words: str) -> None:
-    (problem,) = start._unknown_targets([target, "patient_P002"], studies.load(fresh.config))
+    (problem,) = start._unknown_targets([target, "patient_P002"], studies.load_study(fresh.config))
     assert str(problem).startswith(f"{target}: ") and words in str(problem)
 
 
 def test_targets_that_are_no_patients_are_left_to_snakemake(fresh: TinyCohort) -> None:
-    study = studies.load(fresh.config)
+    study = studies.load_study(fresh.config)
     targets = ["all", "sweep", "patient_P001", "results/patients/P001/report.html", "patient_report"]
     targets += ["patient_report=finish_{patient}", "--forceall"]
     targets += ["--configfile", "patient_study.yaml", "--directory", "patient_run"]

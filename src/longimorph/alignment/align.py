@@ -15,7 +15,7 @@ import numpy as np
 
 from longimorph.alignment.overlap import agreement
 from longimorph.alignment.rigid import correlation, from_world
-from longimorph.alignment.visit_pairs import AlignSettings, MeasuredPair, Reference, Scan, Visits
+from longimorph.alignment.visit_pairs import AlignSettings, MeasuredPair, Reference, Visits, VisitVolumes
 from longimorph.errors import PairFailure
 from longimorph.geometry.grid import (
     FloatArray,
@@ -37,7 +37,7 @@ from longimorph.geometry.poses import (
     translation,
 )
 
-__all__ = ["AlignSettings", "Alignment", "Quality", "Scan", "VisitAlignment", "align_patient"]
+__all__ = ["AlignSettings", "Alignment", "Quality", "VisitAlignment", "VisitVolumes", "align_patient"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Alignment:
 
 
 def align_patient(
-    scans: Mapping[str, Scan | PairFailure],
+    scans: Mapping[str, VisitVolumes | PairFailure],
     settings: AlignSettings,
     n_classes: int,
     background: int | None,
@@ -115,7 +115,7 @@ def align_patient(
     first visit is the reference, with ``none`` every matrix is the identity and nothing is registered.
     """
     visits = Visits(
-        {name: s for name, s in scans.items() if isinstance(s, Scan)}, settings, n_classes, background
+        {name: s for name, s in scans.items() if isinstance(s, VisitVolumes)}, settings, n_classes, background
     )
     failures = {name: s for name, s in scans.items() if isinstance(s, PairFailure)} | visits.failures
     pairs = [visits.measure(a, b) for a, b in combinations(visits.scans, 2)]

@@ -70,7 +70,7 @@ class Working:
 
 
 @dataclass(frozen=True)
-class Registration:
+class RigidFit:
     """Result of one pair: ``matrix`` start → end (centred), mutual information per direction averaged,
     and how far, on average over the brain, going there and back misses, in mm."""
 
@@ -104,7 +104,7 @@ def prepare(
     return Working(centre, brain_grid, points, tuple(levels))
 
 
-def register(start: Working, end: Working, seed: int, threads: int) -> Registration:
+def register(start: Working, end: Working, seed: int, threads: int) -> RigidFit:
     """Register two visits in both directions and return the motion half-way between the two results."""
     coarse = [_better(start, end, guess, 0, seed, threads) for guess in _best_starts(start, end, threads)]
     best = max(coarse, key=lambda m: similarity(start, end, m, threads))
@@ -112,7 +112,7 @@ def register(start: Working, end: Working, seed: int, threads: int) -> Registrat
     back = _optimise(end.levels[-1], start.levels[-1], inverse(best), 0.5, seed, threads)
     matrix = halfway(there, inverse(back))
     gap = mean_displacement(back @ there, start.points), mean_displacement(there @ back, end.points)
-    return Registration(matrix, similarity(start, end, matrix, threads, -1), (gap[0] + gap[1]) / 2)
+    return RigidFit(matrix, similarity(start, end, matrix, threads, -1), (gap[0] + gap[1]) / 2)
 
 
 def similarity(start: Working, end: Working, matrix: FloatArray, threads: int = 1, level: int = 0) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from longimorph.alignment.overlap import Agreement, BrainPoints, agreement, brain_points
 from longimorph.alignment.rigid import (
-    Registration,
+    RigidFit,
     Working,
     contrast_values,
     from_world,
@@ -31,7 +31,7 @@ Reference = Literal["midspace", "baseline", "none"]
 
 
 @dataclass(frozen=True)
-class Scan:
+class VisitVolumes:
     """One visit in memory: ``labels`` (i, j, k), class indices on ``label_grid``, and perhaps an
     intensity ``image`` on ``image_grid``, a grid of the same physical space."""
 
@@ -84,10 +84,14 @@ class Visits:
     """The usable scans of one patient, and what is computed of each of them once."""
 
     def __init__(
-        self, scans: Mapping[str, Scan], settings: AlignSettings, n_classes: int, background: int | None
+        self,
+        scans: Mapping[str, VisitVolumes],
+        settings: AlignSettings,
+        n_classes: int,
+        background: int | None,
     ) -> None:
         self.settings = settings
-        self.scans: dict[str, Scan] = {}
+        self.scans: dict[str, VisitVolumes] = {}
         self.points: dict[str, BrainPoints] = {}
         self.failures: dict[str, PairFailure] = {}
         for name, scan in scans.items():
@@ -124,7 +128,7 @@ class Visits:
             matrix = to_world(found.matrix, start, end)
         else:
             matrix, centred = known, from_world(known, start, end)
-            found = Registration(centred, similarity(start, end, centred, self.settings.threads, -1), 0.0)
+            found = RigidFit(centred, similarity(start, end, centred, self.settings.threads, -1), 0.0)
         agree = agreement(self.points[a], self.points[b], matrix)
         log.info(
             "%s and %s: mutual information %.3f, brains overlap %.3f",
@@ -154,7 +158,7 @@ class Visits:
         return known_motion(self.scans[a], self.scans[b])
 
     def _judge(
-        self, a: str, b: str, found: Registration, matrix: FloatArray, agree: Agreement
+        self, a: str, b: str, found: RigidFit, matrix: FloatArray, agree: Agreement
     ) -> PairFailure | None:
         """Why the motion of a pair cannot be used, if so."""
         limit, moved = self.settings, self.settings.reference != "none"
@@ -164,7 +168,7 @@ class Visits:
         return next((PairFailure("align", code, text) for bad, code, text in checks if bad), None)
 
 
-def known_motion(a: Scan, b: Scan) -> FloatArray | None:
+def known_motion(a: VisitVolumes, b: VisitVolumes) -> FloatArray | None:
     """The exact motion a → b when both hold the very same voxels: what their headers say, 4×4 between
     worlds, and the identity itself when the headers agree; else None."""
     if not _same_voxels(a.labels, a.label_grid, b.labels, b.label_grid):
@@ -217,7 +221,7 @@ def _overlap_checks(a: str, b: str, agree: Agreement, limit: AlignSettings) -> l
 
 
 def _motion_checks(
-    a: str, b: str, found: Registration, motion: tuple[float, float], limit: AlignSettings
+    a: str, b: str, found: RigidFit, motion: tuple[float, float], limit: AlignSettings
 ) -> list[tuple[bool, str, str]]:
     turn, shift = motion
     return [

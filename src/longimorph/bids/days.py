@@ -134,7 +134,7 @@ class Calendar:
     def _table(self, file: Path, key: str) -> Table | None:
         if not file.is_file():
             return None
-        table, problems = tsv.read(file, (key, *_COLUMNS))
+        table, problems = tsv.read_tsv(file, (key, *_COLUMNS))
         self.problems += [problem for problem in problems if problem not in self.problems]
         return table
 

@@ -25,7 +25,7 @@ from longimorph.bids.choose import (
 )
 from longimorph.bids.days import Calendar
 from longimorph.bids.names import natural
-from longimorph.bids.rows import Index, Row, fits_cell, usable
+from longimorph.bids.rows import CohortRow, Index, fits_cell, usable
 from longimorph.bids.sources import Source
 from longimorph.bids.tree import Tree, Volume
 from longimorph.errors import InputError, Problem
@@ -52,7 +52,7 @@ class Undecided(InputError):
 
 
 @dataclass(frozen=True)
-class Wishes:
+class IndexOptions:
     """What the user asks for: patterns by role (an empty list: by the usual names; None: none at all), and
     what to do with a visit that has no states while others have them."""
 
@@ -70,7 +70,7 @@ Visit = tuple[str, str | None]
 class _Indexing:
     """One reading of a tree, which gathers rows, problems and remarks."""
 
-    def __init__(self, tree: Tree, wishes: Wishes) -> None:
+    def __init__(self, tree: Tree, wishes: IndexOptions) -> None:
         self.tree, self.wishes = tree, wishes
         self.name = paths.display(tree.root)
         self.problems, self.remarks = list[Problem](), list[str]()
@@ -235,7 +235,7 @@ class _Indexing:
         else:
             self.remarks.append(f"{counted(len(without), 'visit')} without states, taken as healthy: {names}")
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> list[CohortRow]:
         wishes = self.wishes
         calendar = Calendar(self.tree.root, wishes.days_from, wishes.days_column, wishes.days_unit)
         patients: dict[str, list[str]] = {}
@@ -251,7 +251,7 @@ class _Indexing:
             for session in sorted(days, key=lambda name: (days[name], natural(name))):
                 own = self.chosen[subject, session if (subject, session) in self.chosen else None]
                 files = {role: own[role].path for role in _ROLES if role in own}
-                rows.append(Row(usable(subject), usable(session), days[session], files))
+                rows.append(CohortRow(usable(subject), usable(session), days[session], files))
         self.problems += calendar.problems
         if unknown:
             self._days_unknown(calendar, unknown)
@@ -288,7 +288,7 @@ class _Indexing:
                 f"{subject}: {sessions} are on one day ({day:g})", hint="Each visit needs its own day"
             )
 
-    def _check_names(self, rows: Sequence[Row]) -> None:
+    def _check_names(self, rows: Sequence[CohortRow]) -> None:
         """Names of patients and visits become names of folders, and paths cells of a table."""
         renamed = {old: usable(old) for visit in self.chosen for old in visit if old and old != usable(old)}
         if renamed:
@@ -319,10 +319,10 @@ class _Indexing:
         return "The files of label volumes end in _dseg, such as sub-01_ses-1_desc-aseg_dseg.nii.gz"
 
 
-def index(root: Path, wishes: Wishes | None = None) -> Index:
+def index(root: Path, wishes: IndexOptions | None = None) -> Index:
     """Return the cohort of a BIDS tree; raises InputError with all that has to be decided or mended."""
-    wishes = wishes or Wishes()
-    return _Indexing(trees.read(root, wishes.derivatives), wishes).run()
+    wishes = wishes or IndexOptions()
+    return _Indexing(trees.read_tree(root, wishes.derivatives), wishes).run()
 
 
 def _alike(role: Role, regions: Sequence[Volume]) -> bool:

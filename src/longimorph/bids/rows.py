@@ -16,7 +16,7 @@ _UNUSABLE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
-class Row:
+class CohortRow:
     """One visit: names as the table has them, days, and files by column."""
 
     patient: str
@@ -29,7 +29,7 @@ class Row:
 class Index:
     """The rows, by patient and day, and remarks on what was chosen and what was left out."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[CohortRow, ...]
     remarks: tuple[str, ...]
 
     def text(self, folder: Path) -> str:
@@ -52,7 +52,7 @@ def fits_cell(path: str) -> bool:
     return not re.search(r"[\t\r\n]", path)
 
 
-def _cells(row: Row, folder: Path) -> tuple[str, ...]:
+def _cells(row: CohortRow, folder: Path) -> tuple[str, ...]:
     files = [_cell(row.files[role], folder) if role in row.files else "" for role in COLUMN_ROLES]
     return (row.patient, row.timepoint, f"{row.days:.10g}", *files)
 

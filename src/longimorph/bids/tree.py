@@ -49,7 +49,7 @@ class Tree:
     volumes: tuple[Volume, ...]
 
 
-def read(root: Path, derivatives: Sequence[Path] = ()) -> Tree:
+def read_tree(root: Path, derivatives: Sequence[Path] = ()) -> Tree:
     """Look through ``root``, the folders in its ``derivatives`` and further ``derivatives``.
 
     Raises InputError when one of them is no folder, or when there is no subject anywhere.

@@ -79,7 +79,7 @@ def _counted(number: int, noun: str) -> str:
     return counted(number, noun) if number else f"no {noun}s"
 
 
-def examine() -> list[Finding]:
+def examine_machine() -> list[Finding]:
     """Look at Python, packages, processors, graphics card, commands and the working folder."""
     return [
         *_python(),

@@ -14,7 +14,7 @@ from longimorph.errors import LongimorphError
 from longimorph.text import counted
 
 if TYPE_CHECKING:
-    from longimorph.bids.index import Wishes
+    from longimorph.bids.index import IndexOptions
 
 _FILES = "which file, when a visit has several: entities, a suffix or both; given again: the next choice"
 
@@ -58,7 +58,7 @@ def index(options: argparse.Namespace) -> int:
         raise
     write_text(options.out, found.text(options.out.absolute().parent))
     _note(found.remarks)
-    cohort = table.load(options.out)
+    cohort = table.load_cohort(options.out)
     size = f"{counted(len(cohort.visits), 'visit')} of {counted(len(cohort.patients()), 'patient')}"
     say(f"{paths.display(options.out)}: {size}. Next: name it in config.yaml, then longimorph check.")
     return 0
@@ -69,10 +69,10 @@ def _note(remarks: Sequence[str]) -> None:
         say(f"note: {remark}")
 
 
-def _wishes(options: argparse.Namespace) -> Wishes:
-    from longimorph.bids.index import Wishes
+def _wishes(options: argparse.Namespace) -> IndexOptions:
+    from longimorph.bids.index import IndexOptions
 
-    return Wishes(
+    return IndexOptions(
         patterns={
             "regions": options.regions,
             "states": None if options.no_states else options.states,

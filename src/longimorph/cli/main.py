@@ -100,7 +100,7 @@ def status(options: argparse.Namespace) -> int:
     results = options.directory / "results"
     if not results.is_dir():
         raise LongimorphError(f"There is no run in {options.directory}: the folder {results} does not exist.")
-    found = progress.read(results, options.patient)
+    found = progress.read_progress(results, options.patient)
     shown = progress_text.jobs_of(found, options.patient) if options.patient else None
     sys.stdout.write((shown or progress_text.table(found, options.all)) + "\n")
     if queue := slurm.queued(options.directory):
@@ -110,9 +110,9 @@ def status(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """Print what this machine offers and what is missing; the same of a study where one is given."""
-    from longimorph.cli.doctor import examine, report
+    from longimorph.cli.doctor import examine_machine, report
 
-    return report(examine(), options.config)
+    return report(examine_machine(), options.config)
 
 
 def demo(options: argparse.Namespace) -> int:

@@ -44,7 +44,7 @@ def pack(options: argparse.Namespace) -> int:
     out = options.out or options.directory / "report.zip"
     files = sorted(_files(results))
     taken = [file for file in files if options.volumes or not _is_volume(file)]
-    write(out, options.directory, taken)
+    write_pack(out, options.directory, taken)
     what = f"{out}: {counted(len(taken), 'file')}, {_megabytes([out])}"
     screen.say(f"{what}. Unpack it and open {out.stem}/{START} in a browser.")
     left = [file for file in files if _is_volume(file)]
@@ -54,7 +54,7 @@ def pack(options: argparse.Namespace) -> int:
     return 0
 
 
-def write(out: Path, folder: Path, files: Iterable[Path]) -> None:
+def write_pack(out: Path, folder: Path, files: Iterable[Path]) -> None:
     """Write the zip file ``out`` of ``files`` below ``folder``, whole or not at all: all in one folder that
     is called like it, with their places to each other."""
     from longimorph.io.atomic import atomic_path

@@ -42,9 +42,9 @@ def register(commands: Any, config: Path) -> None:
 def plan(options: argparse.Namespace) -> int:
     """Print the plan of a study, and write it where that is asked for."""
     from longimorph.io.atomic import write_text
-    from longimorph.study.study import load
+    from longimorph.study.study import load_study
 
-    study = load(options.config)
+    study = load_study(options.config)
     rows = table(study)
     if options.csv is not None:
         lines = [COLUMNS, *(row.values() for row in rows)]

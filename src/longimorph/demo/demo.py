@@ -69,7 +69,7 @@ def prepare(folder: Path, cores: int) -> None:
 
 def report(folder: Path) -> list[str]:
     """Print measured against true and write the comparison tables; returns the targets that are missed."""
-    measured = columns.read(folder / "results" / "cohort" / "changes.csv")
+    measured = columns.read_table(folder / "results" / "cohort" / "changes.csv")
     true = pd.read_csv(folder / "truth" / "changes.csv", dtype={name: str for name in compare.PAIR})
     joined = compare.join(measured, true)
     scores = []

@@ -28,7 +28,7 @@ _TAPER_MM = 12.0
 
 
 @dataclass(frozen=True)
-class Flow:
+class WideningFlow:
     """A stationary velocity field on a 2 mm grid aligned with the anatomy.
 
     ``velocity`` (3, i, j, k) float64, mm per unit of flow time; ``divergence`` (i, j, k), 1 per unit of time.
@@ -97,12 +97,14 @@ def _potential_gradient(source: Field) -> Field:
     return np.stack([np.fft.ifftn(1j * axis * potential).real[:i, :j, :m] for axis in k])
 
 
-def build(anatomy: Anatomy) -> Flow:
+def build(anatomy: Anatomy) -> WideningFlow:
     """The flow of an anatomy; one unit of time widens the ventricles by roughly a third."""
     return pushing(anatomy.widening, anatomy.classes, _SINK_WEIGHT)
 
 
-def pushing(growing: NDArray[np.bool_], classes: NDArray[np.int8], sink_weight: Mapping[int, float]) -> Flow:
+def pushing(
+    growing: NDArray[np.bool_], classes: NDArray[np.int8], sink_weight: Mapping[int, float]
+) -> WideningFlow:
     """The flow that swells the voxels ``growing`` (i, j, k) and compresses the tissue around them.
 
     ``sink_weight`` says how easily each class of ``classes`` (i, j, k) gives way.
@@ -119,10 +121,10 @@ def pushing(growing: NDArray[np.bool_], classes: NDArray[np.int8], sink_weight: 
     ramp = np.clip(depth / _TAPER_MM, 0.0, 1.0)
     velocity *= ndimage.gaussian_filter(ramp * ramp * (3 - 2 * ramp), 1.0, truncate=2.0)
     divergence = sum(np.gradient(v, _SPACING, axis=axis) for axis, v in enumerate(velocity))
-    return Flow(velocity, np.asarray(divergence))
+    return WideningFlow(velocity, np.asarray(divergence))
 
 
-def time_to_grow(flow: Flow, tissue: NDArray[np.bool_], factor: float) -> float:
+def time_to_grow(flow: WideningFlow, tissue: NDArray[np.bool_], factor: float) -> float:
     """The flow time after which ``tissue`` (i, j, k on the anatomy's grid) has ``factor`` times its volume.
 
     Raises LongimorphError when the flow does not reach it in a time of 10.
@@ -141,7 +143,7 @@ def time_to_grow(flow: Flow, tissue: NDArray[np.bool_], factor: float) -> float:
     return time - step * (after - factor) / (after - before) if after > before else 0.0
 
 
-def displacement(flow: Flow, time: float) -> Field:
+def displacement(flow: WideningFlow, time: float) -> Field:
     """Displacement in mm, (3, i, j, k) on the flow's grid, of points carried for ``time`` (may be negative).
 
     A negative time gives the inverse flow: material now at x was at x + displacement.
@@ -153,7 +155,7 @@ def displacement(flow: Flow, time: float) -> Field:
     return moved
 
 
-def jacobian_history(flow: Flow, start: float, end: float) -> tuple[Field, Field, Field]:
+def jacobian_history(flow: WideningFlow, start: float, end: float) -> tuple[Field, Field, Field]:
     """Jacobian determinants of the flow since time 0, on the flow's grid, as the material there sees them.
 
     Returns J at ``start``, J at ``end`` and the mean of J over the times between (Simpson's rule), each
@@ -175,7 +177,7 @@ def _spread(moving: NDArray[np.bool_], values: Field) -> Field:
     return volume
 
 
-def _carry(flow: Flow, points: Field, time: float) -> tuple[Field, Field]:
+def _carry(flow: WideningFlow, points: Field, time: float) -> tuple[Field, Field]:
     """Points (3, n) after ``time``, and log J (n,), the divergence along each path; 8 steps per unit."""
     steps = int(np.ceil(abs(time) * 8))
     log_jacobian, h = np.zeros(points.shape[1:]), time / max(steps, 1)

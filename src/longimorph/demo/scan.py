@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from longimorph.demo import flow as flows
 from longimorph.demo.anatomy import BACKGROUND, CLASSES, OEDEMA, REGION_LABELS, WM, Anatomy
-from longimorph.demo.course import State, classes_at, oedema, shared_flow, volumes_of
+from longimorph.demo.course import PhantomState, classes_at, oedema, shared_flow, volumes_of
 from longimorph.geometry.grid import Grid
 
 Array = NDArray[np.float64]
@@ -39,7 +39,7 @@ class Scanner:
 
 
 @dataclass(frozen=True)
-class Scan:
+class PhantomScan:
     """Volumes of one visit on ``grid``, uint8: labels of ``regions`` and ``states``, intensities."""
 
     grid: Grid
@@ -73,7 +73,9 @@ def scan_grid(anatomy: Anatomy, scanner: Scanner, anatomy_to_scan: Array) -> Gri
     return Grid((i, j, k), affine)
 
 
-def render(anatomy: Anatomy, state: State, grid: Grid, anatomy_to_scan: Array, seed: int) -> Scan:
+def render(
+    anatomy: Anatomy, state: PhantomState, grid: Grid, anatomy_to_scan: Array, seed: int
+) -> PhantomScan:
     """Sample the patient in ``state`` on ``grid``; ``seed`` fixes the image's noise."""
     tissue, t1 = classes_at(anatomy, state), _intensities(anatomy, state)
     inside, points = _tissue_points(anatomy, grid, anatomy_to_scan, state.flow_time)
@@ -87,7 +89,7 @@ def render(anatomy: Anatomy, state: State, grid: Grid, anatomy_to_scan: Array, s
     noise = np.random.default_rng(seed).normal(0.0, _NOISE, image.shape)
     image = np.where(image > 0, np.clip(image + noise, 1, 255), 0)
     states = (found == OEDEMA).astype(np.uint8)
-    return Scan(grid, _region_numbers()[found], states, image.astype(np.uint8))
+    return PhantomScan(grid, _region_numbers()[found], states, image.astype(np.uint8))
 
 
 def _tissue_points(
@@ -157,7 +159,7 @@ def _plane(to_index: Array, shape: tuple[int, ...], plane: int) -> Array:
     return np.stack([row[0] * plane + row[1] * j + row[2] * k + row[3] for row in to_index[:3]])
 
 
-def _intensities(anatomy: Anatomy, state: State) -> NDArray[np.float32]:
+def _intensities(anatomy: Anatomy, state: PhantomState) -> NDArray[np.float32]:
     """T1 of the tissue, darkened where it has turned to oedema (over 1 mm at its edge)."""
     edge = ndimage.gaussian_filter(oedema(anatomy, state).astype(np.float32), 1.0)
     return anatomy.t1 * (1.0 - (1.0 - _T1_OF_OEDEMA) * edge)

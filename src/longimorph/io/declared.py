@@ -57,7 +57,7 @@ class Declared:
         return self.used and self.sizes is not None and not all(0 < size < math.inf for size in self.sizes)
 
 
-def read(path: Path) -> Declared | None:
+def read_declared(path: Path) -> Declared | None:
     """Read what the header of ``path`` states; None where it cannot be read."""
     name = path.name.lower()
     try:

@@ -44,7 +44,7 @@ _NO_HEADER = (OSError, ValueError, ImageFileError, HeaderDataError)
 def remarks(path: Path, grid: Grid) -> list[str]:
     """Return what is odd in the header of a file that lies on ``grid``: voxel size, units, orientation."""
     found = _voxel_remarks(grid)
-    stated = declared.read(path)
+    stated = declared.read_declared(path)
     if stated is not None:
         found += [text for text in (_units(stated), _no_sizes(stated), _letters(stated, grid)) if text]
         found += [] if stated.oriented else [NO_ORIENTATION]

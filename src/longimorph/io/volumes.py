@@ -210,7 +210,7 @@ def _grid(shape: tuple[int, ...], affine: npt.NDArray[np.float64], file: Path, s
 
 def _check_sizes(file: Path, stage: str) -> None:
     """Refuse voxel sizes that are no positive numbers, which libraries mend or mirror without a word."""
-    stated = declared.read(file)
+    stated = declared.read_declared(file)
     if stated is None:
         return
     if stated.impossible:

@@ -40,7 +40,7 @@ CGROUPS = (
 
 
 @dataclass(frozen=True)
-class Watched:
+class MemoryUse:
     """The memory of one registration: where on the ladder it began, and where it is by now.
 
     ``maps`` is one of the probability maps (C, *grid), ``device`` is where the registration runs, ``process``
@@ -111,7 +111,7 @@ def begin(
     steps: int | None,
     asked_mb: int | None,
     known: Model | None = None,
-) -> Watched:
+) -> MemoryUse:
     """The rungs from the fastest one that fits on; the choice, and every step down, is said in the log.
 
     ``maps`` is one of the two maps that the process holds. ``asked_mb`` is the memory that the job asked for
@@ -129,7 +129,7 @@ def begin(
     LOGGER.info("memory: %s", choice.reason)
     chosen = Ladder(rungs[names.index(choice.strategy) :], _tell)
     process = max(resident() - 2 * maps.numel() * maps.element_size(), 0)
-    return Watched(maps, device, choice.strategy, chosen, known, process, workspace)
+    return MemoryUse(maps, device, choice.strategy, chosen, known, process, workspace)
 
 
 def cublas_workspace(device: torch.device) -> int:

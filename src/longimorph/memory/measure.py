@@ -31,7 +31,7 @@ KERNELS = 2
 
 
 @dataclass(frozen=True)
-class Case:
+class SampleCase:
     """One registration to measure: voxels per axis, classes, steps, pairs that L-BFGS keeps.
 
     ``slabs`` is into how many slabs a card would cut the volume, at most.
@@ -46,27 +46,27 @@ class Case:
 
 DESIGNS = {
     "cpu": (
-        Case((16, 16, 16), 5, 5, 2),
-        Case((20, 18, 16), 3, 10, 4),
-        Case((16, 18, 20), 8, 8, 3),
-        Case((18, 16, 16), 13, 5, 4),
-        Case((24, 22, 20), 4, 6, 2),
-        Case((16, 16, 18), 6, 16, 2),
-        Case((28, 26, 24), 3, 7, 3),
+        SampleCase((16, 16, 16), 5, 5, 2),
+        SampleCase((20, 18, 16), 3, 10, 4),
+        SampleCase((16, 18, 20), 8, 8, 3),
+        SampleCase((18, 16, 16), 13, 5, 4),
+        SampleCase((24, 22, 20), 4, 6, 2),
+        SampleCase((16, 16, 18), 6, 16, 2),
+        SampleCase((28, 26, 24), 3, 7, 3),
     ),
     "cuda": (
-        Case((64, 10, 12), 5, 5, 1),
-        Case((32, 12, 16), 3, 8, 3),
-        Case((64, 8, 10), 8, 6, 2),
-        Case((96, 8, 8), 12, 5, 3),
-        Case((48, 10, 10), 4, 7, 1),
-        Case((32, 14, 16), 6, 9, 1),
-        Case((96, 8, 12), 3, 5, 2),
-        Case((40, 12, 12), 13, 7, 2),
-        Case((128, 8, 8), 5, 6, 3),
-        Case((64, 10, 10), 7, 6, 2, slabs=4),
-        Case((48, 12, 10), 4, 5, 1, slabs=2),
-        Case((32, 12, 12), 9, 8, 2, slabs=1),
+        SampleCase((64, 10, 12), 5, 5, 1),
+        SampleCase((32, 12, 16), 3, 8, 3),
+        SampleCase((64, 8, 10), 8, 6, 2),
+        SampleCase((96, 8, 8), 12, 5, 3),
+        SampleCase((48, 10, 10), 4, 7, 1),
+        SampleCase((32, 14, 16), 6, 9, 1),
+        SampleCase((96, 8, 12), 3, 5, 2),
+        SampleCase((40, 12, 12), 13, 7, 2),
+        SampleCase((128, 8, 8), 5, 6, 3),
+        SampleCase((64, 10, 10), 7, 6, 2, slabs=4),
+        SampleCase((48, 12, 10), 4, 5, 1, slabs=2),
+        SampleCase((32, 12, 12), 9, 8, 2, slabs=1),
     ),
 }
 """By the way of walking a volume. No two of classes, steps, pairs and size go together."""
@@ -163,7 +163,7 @@ def settings(steps: int, evaluations: int) -> solve.Settings:
     )
 
 
-def sample(case: Case, strategy: str, walk: str = "cpu") -> Sample:
+def sample(case: SampleCase, strategy: str, walk: str = "cpu") -> Sample:
     """Measure one registration; ``walk`` is a key of DESIGNS.
 
     The kernels' matrices are left out: beside a map of a real size they are nothing.
@@ -177,7 +177,7 @@ def sample(case: Case, strategy: str, walk: str = "cpu") -> Sample:
     with ExitStack() as stack:
         if walk == "cuda":
             stack.enter_context(slab_walk(pair[0], meter, case.slabs))
-            stack.enter_context(mock.patch.object(solve.Pair, "at_hand", False))
+            stack.enter_context(mock.patch.object(solve.MapPair, "at_hand", False))
         stack.enter_context(_history(case.pairs, kept))
         stack.enter_context(_phases(meter, kept))
         stack.enter_context(meter)

@@ -15,19 +15,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from longimorph.numerics import passes
-from longimorph.numerics.dynamics import Drive, Settling, State, System, advance, drive
+from longimorph.numerics.dynamics import Intermediates, Renormalisation, State, System, advance, drive
 
 
 @dataclass(frozen=True)
-class Trace:
+class StepTrace:
     """The inside of a step as far as its adjoint needs it, but for what drives the start."""
 
     middle: State
-    half: Settling
-    second: Drive
+    half: Renormalisation
+    second: Intermediates
 
 
-def trace(before: State, first: Drive, system: System, duration: float) -> tuple[Trace, State, Settling]:
+def trace(
+    before: State, first: Intermediates, system: System, duration: float
+) -> tuple[StepTrace, State, Renormalisation]:
     """A midpoint step with all that its adjoint needs: the trace, the state after, and how that settled.
 
     ``first`` is what drives the state before.
@@ -36,10 +38,12 @@ def trace(before: State, first: Drive, system: System, duration: float) -> tuple
     del first
     second = drive(middle, system)
     after, whole = advance(before, middle, second, system, duration)
-    return Trace(middle, half, second), after, whole
+    return StepTrace(middle, half, second), after, whole
 
 
-def pull_back_flow(state: State, driven: Drive, cotangent: State, factor: float, system: System) -> State:
+def pull_back_flow(
+    state: State, driven: Intermediates, cotangent: State, factor: float, system: System
+) -> State:
     """Cotangent of a state from ``factor`` times that of its rate of change (E7)."""
     alloc, u = system.alloc, system.per_mm
     normal, lift = passes.direction(state, cotangent, factor, u)
@@ -49,13 +53,13 @@ def pull_back_flow(state: State, driven: Drive, cotangent: State, factor: float,
     return State(*passes.pull_back(*turned, driven.v, drho, dam, dv, u))
 
 
-def settle_back(after: State, settling: Settling, end: State, system: System) -> None:
+def settle_back(after: State, settling: Renormalisation, end: State, system: System) -> None:
     """Turn the cotangent ``end`` of a settled state into that of the state before it settled, in place."""
     passes.unsettle(after, *settling, end, system.per_mm)
 
 
 def pull_back_trace(
-    before: State, first: Drive, traced: Trace, end: State, system: System, duration: float
+    before: State, first: Intermediates, traced: StepTrace, end: State, system: System, duration: float
 ) -> State:
     """Cotangent of the state before a step; ``end`` is that of the state after, before it settled.
 
@@ -71,7 +75,7 @@ def pull_back_step(
     system: System,
     duration: float,
     half_way: Callable[[], None] = lambda: None,
-    at_start: Callable[[Drive], None] = lambda _: None,
+    at_start: Callable[[Intermediates], None] = lambda _: None,
 ) -> State:
     """Cotangent of the state before a step from that of the state after it, ``end``, which is lost.
 
@@ -87,14 +91,16 @@ def pull_back_step(
     return back
 
 
-def _trace_back(before: State, first: Drive, end: State, system: System, duration: float) -> Trace:
+def _trace_back(
+    before: State, first: Intermediates, end: State, system: System, duration: float
+) -> StepTrace:
     """The inside of a step made again; ``end`` becomes the cotangent of the state before it settled."""
     traced, after, settling = trace(before, first, system, duration)
     settle_back(after, settling, end, system)
     return traced
 
 
-def _back_to_middle(traced: Trace, end: State, system: System, duration: float) -> State:
+def _back_to_middle(traced: StepTrace, end: State, system: System, duration: float) -> State:
     """Add to ``end`` what the state half-way has of it; returns the cotangent of that before it settled."""
     inner = pull_back_flow(traced.middle, traced.second, end, duration, system)
     settle_back(traced.middle, traced.half, inner, system)
@@ -103,7 +109,7 @@ def _back_to_middle(traced: Trace, end: State, system: System, duration: float) 
 
 
 def _back_to_start(
-    before: State, first: Drive, inner: State, end: State, system: System, duration: float
+    before: State, first: Intermediates, inner: State, end: State, system: System, duration: float
 ) -> State:
     _add(end, pull_back_flow(before, first, inner, duration / 2, system))
     return end

@@ -60,7 +60,7 @@ class State(NamedTuple):
     p: Tensor
 
 
-class Drive(NamedTuple):
+class Intermediates(NamedTuple):
     """What a state's motion needs besides the state: rho (1, *grid), alpha m and v (d, *grid)."""
 
     rho: Tensor
@@ -68,7 +68,7 @@ class Drive(NamedTuple):
     v: Tensor
 
 
-class Settling(NamedTuple):
+class Renormalisation(NamedTuple):
     """What settling took off after a step: the length of q and the part of p along q, (1, *grid) each."""
 
     length: Tensor
@@ -97,7 +97,7 @@ class Step:
 
     before: State
     middle: State
-    drive: Drive
+    drive: Intermediates
     after: State
     duration: float
 
@@ -125,13 +125,13 @@ def hamiltonian(state: State, system: System) -> Tensor:
     return 0.5 * density * system.voxel_volume
 
 
-def drive(state: State, system: System) -> Drive:
+def drive(state: State, system: System) -> Intermediates:
     """rho, alpha m and the velocity v = -K(alpha m) of a state (E1)."""
     rho, am = passes.density(*state, system.alloc, system.per_mm)
-    return Drive(rho, am, system.velocity(am))
+    return Intermediates(rho, am, system.velocity(am))
 
 
-def energy(state: State, driven: Drive, system: System) -> Tensor:
+def energy(state: State, driven: Intermediates, system: System) -> Tensor:
     """H in mm^3 (a scalar, float64)."""
     parts = []
     for start, stop in passes.slabs(state.q):
@@ -149,13 +149,15 @@ def _integral(density: Tensor, system: System) -> Tensor:
     return density.sum(dtype=torch.float64) * system.voxel_volume
 
 
-def advance(base: State, at: State, driven: Drive, system: System, duration: float) -> tuple[State, Settling]:
+def advance(
+    base: State, at: State, driven: Intermediates, system: System, duration: float
+) -> tuple[State, Renormalisation]:
     """From ``base`` follow the rates at a state for a time, and settle on the sphere."""
     q, p, length, along = passes.advance(base, at, system.alloc, driven, system.per_mm, duration)
-    return State(q, p), Settling(length, along)
+    return State(q, p), Renormalisation(length, along)
 
 
-def step(state: State, system: System, duration: float, first: Drive | None = None) -> Step:
+def step(state: State, system: System, duration: float, first: Intermediates | None = None) -> Step:
     """One explicit midpoint step (order 2); ``first`` is what drives the state, where that is known."""
     middle, _ = advance(state, state, first or drive(state, system), system, duration / 2)
     driven = drive(middle, system)

@@ -30,7 +30,7 @@ class Vector(Protocol):
 
 
 @dataclass(frozen=True)
-class Standing:
+class OptimiserState:
     """Where a descent stands after a step.
 
     ``evaluation`` is that of the momentum, without its gradient; ``pairs`` are those of L-BFGS, oldest first;
@@ -51,16 +51,16 @@ class Standing:
 class Journal:
     """A journal that remembers nothing; callers that can keep something override its methods."""
 
-    def begin(self) -> Optimum | Standing | None:
+    def begin(self) -> Optimum | OptimiserState | None:
         """The next descent begins: how it ended or where it stood when the registration was broken off."""
         return None
 
-    def stands(self, standing: Standing) -> None:
+    def on_step(self, state: OptimiserState) -> None:
         """The present descent has taken a step, or has evaluated its start."""
 
-    def ended(self, optimum: Optimum) -> None:
+    def on_end(self, optimum: Optimum) -> None:
         """The present descent has ended."""
 
-    def undisturbed(self) -> AbstractContextManager[None]:
+    def uninterruptible(self) -> AbstractContextManager[None]:
         """Nothing breaks off the registration within this context."""
         return nullcontext()

@@ -92,7 +92,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in SPELLINGS)
 
 
-class Kept:
+class Offloadable:
     """A tensor that waits until it is needed again, on the device or parked on the host."""
 
     def __init__(self, tensor: Tensor, on_host: bool = False) -> None:
@@ -120,16 +120,16 @@ class Ladder:
     ) -> None:
         self._rungs = list(rungs)
         self._tell = stepped_down
-        self._kept: WeakSet[Kept] = WeakSet()
+        self._kept: WeakSet[Offloadable] = WeakSet()
 
     @property
     def current(self) -> Strategy:
         """The rung in use."""
         return self._rungs[0]
 
-    def keep(self, tensor: Tensor) -> Kept:
+    def keep(self, tensor: Tensor) -> Offloadable:
         """Put a vector of the optimiser to rest, where the rung in use has room for it."""
-        kept = Kept(tensor, self.current.host_vectors)
+        kept = Offloadable(tensor, self.current.host_vectors)
         self._kept.add(kept)
         return kept
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import passes
-from longimorph.numerics.dynamics import Drive, State, System, drive, energy, fastest
+from longimorph.numerics.dynamics import Intermediates, State, System, drive, energy, fastest
 from longimorph.numerics.equations import velocity
 from longimorph.numerics.kernels import Kernel
 from longimorph.numerics.linearised import LinearMap, inner
-from longimorph.numerics.memory_strategies import CHECKPOINT, Kept, Strategy
+from longimorph.numerics.memory_strategies import CHECKPOINT, Offloadable, Strategy
 from longimorph.numerics.shooting import Divergence, Ends, shoot, sweep
 from longimorph.numerics.sphere import tangent
 
@@ -40,7 +40,7 @@ class Matching:
     """
 
     source: Tensor
-    target: Kept
+    target: Offloadable
     system: System
     volumes: Kernel
     regularisation: float
@@ -67,14 +67,14 @@ def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOI
     energies: list[float] = []
     rates: list[Tensor] = []
 
-    def leave(driven: Drive) -> None:
+    def leave(driven: Intermediates) -> None:
         energies.append(_energy(start, driven, matching))
 
     def turn(end: State) -> tuple[float, State]:
         _check_energy(energies[0], _energy(end, drive(end, system), matching), matching)
         return _terminal(end, matching)
 
-    def arrive(driven: Drive) -> None:
+    def arrive(driven: Intermediates) -> None:
         rates.append(passes.rate(*start, driven.rho, driven.v, system.per_mm))
 
     unexplained, cotangent = sweep(start, system, matching.steps, Ends(turn, leave, arrive), strategy)
@@ -145,7 +145,7 @@ def _check_energy(before: float, after: float, matching: Matching) -> None:
         raise Divergence(f"H drifts from {before:.4g} to {after:.4g} mm3 along the shooting")
 
 
-def _energy(state: State, driven: Drive, matching: Matching) -> float:
+def _energy(state: State, driven: Intermediates, matching: Matching) -> float:
     """H in mm^3 at an end of a path; raises ``Divergence`` when tissue moves too far per step there."""
     system = matching.system
     pace = fastest(velocity(driven.rho, driven.v), system) / matching.steps

@@ -14,9 +14,9 @@ from functools import partial
 
 from torch import Tensor
 
-from longimorph.numerics.journal import Journal, Standing, Vector
+from longimorph.numerics.journal import Journal, OptimiserState, Vector
 from longimorph.numerics.linearised import inner
-from longimorph.numerics.memory_strategies import CHECKPOINT, Kept, Ladder
+from longimorph.numerics.memory_strategies import CHECKPOINT, Ladder, Offloadable
 from longimorph.numerics.objective import Evaluation
 from longimorph.numerics.shooting import Divergence
 
@@ -59,7 +59,9 @@ PAIRS_KEPT = 8
 class History:
     """Curvature pairs of L-BFGS: two maps each, and their scalar product."""
 
-    pairs: deque[tuple[Kept, Kept, float]] = field(default_factory=lambda: deque(maxlen=PAIRS_KEPT))
+    pairs: deque[tuple[Offloadable, Offloadable, float]] = field(
+        default_factory=lambda: deque(maxlen=PAIRS_KEPT)
+    )
 
     def add(self, s: Tensor, y: Tensor, ladder: Ladder) -> None:
         """Keep a pair of step and change of gradient when it has positive curvature."""
@@ -110,17 +112,17 @@ class _Trials:
 class _Point:
     """A momentum, its gradient and a direction from it, at rest while another is evaluated; cost in mm^3."""
 
-    momentum: Kept
-    gradient: Kept
+    momentum: Offloadable
+    gradient: Offloadable
     cost: float
 
 
-def _moved(momentum: Kept, direction: Kept, length: float) -> Tensor:
+def _moved(momentum: Offloadable, direction: Offloadable, length: float) -> Tensor:
     return momentum.get().add(direction.get(), alpha=length)
 
 
 def _line_search(
-    trial: _Trials, here: _Point, direction: Kept, slope: float, shortest: float, shorten: bool
+    trial: _Trials, here: _Point, direction: Offloadable, slope: float, shortest: float, shorten: bool
 ) -> tuple[float, Evaluation, Tensor] | None:
     """Step length (1 to ``shortest``), evaluation and momentum of a point that is low enough, or None.
 
@@ -175,14 +177,14 @@ def minimise(
 
     def stand() -> None:
         vectors = here.momentum, here.gradient, history.pairs
-        journal.stands(Standing(*vectors, last, damping, number, trial.count, small, again))
+        journal.on_step(OptimiserState(*vectors, last, damping, number, trial.count, small, again))
 
     if known is None:
         found = trial(momentum)
         if found is None:
             raise Divergence("the shooting diverges at the start of the optimisation")
         here, last = _point(momentum, found, ladder), _without_gradient(found)
-        with journal.undisturbed():
+        with journal.uninterruptible():
             report(Iteration(0, trial.count, 0.0, found))
             stand()
         del found
@@ -195,7 +197,7 @@ def minimise(
     def optimum(reason: str, converged: bool, too_few_steps: bool = False) -> Optimum:
         momentum = ladder.attempt(here.momentum.get)
         found = Optimum(momentum, last, trial.count, reason, converged, too_few_steps)
-        journal.ended(found)
+        journal.on_end(found)
         return found
 
     while not trial.exhausted:
@@ -213,7 +215,7 @@ def minimise(
         if better is None:
             if not history.pairs:
                 return optimum("No shorter step lowers the cost: it is as low as rounding lets it go.", True)
-            with journal.undisturbed():
+            with journal.uninterruptible():
                 history.pairs.clear()
                 damping *= 10
                 stand()
@@ -226,7 +228,7 @@ def minimise(
             damping = max(damping * LESS_DAMPED, min(damping, LEAST_DAMPING))
         number, again = number + 1, False
         small = small + 1 if here.cost - there.cost < least_gain * here.cost else 0
-        with journal.undisturbed():
+        with journal.uninterruptible():
             _remember(history, direction, length, here, there, ladder)
             here, last = _point(momentum, there, ladder), _without_gradient(there)
             report(Iteration(number, trial.count, length, there))
@@ -249,7 +251,7 @@ def _direction(
     precondition: Callable[[Tensor, float], Tensor],
     damping: float,
     ladder: Ladder,
-) -> tuple[Kept, float]:
+) -> tuple[Offloadable, float]:
     """Descent direction from a point, and its product with the gradient."""
     gradient = here.gradient.get()
     found = history.direction(gradient, lambda g: precondition(g, damping))
@@ -257,7 +259,7 @@ def _direction(
 
 
 def _remember(
-    history: History, direction: Kept, length: float, here: _Point, there: Evaluation, ladder: Ladder
+    history: History, direction: Offloadable, length: float, here: _Point, there: Evaluation, ladder: Ladder
 ) -> None:
     """Add the step from ``here`` to ``there`` to the history."""
     ladder.attempt(
@@ -269,10 +271,10 @@ def _point(momentum: Tensor, found: Evaluation, ladder: Ladder) -> _Point:
     return ladder.attempt(lambda: _Point(ladder.keep(momentum), ladder.keep(found.gradient), found.cost))
 
 
-def _restored(known: Standing, history: History, like: Tensor, ladder: Ladder) -> _Point:
+def _restored(known: OptimiserState, history: History, like: Tensor, ladder: Ladder) -> _Point:
     """The point where a descent stood, its pairs put into ``history``; on the device of ``like``."""
 
-    def restored(vector: Vector) -> Kept:
+    def restored(vector: Vector) -> Offloadable:
         return ladder.attempt(lambda: ladder.keep(vector.get().to(like)))
 
     for s, y, sy in known.pairs:

@@ -18,7 +18,7 @@ from longimorph.numerics.optimise import Optimum
 from longimorph.numerics.pinned import PINNED
 from longimorph.numerics.precision import full_precision
 from longimorph.numerics.shooting import drift
-from longimorph.numerics.solve import Pair, Report, Settings, silent, solve
+from longimorph.numerics.solve import MapPair, Report, Settings, silent, solve
 from longimorph.numerics.uncertainty import Doubt, doubt
 from longimorph.numerics.warps import Warping, Warps
 
@@ -60,7 +60,7 @@ def register(
     broken off go on. Identical maps give exact zeros. Raises
     ``Divergence`` when no momentum can be shot.
     """
-    pair, ladder = Pair(source, target, control, tuple(spacing), device), ladder or Ladder([CHECKPOINT])
+    pair, ladder = MapPair(source, target, control, tuple(spacing), device), ladder or Ladder([CHECKPOINT])
     try:
         with _denormals_flushed(), full_precision():
             if torch.equal(source, target):
@@ -80,7 +80,7 @@ def _denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _still(pair: Pair, settings: Settings) -> tuple[Optimum, Matching]:
+def _still(pair: MapPair, settings: Settings) -> tuple[Optimum, Matching]:
     matching = pair.matching(settings)
     zero = torch.zeros_like(matching.source)
     reason = "The two maps are identical: nothing to explain."

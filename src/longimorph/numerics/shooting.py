@@ -13,8 +13,17 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from longimorph.numerics.adjoint import Trace, pull_back_step, pull_back_trace, settle_back, trace
-from longimorph.numerics.dynamics import Drive, Settling, State, Step, System, drive, energy, step
+from longimorph.numerics.adjoint import StepTrace, pull_back_step, pull_back_trace, settle_back, trace
+from longimorph.numerics.dynamics import (
+    Intermediates,
+    Renormalisation,
+    State,
+    Step,
+    System,
+    drive,
+    energy,
+    step,
+)
 from longimorph.numerics.memory_strategies import CHECKPOINT, Strategy
 from longimorph.numerics.parking import Parked, park_beside
 
@@ -57,7 +66,7 @@ def _finite(state: State) -> State:
     return state
 
 
-def _ignore(_: Drive) -> None:
+def _ignore(_: Intermediates) -> None:
     """What drives the start is not asked for."""
 
 
@@ -71,8 +80,8 @@ class Ends(Generic[T]):
     """
 
     turn: Terminal[T]
-    leave: Callable[[Drive], None] = _ignore
-    arrive: Callable[[Drive], None] = _ignore
+    leave: Callable[[Intermediates], None] = _ignore
+    arrive: Callable[[Intermediates], None] = _ignore
 
 
 def sweep(
@@ -106,7 +115,9 @@ class _Resting:
         return self._state or State(*(half.fetch() for half in self._parked))
 
 
-def _first_step(start: State, system: System, duration: float, leave: Callable[[Drive], None]) -> State:
+def _first_step(
+    start: State, system: System, duration: float, leave: Callable[[Intermediates], None]
+) -> State:
     """The state after the first step; ``leave`` hears what drives the start."""
     first = drive(start, system)
     leave(first)
@@ -131,7 +142,7 @@ def _with_states(start: State, system: System, steps: int, ends: Ends[T], on_hos
 
 def _with_traces(start: State, system: System, steps: int, ends: Ends[T]) -> tuple[T, State]:
     duration, state = 1.0 / steps, start
-    kept: list[tuple[State, Drive, Trace, Settling]] = []
+    kept: list[tuple[State, Intermediates, StepTrace, Renormalisation]] = []
     for k in range(steps):
         first = drive(state, system)
         if k == 0:

@@ -16,7 +16,7 @@ from longimorph.numerics.equations import combine, differences, velocity
 from longimorph.numerics.journal import Journal
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
-from longimorph.numerics.memory_strategies import Kept, Ladder
+from longimorph.numerics.memory_strategies import Ladder, Offloadable
 from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
 from longimorph.numerics.optimise import Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
@@ -58,7 +58,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MapPair:
     """Two maps on the simplex, (C, *grid) each, the control matrix (C, C) and the spacing in mm.
 
     They may lie on another device than ``device``, on which they are matched (None: where the source lies).
@@ -89,18 +89,18 @@ class Pair:
         steps = settings.steps or FEWEST_STEPS
         volume_sigma, weight = max(settings.volume_mm, narrowest), math.sqrt(settings.volume_weight)
         volumes = gaussian_kernel(shape, self.spacing, [volume_sigma], weight, source)
-        kept = Kept(target) if self.at_hand or ladder is None else ladder.keep(target)
+        kept = Offloadable(target) if self.at_hand or ladder is None else ladder.keep(target)
         return Matching(source, kept, system, volumes, settings.regularisation, steps)
 
-    def coarser(self, axes: Sequence[bool]) -> Pair:
+    def coarser(self, axes: Sequence[bool]) -> MapPair:
         """The same pair with the chosen axes halved."""
         small = [levels.coarser(maps, axes) for maps in (self.source, self.target)]
         wide = tuple(h * (2 if halve else 1) for h, halve in zip(self.spacing, axes, strict=True))
-        return Pair(small[0], small[1], self.control, wide, self.device)
+        return MapPair(small[0], small[1], self.control, wide, self.device)
 
 
 def solve(
-    pair: Pair,
+    pair: MapPair,
     settings: Settings,
     ladder: Ladder,
     report: Report = silent,
@@ -187,7 +187,7 @@ def _descend(
 
 
 def _start(
-    pair: Pair,
+    pair: MapPair,
     matching: Matching,
     precondition: Preconditioner,
     settings: Settings,
@@ -225,7 +225,7 @@ def _halved(momentum: Tensor) -> Iterator[Tensor]:
 
 
 def _coarse_rate(
-    pair: Pair,
+    pair: MapPair,
     matching: Matching,
     axes: Sequence[bool],
     settings: Settings,
@@ -243,7 +243,9 @@ def _coarse_rate(
     return ladder.attempt(lambda: _handed_over(at, coarse.system, pair, matching, axes))
 
 
-def _handed_over(at: State, coarse: System, pair: Pair, matching: Matching, axes: Sequence[bool]) -> Tensor:
+def _handed_over(
+    at: State, coarse: System, pair: MapPair, matching: Matching, axes: Sequence[bool]
+) -> Tensor:
     """dq/dt of this level's source (C, *grid) under the velocity and source of a coarser level's state."""
     found = drive(at, coarse)
     w, source = velocity(found.rho, found.v), (1 - found.rho) * at.p

@@ -55,7 +55,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Seen:
+class JobState:
     """A job's state; of a failed one why, of one that runs where it is by now.
 
     ``age`` and ``said``: seconds since its last sign of life and since its last iteration; ``machine``: where
@@ -76,7 +76,7 @@ class Progress:
     """What was seen of every job of a run, by patient, the patients that have no pair, and what lies beside
     them from earlier runs."""
 
-    patients: dict[str, tuple[Seen, ...]]
+    patients: dict[str, tuple[JobState, ...]]
     left_out: tuple[str, ...] = ()
     leftovers: Leftovers = field(default_factory=Leftovers)
 
@@ -86,16 +86,16 @@ class Progress:
             seen.state for jobs in self.patients.values() for seen in jobs if seen.job.stage == stage
         )
 
-    def of_state(self, state: str) -> list[Seen]:
+    def of_state(self, state: str) -> list[JobState]:
         """Return the jobs in a state."""
         return [seen for jobs in self.patients.values() for seen in jobs if seen.state == state]
 
-    def failures(self) -> list[Seen]:
+    def failures(self) -> list[JobState]:
         """Return the failed pairs and the jobs that broke off; a failed visit is told by its pairs."""
         return [s for s in self.of_state(FAILED) if s.job.stage == "register" or s.broke_off]
 
 
-def read(results: Path, patient: str | None = None) -> Progress:
+def read_progress(results: Path, patient: str | None = None) -> Progress:
     """Read the progress of the run whose outputs are in ``results``, of all patients or of one.
 
     The pairs are those that the run lists in ``cohort/pairs.csv``; before that file is there, those that
@@ -139,7 +139,7 @@ def of_pairs(results: Path, pairs: Pairs, left_out: Sequence[str] = ()) -> Progr
     return Progress(dict(zip(by_patient, seen, strict=True)), tuple(left_out))
 
 
-def _patient(results: Path, now: float, pairs: tuple[str, Pairs]) -> tuple[Seen, ...]:
+def _patient(results: Path, now: float, pairs: tuple[str, Pairs]) -> tuple[JobState, ...]:
     return tuple(_look(job, now) for job in _jobs(results, *pairs))
 
 
@@ -154,29 +154,29 @@ def _jobs(results: Path, patient: str, pairs: Pairs) -> Iterator[Job]:
             yield Job(patient, stage, name, folder / name / file, logs / f"{stage}_{name}.log")
 
 
-def _look(job: Job, now: float) -> Seen:
+def _look(job: Job, now: float) -> JobState:
     """A job with its output has ended; one whose log has no outcome runs, or was killed."""
     record = _output(job.output)
     if record is not None:
         if record.get("status", "ok") == "ok":
-            return Seen(job, DONE)
-        return Seen(
+            return JobState(job, DONE)
+        return JobState(
             job, FAILED, f"{record.get('stage', job.stage)}: {record['status']}: {record.get('message', '')}"
         )
     text, changed = _log(job.log)
     if changed is None:
-        return Seen(job, WAITING)
+        return JobState(job, WAITING)
     outcome = next((line for line in reversed(text.splitlines()) if line.startswith(OUTCOME)), None)
     if outcome is not None:
         words = outcome.removeprefix(OUTCOME)
         if words.startswith(STOPPED):
-            return Seen(job, INTERRUPTED, words.removeprefix(STOPPED))
-        return Seen(job, FAILED, f"{words} (log: {job.log})", broke_off=True)
+            return JobState(job, INTERRUPTED, words.removeprefix(STOPPED))
+        return JobState(job, FAILED, f"{words} (log: {job.log})", broke_off=True)
     age = max(now - changed, 0.0)
     words, said = last_iteration(text) or ("", None)
     since = None if said is None else max(now - said.timestamp(), 0.0)
     machine = next((line for line in text.splitlines() if line.startswith(MACHINE)), "").removeprefix(MACHINE)
-    return Seen(job, SILENT if age > SILENT_SECONDS else RUNNING, words, age, since, machine)
+    return JobState(job, SILENT if age > SILENT_SECONDS else RUNNING, words, age, since, machine)
 
 
 def _output(path: Path) -> dict[str, Any] | None:

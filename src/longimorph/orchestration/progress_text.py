@@ -16,9 +16,9 @@ from longimorph.orchestration.progress import (
     STAGES,
     STATES,
     WAITING,
+    JobState,
     Pairs,
     Progress,
-    Seen,
     of_pairs,
 )
 from longimorph.text import aligned, counted
@@ -123,13 +123,15 @@ def _names(names: Sequence[str], most: int | None) -> str:
     return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(shown) < len(names) else "")
 
 
-def _cell(jobs: Sequence[Seen], stage: str) -> str:
+def _cell(jobs: Sequence[JobState], stage: str) -> str:
     states = Counter(seen.state for seen in jobs if seen.job.stage == stage)
     extra = [f"{states[state]} {state}" for state in _SAID if states[state]]
     return f"{states[DONE]}/{states.total()}" + (f" ({', '.join(extra)})" if extra else "")
 
 
-def _list(title: str, found: Sequence[Seen], most: int | None, row: Callable[[Seen], list[str]]) -> list[str]:
+def _list(
+    title: str, found: Sequence[JobState], most: int | None, row: Callable[[JobState], list[str]]
+) -> list[str]:
     if not found:
         return []
     lines = [f"{title}:", *(f"  {line}" for line in aligned([row(seen) for seen in found[:most]]))]
@@ -141,11 +143,11 @@ def _more(count: int, most: int | None) -> Iterator[str]:
         yield f"  and {count - most} more"
 
 
-def _running(seen: Seen) -> list[str]:
+def _running(seen: JobState) -> list[str]:
     return [seen.job.patient, seen.job.title, _where(seen), seen.machine]
 
 
-def _silent(seen: Seen) -> list[str]:
+def _silent(seen: JobState) -> list[str]:
     return [
         seen.job.patient,
         seen.job.title,
@@ -155,11 +157,11 @@ def _silent(seen: Seen) -> list[str]:
     ]
 
 
-def _interrupted(seen: Seen) -> list[str]:
+def _interrupted(seen: JobState) -> list[str]:
     return [seen.job.patient, seen.job.title, seen.words]
 
 
-def _where(seen: Seen) -> str:
+def _where(seen: JobState) -> str:
     """What a job said last, and when."""
     if seen.state == RUNNING:
         return f"{seen.words} ({ago(seen.said)})" if seen.words else f"alive {ago(seen.age)}"
@@ -168,13 +170,13 @@ def _where(seen: Seen) -> str:
     return seen.words
 
 
-def _failed(found: Sequence[Seen], most: int | None) -> list[str]:
+def _failed(found: Sequence[JobState], most: int | None) -> list[str]:
     if not found:
         return []
     return ["failed:", *(_sentence(seen) for seen in found[:most]), *_more(len(found), most)]
 
 
-def _sentence(seen: Seen) -> str:
+def _sentence(seen: JobState) -> str:
     """A failure: a pair by its name, a job that broke off with its stage."""
     what = seen.job.title if seen.broke_off else seen.job.title.removeprefix("register ")
     return f"  {seen.job.patient} {what}: {seen.words}"

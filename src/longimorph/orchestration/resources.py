@@ -50,7 +50,7 @@ _UNREADABLE = ((256, 256, 256), (1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What a job asks for: memory and disk in MB (10^6 bytes), and a time limit in minutes."""
 
     mem_mb: int
@@ -82,38 +82,38 @@ class Needs:
 
     study: Study
 
-    def align(self, visits: Sequence[Visit]) -> Asked:
+    def align(self, visits: Sequence[Visit]) -> Request:
         """Of the alignment of a patient's ``visits``."""
         return self._opening(visits, 0, 10)
 
-    def maps(self, visit: Visit) -> Asked:
+    def maps(self, visit: Visit) -> Request:
         """Of a visit's probability maps."""
         size = self.grid(visit)
         return self._opening([visit], size.map_mb, 10 + size.map_mb * (1 + 1 / size.classes))
 
-    def figure(self, pair: Pair) -> Asked:
+    def figure(self, pair: Pair) -> Request:
         """Of a pair's picture."""
         size = self.size(pair)
-        return Asked(_BASE_MB + ceil(_MAPS_DRAWN * size.map_mb), 5 + ceil(size.map_mb / 60), 20)
+        return Request(_BASE_MB + ceil(_MAPS_DRAWN * size.map_mb), 5 + ceil(size.map_mb / 60), 20)
 
-    def patient_report(self, pairs: Sequence[Pair]) -> Asked:
+    def patient_report(self, pairs: Sequence[Pair]) -> Request:
         """Of the page of a patient with ``pairs``: one map after the other is read, up to a few times."""
         size = self.size(pairs[0])
         seconds = 2 * len(pairs) * _MAPS_READ * size.map_mb * _SECONDS_PER_MB_READ
-        return Asked(_BASE_MB + ceil(_MAPS_HELD * size.map_mb), 5 + ceil(seconds / 60), 20)
+        return Request(_BASE_MB + ceil(_MAPS_HELD * size.map_mb), 5 + ceil(seconds / 60), 20)
 
-    def tables(self, pairs: int) -> Asked:
+    def tables(self, pairs: int) -> Request:
         """Of the tables of so many pairs."""
         flows = pairs * len(self.study.classes.rows) ** 2
         memory = _LIGHT_MB + ceil(flows * _TABLE_BYTES_PER_FLOW / 1e6)
-        return Asked(memory, 5 + pairs // 200, 10 + pairs // 10)
+        return Request(memory, 5 + pairs // 200, 10 + pairs // 10)
 
-    def register(self, pair: Pair) -> Asked:
+    def register(self, pair: Pair) -> Request:
         """Of a pair's registration."""
         size = self.size(pair)
         disk = size.map_mb * (_REGISTRATION_MAPS + _REGISTRATION_FIELDS / size.classes)
         memory = STARTERS_MB + ceil(self.placed(pair).host_bytes / 1e6)
-        return Asked(memory, 10 + ceil(LIMIT * self.seconds(pair) / 60), 10 + ceil(disk))
+        return Request(memory, 10 + ceil(LIMIT * self.seconds(pair) / 60), 10 + ceil(disk))
 
     def seconds(self, pair: Pair) -> float:
         """How long a registration is expected to take at most, if it keeps the steps that it begins with."""
@@ -179,12 +179,12 @@ class Needs:
         voxels = tuple(ceil(side / step) for side, step in zip(sides, steps, strict=True))
         return PairSize(voxels, len(self.study.classes.rows))
 
-    def _opening(self, visits: Sequence[Visit], map_mb: float, disk_mb: float) -> Asked:
+    def _opening(self, visits: Sequence[Visit], map_mb: float, disk_mb: float) -> Request:
         """Of a job that opens the files of ``visits`` and makes a map of so many MB."""
         voxels = sum(prod(_header(path)[0]) for visit in visits for path in visit.files().values())
         memory = _BASE_MB + ceil(voxels * _NATIVE_BYTES / 1e6 + _MAPS_MADE * map_mb)
         seconds = voxels * _SECONDS_PER_VOXEL + map_mb * _SECONDS_PER_MAP_MB
-        return Asked(memory, 5 + ceil(seconds / 60), ceil(disk_mb))
+        return Request(memory, 5 + ceil(seconds / 60), ceil(disk_mb))
 
     def _place(self, size: PairSize) -> Placement | None:
         config = self.study.config

@@ -55,7 +55,7 @@ class MadeOtherwise(Refused):
         )
 
 
-def check(workflow: Any) -> None:
+def check_earlier_run(workflow: Any) -> None:
     """Refuse to repeat what still runs, and write the records that a killed run could not write."""
     planned = list(workflow.dag.needrun_jobs())
     if again := _queued_again(planned, workflow.dag):

@@ -82,7 +82,7 @@ def begin(workflow: Any, settings: dict[str, Any]) -> Study:
 def _read(workflow: Any, source: Settings) -> Study:
     linting = not getattr(workflow, "check_envvars", True)  # the linter alone switches that check off
     if linting or not workflow.is_main_process:
-        return studies.load(source, check_files=False)
+        return studies.load_study(source, check_files=False)
     if found := _of_unknown_origin():
         raise InputError([found])
     checked = validate(source, cache=SCAN_CACHE)

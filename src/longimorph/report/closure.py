@@ -43,7 +43,7 @@ def section(folder: Path, colors: Mapping[str, str]) -> list[Figure]:
     file = folder / "closure.csv"
     if not file.exists():
         return []
-    table = columns.read(file)
+    table = columns.read_table(file)
     table = table[table["class"].isin(list(colors))]
     figures = [_figure(rows, colors) for _, rows in table.groupby(["from", "via", "to"], sort=False)]
     return sorted(figures, key=lambda figure: -figure.apart / max(figure.numbers, 1))[:MOST_DRAWN]

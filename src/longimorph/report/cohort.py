@@ -16,7 +16,7 @@ import pandas as pd
 from longimorph.report import courses, outliers, pairs, spread, verdict
 from longimorph.report.outliers import Name, Score
 from longimorph.report.page import Builder, image_source, write_page
-from longimorph.report.pairs import ML, Pair
+from longimorph.report.pairs import ML, PairResults
 from longimorph.report.verdict import Verdict
 from longimorph.study import leftovers
 from longimorph.study.classes import BACKGROUND, ClassTable
@@ -31,7 +31,7 @@ _KINDS = ("moved", "changed")
 
 
 @dataclass(frozen=True)
-class Cohort:
+class CohortResults:
     """The cohort's tables, its pairs with their numbers, what lies beside them from earlier runs, how far
     each pair is from the usual, and whether it can be trusted."""
 
@@ -39,7 +39,7 @@ class Cohort:
     failures: pd.DataFrame
     left_out: pd.DataFrame
     memory_rows: int
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PairResults, ...]
     leftovers: Leftovers
     scores: Mapping[Name, Score] = field(default_factory=dict)
     verdicts: Mapping[Name, Verdict] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Cohort:
 def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) -> None:
     """Write the page ``out`` from the cohort's tables in ``folder``, and ``administration.html`` beside it;
     ``command`` makes the results again."""
-    cohort = load(folder, classes)
+    cohort = load_cohort_results(folder, classes)
     build = Builder()
     inner = [name for name in classes.names if name != BACKGROUND]
     colors = dict(zip(classes.names, classes.colors, strict=True))
@@ -84,7 +84,7 @@ def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) ->
     _administration(cohort, folder / "memory.png", out.with_name("administration.html"))
 
 
-def _administration(cohort: Cohort, memory: Path, out: Path) -> None:
+def _administration(cohort: CohortResults, memory: Path, out: Path) -> None:
     """The page for who looks after the machines: what the registrations took."""
     picture = image_source(memory.read_bytes()) if memory.exists() and memory.stat().st_size else None
     write_page(
@@ -98,26 +98,26 @@ def _administration(cohort: Cohort, memory: Path, out: Path) -> None:
     )
 
 
-def _distrusted(cohort: Cohort) -> list[tuple[Pair, Verdict]]:
+def _distrusted(cohort: CohortResults) -> list[tuple[PairResults, Verdict]]:
     """The pairs that are not to be trusted, with the verdicts."""
     known = ((pair, cohort.verdicts[pair.name_in_cohort]) for pair in cohort.pairs)
     return [(pair, found) for pair, found in known if found.level == verdict.DISTRUST]
 
 
-def load(folder: Path, classes: ClassTable) -> Cohort:
+def load_cohort_results(folder: Path, classes: ClassTable) -> CohortResults:
     """Read the cohort's tables."""
-    changes = columns.read(folder / "changes.csv")
-    listed = columns.read(folder / "pairs.csv")
+    changes = columns.read_table(folder / "changes.csv")
+    listed = columns.read_table(folder / "pairs.csv")
     planned = listed[listed["left_out"] == ""]
     judged = verdict.listed(folder / "verdicts.csv")
     found = tuple(_pair(row, own, classes, folder.parent, judged) for row, own in _grouped(planned, changes))
     without = listed.loc[listed["left_out"] != "", "patient"]
     names = (pair.name_in_cohort for pair in found)
-    return Cohort(
+    return CohortResults(
         changes,
-        columns.read(folder / "failures.csv"),
+        columns.read_table(folder / "failures.csv"),
         listed[listed["left_out"] != ""],
-        len(columns.read(folder / "memory.csv")),
+        len(columns.read_table(folder / "memory.csv")),
         found,
         leftovers.find(folder.parent, names, without),
         outliers.scores(changes, BACKGROUND),
@@ -138,7 +138,7 @@ def _pair(
     classes: ClassTable,
     results: Path,
     judged: Mapping[Name, Mapping[str, Any]],
-) -> Pair:
+) -> PairResults:
     names = [str(row[name]) for name in columns.PAIR]
     code = str(changes["status"].iloc[0]) if len(changes) else "missing"
     folder = results / "patients" / names[0] / f"{names[1]}__{names[2]}"
@@ -146,10 +146,12 @@ def _pair(
     status = {**known, "status": code}
     amounts = pairs.amounts_in(changes, classes.names)
     nothing = pd.DataFrame()
-    return Pair(names[0], names[1], names[2], float(row["days"]), status, amounts, nothing, nothing, folder)
+    return PairResults(
+        names[0], names[1], names[2], float(row["days"]), status, amounts, nothing, nothing, folder
+    )
 
 
-def table(cohort: Cohort, classes: list[str]) -> dict[str, Any]:
+def table(cohort: CohortResults, classes: list[str]) -> dict[str, Any]:
     """What the page's table is made from: a row per pair, and per class three whole numbers of mm³ per row:
     moved, changed class, unexplained."""
     rows = []
@@ -176,7 +178,7 @@ def table(cohort: Cohort, classes: list[str]) -> dict[str, Any]:
     }
 
 
-def _cells(cohort: Cohort, name: str) -> list[int | None]:
+def _cells(cohort: CohortResults, name: str) -> list[int | None]:
     """The numbers of one class, none where a pair has none."""
     found: list[int | None] = []
     for pair in cohort.pairs:
@@ -192,7 +194,7 @@ def _only(data: dict[str, Any], kept: Sequence[str]) -> dict[str, Any]:
     return {**data, "classes": kept, "cells": cells}
 
 
-def _kept(cohort: Cohort, classes: Sequence[str], data: Any, panels: Any) -> list[str]:
+def _kept(cohort: CohortResults, classes: Sequence[str], data: Any, panels: Any) -> list[str]:
     """The classes that a page has room for: all, or those with the largest changes, at least one."""
     room, sizes = _MOST_BYTES, dict.fromkeys(classes, 0)
     if isinstance(data, dict):
@@ -212,7 +214,7 @@ def _length(data: Any) -> int:
     return len(json.dumps(data, separators=(",", ":")))
 
 
-def _first(cohort: Cohort) -> list[dict[str, Any]]:
+def _first(cohort: CohortResults) -> list[dict[str, Any]]:
     """The pairs that stand out most."""
     order = outliers.first(cohort.scores, _FIRST, _STANDS_OUT)
     keys = ("patient", "source", "target")
@@ -223,7 +225,7 @@ def _first(cohort: Cohort) -> list[dict[str, Any]]:
     ]
 
 
-def _spreads(cohort: Cohort, classes: list[str], colors: Mapping[str, str]) -> list[dict[str, Any]]:
+def _spreads(cohort: CohortResults, classes: list[str], colors: Mapping[str, str]) -> list[dict[str, Any]]:
     """Per class: the distribution of yearly changes, and a line per patient for each kind."""
     done = [pair for pair in cohort.pairs if pair.ok and pair.days > 0]
     out = set(outliers.first(cohort.scores, 50, _STANDS_OUT))
@@ -255,13 +257,13 @@ def _rates(changes: pd.DataFrame, name: str) -> dict[str, Any]:
     return {kind: rows[column].to_numpy(dtype=float) / ML / years for kind, column in named.items()}
 
 
-def _courses(cohort: Cohort, patient: str, classes: list[str]) -> list[courses.Course]:
+def _courses(cohort: CohortResults, patient: str, classes: list[str]) -> list[courses.VolumeCourse]:
     """A patient's courses, days counted from the first visit."""
     own = [pair for pair in cohort.pairs if pair.patient == patient]
     return courses.courses(days_of(own), own, classes)
 
 
-def days_of(known: list[Pair]) -> dict[str, float]:
+def days_of(known: list[PairResults]) -> dict[str, float]:
     """Days of the visits of one patient, the first at 0, from the days between visits."""
     days = {known[0].source: 0.0}
     waiting = list(known)

@@ -9,7 +9,7 @@ from functools import reduce
 
 from markupsafe import Markup
 
-from longimorph.report.pairs import Amount, Pair
+from longimorph.report.pairs import Amount, PairResults
 from longimorph.report.svg import Drawing, Point, hint, plain, reach, room_for, signed, ticks
 
 _WIDTH, _HEIGHT = 292.0, 190.0
@@ -18,7 +18,7 @@ _KINDS = (("total", "all"), ("moved", "moved"), ("changed", "changed"))
 
 
 @dataclass(frozen=True)
-class Course:
+class VolumeCourse:
     """Change of one class since the first visit, in mL: a day and an amount per step that is known."""
 
     name: str
@@ -26,12 +26,14 @@ class Course:
     steps: tuple[tuple[str, float, Amount], ...]
 
 
-def courses(days: Mapping[str, float], pairs: Sequence[Pair], classes: Sequence[str]) -> list[Course]:
+def courses(
+    days: Mapping[str, float], pairs: Sequence[PairResults], classes: Sequence[str]
+) -> list[VolumeCourse]:
     """The courses of all classes: at each visit what the pair of the first visit and this one says, and where
     there is no such pair, the change up to an earlier visit and the pair that leads on from there."""
     order = sorted(days, key=lambda name: days[name])
     known = {(pair.source, pair.target): pair for pair in pairs if pair.ok}
-    ways: dict[str, list[Pair]] = {order[0]: []} if order else {}
+    ways: dict[str, list[PairResults]] = {order[0]: []} if order else {}
     for place, visit in enumerate(order[1:], 1):
         found = _way(order[:place], visit, known, ways)
         if found is not None:
@@ -40,20 +42,23 @@ def courses(days: Mapping[str, float], pairs: Sequence[Pair], classes: Sequence[
 
 
 def _way(
-    earlier: Sequence[str], visit: str, known: Mapping[tuple[str, str], Pair], ways: Mapping[str, list[Pair]]
-) -> list[Pair] | None:
+    earlier: Sequence[str],
+    visit: str,
+    known: Mapping[tuple[str, str], PairResults],
+    ways: Mapping[str, list[PairResults]],
+) -> list[PairResults] | None:
     """The fewest pairs that lead from the first visit to this one, among equals by the latest visit."""
     last = [via for via in reversed(earlier) if via in ways and (via, visit) in known]
     return min(([*ways[via], known[via, visit]] for via in last), key=len, default=None)
 
 
-def _course(name: str, days: Mapping[str, float], ways: Mapping[str, Sequence[Pair]]) -> Course:
+def _course(name: str, days: Mapping[str, float], ways: Mapping[str, Sequence[PairResults]]) -> VolumeCourse:
     steps: list[tuple[str, float, Amount]] = []
     for visit, way in ways.items():
         amounts = [amount for pair in way for amount in pair.amounts if amount.name == name]
         if len(amounts) == len(way):
             steps.append((visit, days[visit], reduce(_plus, amounts)))
-    return Course(name, steps[0][2].before if steps else math.nan, tuple(steps))
+    return VolumeCourse(name, steps[0][2].before if steps else math.nan, tuple(steps))
 
 
 def _plus(first: Amount, second: Amount) -> Amount:
@@ -70,7 +75,7 @@ def _plus(first: Amount, second: Amount) -> Amount:
     )
 
 
-def panel(course: Course, first_day: float, color: str) -> Markup:
+def panel(course: VolumeCourse, first_day: float, color: str) -> Markup:
     """One class: days across, mL up; total, moved and changed class, each with its uncertainty."""
     drawing = Drawing(_WIDTH, _HEIGHT, f"Change of {course.name} over time")
     drawing.box((_LEFT, 7), (11, 11), "swatch", color)
@@ -103,7 +108,7 @@ def panel(course: Course, first_day: float, color: str) -> Markup:
 
 def _line(
     drawing: Drawing,
-    course: Course,
+    course: VolumeCourse,
     kind: str,
     style: str,
     place: Callable[[float, float], Point],
@@ -126,7 +131,7 @@ def _line(
         )
 
 
-def _values(course: Course) -> list[float]:
+def _values(course: VolumeCourse) -> list[float]:
     """What has to fit in: all values, and doubts as far as they do not dwarf them."""
     values = [v for _, _, a in course.steps for v in (a.total, a.moved, a.changed)]
     largest = max(map(abs, values), default=0.0)

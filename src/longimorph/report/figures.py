@@ -80,7 +80,10 @@ def pair_figure(folder: Path, source: Path, target: Path, classes: ClassTable, o
     if status["status"] != "ok":
         failure_figure(_name(folder), str(status["status"]), str(status.get("message", "")), out)
         return
-    changes, flows = columns.read(folder / "changes.csv"), columns.read(folder / "transitions.csv")
+    changes, flows = (
+        columns.read_table(folder / "changes.csv"),
+        columns.read_table(folder / "transitions.csv"),
+    )
     maps = load_maps(folder, source, target, classes)
     save(draw(_name(folder), maps, changes, flows, status, classes), out)
 

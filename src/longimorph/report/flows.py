@@ -18,7 +18,7 @@ _KINDS = (("deformation_mm3", "moved", "moved"), ("reallocation_mm3", "changed",
 
 
 @dataclass(frozen=True)
-class Flow:
+class Ribbon:
     """Volume in mL that passed from one class to another by one way."""
 
     source: str
@@ -28,7 +28,7 @@ class Flow:
     volume: float
 
 
-def flows_of(table: pd.DataFrame, background: str | None = None) -> tuple[list[Flow], float]:
+def flows_of(table: pd.DataFrame, background: str | None = None) -> tuple[list[Ribbon], float]:
     """The flows that are worth a ribbon, and the sum of those that are not, in mL.
 
     Those from and to the ``background`` are the outline of the brain mask and are not told.
@@ -46,11 +46,11 @@ def flows_of(table: pd.DataFrame, background: str | None = None) -> tuple[list[F
                 if volume != 0:
                     net[(source, target, style, words)] = abs(volume)
     least = max(_LEAST_ML, _LEAST_SHARE * max(net.values(), default=0.0))
-    shown = [Flow(*names, volume) for names, volume in net.items() if volume >= least]
+    shown = [Ribbon(*names, volume) for names, volume in net.items() if volume >= least]
     return shown, sum(volume for volume in net.values() if volume < least)
 
 
-def diagram(flows: Sequence[Flow], classes: Sequence[str], colors: Mapping[str, str]) -> Markup:
+def diagram(flows: Sequence[Ribbon], classes: Sequence[str], colors: Mapping[str, str]) -> Markup:
     """The ribbons; their width is the volume, their colour the way."""
     places = {"source": [c for c in classes if any(f.source == c for f in flows)],
               "target": [c for c in classes if any(f.target == c for f in flows)]}  # fmt: skip
@@ -81,7 +81,7 @@ def diagram(flows: Sequence[Flow], classes: Sequence[str], colors: Mapping[str, 
 def _column(
     drawing: Drawing,
     names: Sequence[str],
-    flows: Sequence[Flow],
+    flows: Sequence[Ribbon],
     end: str,
     scale: float,
     colors: Mapping[str, str],

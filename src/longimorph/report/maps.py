@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Scan:
+class GreyScan:
     """A visit in shades of grey, (i, j, k), on ``grid``; ``real``: it is the scan, not its classes."""
 
     grey: Bytes
@@ -28,7 +28,7 @@ class Scan:
     real: bool
 
 
-def picture(visit: Path, classes: ClassTable) -> Scan | None:
+def picture(visit: Path, classes: ClassTable) -> GreyScan | None:
     """The aligned scan of a visit's folder, else its classes in grey; None for a visit without maps.
 
     A scan's greys are spread over what its brain has, whatever is bright around it.
@@ -37,12 +37,12 @@ def picture(visit: Path, classes: ClassTable) -> Scan | None:
     if (visit / "image.nii.gz").exists():
         data, grid = scalar(visit / "image.nii.gz")
         brain = tissue(class_maps(visit / "simplex.nii.gz")[0], classes) if known else None
-        return Scan(windowed(data, brain), grid, True)
+        return GreyScan(windowed(data, brain), grid, True)
     if not known:
         return None
     maps, grid = class_maps(visit / "simplex.nii.gz")
     shades = np.array([255 * np.dot(to_rgb(color), (0.3, 0.59, 0.11)) for color in classes.colors])
-    return Scan(np.tensordot(shades.astype(np.float32), maps, axes=1).astype(np.uint8), grid, False)
+    return GreyScan(np.tensordot(shades.astype(np.float32), maps, axes=1).astype(np.uint8), grid, False)
 
 
 def scalar(file: Path) -> tuple[Floats, Grid]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from longimorph.report.figures import save
-from longimorph.tables.memory import read
+from longimorph.tables.memory import read_memory_rows
 from longimorph.text import counted
 
 BAND = 0.1
@@ -32,7 +32,7 @@ def memory_figure(table: Path, out: Path) -> None:
 
 def draw(table: Path) -> Figure:
     """The picture of a cohort's ``memory.csv``: a panel for cards where there are any, one for hosts."""
-    rows = read(table)
+    rows = read_memory_rows(table)
     known = {place: _known(rows, place) for place in _PLACES}
     shown = [place for place in _PLACES if len(known[place])] or ["host"]
     figure = Figure(figsize=(6.2 * len(shown), 6.6), dpi=120, facecolor="white", layout="constrained")

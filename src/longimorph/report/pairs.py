@@ -53,7 +53,7 @@ class Amount:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairResults:
     """A pair of visits: ``status`` as in ``status.json``, the amounts empty when it failed."""
 
     patient: str
@@ -104,20 +104,20 @@ class Pair:
         return amounts.passed(self.flows, _FLOWS[kind], BACKGROUND)
 
 
-def load(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> Pair:
+def load_pair_results(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> PairResults:
     """Read a pair from its folder; ``row`` holds ``patient``, ``from``, ``to`` and ``days``."""
     status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
     if "verdict" in status:  # with the days between the visits, which the registration does not know
         status |= trust.dated(status, float(row["days"]))
-    flows = columns.read(folder / "transitions.csv")
+    flows = columns.read_table(folder / "transitions.csv")
     for name in columns.FLOWS:
         flows[name] = pd.to_numeric(flows[name]) / ML
     patient, source, target = (str(row[key]) for key in ("patient", "from", "to"))
     known, steps = (
-        amounts_in(columns.read(folder / "changes.csv"), classes),
+        amounts_in(columns.read_table(folder / "changes.csv"), classes),
         _convergence(folder / "convergence.csv"),
     )
-    return Pair(patient, source, target, float(row["days"]), status, known, flows, steps, folder)
+    return PairResults(patient, source, target, float(row["days"]), status, known, flows, steps, folder)
 
 
 def amounts_in(changes: pd.DataFrame, classes: Sequence[str]) -> tuple[Amount, ...]:
@@ -137,14 +137,14 @@ def _convergence(table: Path) -> pd.DataFrame:
     return pd.read_csv(table)
 
 
-def headline(pair: Pair) -> str:
+def headline(pair: PairResults) -> str:
     """The pair in one sentence: the control matrix, since it decides, and gross volumes in mL."""
     if not pair.ok:
         return "No result for this pair."
     return amounts.sentence(pair.control, *(pair.gross(kind) for kind in ("moved", "changed", "rest")))
 
 
-def of_illness(pair: Pair, classes: ClassTable) -> list[str]:
+def of_illness(pair: PairResults, classes: ClassTable) -> list[str]:
     """What happened to the pathological classes, the largest change first; a clause each."""
     ill = {row.name for row in classes.rows if row.pathological}
     found = sorted((a for a in pair.amounts if a.name in ill), key=_size, reverse=True)
@@ -152,7 +152,7 @@ def of_illness(pair: Pair, classes: ClassTable) -> list[str]:
     return [*map(_clause, found[:_MOST_ILL]), *([f"and {more} more"] if more > 0 else [])]
 
 
-def of_others(pair: Pair, classes: ClassTable) -> list[str]:
+def of_others(pair: PairResults, classes: ClassTable) -> list[str]:
     """What happened to the other classes that changed most, as far as it exceeds its uncertainty; and what
     passed to or from the background, where that is much."""
     ill = {row.name for row in classes.rows if row.pathological}

@@ -23,7 +23,7 @@ from longimorph.report import (
     volumes,
 )
 from longimorph.report.page import Builder, viewer_library, viewer_licence, write_page
-from longimorph.report.pairs import Pair
+from longimorph.report.pairs import PairResults
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.text import counted
 
@@ -45,12 +45,12 @@ _QUALITY = {
 
 
 @dataclass(frozen=True)
-class Patient:
+class PatientResults:
     """A patient's visits (name → days), pairs with their logs, and what became of each visit."""
 
     name: str
     days: Mapping[str, float]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PairResults, ...]
     logs: tuple[str, ...]
     visits: Mapping[str, Mapping[str, Any]]
     folder: Path
@@ -89,7 +89,7 @@ def patient_report(
     the patient's results again. What cannot be drawn leaves a sentence in its place. ``out`` is written last
     and names the problems of all pages.
     """
-    known = load(patient, days, rows, classes, folder)
+    known = load_patient_results(patient, days, rows, classes, folder)
     for file in out.parent.glob(f"{out.stem}_[0-9]*{out.suffix}"):
         file.unlink()  # of a run with more pairs
     pages = _pages(known, out)
@@ -98,7 +98,7 @@ def patient_report(
         problems = _write(page, pages, known, classes, command, problems)
 
 
-def _pages(patient: Patient, out: Path) -> list[_Page]:
+def _pages(patient: PatientResults, out: Path) -> list[_Page]:
     """The pages that the pairs are spread over evenly; one where there are few."""
     count = max(math.ceil(len(patient.pairs) / PAIRS_A_PAGE), 1)
     ends = [len(patient.pairs) * number // count for number in range(count + 1)]
@@ -112,7 +112,7 @@ def _pages(patient: Patient, out: Path) -> list[_Page]:
 def _write(
     page: _Page,
     pages: Sequence[_Page],
-    patient: Patient,
+    patient: PatientResults,
     classes: ClassTable,
     command: str,
     problems: Sequence[str],
@@ -147,7 +147,7 @@ def _write(
 
 
 def _first_part(
-    build: Builder, pages: Sequence[_Page], patient: Patient, classes: ClassTable
+    build: Builder, pages: Sequence[_Page], patient: PatientResults, classes: ClassTable
 ) -> dict[str, Any]:
     """What the first page alone shows: every pair in short, the visits, and the volumes over time."""
     return {
@@ -165,24 +165,28 @@ def _first_part(
     }  # fmt: skip
 
 
-def load(
+def load_patient_results(
     patient: str,
     days: Mapping[str, float],
     rows: Sequence[Mapping[str, Any]],
     classes: ClassTable,
     folder: Path,
-) -> Patient:
+) -> PatientResults:
     """Read a patient's results."""
     found = tuple(
-        pairs.load({"patient": patient, **row}, folder / f"{row['from']}__{row['to']}", classes.names)
+        pairs.load_pair_results(
+            {"patient": patient, **row}, folder / f"{row['from']}__{row['to']}", classes.names
+        )
         for row in rows
     )
     visits = {name: json.loads((folder / name / "qc.json").read_text(encoding="utf-8")) for name in days}
     logs = tuple(str(row.get("log", "")) for row in rows)
-    return Patient(patient, dict(sorted(days.items(), key=lambda item: item[1])), found, logs, visits, folder)
+    return PatientResults(
+        patient, dict(sorted(days.items(), key=lambda item: item[1])), found, logs, visits, folder
+    )
 
 
-def _in_short(pair: Pair, classes: ClassTable) -> dict[str, Any]:
+def _in_short(pair: PairResults, classes: ClassTable) -> dict[str, Any]:
     """What the summary says of a pair: whether to trust it, what became of illness, and of the rest."""
     return {
         "pair": pair,
@@ -197,7 +201,7 @@ def _in_short(pair: Pair, classes: ClassTable) -> dict[str, Any]:
 def _section(
     build: Builder,
     index: int,
-    patient: Patient,
+    patient: PatientResults,
     classes: ClassTable,
     beside: int,
     spots: Mapping[str, Sequence[float]],
@@ -233,7 +237,7 @@ def _section(
     return section
 
 
-def _courses(patient: Patient, classes: ClassTable) -> list[Any]:
+def _courses(patient: PatientResults, classes: ClassTable) -> list[Any]:
     colors = dict(zip(classes.names, classes.colors, strict=True))
     inner = [name for name in classes.names if name != BACKGROUND]
     first = min(patient.days.values())
@@ -284,7 +288,7 @@ def _dice(status: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, 
     ]
 
 
-def _quality(pair: Pair, patient: Patient) -> list[dict[str, Any]]:
+def _quality(pair: PairResults, patient: PatientResults) -> list[dict[str, Any]]:
     """Quality of the alignment of the pair's two visits."""
     rows = []
     for name in (pair.source, pair.target):
@@ -300,7 +304,7 @@ def _said(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _provenance(patient: Patient, command: str) -> dict[str, Any]:
+def _provenance(patient: PatientResults, command: str) -> dict[str, Any]:
     """What the results were made from and with; settings of the first pair that has any; hashes of
     the visits' files and of their maps."""
     done = [pair for pair in patient.pairs if pair.status.get("versions")]

@@ -15,7 +15,7 @@ from longimorph.geometry.grid import Grid
 from longimorph.report import maps
 from longimorph.report.figures import cut
 from longimorph.report.page import image_source
-from longimorph.report.pairs import Pair
+from longimorph.report.pairs import PairResults
 from longimorph.study.classes import ClassTable
 
 _SMALLEST = 500
@@ -44,7 +44,7 @@ def overview(folder: Path, most_bytes: int) -> str | None:
 
 
 def aligned(
-    pair: Pair, classes: ClassTable, most_bytes: int, spot: Sequence[float] | None = None
+    pair: PairResults, classes: ClassTable, most_bytes: int, spot: Sequence[float] | None = None
 ) -> Aligned | None:
     """Both visits on the common grid through the same three planes; None where one visit has no maps.
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from longimorph.report import lettering
-from longimorph.report.courses import Course
+from longimorph.report.courses import VolumeCourse
 from longimorph.report.svg import Drawing, Point, hint, plain, reach, room_for, signed, size_of, ticks
 from longimorph.tables.columns import DAYS_PER_YEAR
 
@@ -72,7 +72,7 @@ def _strip(
             hint(drawing.dot(places[place], 4.5, "out"), said)
 
 
-def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, Course]]) -> Markup:
+def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, VolumeCourse]]) -> Markup:
     """A line per patient: how much of the class moved, or changed class, since the patient's first visit.
 
     ``known``: patient and course, with days since the first visit.
@@ -111,7 +111,7 @@ def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, Co
     return drawing.markup()
 
 
-def _points(course: Course, kind: str) -> list[Point]:
+def _points(course: VolumeCourse, kind: str) -> list[Point]:
     steps = [(day / DAYS_PER_YEAR, float(getattr(amount, kind))) for _, day, amount in course.steps]
     return [(0.0, 0.0), *steps]
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from longimorph.report.pairs import Pair
+from longimorph.report.pairs import PairResults
 from longimorph.report.svg import Drawing, hint, plain, room_for
 
 _WIDTH, _LEFT, _RIGHT = 900.0, 40.0, 40.0
 _LEVEL, _GAP, _LONGEST = 28.0, 8.0, 160.0
 
 
-def timeline(days: Mapping[str, float], failed: Mapping[str, str], pairs: Sequence[Pair]) -> Markup:
+def timeline(days: Mapping[str, float], failed: Mapping[str, str], pairs: Sequence[PairResults]) -> Markup:
     """A line of visits with an arc per pair; ``failed``: visits without maps, with the reason."""
     low, span = min(days.values()), max(max(days.values()) - min(days.values()), 1e-9)
     at = {name: _LEFT + (day - low) / span * (_WIDTH - _LEFT - _RIGHT) for name, day in days.items()}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longimorph.report.pairs import Amount, Pair
+from longimorph.report.pairs import Amount, PairResults
 from longimorph.report.svg import signed
 from longimorph.tables import columns
 from longimorph.text import counted
@@ -45,7 +45,7 @@ _PLAIN_WORDS = (
 
 
 @dataclass(frozen=True)
-class Reason:
+class ReasonShown:
     """Why a pair is not simply trusted: how bad it is, and a sentence."""
 
     severity: str
@@ -57,7 +57,7 @@ class Verdict:
     """One of `LEVELS`, and why."""
 
     level: str
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[ReasonShown, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -87,20 +87,20 @@ class Verdict:
         return f"{self.reasons[0].sentence}{tail}" if self.reasons else ""
 
 
-def of(pair: Pair) -> Verdict:
+def of(pair: PairResults) -> Verdict:
     """The verdict on a pair; one that failed has the reason for that."""
     if not pair.ok:
-        return Verdict(NO_RESULT, (Reason(NO_RESULT, _sentence(_failure(pair.status))),))
+        return Verdict(NO_RESULT, (ReasonShown(NO_RESULT, _sentence(_failure(pair.status))),))
     level = pair.status.get("verdict")
     if level in (DISTRUST, LOOK, TRUST):
         return Verdict(level, _once(_given(pair.status.get("verdict_reasons") or ())))
     warnings = [_plain(str(warning)) for warning in pair.status.get("warnings") or ()]
     warnings += [*_doubtful(pair.inner), *_unexplained(pair.inner)]
-    reasons = _once(Reason(LOOK, sentence) for sentence in warnings)
+    reasons = _once(ReasonShown(LOOK, sentence) for sentence in warnings)
     return Verdict(LOOK if reasons else TRUST, reasons)
 
 
-def remarks(pair: Pair) -> list[str]:
+def remarks(pair: PairResults) -> list[str]:
     """What is to be known of a pair and speaks against none of its numbers."""
     if not pair.ok:
         return []
@@ -113,7 +113,7 @@ def listed(table: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
     where there is no such table."""
     if not table.exists():
         return {}
-    rows = columns.read(table).to_dict("records")
+    rows = columns.read_table(table).to_dict("records")
     return {
         (str(row["patient"]), str(row["from"]), str(row["to"])): {
             "verdict": row["verdict"],
@@ -133,17 +133,17 @@ def status_of(folder: Path, otherwise: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {"status": otherwise}
 
 
-def _given(reasons: Sequence[Mapping[str, Any]]) -> list[Reason]:
-    return [Reason(str(r.get("severity", LOOK)), str(r.get("sentence", ""))) for r in reasons]
+def _given(reasons: Sequence[Mapping[str, Any]]) -> list[ReasonShown]:
+    return [ReasonShown(str(r.get("severity", LOOK)), str(r.get("sentence", ""))) for r in reasons]
 
 
-def _once(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+def _once(reasons: Iterable[ReasonShown]) -> tuple[ReasonShown, ...]:
     """The reasons as sentences, without those that say nothing or what has been said."""
-    found: dict[str, Reason] = {}
+    found: dict[str, ReasonShown] = {}
     for reason in reasons:
         said = _sentence(reason.sentence.strip())
         if said:
-            found.setdefault(said.casefold(), Reason(reason.severity, said))
+            found.setdefault(said.casefold(), ReasonShown(reason.severity, said))
     return tuple(found.values())
 
 

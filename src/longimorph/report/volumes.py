@@ -23,7 +23,7 @@ from longimorph.geometry.grid import Grid, bounding_box, crop
 from longimorph.report import focus
 from longimorph.report.figures import COMPARED
 from longimorph.report.maps import Bytes, Floats, class_maps, picture, scalar, tissue
-from longimorph.report.pairs import Pair
+from longimorph.report.pairs import PairResults
 from longimorph.study.classes import ClassTable
 
 Slices = tuple[slice, slice, slice]
@@ -120,7 +120,11 @@ class _Box:
 
 
 def pack(
-    pairs: Sequence[Pair], days: Mapping[str, float], folder: Path, classes: ClassTable, most_bytes: int
+    pairs: Sequence[PairResults],
+    days: Mapping[str, float],
+    folder: Path,
+    classes: ClassTable,
+    most_bytes: int,
 ) -> Packed | None:
     """The volumes of all pairs that have maps, in at most ``most_bytes`` of base64; None where none has."""
     done = [pair for pair in pairs if pair.ok and (pair.folder / "final_simplex.nii.gz").exists()]
@@ -159,7 +163,9 @@ def coarsenings(spacing: tuple[float, ...]) -> Iterator[Factors]:
         i, j, k = (n + (side < _ALIKE * min(longer)) for n, side in zip((i, j, k), longer, strict=True))
 
 
-def _reduction(pair: Pair, pairs: int, visits: int, classes: ClassTable, box: _Box, most: int) -> float:
+def _reduction(
+    pair: PairResults, pairs: int, visits: int, classes: ClassTable, box: _Box, most: int
+) -> float:
     """How many times too much all is expected to be, if it compresses as one pair and its first visit do."""
     visit = _visit(pair.folder.parent / pair.source, classes, box)
     return (pairs * size(_pair(pair, _Spot([], ""), classes, box)) + visits * size(visit)) / most
@@ -180,7 +186,7 @@ def _head(
 
 
 def _data(
-    pairs: Sequence[Pair],
+    pairs: Sequence[PairResults],
     spots: Sequence[_Spot],
     visits: Sequence[str],
     folder: Path,
@@ -206,7 +212,7 @@ def _visit(folder: Path, classes: ClassTable, box: _Box) -> dict[str, Any]:
     return {"classes": _labels(maps, box), "picture": _nifti(grey, box.shown), "real": scan.real}
 
 
-def _pair(pair: Pair, spot: _Spot, classes: ClassTable, box: _Box) -> dict[str, Any]:
+def _pair(pair: PairResults, spot: _Spot, classes: ClassTable, box: _Box) -> dict[str, Any]:
     modelled = _labels(class_maps(pair.folder / "final_simplex.nii.gz")[0], box)
     moved, changed = (_share(pair.folder / f"{kind}.nii.gz", classes, box) for kind in _KINDS)
     growth = 100 * np.expm1(box.means(scalar(pair.folder / "log_jacobian.nii.gz")[0]))
@@ -251,7 +257,9 @@ def _labels(maps: Floats, box: _Box) -> str:
     return _nifti(box.means(maps).argmax(axis=0).astype(np.uint8), box.shown)
 
 
-def _spot(pair: Pair, brains: Mapping[str, NDArray[np.bool_]], grid: Grid, classes: ClassTable) -> _Spot:
+def _spot(
+    pair: PairResults, brains: Mapping[str, NDArray[np.bool_]], grid: Grid, classes: ClassTable
+) -> _Spot:
     """Where the change that matters most lies."""
     brain = brains[pair.source] & brains[pair.target]
     if (pair.folder / "compared.nii.gz").exists():

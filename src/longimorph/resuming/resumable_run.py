@@ -19,7 +19,7 @@ from typing import Any
 
 from longimorph.errors import Interrupted
 from longimorph.numerics import journal
-from longimorph.numerics.journal import Standing
+from longimorph.numerics.journal import OptimiserState
 from longimorph.numerics.memory_strategies import out_of_memory
 from longimorph.numerics.optimise import Optimum
 from longimorph.resuming.state import Record, StateFiles
@@ -34,7 +34,7 @@ SAVE_SHARE = 0.05
 """Of the time, at most, that saving on the clock may take."""
 
 
-class Journal(journal.Journal):
+class ResumableRun(journal.Journal):
     """The journal of one registration, in ``folder``, for states that belong to ``key``.
 
     ``rows`` is the list to which the registration adds a row per iteration; those of earlier attempts come
@@ -47,7 +47,7 @@ class Journal(journal.Journal):
         self._earlier, self.attempts = 0.0, 1
         self._ended: list[Record] = []
         self._begun = 0
-        self._standing: Standing | None = None
+        self._state: OptimiserState | None = None
         self._masks, self._signal, self._broken = 1, 0, False
         self._old: dict[int, Any] = {}
         self._read()
@@ -58,28 +58,28 @@ class Journal(journal.Journal):
         """How long this attempt has taken so far, together with what it builds on."""
         return self._earlier + time.monotonic() - self._began
 
-    def begin(self) -> Optimum | Standing | None:
+    def begin(self) -> Optimum | OptimiserState | None:
         """How the next descent ended in an earlier attempt, or where it stood."""
         self._begun += 1
         if self._begun <= len(self._ended):
             return self._files.optimum(self._ended[self._begun - 1])
-        return self._standing
+        return self._state
 
-    def stands(self, standing: Standing) -> None:
+    def on_step(self, state: OptimiserState) -> None:
         """Note a step; write it when the last time is long ago."""
-        self._standing = standing
+        self._state = state
         if time.monotonic() - self._saved > max(SAVE_SECONDS, self._cost / SAVE_SHARE):
             self.save()
 
-    def ended(self, optimum: Optimum) -> None:
+    def on_end(self, optimum: Optimum) -> None:
         """Write how the descent ended."""
-        with self.undisturbed():
-            self._standing = None
-            self._keep(lambda: self._ended.append(self._files.ended(optimum)))
+        with self.uninterruptible():
+            self._state = None
+            self._keep(lambda: self._ended.append(self._files.record_end(optimum)))
             self.save()
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def uninterruptible(self) -> Iterator[None]:
         """Hold a signal back until the end of this context."""
         self._masks += 1
         try:
@@ -106,7 +106,7 @@ class Journal(journal.Journal):
         """Remove the files."""
         self._files.delete()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> ResumableRun:
         if threading.current_thread() is threading.main_thread():
             self._old = {number: signal.signal(number, self._heard) for number in SIGNALS}
         self._masks -= 1
@@ -149,15 +149,15 @@ class Journal(journal.Journal):
                 self.delete()
 
     def _write(self) -> None:
-        standing = self._files.stands(self._standing) if self._standing else None
+        state = self._files.record_state(self._state) if self._state else None
         told = {"rows": self._rows, "seconds": self.seconds, "attempts": self.attempts}
-        self._files.write({"ended": self._ended, "standing": standing, **told})
+        self._files.write({"ended": self._ended, "state": state, **told})
 
     def _read(self) -> None:
         found = self._files.read()
         if found is None:
             return
         self._ended, self._rows[:] = list(found["ended"]), found["rows"]
-        self._standing = self._files.standing(found["standing"]) if found["standing"] else None
+        self._state = self._files.state(found["state"]) if found["state"] else None
         self._earlier, self.attempts = float(found["seconds"]), int(found["attempts"]) + 1
         LOGGER.info("attempt %d goes on after %s", self.attempts, counted(len(self._rows), "iteration"))

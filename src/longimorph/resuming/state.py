@@ -21,7 +21,7 @@ from torch import Tensor
 
 from longimorph import numerics
 from longimorph.io.atomic import atomic_path, write_json
-from longimorph.numerics.journal import Standing, Vector
+from longimorph.numerics.journal import OptimiserState, Vector
 from longimorph.numerics.objective import Evaluation
 from longimorph.numerics.optimise import Optimum
 
@@ -88,7 +88,7 @@ class StateFiles:
         """Remove the folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def ended(self, optimum: Optimum) -> Record:
+    def record_end(self, optimum: Optimum) -> Record:
         """The record of a descent that has ended; its momentum is written."""
         name = self._put(optimum.momentum)
         return {
@@ -102,22 +102,22 @@ class StateFiles:
         (name,) = record["vectors"]
         return Optimum(Stored(self._folder / name).get(), _evaluation(record), **record["outcome"])
 
-    def stands(self, standing: Standing) -> Record:
+    def record_state(self, state: OptimiserState) -> Record:
         """The record of where a descent stands; vectors that are not on the disk yet are written."""
-        pairs = list(standing.pairs)
-        vectors = [standing.momentum, standing.gradient, *(v for s, y, _ in pairs for v in (s, y))]
+        pairs = list(state.pairs)
+        vectors = [state.momentum, state.gradient, *(v for s, y, _ in pairs for v in (s, y))]
         return {
             "vectors": [self._store(vector) for vector in vectors],
             "products": [sy for _, _, sy in pairs],
-            **{key: getattr(standing.evaluation, key) for key in _EVALUATION},
-            "counters": {key: getattr(standing, key) for key in _COUNTERS},
+            **{key: getattr(state.evaluation, key) for key in _EVALUATION},
+            "counters": {key: getattr(state, key) for key in _COUNTERS},
         }
 
-    def standing(self, record: Mapping[str, Any]) -> Standing:
+    def state(self, record: Mapping[str, Any]) -> OptimiserState:
         """Where a descent stands by such a record; its vectors are read when they are asked for."""
         momentum, gradient, *rest = (self._stored(name) for name in record["vectors"])
         pairs = list(zip(rest[::2], rest[1::2], record["products"], strict=True))
-        return Standing(momentum, gradient, pairs, _evaluation(record), **record["counters"])
+        return OptimiserState(momentum, gradient, pairs, _evaluation(record), **record["counters"])
 
     def _stored(self, name: str) -> Stored:
         stored = Stored(self._folder / name)
@@ -141,7 +141,7 @@ class StateFiles:
 
 
 def _names_in(record: Mapping[str, Any]) -> list[str]:
-    parts = [*record["ended"], *([record["standing"]] if record["standing"] else [])]
+    parts = [*record["ended"], *([record["state"]] if record["state"] else [])]
     return [name for part in parts for name in part["vectors"]]
 
 

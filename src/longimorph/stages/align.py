@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from longimorph.alignment.align import AlignSettings, Scan, align_patient
+from longimorph.alignment.align import AlignSettings, VisitVolumes, align_patient
 from longimorph.errors import PairFailure
 from longimorph.io.atomic import write_json
 from longimorph.io.contents import hashes
@@ -29,7 +29,7 @@ def align(
     names = [str(record["timepoint"]) for record in visits]
     remove(out / name / "rigid.tfm" for name in names)
     inputs = hashes(file for record in visits for file in visit_of(record).files().values())
-    table = class_tables.load(classes)
+    table = class_tables.load_classes(classes)
     scans = {name: _scan(record, table) for name, record in zip(names, visits, strict=True)}
     alignment = align_patient(scans, _settings(settings), len(table.names), table.background)
     for name, visit in alignment.visits.items():
@@ -41,13 +41,13 @@ def align(
     write_json(out / "alignment.json", {"patient": patient, **content, "inputs_sha256": inputs})
 
 
-def _scan(record: Mapping[str, Any], table: ClassTable) -> Scan | PairFailure:
+def _scan(record: Mapping[str, Any], table: ClassTable) -> VisitVolumes | PairFailure:
     visit = visit_of(record)
     try:
         labels, grid = classes_of(visit, table)
         if visit.image is None:
-            return Scan(labels, grid)
-        return Scan(labels, grid, *read_image(visit.image))
+            return VisitVolumes(labels, grid)
+        return VisitVolumes(labels, grid, *read_image(visit.image))
     except PairFailure as failure:
         return failure
 

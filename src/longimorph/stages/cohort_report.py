@@ -11,4 +11,4 @@ from longimorph.study import classes as class_tables
 def cohort_report(classes: str, command: str, out: Path) -> None:
     """Write ``out``, and ``administration.html`` beside it, from the cohort's tables there; ``command`` makes
     the cohort's results again."""
-    cohort.cohort_report(class_tables.load(classes), command, out.parent, out)
+    cohort.cohort_report(class_tables.load_classes(classes), command, out.parent, out)

@@ -13,4 +13,4 @@ from longimorph.study import classes as class_tables
 def figure(pair: Mapping[str, Any], classes: str, folder: Path) -> None:
     """Write ``overview.png`` of a pair from its own files and those of its two visits."""
     source, target = folder.parent / str(pair["from"]), folder.parent / str(pair["to"])
-    pair_figure(folder, source, target, class_tables.load(classes), folder / "overview.png")
+    pair_figure(folder, source, target, class_tables.load_classes(classes), folder / "overview.png")

@@ -39,7 +39,7 @@ def maps(
         if own["status"] != "ok":
             raise PairFailure(own["stage"], own["status"], own["message"])
         grid = Grid.from_dict(aligned["grid"])
-        found = _write(scan, class_tables.load(classes), grid, np.array(own["matrix"]), out, settings)
+        found = _write(scan, class_tables.load_classes(classes), grid, np.array(own["matrix"]), out, settings)
         record = {"status": "ok", "message": "", **found, "alignment": own["quality"]}
     except PairFailure as failure:
         record = {"status": failure.code, "stage": failure.stage, "message": failure.message}

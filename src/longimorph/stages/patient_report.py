@@ -23,7 +23,7 @@ def patient_report(
 
     ``command`` makes the patient's results again; a pair's log is named where it failed.
     """
-    failures = columns.read(out.parent / "failures.csv")
+    failures = columns.read_table(out.parent / "failures.csv")
     logs = {(row["from"], row["to"]): row["log"] for row in failures.to_dict("records")}
     rows = [{**pair, "log": logs.get((pair["from"], pair["to"]), "")} for pair in pairs]
-    patient.patient_report(name, days, rows, class_tables.load(classes), command, out.parent, out)
+    patient.patient_report(name, days, rows, class_tables.load_classes(classes), command, out.parent, out)

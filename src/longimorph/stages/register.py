@@ -32,10 +32,10 @@ from longimorph.numerics.register import register as match
 from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.solve import Settings
 from longimorph.orchestration import heartbeat
-from longimorph.resuming.resumable_run import FOLDER, Journal
+from longimorph.resuming.resumable_run import FOLDER, ResumableRun
 from longimorph.resuming.state import fingerprint
 from longimorph.stages.evidence import evidence
-from longimorph.stages.visit_maps import Loaded, compared, load, not_compared, require_brain
+from longimorph.stages.visit_maps import Loaded, compared, load_visit_maps, not_compared, require_brain
 from longimorph.stages.visits import remove
 from longimorph.study import classes as class_tables
 from longimorph.study import control as control_tables
@@ -69,7 +69,7 @@ MEMORY_CODES = ("gpu_memory", "memory")
 
 
 @dataclass
-class Trace:
+class ConvergenceTrace:
     """Every iteration of a registration, said in the log as it happens; ``most``: the cap on evaluations."""
 
     most: int
@@ -108,9 +108,9 @@ def register(
     ``source`` and ``target`` are the ``qc.json`` of the two visits, beside their probability maps.
     """
     remove(out / name for name in (*MAPS, *TABLES))
-    table = class_tables.load(classes)
-    trace = Trace(settings["max_evaluations"])
-    matrix = torch.from_numpy(control_tables.load(control, table))
+    table = class_tables.load_classes(classes)
+    trace = ConvergenceTrace(settings["max_evaluations"])
+    matrix = torch.from_numpy(control_tables.load_control(control, table))
     status: dict[str, Any] = {name: pair[name] for name in ("patient", "from", "to")}
     chosen, memory, inputs = (
         _settings(settings),
@@ -118,12 +118,12 @@ def register(
         _present(qc.parent / name for qc in (source, target) for name in ("simplex.nii.gz", "image.nii.gz")),
     )
     key = fingerprint(chosen, matrix.tolist(), list(inputs.values()))
-    journal = Journal(out / FOLDER, key, trace.rows)
+    journal = ResumableRun(out / FOLDER, key, trace.rows)
     torch.set_num_threads(settings["threads"])
     try:
         device = _device(settings["device"])
         with _failures(chosen, device, lambda: memory):
-            loaded = load(source, target, len(table.names), table.background, device)
+            loaded = load_visit_maps(source, target, len(table.names), table.background, device)
             status |= compared(loaded.shared, pair)
             require_brain(loaded.shared, pair, settings["compared_min"])
             memory = _memory(loaded, chosen, settings)
@@ -155,7 +155,7 @@ def _present(files: Iterable[Path]) -> dict[str, str]:
     return {name: sha256 for name, sha256 in hashes(files).items() if sha256}
 
 
-def _memory(loaded: Loaded, chosen: Settings, settings: Mapping[str, Any]) -> budget.Watched:
+def _memory(loaded: Loaded, chosen: Settings, settings: Mapping[str, Any]) -> budget.MemoryUse:
     file = settings.get("memory_model")
     known = model(Path(file) if file else None)
     return budget.begin(loaded.source, loaded.device, chosen.steps, settings.get("memory_mb"), known)
@@ -186,9 +186,9 @@ def _match(
     loaded: Loaded,
     matrix: Tensor,
     chosen: Settings,
-    trace: Trace,
-    memory: budget.Watched,
-    journal: Journal,
+    trace: ConvergenceTrace,
+    memory: budget.MemoryUse,
+    journal: ResumableRun,
 ) -> Registration:
     matrix, spacing = matrix.to(loaded.source), loaded.grid.spacing.tolist()
     maps = loaded.source, loaded.target
@@ -197,7 +197,7 @@ def _match(
 
 @contextmanager
 def _failures(
-    chosen: Settings, device: torch.device, memory: Callable[[], budget.Watched | None]
+    chosen: Settings, device: torch.device, memory: Callable[[], budget.MemoryUse | None]
 ) -> Iterator[None]:
     """What may go wrong while a pair is matched and its results are written becomes a failure of the pair."""
     try:
@@ -211,7 +211,7 @@ def _failures(
         raise _no_memory(chosen, device, memory()) from error
 
 
-def _no_memory(chosen: Settings, device: torch.device, memory: budget.Watched | None) -> PairFailure:
+def _no_memory(chosen: Settings, device: torch.device, memory: budget.MemoryUse | None) -> PairFailure:
     predicted = f" ({memory.predicted(chosen.steps) / 1e9:.1f} GB predicted)" if memory else ""
     kept = "what is done so far is kept: delete this pair's status.json, and the next run goes on from there"
     coarser = "A larger spacing_mm needs less, and begins anew"

@@ -30,7 +30,9 @@ class Loaded:
     device: torch.device
 
 
-def load(source: Path, target: Path, count: int, background: int | None, device: torch.device) -> Loaded:
+def load_visit_maps(
+    source: Path, target: Path, count: int, background: int | None, device: torch.device
+) -> Loaded:
     """Read the maps, of ``count`` classes, beside the ``qc.json`` of two visits.
 
     Raises the failure of a visit that has none, or one of the pair when the maps do not fit.

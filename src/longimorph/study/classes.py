@@ -16,7 +16,7 @@ from longimorph.errors import InputError, PairFailure, Problem
 from longimorph.study import tsv
 from longimorph.study.labels import LabelCounts, count
 from longimorph.study.schema import shown
-from longimorph.study.tsv import Row, Table
+from longimorph.study.tsv import Table, TableRow
 
 REQUIRED = ("class", "regions", "states")
 OPTIONAL = ("region", "state", "color")
@@ -224,17 +224,17 @@ def _bins(labels: NDArray[Any], breaks: NDArray[np.int64]) -> NDArray[np.int32]:
     return np.take(table, labels)
 
 
-def load(file: Path | str) -> ClassTable:
+def load_classes(file: Path | str) -> ClassTable:
     """Read the class table ``file``; raises InputError with every problem of it."""
-    classes, problems = examine(Path(file))
+    classes, problems = examine_classes(Path(file))
     if problems or classes is None:
         raise InputError(problems)
     return classes
 
 
-def examine(file: Path) -> tuple[ClassTable | None, list[Problem]]:
+def examine_classes(file: Path) -> tuple[ClassTable | None, list[Problem]]:
     """Read the class table: all problems, and the table (as far as usable) when its columns are there."""
-    table, problems = tsv.read(file, REQUIRED + OPTIONAL)
+    table, problems = tsv.read_tsv(file, REQUIRED + OPTIONAL)
     if table is None:
         return None, problems
     problems += tsv.check_columns(table, REQUIRED, OPTIONAL)
@@ -252,7 +252,7 @@ def examine(file: Path) -> tuple[ClassTable | None, list[Problem]]:
     return (classes if rows else None), sorted(problems, key=lambda problem: problem.row or 0)
 
 
-def _read_row(table: Table, row: Row, position: int) -> tuple[ClassRow | None, list[Problem]]:
+def _read_row(table: Table, row: TableRow, position: int) -> tuple[ClassRow | None, list[Problem]]:
     problems = _name_problems(table, row)
     spans: dict[str, Spans | None] = {}
     for column in ("regions", "states"):
@@ -278,7 +278,7 @@ def _with_defaults(row: ClassRow, position: int) -> ClassRow:
     return ClassRow(row.name, row.regions, row.states, row.region, state, row.color.lower() or own)
 
 
-def _name_problems(table: Table, row: Row) -> list[Problem]:
+def _name_problems(table: Table, row: TableRow) -> list[Problem]:
     name = row["class"]
     if not name:
         return [Problem(table.name, "is empty", row.line, "class", expected="the name of the class")]
@@ -291,7 +291,7 @@ def _name_problems(table: Table, row: Row) -> list[Problem]:
     return []
 
 
-def _read_spans(table: Table, row: Row, column: str) -> tuple[Spans | None, Problem | None]:
+def _read_spans(table: Table, row: TableRow, column: str) -> tuple[Spans | None, Problem | None]:
     text = row[column]
     expected = "labels such as 2,41 or 1001-1035, or * for any"
     if text == "*":
@@ -312,7 +312,7 @@ def _read_spans(table: Table, row: Row, column: str) -> tuple[Spans | None, Prob
 
 
 def _duplicates(table: Table) -> list[Problem]:
-    first: dict[str, Row] = {}
+    first: dict[str, TableRow] = {}
     problems = []
     for row in table.rows:
         name = row["class"]

@@ -76,7 +76,7 @@ class Config:
     align: AlignConfig
 
 
-def load(file: Path | str) -> Config:
+def load_config(file: Path | str) -> Config:
     """Read the configuration ``file``; raises InputError with every problem of it."""
     values, problems = examine_file(Path(file))
     return _finish(values, problems)
@@ -87,7 +87,7 @@ def from_mapping(settings: Mapping[str, Any], folder: Path | str, name: str = "c
 
     Relative paths start at ``folder``; ``name`` stands in messages where a file would be named.
     """
-    values, problems = examine(settings, Path(folder), Source(name))
+    values, problems = examine_config(settings, Path(folder), Source(name))
     return _finish(values, problems)
 
 
@@ -96,15 +96,15 @@ def examine_file(file: Path) -> tuple[dict[str, Any], list[Problem]]:
     settings, source, problems = yamlfile.read_yaml(file)
     if settings is None:
         return {}, problems
-    values, found = examine(settings, file.resolve().parent, source)
+    values, found = examine_config(settings, file.resolve().parent, source)
     return values, problems + found
 
 
-def examine(
+def examine_config(
     settings: Mapping[Any, Any], folder: Path, source: Source
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Check ``settings``: the constructor arguments of Config as far as they are usable, and all problems."""
-    values, problems = schemas.check(settings, schemas.load(), source)
+    values, problems = schemas.check_settings(settings, schemas.load_schema(), source)
     for key in _PATHS:
         if values.get(key) is not None and not (key == "control" and values[key].startswith(PRESET)):
             values[key] = _resolve(values[key], folder)

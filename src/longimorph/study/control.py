@@ -19,31 +19,31 @@ from longimorph.study.config import PRESET
 from longimorph.study.schema import shown
 from longimorph.study.suggest import did_you_mean
 from longimorph.study.table import parse_number
-from longimorph.study.tsv import Row, Table
+from longimorph.study.tsv import Table, TableRow
 
 Matrix = NDArray[np.float64]
 _EXPECTED = "a number from 0 (reallocation) to 1 (deformation)"
 
 
-def load(source: Path | str, classes: ClassTable) -> Matrix:
+def load_control(source: Path | str, classes: ClassTable) -> Matrix:
     """Return the matrix (C, C), rows from and columns to, in the order of ``classes``.
 
     ``source`` is a table's path or ``preset:NAME``. Raises InputError with every problem of it.
     """
-    matrix, problems = examine(source, classes)
+    matrix, problems = examine_control(source, classes)
     if problems or matrix is None:
         raise InputError(problems)
     return matrix
 
 
-def examine(source: Path | str, classes: ClassTable | None) -> tuple[Matrix | None, list[Problem]]:
+def examine_control(source: Path | str, classes: ClassTable | None) -> tuple[Matrix | None, list[Problem]]:
     """Return the matrix when it is whole, and all problems.
 
     Without ``classes`` (their table is unusable) the names are not checked and there is no matrix.
     """
     if str(source).startswith(PRESET):
-        return presets.examine(str(source)[len(PRESET) :].strip(), classes)
-    table, problems = tsv.read(Path(source), ("from", *(classes.names if classes else ())))
+        return presets.examine_presets(str(source)[len(PRESET) :].strip(), classes)
+    table, problems = tsv.read_tsv(Path(source), ("from", *(classes.names if classes else ())))
     if table is None:
         return None, problems
     problems += tsv.check_columns(table, ("from",), ())
@@ -95,7 +95,7 @@ def _row_problems(table: Table, names: list[str]) -> list[Problem]:
     return problems
 
 
-def _entry_problem(table: Table, row: Row, column: str) -> Problem | None:
+def _entry_problem(table: Table, row: TableRow, column: str) -> Problem | None:
     text = row[column]
     value = parse_number(text)
     if value is not None and 0 <= value <= 1:

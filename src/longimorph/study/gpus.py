@@ -11,7 +11,7 @@ from longimorph.errors import InputError, Problem
 from longimorph.study import tsv
 from longimorph.study.schema import shown
 from longimorph.study.table import parse_number
-from longimorph.study.tsv import Row, Table
+from longimorph.study.tsv import Table, TableRow
 
 REQUIRED = ("name", "memory_gb", "request")
 OPTIONAL = ("constraint", "partition", "speed")
@@ -55,17 +55,17 @@ class Gpu:
         return asked
 
 
-def load(file: Path | str) -> tuple[Gpu, ...]:
+def load_gpus(file: Path | str) -> tuple[Gpu, ...]:
     """Read the table ``file``; raises InputError with every problem of it."""
-    gpus, problems = examine(Path(file))
+    gpus, problems = examine_gpus(Path(file))
     if problems:
         raise InputError(problems)
     return gpus
 
 
-def examine(file: Path) -> tuple[tuple[Gpu, ...], list[Problem]]:
+def examine_gpus(file: Path) -> tuple[tuple[Gpu, ...], list[Problem]]:
     """Read the table: the usable kinds of cards, in the order of their rows, and all problems."""
-    table, problems = tsv.read(file, REQUIRED + OPTIONAL)
+    table, problems = tsv.read_tsv(file, REQUIRED + OPTIONAL)
     if table is None:
         return (), problems
     problems += tsv.check_columns(table, REQUIRED, OPTIONAL)
@@ -80,12 +80,12 @@ def examine(file: Path) -> tuple[tuple[Gpu, ...], list[Problem]]:
     return tuple(gpus), sorted(problems, key=lambda problem: problem.row or 0)
 
 
-def _gpu(row: Row) -> Gpu:
+def _gpu(row: TableRow) -> Gpu:
     words = (row["name"], float(row["memory_gb"]), row["request"], row["constraint"], row["partition"])
     return Gpu(*words, float(row["speed"] or 1))
 
 
-def _problems(table: Table, row: Row, earlier: list[str]) -> list[Problem]:
+def _problems(table: Table, row: TableRow, earlier: list[str]) -> list[Problem]:
     """Return what is wrong with the cells of one row."""
     checks = (
         ("name", *_name_fault(row["name"], earlier)),

@@ -55,7 +55,7 @@ def from_the_future(path: Path) -> bool:
     return path.stat().st_mtime > time.time() + _SKEW_S
 
 
-def read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """Return the bytes of a text; raises Unreadable."""
     found = state(path)
     if found != FILE:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from longimorph.errors import Problem
 from longimorph.study.schema import shown
-from longimorph.study.tsv import Row, Table
+from longimorph.study.tsv import Table, TableRow
 
 LONGEST = 100
 RESERVED = frozenset({"cohort", "report", "sweep", "tables", "complete"})
@@ -45,7 +45,7 @@ def repeated(table: Table) -> list[Problem]:
 def _by_case(table: Table, columns: Sequence[str]) -> list[Problem]:
     """Return a problem for each name in the last of ``columns`` that differs only by case from one above,
     among rows that agree in the others."""
-    first: dict[tuple[str, ...], Row] = {}
+    first: dict[tuple[str, ...], TableRow] = {}
     told: set[str] = set()
     problems = []
     for row in table.rows:

@@ -54,7 +54,7 @@ class Plan:
         return tuple(dict.fromkeys(pair.patient for pair in self.pairs))
 
 
-def plan(cohort: Cohort, mode: Mode = "consecutive") -> Plan:
+def plan_pairs(cohort: Cohort, mode: Mode = "consecutive") -> Plan:
     """Pair each visit with the next (``consecutive``), the first with each later one (``baseline``), or
     every visit with every later one (``all``)."""
     pairs: list[Pair] = []

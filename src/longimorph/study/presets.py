@@ -32,7 +32,9 @@ def available() -> dict[str, str]:
     return found
 
 
-def examine(name: str, classes: ClassTable | None) -> tuple[NDArray[np.float64] | None, list[Problem]]:
+def examine_presets(
+    name: str, classes: ClassTable | None
+) -> tuple[NDArray[np.float64] | None, list[Problem]]:
     """Return the matrix (C, C) of the preset called ``name`` for ``classes``, and all problems."""
     known = available()
     if name not in known:

@@ -18,7 +18,7 @@ _PARTS = ("keys", "presets")
 def key_table() -> str:
     """Return every key with its values, unit, default and meaning, as a Markdown table."""
     rows = ["| key | value | unit | default | meaning |", "| --- | --- | --- | --- | --- |"]
-    for key, rule, required in schema.keys(schema.load()):
+    for key, rule, required in schema.keys(schema.load_schema()):
         default = "required" if required else _shown(rule)
         unit = rule.get("unit", "")
         cells = (f"`{key}`", schema.expected_text(rule), unit, default, rule["description"])

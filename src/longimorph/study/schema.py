@@ -41,13 +41,13 @@ class Source:
 
 
 @cache
-def load(name: str = "config") -> Schema:
+def load_schema(name: str = "config") -> Schema:
     """Return the schema called ``name`` of ``workflow/schemas``."""
     schema: Schema = yaml.safe_load(paths.schema(name).read_text(encoding="utf-8"))
     return schema
 
 
-def check(
+def check_settings(
     settings: Mapping[Any, Any], schema: Schema, source: Source
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Return the usable settings with every default filled in, and a problem for each unusable one.

@@ -110,7 +110,7 @@ def _found(report: ScanReport, column: Column) -> frozenset[int]:
 def _labels(scheme: Scheme) -> frozenset[int]:
     """The labels that the tool's table names; none where the table is not there."""
     try:
-        table = class_tables.load(paths.repository() / "config" / "examples" / scheme.table)
+        table = class_tables.load_classes(paths.repository() / "config" / "examples" / scheme.table)
     except LongimorphError:
         return frozenset()
     return table.named(scheme.column) - {0}

@@ -69,11 +69,11 @@ class Draft:
         if self.problems or self.cohort is None or self.classes is None or self.control is None:
             raise InputError(self.problems)
         config = configs.build(self.values)
-        plan = pairing.plan(self.cohort, config.pairs)
+        plan = pairing.plan_pairs(self.cohort, config.pairs)
         return Study(config, self.cohort, self.classes, self.control, plan, self.gpus, self.sweep)
 
 
-def load(
+def load_study(
     settings: Settings,
     folder: Path | str | None = None,
     file: Path | str | None = None,
@@ -99,23 +99,23 @@ def draft(
     cohort = classes = control = None
     gpus: tuple[Gpu, ...] = ()
     if "cohort" in values:
-        cohort, found = cohorts.examine(values["cohort"], check_files)
+        cohort, found = cohorts.examine_cohort(values["cohort"], check_files)
         problems += found + _unknown_patients(cohort, values["patients"], source)
         cohort = cohort.select(values["patients"]) if cohort is not None else None
     if "classes" in values:
-        classes, found = class_tables.examine(values["classes"])
+        classes, found = class_tables.examine_classes(values["classes"])
         classes = None if found else classes
         problems += found
     if "control" in values:
-        control, found = controls.examine(values["control"], classes)
+        control, found = controls.examine_control(values["control"], classes)
         problems += found
     if values.get("gpus") is not None:
-        gpus, found = gpu_tables.examine(values["gpus"])
+        gpus, found = gpu_tables.examine_gpus(values["gpus"])
         problems += found
     sweep = None
     if values.get("sweep") is not None:
-        plan = pairing.plan(cohort, values["pairs"]) if cohort is not None else None
-        sweep, found = sweeps.examine(
+        plan = pairing.plan_pairs(cohort, values["pairs"]) if cohort is not None else None
+        sweep, found = sweeps.examine_sweep(
             values["sweep"], source, (values.get("control", ""), control), plan, classes
         )
         problems += found
@@ -139,7 +139,7 @@ def _settings(
         return {}, source, problems
     if not isinstance(settings, Mapping):
         folder = Path(settings).resolve().parent
-    values, found = configs.examine(content, Path(folder or "."), source)
+    values, found = configs.examine_config(content, Path(folder or "."), source)
     return values, source, problems + found
 
 

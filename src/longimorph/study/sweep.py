@@ -54,7 +54,7 @@ class Sweep:
     combinations: tuple[Combination, ...]
 
 
-def examine(
+def examine_sweep(
     given: Mapping[Any, Any],
     source: Source,
     own: tuple[str, Matrix | None],
@@ -91,7 +91,7 @@ def _matrices(names: Sequence[str], classes: ClassTable | None) -> tuple[dict[st
     """Return the control matrices by their source, and the problems of all of them."""
     matrices, problems = {}, []
     for name in names:
-        matrix, found = controls.examine(name, classes)
+        matrix, found = controls.examine_control(name, classes)
         problems += found
         if matrix is not None:
             matrices[name] = matrix
@@ -122,7 +122,7 @@ def _values(given: Any, source: Source) -> tuple[dict[str, list[Any]], list[Prob
         expected = "lists of values by setting, such as {kernel_mm: [[3], [4]], control: [preset:lesion]}"
         found = None if given is None else shown(given)
         return {}, [source.problem("sweep.settings", "cannot be used", value=found, expected=expected)]
-    rules = {key: schemas.load()["properties"][key] for key in SETTINGS}
+    rules = {key: schemas.load_schema()["properties"][key] for key in SETTINGS}
     values: dict[str, list[Any]] = {}
     problems = []
     for key, choices in given.items():

@@ -16,7 +16,7 @@ from longimorph.errors import InputError, Problem
 from longimorph.study import inputs, names, tsv
 from longimorph.study.schema import shown
 from longimorph.study.suggest import nearest
-from longimorph.study.tsv import Row, Table
+from longimorph.study.tsv import Table, TableRow
 
 REQUIRED = ("patient", "timepoint", "days", "regions")
 OPTIONAL = ("image", "states")
@@ -91,20 +91,20 @@ class Cohort:
         return Cohort(self.name, visits, self.named)
 
 
-def load(file: Path | str, check_files: bool = True) -> Cohort:
+def load_cohort(file: Path | str, check_files: bool = True) -> Cohort:
     """Read the cohort table ``file``; raises InputError with every problem of it.
 
     With ``check_files`` each named file has to exist.
     """
-    cohort, problems = examine(Path(file), check_files)
+    cohort, problems = examine_cohort(Path(file), check_files)
     if problems or cohort is None:
         raise InputError(problems)
     return cohort
 
 
-def examine(file: Path, check_files: bool = True) -> tuple[Cohort | None, list[Problem]]:
+def examine_cohort(file: Path, check_files: bool = True) -> tuple[Cohort | None, list[Problem]]:
     """Read the cohort table as far as it goes: the usable rows, and all problems."""
-    table, problems = tsv.read(file, REQUIRED + OPTIONAL)
+    table, problems = tsv.read_tsv(file, REQUIRED + OPTIONAL)
     if table is None:
         return None, problems
     problems += tsv.check_columns(table, REQUIRED, OPTIONAL)
@@ -127,7 +127,7 @@ class _RowReader:
         self.problems: list[Problem] = []
         self._missing = 0
 
-    def read(self, row: Row) -> Visit | None:
+    def read(self, row: TableRow) -> Visit | None:
         """Return the row's visit, None when it is unusable; unusable optional cells are left out."""
         before = len(self.problems)
         patient, timepoint = (self._name(row, column) for column in ("patient", "timepoint"))
@@ -139,18 +139,20 @@ class _RowReader:
             return None
         return Visit(patient, timepoint, days, image, regions, states, row.line)
 
-    def _report(self, row: Row, column: str, message: str, expected: str | None, hint: str | None) -> None:
+    def _report(
+        self, row: TableRow, column: str, message: str, expected: str | None, hint: str | None
+    ) -> None:
         value = shown(row[column]) or None
         self.problems.append(Problem(self.table.name, message, row.line, column, value, expected, hint))
 
-    def _name(self, row: Row, column: str) -> str:
+    def _name(self, row: TableRow, column: str) -> str:
         text = row[column]
         wrong = names.fault(text, column)
         if wrong is not None:
             self._report(row, column, *wrong, None)
         return text
 
-    def _days(self, row: Row) -> float | None:
+    def _days(self, row: TableRow) -> float | None:
         text = row["days"]
         value = parse_number(text)
         if value is None:
@@ -162,7 +164,7 @@ class _RowReader:
             return None
         return value
 
-    def _path(self, row: Row, column: str) -> Path | None:
+    def _path(self, row: TableRow, column: str) -> Path | None:
         text = row[column]
         if not text:
             if column in REQUIRED:

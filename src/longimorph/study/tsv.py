@@ -25,7 +25,7 @@ _SAVE = "Save it as tab-separated text in UTF-8"
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row: its line in the file (the first line is 1) and its cells by column."""
 
     line: int
@@ -42,10 +42,10 @@ class Table:
     name: str
     header_line: int
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
-def read(file: Path, known: Sequence[str]) -> tuple[Table | None, list[Problem]]:
+def read_tsv(file: Path, known: Sequence[str]) -> tuple[Table | None, list[Problem]]:
     """Read a table whose columns should be among ``known``; None when it is no tab-separated table."""
     content, problems = _read_text(file)
     if content is None:
@@ -97,7 +97,7 @@ def check_columns(table: Table, required: Sequence[str], optional: Sequence[str]
 def _read_text(file: Path) -> tuple[str | None, list[Problem]]:
     name = paths.display(file)
     try:
-        data = inputs.read(file)
+        data = inputs.read_bytes(file)
     except inputs.Unreadable as error:
         hint = missing_file_hint(file) if str(error) == inputs.MISSING else None
         return None, [Problem(name, str(error), expected=None if hint else _EXPECTED, hint=hint)]
@@ -159,7 +159,7 @@ def _header_problems(name: str, line: int, columns: list[str]) -> list[Problem]:
     return problems
 
 
-def _row(name: str, line: int, cells: list[str], columns: list[str]) -> tuple[Row | None, list[Problem]]:
+def _row(name: str, line: int, cells: list[str], columns: list[str]) -> tuple[TableRow | None, list[Problem]]:
     extra = [cell for cell in cells[len(columns) :] if cell]
     if extra:
         text = f"has {counted(len(cells), 'cell')}, but the header has {counted(len(columns), 'column')}"
@@ -167,4 +167,4 @@ def _row(name: str, line: int, cells: list[str], columns: list[str]) -> tuple[Ro
     if len(cells) == 1 and len(columns) > 1 and re.search(r"[,; |]", cells[0]):
         text = f"has one cell, but the header has {len(columns)} columns"
         return None, [Problem(name, text, line, hint="Separate the cells by tabs, not by spaces or commas")]
-    return Row(line, dict(zip(columns, cells + [""] * len(columns), strict=False))), []
+    return TableRow(line, dict(zip(columns, cells + [""] * len(columns), strict=False))), []

@@ -20,7 +20,7 @@ def read_yaml(file: Path) -> tuple[dict[Any, Any] | None, Source, list[Problem]]
     """Return the mapping of a YAML file, the line of each key, and what is wrong with the file as YAML."""
     name = paths.display(file)
     try:
-        text = inputs.read(file).decode("utf-8-sig")
+        text = inputs.read_bytes(file).decode("utf-8-sig")
     except inputs.Unreadable as error:
         return None, Source(name), [Problem(name, str(error))]
     except UnicodeDecodeError:

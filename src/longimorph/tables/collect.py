@@ -34,9 +34,9 @@ def patient_tables(
     changes, transitions, failures, memory, verdicts = [], [], [], [], []
     for pair, folder in zip(pairs, folders, strict=True):
         status, days = json.loads((folder / "status.json").read_text(encoding="utf-8")), float(pair["days"])
-        own = with_verdict(columns.read(folder / "changes.csv"), status, days)
+        own = with_verdict(columns.read_table(folder / "changes.csv"), status, days)
         changes.append(_with_days(own, days))
-        transitions.append(columns.read(folder / "transitions.csv"))
+        transitions.append(columns.read_table(folder / "transitions.csv"))
         failures += _failure(patient, pair, status)
         names = {"patient": patient, "from": str(pair["from"]), "to": str(pair["to"])}
         memory.append(memory_row(status) | names)
@@ -57,17 +57,19 @@ def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]]
     ``classes``: one dict per class with ``class`` and the names ``region`` and ``state`` that the marginal
     tables sum over (empty where classes.tsv gives none: those classes are summed as ``(unnamed)``).
     """
-    changes = columns.stack((columns.read(p / "changes.csv") for p in patients), columns.CHANGES)
-    transitions = columns.stack((columns.read(p / "transitions.csv") for p in patients), columns.TRANSITIONS)
-    failures = columns.stack((columns.read(p / "failures.csv") for p in patients), columns.FAILURES)
+    changes = columns.stack((columns.read_table(p / "changes.csv") for p in patients), columns.CHANGES)
+    transitions = columns.stack(
+        (columns.read_table(p / "transitions.csv") for p in patients), columns.TRANSITIONS
+    )
+    failures = columns.stack((columns.read_table(p / "failures.csv") for p in patients), columns.FAILURES)
     write_csv(out / "changes.csv", columns.as_text(changes))
     write_csv(out / "transitions.csv", columns.as_text(transitions))
     write_csv(out / "failures.csv", failures)
-    memory = columns.stack((columns.read(p / "memory.csv") for p in patients), columns.MEMORY)
+    memory = columns.stack((columns.read_table(p / "memory.csv") for p in patients), columns.MEMORY)
     write_csv(out / "memory.csv", memory)
-    verdicts = columns.stack((columns.read(p / "verdicts.csv") for p in patients), columns.VERDICTS)
+    verdicts = columns.stack((columns.read_table(p / "verdicts.csv") for p in patients), columns.VERDICTS)
     write_csv(out / "verdicts.csv", verdicts)
-    gaps = columns.stack((columns.read(p / "closure.csv") for p in patients), columns.CLOSURE)
+    gaps = columns.stack((columns.read_table(p / "closure.csv") for p in patients), columns.CLOSURE)
     write_csv(out / "closure.csv", columns.as_text(gaps))
     _write_marginals(changes, classes, out)
 

@@ -91,7 +91,7 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
     return text
 
 
-def read(path: Path | str) -> pd.DataFrame:
+def read_table(path: Path | str) -> pd.DataFrame:
     """Read one of the tables: names stay text (a patient may be called 001 or NA), numbers are float64."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     for column in _NUMBERS.intersection(table.columns):

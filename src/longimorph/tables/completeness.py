@@ -45,8 +45,8 @@ def require_complete(folder: Path, out: Path, incomplete: Sequence[Path] = ()) -
 
     ``incomplete``: pages of which parts could not be made; then PagesIncomplete is raised.
     """
-    failures = columns.read(folder / "failures.csv")
-    pairs = len(columns.read(folder / "changes.csv")[list(columns.PAIR)].drop_duplicates())
+    failures = columns.read_table(folder / "failures.csv")
+    pairs = len(columns.read_table(folder / "changes.csv")[list(columns.PAIR)].drop_duplicates())
     if len(failures):
         raise SomePairsFailed(failures, pairs, folder)
     if incomplete:

@@ -23,7 +23,7 @@ def memory_row(status: Mapping[str, Any]) -> dict[str, str]:
     return {name: "" if said.get(name) is None else _text(said[name]) for name in MEMORY}
 
 
-def read(path: Path | str) -> pd.DataFrame:
+def read_memory_rows(path: Path | str) -> pd.DataFrame:
     """Read a ``memory.csv``: names are text, all other columns are numbers, NaN where they are empty."""
     return _numbers(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8"))
 

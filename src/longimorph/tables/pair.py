@@ -54,12 +54,12 @@ def write_failed_pair(folder: Path, pair: Mapping[str, object], classes: Sequenc
 
 def read_changes(path: Path | str) -> pd.DataFrame:
     """Read a table of changes of any level; numbers are float64, missing ones NaN."""
-    return columns.read(path)
+    return columns.read_table(path)
 
 
 def read_transitions(path: Path | str) -> pd.DataFrame:
     """Read a table of transitions of any level; numbers are float64, missing ones NaN."""
-    return columns.read(path)
+    return columns.read_table(path)
 
 
 def _changes(

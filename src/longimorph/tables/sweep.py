@@ -31,7 +31,7 @@ def sweep_table(
 
 def _one(folder: Path, combination: Mapping[str, Any], pair: Mapping[str, Any]) -> pd.DataFrame:
     place = folder / combination["name"] / pair["patient"] / f"{pair['from']}__{pair['to']}"
-    changes = columns.read(place / "changes.csv")
+    changes = columns.read_table(place / "changes.csv")
     status = json.loads((place / "status.json").read_text(encoding="utf-8"))
     settings = combination["settings"]
     table = changes[[*columns.PAIR, "class", *NUMBERS]].copy()
