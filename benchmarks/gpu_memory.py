@@ -1,4 +1,4 @@
-"""Peaks of whole registrations with each strategy, beside what the memory model foretells."""
+"""Peaks of whole registrations with each strategy, beside what the memory model predicts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from longimorph.numerics.solve import Settings
 WITHIN = 0.1
 TEXT = """{shape}, N = {steps}, {evaluations} evaluations on one level; the maps lie on the host. Peaks in D
 ({unit:.4g} MB): *device* is what tensors took, less the libraries' workspaces, *reserved* what PyTorch asked
-the driver for, *pinned* is on the host. Foretold is by the memory model. Target: within {within} % of it."""
+the driver for, *pinned* is on the host. Predicted is by the memory model. Target: within {within} % of it."""
 
 
 def by_strategy(section: Section, sizes: CardSizes, device: torch.device) -> None:
@@ -37,7 +37,7 @@ def by_strategy(section: Section, sizes: CardSizes, device: torch.device) -> Non
     words = {"shape": cross(sizes.held), "steps": sizes.steps, "evaluations": sizes.to_fill}
     section.write(TEXT.format(**words, unit=unit / 1e6, within=round(100 * WITHIN)))
     section.table(
-        "strategy", "device", "foretold", "device / foretold", "reserved", "pinned", "foretold",
+        "strategy", "device", "predicted", "device / predicted", "reserved", "pinned", "predicted",
         "iterations", "s", "",
     )  # fmt: skip
     for rung in section.each(ladder("cuda"), lambda one: one.name):
@@ -59,7 +59,7 @@ def _held(
     meter, watch = Meter(device), Stopwatch(device)
     register(source, target, control, SPACING, settings, heard, Ladder([BY_NAME[name]]), device)
     spent, peak = watch.seconds(), meter.peak()
-    told = foretold(name, source, settings.steps, iterations)
+    told = predicted(name, source, settings.steps, iterations)
     *cells, verdict = compared(peak, told, unit)
     section.row(
         (f"`{name}`", *cells, f"{iterations}", f"{spent:.1f}", verdict),
@@ -67,14 +67,14 @@ def _held(
     )
 
 
-def foretold(name: str, maps: Tensor, steps: int | None, iterations: int) -> Bytes:
+def predicted(name: str, maps: Tensor, steps: int | None, iterations: int) -> Bytes:
     """Peak by the memory model on a card, with the pairs that so many iterations leave."""
     size = replace(budget.size_of(maps, steps), pairs=min(iterations, memory_model.PAIRS_KEPT))
     return memory_model.model().peak(name, size, "cuda")
 
 
 def compared(peak: Peak | None, told: Bytes, unit: int) -> list[str]:
-    """Cells: device, foretold, their ratio, reserved, pinned, foretold, verdict; bytes in units."""
+    """Cells: device, predicted, their ratio, reserved, pinned, predicted, verdict; bytes in units."""
     there, host = f"{told.device / unit:.2f}", f"{told.host / unit:.2f}"
     if peak is None:
         return ["", there, "", "", "", host, ""]
@@ -90,8 +90,8 @@ def _near(found: int, told: int) -> bool:
 
 
 def figures_of(name: str, peak: Peak | None, told: Bytes) -> dict[tuple[str, str], float]:
-    """Bytes taken and foretold, by what they are of."""
-    found = {"foretold on the device": told.device, "foretold on the host": told.host}
+    """Bytes taken and predicted, by what they are of."""
+    found = {"predicted on the device": told.device, "predicted on the host": told.host}
     if peak is not None:
         found |= {"on the device": peak.allocated, "reserved": peak.reserved}
         found |= {} if peak.pinned is None else {"pinned": peak.pinned}

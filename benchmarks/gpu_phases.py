@@ -18,7 +18,7 @@ OFTEN = (EVALUATION, WARPS)
 WRAPPED = {
     "register.solve": LEVEL,
     "register.attribute": "attribution",
-    "register.doubt": "uncertainty",
+    "register.uncertainty": "uncertainty",
     "register.integrate": WARPS,
     "warps.Warping.follow": WARPS,
     "warps.Warping.finish": WARPS,

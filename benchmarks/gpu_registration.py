@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from benchmarks.gpu_card import GIB, Meter, Peak, Stopwatch, free, limited
-from benchmarks.gpu_memory import figures_of, foretold
+from benchmarks.gpu_memory import figures_of, predicted
 from benchmarks.gpu_phases import Phases
 from benchmarks.gpu_problems import DEFAULTS, Maps, anatomy
 from benchmarks.gpu_record import OutOfTime, Section
@@ -73,17 +73,25 @@ def _registered(
 
 
 def within_8_gib(section: Section, sizes: CardSizes, device: torch.device) -> None:
-    """A registration that may take 8 GiB, with the strategy that the model foretells to fit."""
+    """A registration that may take 8 GiB, with the strategy that the model predicts to fit."""
     pair, heard = _pair(section, sizes), _Heard(section)
     with limited(device, MOST_BYTES):
         used = _chosen(section, pair, free(device, MOST_BYTES))
         meter, watch = Meter(device), Stopwatch(device)
         found = _registered(pair, sizes, heard, used, device)
         spent, peak = watch.seconds(), meter.peak()
-    told = foretold(used.current.name, pair[0], found.steps if found else None, heard.finest)
+    told = predicted(used.current.name, pair[0], found.steps if found else None, heard.finest)
     ended = f"finished, N = {found.steps}" if found else "**cut off**"
     section.table(
-        "ended", "s", "with", "iterations", "device, GiB", "foretold, GiB", "reserved, GiB", "pinned, GiB", ""
+        "ended",
+        "s",
+        "with",
+        "iterations",
+        "device, GiB",
+        "predicted, GiB",
+        "reserved, GiB",
+        "pinned, GiB",
+        "",
     )
     cells = (ended, f"{spent:.1f}", f"`{used.current.name}`", str(heard))
     section.row(

@@ -1,4 +1,4 @@
-"""What each strategy holds, measured and foretold, whether all give the same numbers, and their time.
+"""What each strategy holds, measured and predicted, whether all give the same numbers, and their time.
 
 python -m benchmarks.memory            all parts (about 15 minutes on an idle core)
 python -m benchmarks.memory --quick    small sizes, to see that everything works
@@ -36,7 +36,7 @@ METHOD = """D is the size of one probability map of all classes (classes × voxe
 steps, M the pairs of L-BFGS; a and b the maps on the device per further pair and per further step. Whole
 registrations of random pairs of 8 classes; the instrument counts the bytes of every tensor while it lives,
 parked ones apart. "Optimisation" is everything but the final attribution and its warps, with the
-optimiser's history. Foretold: by the memory model of the package; no size here was fitted.
+optimiser's history. Predicted: by the memory model of the package; no size here was fitted.
 
 """
 TALK = """For comparison: the talk that longimorph sets out from gives a = 3.06 and b = 8.69 maps per pair and
@@ -92,7 +92,8 @@ def peaks(sizes: GridSizes, walk: str) -> str:
     found = {name: _measure(sizes, name, walk) for name in BY_NAME}
     few, many = sizes.steps
     lines = [
-        f"Shape {_cross(sizes.shapes[walk])}, M = {sizes.pairs[1]}. Device + host in D; measured (foretold).",
+        f"Shape {_cross(sizes.shapes[walk])}, M = {sizes.pairs[1]}. "
+        "Device + host in D; measured (predicted).",
         "",
         f"| strategy | optimisation, N = {few} | N = {many} | registration, N = {few} | N = {many} | a | b |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -136,8 +137,8 @@ def _b(one: Measured) -> float:
 def _cell(one: Sample, phases: Sequence[str], walk: str) -> str:
     unit = one.size.map_bytes
     real, told = _peak(one, phases), model().peak(one.strategy, one.size, walk, phases)
-    measured, foretold = (f"{p.device / unit:.2f} + {p.host / unit:.1f}" for p in (real, told))
-    return f"{measured} ({foretold})"
+    measured, predicted = (f"{p.device / unit:.2f} + {p.host / unit:.1f}" for p in (real, told))
+    return f"{measured} ({predicted})"
 
 
 def _targets(found: dict[str, Measured], sizes: GridSizes, walk: str) -> list[str]:

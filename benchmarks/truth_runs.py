@@ -109,8 +109,8 @@ def _against_truth(
     return {
         "deformation_mm3": text(deformation),
         "reallocation_mm3": text(reallocation),
-        "deformation_uncertainty_mm3": text(found.doubt.deformation.numpy()),
-        "reallocation_uncertainty_mm3": text(found.doubt.reallocation.numpy()),
+        "deformation_uncertainty_mm3": text(found.uncertainty.deformation.numpy()),
+        "reallocation_uncertainty_mm3": text(found.uncertainty.reallocation.numpy()),
         "true_deformation_mm3": text(truth.deformation),
         "true_reallocation_mm3": text(truth.reallocation),
         "true_mm3": error.true_mm3,

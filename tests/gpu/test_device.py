@@ -1,4 +1,4 @@
-"""A GPU gives what the CPU gives, in the memory that the model foretells."""
+"""A GPU gives what the CPU gives, in the memory that the model predicts."""
 
 from __future__ import annotations
 
@@ -106,10 +106,10 @@ def test_the_device_holds_what_the_model_says(name):
     register(source, target, control, SPACING, chosen, lambda _, i: iterations.append(i), ladder, device)
     peak = torch.cuda.max_memory_allocated() - before
     size = replace(budget.size_of(source, 6), pairs=min(len(iterations) - 1, PAIRS_KEPT))
-    foretold = model().peak(name, size, "cuda")
-    assert peak == pytest.approx(foretold.device, rel=0.1)
+    predicted = model().peak(name, size, "cuda")
+    assert peak == pytest.approx(predicted.device, rel=0.1)
     if pinned is not None:
-        assert pinned.peak == pytest.approx(foretold.host, rel=0.1)
+        assert pinned.peak == pytest.approx(predicted.host, rel=0.1)
 
 
 def test_maps_may_lie_on_the_host():

@@ -172,7 +172,7 @@ def write_sweep(results: Path) -> Path:
     rows = [
         {"combination": f"steps-{steps}__control-{control}", "steps": steps, "control": control,
          "patient": "P1", "from": "V1", "to": "V2", "class": name, "status": "ok",
-         **dict.fromkeys((*columns.VOLUMES, *columns.DOUBTS), 100.0 * int(steps)),
+         **dict.fromkeys((*columns.VOLUMES, *columns.UNCERTAINTIES), 100.0 * int(steps)),
          **dict.fromkeys(HEALTH, 1.0)}
         for steps in ("4", "8") for control in ("lesion", "atrophy") for name in NAMES
     ]  # fmt: skip
@@ -215,7 +215,7 @@ def cohort_of(count: int, folder: Path, classes: int = 8, every: bool = False) -
                 moved, changed = fast * chance.normal(2000, 300) * days / 180, chance.normal(0, 100)
                 row = {**pair, "class": name, "volume_from_mm3": 1e5, "volume_to_mm3": 1e5 + moved + changed}
                 row |= {"deformation_mm3": moved, "reallocation_mm3": changed, "unexplained_mm3": 0.0}
-                row |= {"status": "ok", **dict.fromkeys(columns.DOUBTS, 50.0)}
+                row |= {"status": "ok", **dict.fromkeys(columns.UNCERTAINTIES, 50.0)}
                 rate = columns.DAYS_PER_YEAR / days
                 row |= {"deformation_mm3_per_year": rate * moved, "reallocation_mm3_per_year": rate * changed}
                 rows.append(row)

@@ -66,11 +66,11 @@ def test_the_numbers_of_the_page_are_those_of_the_tables(results: Path) -> None:
     }
     hints = re.findall(r"<title>([^,<]*), ([^:<]*): ([+−]?[\d.]+) mL(?: ± ([\d.]+))?</title>", section)
     assert [(name, words) for name, words, *_ in hints] == [(n, w) for n in small.NAMES[:2] for w in said]
-    for name, words, value, doubt in hints:
+    for name, words, value, uncertainty in hints:
         known = table.loc[name]
         assert float(value.replace("−", "-")) == pytest.approx(known[said[words]] / 1000, abs=6e-4)
-        if doubt:
-            assert float(doubt) == pytest.approx(
+        if uncertainty:
+            assert float(uncertainty) == pytest.approx(
                 known[said[words].replace("_mm3", "_uncertainty_mm3")] / 1000
             )
     gross = table["reallocation_mm3"].abs().sum() / 2000
@@ -265,7 +265,7 @@ def test_a_pair_without_change_picture_or_uncertainty_has_a_whole_page(
     rows = small.write_patient(folder, "P1", days, image=False)
     own = folder / "patients" / "P1" / "V1__V2"
     changes = columns.read_table(own / "changes.csv")
-    changes[[*columns.DOUBTS]] = np.nan
+    changes[[*columns.UNCERTAINTIES]] = np.nan
     changes[["deformation_mm3", "reallocation_mm3", "unexplained_mm3"]] = 0.0
     changes["volume_to_mm3"] = changes["volume_from_mm3"]
     write_csv(own / "changes.csv", columns.as_text(changes))
@@ -366,7 +366,7 @@ def test_the_fast_patient_stands_out_and_says_why(tmp_path: Path) -> None:
     assert not any("P011" in entry for entry in entries[4:])
 
 
-def test_scores_ignore_what_lies_within_the_doubt_and_small_cohorts() -> None:
+def test_scores_ignore_what_lies_within_the_uncertainty_and_small_cohorts() -> None:
     rows = [
         {"patient": f"P{i}", "from": "A", "to": "B", "days": 365.25, "class": "WM", "status": "ok",
          "deformation_mm3": 40.0 if i == 0 else 0.0, "reallocation_mm3": 0.0, "unexplained_mm3": 0.0,

@@ -26,8 +26,8 @@ REASONS = [
 ]
 
 
-def amount(name: str = "WM", moved: float = 0.0, rest: float = 0.0, doubt: float = 0.1) -> Amount:
-    return Amount(name, 600.0, 600.0 + moved + rest, moved, 0.0, rest, doubt, doubt)
+def amount(name: str = "WM", moved: float = 0.0, rest: float = 0.0, uncertainty: float = 0.1) -> Amount:
+    return Amount(name, 600.0, 600.0 + moved + rest, moved, 0.0, rest, uncertainty, uncertainty)
 
 
 def pair(*found: Amount, **status: Any) -> PairResults:
@@ -86,12 +86,14 @@ def test_results_of_an_older_version_get_their_verdict_from_their_warnings(
 
 def test_numbers_within_their_noise_are_no_reason() -> None:
     quiet = (
-        amount(moved=0.8, doubt=1.2),  # within its uncertainty
-        amount(rest=5.0, doubt=2.0),  # less than segmentations of 600 mL differ by
-        amount("background", moved=-90.0, rest=80.0, doubt=60.0),
+        amount(moved=0.8, uncertainty=1.2),  # within its uncertainty
+        amount(rest=5.0, uncertainty=2.0),  # less than segmentations of 600 mL differ by
+        amount("background", moved=-90.0, rest=80.0, uncertainty=60.0),
     )
     assert verdict.of(pair(*quiet)).level == "trust"
-    loud = verdict.of(pair(amount(moved=2.0, doubt=1.2), amount("GM", moved=-3.0, doubt=1.8), *quiet))
+    loud = verdict.of(
+        pair(amount(moved=2.0, uncertainty=1.2), amount("GM", moved=-3.0, uncertainty=1.8), *quiet)
+    )
     assert [reason.severity for reason in loud.reasons] == ["look"]
     assert "WM, moved, +2.0 ± 1.2 mL; GM, moved, −3.0 ± 1.8 mL" in loud.words
     rest = verdict.of(pair(amount(moved=2.0, rest=7.0)))
@@ -172,7 +174,7 @@ def test_the_background_has_no_score() -> None:
     rows = [
         {"patient": f"P{i}", "from": "A", "to": "B", "days": 365.25, "class": name, "status": "ok",
          "deformation_mm3": 1e6 if i == 0 and name == "background" else float(i), "reallocation_mm3": 0.0,
-         "unexplained_mm3": 0.0, **dict.fromkeys(columns.DOUBTS, 100.0)}
+         "unexplained_mm3": 0.0, **dict.fromkeys(columns.UNCERTAINTIES, 100.0)}
         for i in range(6) for name in ("WM", "background")
     ]  # fmt: skip
     found = outliers.scores(pd.DataFrame(rows), "background")

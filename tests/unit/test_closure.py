@@ -26,7 +26,7 @@ DAYS = {"V10": 0.0, "V2": 90.0, "V3": 200.0, "V4": 400.0}
 
 
 def changes_of(
-    states: np.ndarray, doubt: float = 10.0, off: dict[tuple[int, int], float] | None = None
+    states: np.ndarray, uncertainty: float = 10.0, off: dict[tuple[int, int], float] | None = None
 ) -> pd.DataFrame:
     """Changes between every two of the ``states`` (visits, 2 ways, classes); they add up but for ``off``."""
     rows = []
@@ -35,7 +35,7 @@ def changes_of(
         for name, deformation, reallocation in zip(CLASSES, moved, changed, strict=True):
             row = {"patient": "P1", "from": VISITS[i], "to": VISITS[j], "class": name, "status": "ok"}
             row |= {"deformation_mm3": deformation, "reallocation_mm3": reallocation}
-            row |= {f"{way}_uncertainty_mm3": doubt for way in ("deformation", "reallocation")}
+            row |= {f"{way}_uncertainty_mm3": uncertainty for way in ("deformation", "reallocation")}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -140,7 +140,7 @@ def pair(source: str, target: str, moved: float, **status: Any) -> PairResults:
 
 def curve(*pairs: PairResults) -> list[tuple[str, float, float]]:
     (found,) = courses.courses(DAYS, pairs, ["WM"])
-    return [(visit, amount.moved, amount.moved_doubt) for visit, _, amount in found.steps]
+    return [(visit, amount.moved, amount.moved_uncertainty) for visit, _, amount in found.steps]
 
 
 STEPS = [pair("V10", "V2", 1.0), pair("V2", "V3", 2.0), pair("V3", "V4", 4.0)]

@@ -55,7 +55,8 @@ def compared(first: np.ndarray, second: np.ndarray, images: bool = True):
     """The likeness of two label volumes after the project's own alignment."""
     both = (first, scan(first, 1)), (second, scan(second, 2))
     scans = {
-        n: VisitVolumes(label, GRID, image if images else None, GRID) for n, (label, image) in zip("ab", both)
+        n: VisitVolumes(label, GRID, image if images else None, GRID)
+        for n, (label, image) in zip("ab", both, strict=True)
     }
     found = align_patient(scans, AlignSettings(spacing_mm=3.0), 5, 0)
     assert found.grid is not None

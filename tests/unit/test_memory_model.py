@@ -177,8 +177,8 @@ def test_a_registration_begins_where_it_fits(caplog):
         roomy, tight = budget.begin(maps, maps.device, 5, None), budget.begin(maps, maps.device, 5, 1)
     assert (roomy.begun, tight.begun) == ("store", "nested")
     assert "nested: needs 0.0 GB of 0.0 GB free" in caplog.text
-    foretold = model.model().peak("store", Size(16000, 4, 5, slab=budget.size_of(maps, 5).slab)).both
-    assert roomy.report(5, 3)["predicted_peak_bytes"] == foretold
+    predicted = model.model().peak("store", Size(16000, 4, 5, slab=budget.size_of(maps, 5).slab)).both
+    assert roomy.report(5, 3)["predicted_peak_bytes"] == predicted
 
 
 def test_what_slabs_hold_is_held_and_the_results_stay():

@@ -34,7 +34,7 @@ def size(shape: tuple[int, ...], classes: int = 6, steps: int = 10, pairs: int =
 def status(
     shape: tuple[int, ...], strategy: str = "store", device: str = "cpu", factor: float = 1.0, **changes: Any
 ) -> dict[str, Any]:
-    """What a registration writes that took ``factor`` times the bytes of tensors that the model foretells."""
+    """What a registration writes that took ``factor`` times the bytes of tensors that the model predicts."""
     of = size(shape, steps=5 + shape[0] % 7)
     known, peak = model.model(), model.model().peak(strategy, of, device)
     process = 400_000_000

@@ -88,7 +88,7 @@ def same(found: Registration, expected: Registration) -> None:
     assert torch.equal(found.warps.forward, expected.warps.forward)
     assert torch.equal(found.warps.inverse, expected.warps.inverse)
     assert torch.equal(found.warps.log_jacobian, expected.warps.log_jacobian)
-    assert torch.equal(found.doubt.deformation, expected.doubt.deformation)
+    assert torch.equal(found.uncertainty.deformation, expected.uncertainty.deformation)
     assert (found.drift, found.evaluations) == (expected.drift, expected.evaluations)
     assert found.mismatch_before == expected.mismatch_before
     assert found.mismatch_after == expected.mismatch_after
@@ -155,7 +155,7 @@ def fails(*_: Any) -> None:
     raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
-@pytest.mark.parametrize("name", ["doubt", "drift", "mismatch", "attribute"])
+@pytest.mark.parametrize("name", ["uncertainty", "drift", "mismatch", "attribute"])
 def test_after_the_optimum_memory_may_run_out_too(undisturbed, monkeypatch, name):
     expected, heard, _ = undisturbed
     work, calls = getattr(module, name), []

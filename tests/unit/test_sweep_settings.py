@@ -134,7 +134,7 @@ def table() -> pd.DataFrame:
     for steps, control in product(("1", "2", "3"), ("lesion", "<u>")):
         failed = (steps, control) == ("2", "lesion")
         moved = np.nan if failed else 1500.0 - 500 * int(steps)
-        numbers = dict.fromkeys((*columns.VOLUMES, *columns.DOUBTS), moved) | {"volume_from_mm3": 0.0}
+        numbers = dict.fromkeys((*columns.VOLUMES, *columns.UNCERTAINTIES), moved) | {"volume_from_mm3": 0.0}
         names = {"combination": f"steps-{steps}__control-{control}", "steps": steps, "control": control}
         names |= {"patient": "<b>P1", "from": "a", "to": "b", "class": "<i>WM"}
         health = dict.fromkeys(HEALTH, None if failed else 1.0)

@@ -125,8 +125,8 @@ def test_its_numbers_are_what_comes_out(folder: Path) -> None:
             continue
         (line,) = re.findall(rf"^\| {name} \| (.*) \|$", TEXT, flags=re.MULTILINE)
         shown = [float(cell.split()[0].replace("−", "-")) for cell in line.split(" | ")]
-        doubt = float(row["deformation_uncertainty_mm3"]) + float(row["reallocation_uncertainty_mm3"])
+        uncertainty = float(row["deformation_uncertainty_mm3"]) + float(row["reallocation_uncertainty_mm3"])
         keys = ("volume_from_mm3", "volume_to_mm3", "deformation_mm3", "reallocation_mm3", "unexplained_mm3")
         for value, key in zip(shown, keys, strict=True):
-            room = 0.0 if key.startswith("volume") else doubt / 1000
+            room = 0.0 if key.startswith("volume") else uncertainty / 1000
             assert abs(value - float(row[key]) / 1000) < 0.006 + 0.02 * abs(value) + room, (name, key)

@@ -1,4 +1,4 @@
-"""``longimorph memory``: fit the memory model to measured peaks, and say what it foretells."""
+"""``longimorph memory``: fit the memory model to measured peaks, and say what it predicts."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _pairs_of(results: Sequence[Path]) -> pd.DataFrame:
 
 
 def _percent(before: NDArray[np.float64], after: NDArray[np.float64]) -> list[str]:
-    """Relative errors in %, before and after: mean and largest, and by how much it was foretold too low."""
+    """Relative errors in %, before and after: mean and largest, and by how much it was predicted too low."""
     numbers = [(abs(e).mean(), abs(e).max(), max(-e.min(), 0.0)) for e in (before, after)]
     return [
         text for a, b in zip(*numbers, strict=True) for text in (f"{100 * a:.1f} %", f"-> {100 * b:.1f} %")

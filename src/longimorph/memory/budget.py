@@ -57,7 +57,7 @@ class MemoryUse:
     workspace: int = 0
 
     def predicted(self, steps: int | None) -> int:
-        """Peak bytes that the model foretells for the strategy in use; ``steps`` None: the usual number."""
+        """Peak bytes that the model predicts for the strategy in use; ``steps`` None: the usual number."""
         kind = self.device.type
         return self.known.peak(self.ladder.current.name, size_of(self.maps, steps), kind).needed(kind)
 

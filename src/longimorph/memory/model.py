@@ -218,7 +218,7 @@ def fitted(sizes: Sequence[Size], peaks: Sequence[int]) -> dict[str, float]:
     """Coefficients, by name, by least squares on the relative error; those that are zero are left out.
 
     None is negative: nothing is held the less for more of anything. Where a phase's peak is now one piece of
-    work's and now another's, so no linear form, that keeps what is foretold for other sizes within reason.
+    work's and now another's, so no linear form, that keeps what is predicted for other sizes within reason.
     """
     import numpy as np
     from scipy.optimize import nnls

@@ -24,7 +24,7 @@ from longimorph.text import counted
 
 FEWEST_PAIRS = 5
 LEAST_SPREAD = 1.2
-"""Of the registrations: the bytes of tensors foretold for the largest over those for the smallest."""
+"""Of the registrations: the bytes of tensors predicted for the largest over those for the smallest."""
 WORST_FACTOR_ERROR = 0.05
 
 Array = NDArray[np.float64]
@@ -127,7 +127,7 @@ def _enough(rows: pd.DataFrame, known: Model) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _spread(rows: pd.DataFrame, known: Model) -> float:
-    """The most bytes of tensors foretold over the least, of the pairs of one device and strategy."""
+    """The most bytes of tensors predicted over the least, of the pairs of one device and strategy."""
     device, strategy = str(rows["device"].iloc[0]), str(rows["strategy"].iloc[0])
     needed = _tensors([known.peak(strategy, size, device) for size in _sizes(rows)], device)
     return float(needed.max() / needed.min())

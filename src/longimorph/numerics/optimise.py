@@ -1,6 +1,6 @@
 """L-BFGS whose initial inverse Hessian is a damped preconditioner; a trial that diverges is a failed trial.
 
-The damping follows Levenberg and Marquardt: less after a step that did what was foretold, more when a full
+The damping follows Levenberg and Marquardt: less after a step that did what was predicted, more when a full
 step fails, which is then tried again before it is shortened.
 """
 
@@ -24,7 +24,7 @@ SUFFICIENT_DECREASE = 1e-4
 SHORTEST_STEP = 2.0**-12
 LESS_DAMPED, MORE_DAMPED, LEAST_DAMPING = 0.2, 5.0, 3e-4
 WORTHWHILE = 0.8
-"""Share of the fall of the cost foretold by its slope that a step must reach for less damping afterwards."""
+"""Share of the fall of the cost predicted by its slope that a step must reach for less damping afterwards."""
 
 
 @dataclass(frozen=True)

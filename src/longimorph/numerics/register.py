@@ -19,7 +19,7 @@ from longimorph.numerics.pinned import PINNED
 from longimorph.numerics.precision import full_precision
 from longimorph.numerics.shooting import drift
 from longimorph.numerics.solve import MapPair, Report, Settings, silent, solve
-from longimorph.numerics.uncertainty import Doubt, doubt
+from longimorph.numerics.uncertainty import Uncertainty, uncertainty
 from longimorph.numerics.warps import Warping, Warps
 
 
@@ -29,7 +29,7 @@ class Registration:
 
     momentum: Tensor
     attribution: Attribution
-    doubt: Doubt
+    uncertainty: Uncertainty
     warps: Warps
     steps: int
     drift: float
@@ -94,7 +94,7 @@ def _describe(control: Tensor, optimum: Optimum, matching: Matching, ladder: Lad
     return Registration(
         optimum.momentum,
         attribution,
-        ladder.attempt(lambda: doubt(attribution, matching.target.get(), control, system.voxel_volume)),
+        ladder.attempt(lambda: uncertainty(attribution, matching.target.get(), control, system.voxel_volume)),
         warps,
         matching.steps,
         ladder.attempt(lambda: drift(start, system, matching.steps)),

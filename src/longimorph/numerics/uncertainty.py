@@ -20,7 +20,7 @@ SHARE_OF_CHANGE = 0.01
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Uncertainty:
     """Per class, (C,) float64 in mm^3.
 
     ``deformation`` and ``reallocation`` are uncertainties, never negative; the closed numbers are what was
@@ -47,7 +47,9 @@ def unexplained_flows(attribution: Attribution, target: Tensor, voxel_volume: fl
     return total * voxel_volume
 
 
-def doubt(attribution: Attribution, target: Tensor, control: Tensor, voxel_volume: float) -> Doubt:
+def uncertainty(
+    attribution: Attribution, target: Tensor, control: Tensor, voxel_volume: float
+) -> Uncertainty:
     """Uncertainties and closed numbers of an attribution; ``target`` (C, *grid), ``control`` (C, C)."""
     share = control.to(attribution.final.q.device, torch.float64)
     rest = unexplained_flows(attribution, target.to(attribution.final.q), voxel_volume)
@@ -56,6 +58,6 @@ def doubt(attribution: Attribution, target: Tensor, control: Tensor, voxel_volum
     against = astray.sum(0) + astray.sum(1) + net(attribution.deformation_flows * (1 - share)).abs()
     against = against + SHARE_OF_CHANGE * 0.5 * (moved.abs().sum() + changed.abs().sum())
     rest_moved, rest_changed = net(rest * share), net(rest * (1 - share))
-    return Doubt(
+    return Uncertainty(
         rest_moved.abs() + against, rest_changed.abs() + against, moved + rest_moved, changed + rest_changed
     )

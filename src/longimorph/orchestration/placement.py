@@ -29,7 +29,7 @@ class Placement:
     """The place of one registration.
 
     ``gpu`` is the kind of card, None for a processor or for whatever card there is; ``device`` is cuda or
-    cpu. ``device_bytes`` are foretold on the card, ``host_bytes`` are those of the process in the host's
+    cpu. ``device_bytes`` are predicted on the card, ``host_bytes`` are those of the process in the host's
     memory, with room.
     """
 

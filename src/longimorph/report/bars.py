@@ -28,18 +28,25 @@ def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
         drawing.box((0, top + _ROW / 2 - 10), (11, 11), "swatch", colors[amount.name])
         drawing.label((17, top + _ROW / 2 - 4), amount.name, left - 25, "strong")
         for place, (kind, words) in enumerate(_KINDS):
-            value, doubt = float(getattr(amount, kind)), float(getattr(amount, f"{kind}_doubt", math.nan))
+            value, uncertainty = (
+                float(getattr(amount, kind)),
+                float(getattr(amount, f"{kind}_uncertainty", math.nan)),
+            )
             y = top + place * (_BAR + 1.5)
             start, end = sorted((across(0), across(value)))
             bar = drawing.box((start, y), (max(end - start, 0.8), _BAR), f"bar {kind}")
             said = f"{amount.name}, {words}: {signed(value, 3)} mL"
-            hint(bar, said + (f" ± {doubt:.3f}" if math.isfinite(doubt) else ""))
-            edge = _doubt(drawing, across(value - doubt), across(value + doubt), y) if doubt > 0 else end
+            hint(bar, said + (f" ± {uncertainty:.3f}" if math.isfinite(uncertainty) else ""))
+            edge = (
+                _uncertainty(drawing, across(value - uncertainty), across(value + uncertainty), y)
+                if uncertainty > 0
+                else end
+            )
             if abs(value) >= 0.005:
                 drawing.text((max(edge, end) + 5, y + _BAR / 2), signed(value, 2), "small")
     return drawing.markup()
 
 
-def _doubt(drawing: Drawing, start: float, end: float, y: float) -> float:
-    drawing.line((start, y + _BAR / 2), (end, y + _BAR / 2), "doubt")
+def _uncertainty(drawing: Drawing, start: float, end: float, y: float) -> float:
+    drawing.line((start, y + _BAR / 2), (end, y + _BAR / 2), "uncertainty")
     return end

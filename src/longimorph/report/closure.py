@@ -72,13 +72,13 @@ def _draw(rows: pd.DataFrame, colors: Mapping[str, str], title: str) -> Markup:
         drawing.box((0, top + 9), (11, 11), "swatch", colors[name])
         drawing.label((17, top + 15), name, _LEFT - 25, "strong")
         for line, (kind, style, words) in enumerate(_KINDS):
-            direct, summed, doubt = (
+            direct, summed, uncertainty = (
                 columns.number(row[f"{kind}_{part}_mm3"]) / _ML
                 for part in ("direct", "summed", "gap_uncertainty")
             )
             y = top + 10 + line * _KIND
-            drawing.line((across(summed - doubt), y), (across(summed + doubt), y), "doubt")
+            drawing.line((across(summed - uncertainty), y), (across(summed + uncertainty), y), "uncertainty")
             drawing.line((across(direct), y - 5), (across(direct), y + 5), f"line {style}")
             said = f"{name}, {words}: {signed(direct, 2)} mL directly, {signed(summed, 2)} mL in two steps"
-            hint(drawing.dot((across(summed), y), 3, f"mark {style}"), f"{said}, ± {doubt:.2f}")
+            hint(drawing.dot((across(summed), y), 3, f"mark {style}"), f"{said}, ± {uncertainty:.2f}")
     return drawing.markup()

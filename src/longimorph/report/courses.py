@@ -62,7 +62,7 @@ def _course(name: str, days: Mapping[str, float], ways: Mapping[str, Sequence[Pa
 
 
 def _plus(first: Amount, second: Amount) -> Amount:
-    """Two changes after one another; doubts add, which is an upper bound."""
+    """Two changes after one another; uncertainties add, which is an upper bound."""
     return Amount(
         first.name,
         first.before,
@@ -70,8 +70,8 @@ def _plus(first: Amount, second: Amount) -> Amount:
         first.moved + second.moved,
         first.changed + second.changed,
         first.rest + second.rest,
-        first.moved_doubt + second.moved_doubt,
-        first.changed_doubt + second.changed_doubt,
+        first.moved_uncertainty + second.moved_uncertainty,
+        first.changed_uncertainty + second.changed_uncertainty,
     )
 
 
@@ -120,26 +120,28 @@ def _line(
         f"line {style}",
     )
     for visit, day, amount in course.steps:
-        value, doubt = float(getattr(amount, kind)), float(getattr(amount, f"{kind}_doubt", 0.0))
-        if doubt > 0:
-            drawing.line(place(day, value - doubt), place(day, value + doubt), f"doubt {style}")
+        value, uncertainty = float(getattr(amount, kind)), float(getattr(amount, f"{kind}_uncertainty", 0.0))
+        if uncertainty > 0:
+            drawing.line(
+                place(day, value - uncertainty), place(day, value + uncertainty), f"uncertainty {style}"
+            )
         words = {"total": "in all", "moved": "moved", "changed": "changed class"}[kind]
         said = f"{course.name} at {visit}: {signed(value, 2)} mL {words}"
         hint(
             drawing.dot(place(day, value), 3, f"mark {style}"),
-            f"{said}{f' ± {doubt:.2f}' if doubt > 0 else ''}",
+            f"{said}{f' ± {uncertainty:.2f}' if uncertainty > 0 else ''}",
         )
 
 
 def _values(course: VolumeCourse) -> list[float]:
-    """What has to fit in: all values, and doubts as far as they do not dwarf them."""
+    """What has to fit in: all values, and uncertainties as far as they do not dwarf them."""
     values = [v for _, _, a in course.steps for v in (a.total, a.moved, a.changed)]
     largest = max(map(abs, values), default=0.0)
-    doubts = [
+    uncertainties = [
         v + sign * min(d, largest)
         for _, _, a in course.steps
-        for v, d in ((a.moved, a.moved_doubt), (a.changed, a.changed_doubt))
+        for v, d in ((a.moved, a.moved_uncertainty), (a.changed, a.changed_uncertainty))
         for sign in (-1, 1)
         if math.isfinite(d)
     ]
-    return values + doubts
+    return values + uncertainties

@@ -40,7 +40,7 @@ def scores(changes: pd.DataFrame, background: str | None = None) -> dict[Name, S
     """The largest score of each pair that has numbers, of all classes but the ``background``.
 
     A score is the distance of a yearly change from the cohort's median in 1.4826 median absolute deviations,
-    or in median uncertainties where these are larger: what lies within the doubt does not stand out.
+    or in median uncertainties where these are larger: what lies within the uncertainty does not stand out.
     """
     best: dict[Name, Score] = {}
     done = changes[(changes["status"] == "ok") & (changes["days"] > 0) & (changes["class"] != background)]
@@ -49,9 +49,9 @@ def scores(changes: pd.DataFrame, background: str | None = None) -> dict[Name, S
             continue
         years = group["days"].to_numpy(dtype=float) / columns.DAYS_PER_YEAR
         pairs = list(zip(*(group[column] for column in columns.PAIR), strict=True))
-        for column, (words, doubt) in _MEASURES.items():
+        for column, (words, uncertainty) in _MEASURES.items():
             rates = group[column].to_numpy(dtype=float) / years
-            middle, scale = usual(rates, group[doubt].to_numpy(dtype=float) / years)
+            middle, scale = usual(rates, group[uncertainty].to_numpy(dtype=float) / years)
             for pair, rate in zip(pairs, rates, strict=True):
                 found = abs(rate - middle) / scale
                 if math.isfinite(found) and (pair not in best or found > best[pair].value):
@@ -60,12 +60,12 @@ def scores(changes: pd.DataFrame, background: str | None = None) -> dict[Name, S
     return best
 
 
-def usual(rates: NDArray[np.float64], doubts: NDArray[np.float64]) -> tuple[float, float]:
+def usual(rates: NDArray[np.float64], uncertainties: NDArray[np.float64]) -> tuple[float, float]:
     """Median of ``rates`` and the unit of distance from it."""
     middle = float(np.nanmedian(rates))
     spread = _SIGMA * float(np.nanmedian(np.abs(rates - middle)))
-    doubt = float(np.nanmedian(doubts)) if np.isfinite(doubts).any() else 0.0
-    return middle, max(spread, doubt, _LEAST_MM3_PER_YEAR)
+    uncertainty = float(np.nanmedian(uncertainties)) if np.isfinite(uncertainties).any() else 0.0
+    return middle, max(spread, uncertainty, _LEAST_MM3_PER_YEAR)
 
 
 def first(found: Mapping[Name, Score], most: int, least: float) -> Sequence[Name]:

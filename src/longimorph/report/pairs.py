@@ -29,7 +29,7 @@ _MOST_ILL, _MOST_OTHERS = 12, 4
 
 @dataclass(frozen=True)
 class Amount:
-    """A class's row of ``changes.csv``, in mL; the doubts are ±."""
+    """A class's row of ``changes.csv``, in mL; the uncertainties are ±."""
 
     name: str
     before: float
@@ -37,8 +37,8 @@ class Amount:
     moved: float
     changed: float
     rest: float
-    moved_doubt: float
-    changed_doubt: float
+    moved_uncertainty: float
+    changed_uncertainty: float
 
     @property
     def total(self) -> float:
@@ -48,8 +48,11 @@ class Amount:
     @property
     def certain(self) -> bool:
         """Whether one of the two changes is larger than its uncertainty, and large enough to be told."""
-        both = ((self.moved, self.moved_doubt), (self.changed, self.changed_doubt))
-        return any(abs(value) >= max(_LEAST_ML, 0.0 if math.isnan(doubt) else doubt) for value, doubt in both)
+        both = ((self.moved, self.moved_uncertainty), (self.changed, self.changed_uncertainty))
+        return any(
+            abs(value) >= max(_LEAST_ML, 0.0 if math.isnan(uncertainty) else uncertainty)
+            for value, uncertainty in both
+        )
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def amounts_in(changes: pd.DataFrame, classes: Sequence[str]) -> tuple[Amount, .
 
 
 def _amount(name: str, row: Mapping[Any, Any]) -> Amount:
-    keys = (*columns.VOLUMES, *columns.DOUBTS[:2])
+    keys = (*columns.VOLUMES, *columns.UNCERTAINTIES[:2])
     return Amount(name, *(float(row.get(key, math.nan)) / ML for key in keys))
 
 
@@ -177,13 +180,13 @@ def _clause(amount: Amount) -> str:
     if not amount.certain:
         return f"{volumes}: no change beyond its uncertainty"
     parts = [
-        _measured(amount.moved, amount.moved_doubt, "moved"),
-        _measured(amount.changed, amount.changed_doubt, "changed class"),
+        _measured(amount.moved, amount.moved_uncertainty, "moved"),
+        _measured(amount.changed, amount.changed_uncertainty, "changed class"),
     ]
     parts += [f"{signed(amount.rest)} unexplained"] if abs(amount.rest) >= _LEAST_ML else []
     return f"{volumes}: {', '.join(parts)}"
 
 
-def _measured(value: float, doubt: float, words: str) -> str:
-    known = f" ± {doubt:.1f}" if math.isfinite(doubt) else ""
+def _measured(value: float, uncertainty: float, words: str) -> str:
+    known = f" ± {uncertainty:.1f}" if math.isfinite(uncertainty) else ""
     return f"{signed(value)}{known} {words}"

@@ -156,10 +156,10 @@ def _numbers(rows: pd.DataFrame, settings: Sequence[str]) -> list[list[str]]:
     ]
 
 
-def _ml(mm3: float, doubt: float = math.nan) -> str:
+def _ml(mm3: float, uncertainty: float = math.nan) -> str:
     if not math.isfinite(mm3):
         return ""
-    return signed(mm3 / ML, 2) + (f" ± {doubt / ML:.2f}" if math.isfinite(doubt) else "")
+    return signed(mm3 / ML, 2) + (f" ± {uncertainty / ML:.2f}" if math.isfinite(uncertainty) else "")
 
 
 def _number(value: Any, form: str, times: float = 1) -> str:

@@ -29,7 +29,7 @@ ADVICE = {
 }
 
 _MATTERS_ML = 0.5
-_DOUBTFUL, _UNEXPLAINED = 0.5, 0.25
+_UNCERTAIN, _UNEXPLAINED = 0.5, 0.25
 _REPEATABLE = 0.01
 """The share of a class's volume by which two segmentations of one brain differ in any case."""
 
@@ -95,7 +95,7 @@ def of(pair: PairResults) -> Verdict:
     if level in (DISTRUST, LOOK, TRUST):
         return Verdict(level, _once(_given(pair.status.get("verdict_reasons") or ())))
     warnings = [_plain(str(warning)) for warning in pair.status.get("warnings") or ()]
-    warnings += [*_doubtful(pair.inner), *_unexplained(pair.inner)]
+    warnings += [*_uncertain(pair.inner), *_unexplained(pair.inner)]
     reasons = _once(ReasonShown(LOOK, sentence) for sentence in warnings)
     return Verdict(LOOK if reasons else TRUST, reasons)
 
@@ -160,16 +160,16 @@ def _plain(warning: str) -> str:
     return warning
 
 
-def _doubtful(amounts: Sequence[Amount]) -> list[str]:
+def _uncertain(amounts: Sequence[Amount]) -> list[str]:
     """One sentence on numbers that exceed their uncertainty, but by little: those within it are no change."""
     found = [
-        f"{amount.name}, {words}, {signed(value)} ± {doubt:.1f} mL"
+        f"{amount.name}, {words}, {signed(value)} ± {uncertainty:.1f} mL"
         for amount in amounts
-        for value, doubt, words in (
-            (amount.moved, amount.moved_doubt, "moved"),
-            (amount.changed, amount.changed_doubt, "changed class"),
+        for value, uncertainty, words in (
+            (amount.moved, amount.moved_uncertainty, "moved"),
+            (amount.changed, amount.changed_uncertainty, "changed class"),
         )
-        if abs(value) >= _MATTERS_ML and _DOUBTFUL * abs(value) < doubt < abs(value)
+        if abs(value) >= _MATTERS_ML and _UNCERTAIN * abs(value) < uncertainty < abs(value)
     ]
     return [f"The uncertainty is more than half of the change: {'; '.join(found)}."] if found else []
 

@@ -229,9 +229,14 @@ def _changes(found: Registration, loaded: Loaded) -> PairChanges:
         for maps in (loaded.source, loaded.target, parts.deformation, parts.reallocation)
     )
     flows = parts.deformation_flows.cpu().numpy(), parts.reallocation_flows.cpu().numpy()
-    doubt = found.doubt
-    doubts = (doubt.deformation, doubt.reallocation, doubt.closed_deformation, doubt.closed_reallocation)
-    return PairChanges(before, after, moved, changed, *flows, torch.stack(doubts).cpu().numpy())
+    uncertainty = found.uncertainty
+    uncertainties = (
+        uncertainty.deformation,
+        uncertainty.reallocation,
+        uncertainty.closed_deformation,
+        uncertainty.closed_reallocation,
+    )
+    return PairChanges(before, after, moved, changed, *flows, torch.stack(uncertainties).cpu().numpy())
 
 
 def _volumes(maps: Tensor, grid: Grid) -> np.ndarray:

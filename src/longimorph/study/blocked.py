@@ -15,7 +15,7 @@ from longimorph.study.scans import ScanReport, ScanWarning
 from longimorph.study.study import Study
 from longimorph.study.table import Visit
 
-_DOUBT = 0.05
+_MARGIN = 0.05
 """By this share a brain may be smaller than another for other reasons than the field of view."""
 
 
@@ -34,7 +34,7 @@ class Blocked:
 def blocked(study: Study, reports: Sequence[ScanReport], warnings: Sequence[ScanWarning]) -> list[Blocked]:
     """Return the pairs of a study that will fail; ``reports`` are those of its visits, in their order.
 
-    What shows only after the alignment of the visits is not foretold.
+    What shows only after the alignment of the visits is not predicted.
     """
     faulty = {(one.patient, one.timepoint): one for one in reversed(warnings)}
     seen = dict(zip(study.cohort.visits, reports, strict=True))
@@ -60,7 +60,7 @@ def _too_little_in_view(
     sizes = {visit.timepoint: _brain_mm3(classes, seen[visit]) for visit in (pair.source, pair.target)}
     (small, least_mm3), (_, most_mm3) = sorted(sizes.items(), key=lambda item: item[1])
     cut = next(visit for visit in (pair.source, pair.target) if visit.timepoint == small)
-    if 0 < least_mm3 < (least - _DOUBT) * most_mm3 and _is_cut(classes, seen[cut]):
+    if 0 < least_mm3 < (least - _MARGIN) * most_mm3 and _is_cut(classes, seen[cut]):
         share = f"{least_mm3 / 1000:.0f} of {most_mm3 / 1000:.0f} mL of the brain"
         yield f"{small} shows only {share}; at least {least:.0%} has to be compared (compared_min)"
 

@@ -54,9 +54,9 @@ def _row(
     row |= {"patient": direct["patient"], "class": direct["class"]}
     for kind in KINDS:
         values = [columns.number(one[f"{kind}_mm3"]) for one in (direct, first, second)]
-        doubts = [columns.number(one[f"{kind}_uncertainty_mm3"]) for one in (direct, first, second)]
+        uncertainties = [columns.number(one[f"{kind}_uncertainty_mm3"]) for one in (direct, first, second)]
         row[f"{kind}_direct_mm3"] = values[0]
         row[f"{kind}_summed_mm3"] = columns.to_decimals(pd.Series([values[1] + values[2]]))[0]
         row[f"{kind}_gap_mm3"] = columns.to_decimals(pd.Series([values[1] + values[2] - values[0]]))[0]
-        row[f"{kind}_gap_uncertainty_mm3"] = columns.to_decimals(pd.Series([sum(doubts)]))[0]
+        row[f"{kind}_gap_uncertainty_mm3"] = columns.to_decimals(pd.Series([sum(uncertainties)]))[0]
     return row

@@ -101,7 +101,7 @@ def marginals(changes: pd.DataFrame, names: Mapping[str, str], kind: str) -> pd.
         return pd.DataFrame(columns=order)
     named = changes.assign(**{kind: changes["class"].map(names)})
     keys = [*columns.PAIR, "days", kind, "status", *columns.VERDICT]
-    numbers = [*columns.VOLUMES, *columns.RATES, *columns.DOUBTS]
+    numbers = [*columns.VOLUMES, *columns.RATES, *columns.UNCERTAINTIES]
     sums = named.groupby(keys, sort=False, dropna=False)[numbers].sum(min_count=1).reset_index()
     sums[numbers] = columns.to_decimals(sums[numbers].to_numpy())
     return sums[order]

@@ -20,7 +20,7 @@ DAYS_PER_YEAR = 365.25
 PAIR = ("patient", "from", "to")
 VOLUMES = ("volume_from_mm3", "volume_to_mm3", "deformation_mm3", "reallocation_mm3", "unexplained_mm3")
 RATES = ("deformation_mm3_per_year", "reallocation_mm3_per_year")
-DOUBTS = (
+UNCERTAINTIES = (
     "deformation_uncertainty_mm3",
     "reallocation_uncertainty_mm3",
     "deformation_closed_mm3",
@@ -39,8 +39,8 @@ GAPS = (
     "reallocation_gap_uncertainty_mm3",
 )
 
-PAIR_CHANGES = (*PAIR, "class", *VOLUMES, "status", *DOUBTS)
-CHANGES = (*PAIR, "days", "class", *VOLUMES, "status", *RATES, *DOUBTS, *VERDICT)
+PAIR_CHANGES = (*PAIR, "class", *VOLUMES, "status", *UNCERTAINTIES)
+CHANGES = (*PAIR, "days", "class", *VOLUMES, "status", *RATES, *UNCERTAINTIES, *VERDICT)
 CLOSURE = ("patient", "from", "via", "to", "class", *GAPS)
 VERDICTS = (*PAIR, "status", "verdict", "codes", "sentences")
 TRANSITIONS = (*PAIR, "from_class", "to_class", *FLOWS)
@@ -67,7 +67,7 @@ MEMORY = (
 )
 PAIR_LIST = (*PAIR, "days", "left_out")
 
-_NUMBERS = frozenset({"days", *VOLUMES, *RATES, *DOUBTS, *GAPS})
+_NUMBERS = frozenset({"days", *VOLUMES, *RATES, *UNCERTAINTIES, *GAPS})
 
 
 def to_decimals(values: np.ndarray | pd.Series) -> np.ndarray:

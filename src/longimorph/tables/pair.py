@@ -20,7 +20,7 @@ class PairChanges:
     ``volume_from``, ``volume_to``: (C,) volumes of the two visits' maps, sums of probabilities.
     ``deformation``, ``reallocation``: (C,) signed; + means that the class grew.
     ``deformation_flows``, ``reallocation_flows``: (C, C), from row to column, never negative; the diagonals
-    are ignored. ``doubts``: (4, C), the uncertainties of deformation and reallocation, and both closed.
+    are ignored. ``uncertainties``: (4, C), of deformation and reallocation, and both closed.
     """
 
     volume_from: np.ndarray
@@ -29,7 +29,7 @@ class PairChanges:
     reallocation: np.ndarray
     deformation_flows: np.ndarray
     reallocation_flows: np.ndarray
-    doubts: np.ndarray
+    uncertainties: np.ndarray
 
 
 def write_pair(folder: Path, pair: Mapping[str, object], classes: Sequence[str], found: PairChanges) -> None:
@@ -46,8 +46,8 @@ def write_pair(folder: Path, pair: Mapping[str, object], classes: Sequence[str],
 def write_failed_pair(folder: Path, pair: Mapping[str, object], classes: Sequence[str], code: str) -> None:
     """Write the same two tables for a pair that failed: every row is there, with empty numbers."""
     nothing, no_flow = np.full(len(classes), np.nan), np.full((len(classes), len(classes)), np.nan)
-    doubts = np.full((len(columns.DOUBTS), len(classes)), np.nan)
-    empty = PairChanges(nothing, nothing, nothing, nothing, no_flow, no_flow, doubts)
+    uncertainties = np.full((len(columns.UNCERTAINTIES), len(classes)), np.nan)
+    empty = PairChanges(nothing, nothing, nothing, nothing, no_flow, no_flow, uncertainties)
     write_csv(folder / "changes.csv", columns.as_text(_changes(pair, classes, empty, status=code)))
     write_csv(folder / "transitions.csv", columns.as_text(_transitions(pair, classes, (no_flow, no_flow))))
 
@@ -73,7 +73,7 @@ def _changes(
     for name, values in zip(columns.VOLUMES, (before, after, moved, changed, unexplained), strict=True):
         table[name] = values
     table["status"] = status
-    for name, values in zip(columns.DOUBTS, found.doubts, strict=True):
+    for name, values in zip(columns.UNCERTAINTIES, found.uncertainties, strict=True):
         table[name] = columns.to_decimals(values)
     return table[list(columns.PAIR_CHANGES)]
 

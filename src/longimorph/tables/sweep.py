@@ -14,7 +14,7 @@ from longimorph.tables import columns
 HEALTH = ("mismatch_after_mm3", "seconds", "evaluations", "drift")
 """How the registration went, from its ``status.json``; the same in all rows of a pair."""
 
-NUMBERS = (*columns.VOLUMES, *columns.DOUBTS)
+NUMBERS = (*columns.VOLUMES, *columns.UNCERTAINTIES)
 
 
 def sweep_table(

@@ -292,7 +292,7 @@ def left_to_gain(gains: Sequence[float], before: float, after: float) -> float:
 
 
 LEAST_RATIO, MOST_RATIO, _LAST_GAINS = 0.8, 0.9, 4
-"""On five pairs of the demo, cut short after 6 to 15 steps, this foretold 0.8 to 4 times the true gain."""
+"""On five pairs of the demo, cut short after 6 to 15 steps, this predicted 0.8 to 4 times the true gain."""
 
 
 def _coarse_path(status: Status) -> list[Reason]:
