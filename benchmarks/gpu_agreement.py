@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu_card import by_the_formulas
-from benchmarks.gpu_passes import ARGUMENTS, Fields, by_formula, by_pass, fields_of
+from benchmarks.gpu_passes import NAMES, Fields, by_formula, by_pass, fields_of
 from benchmarks.gpu_problems import CPU, DEFAULTS, posed, random_pair
 from benchmarks.gpu_record import Section
 from benchmarks.gpu_sizes import CardSizes, cross
 from benchmarks.gpu_slabs import slab_bytes
 from longimorph.numerics import control
 from longimorph.numerics.attribution import attribute
-from longimorph.numerics.dynamics import State, System
+from longimorph.numerics.dynamics import System
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.memory_strategies import STORE, ladder
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.sphere import tangent
+from longimorph.numerics.states import State
 
 PASSES_AGREE, WHOLE_AGREES, STRATEGIES_AGREE = 1e-5, 1e-4, 1e-5
 CLASSES = (2, 13)
@@ -43,12 +44,12 @@ def _passes(section: Section, sizes: CardSizes, device: torch.device, draw: rand
         "float64, with the same input. Differences are relative and in norm; shown is the largest result's.\n"
         f"Target: at most {PASSES_AGREE:g}."
     )
-    section.table("problem", *(f"`{name}`" for name in ARGUMENTS), "")
+    section.table("problem", *(f"`{name}`" for name in NAMES), "")
     for k in section.each(range(1, sizes.draws + 1), lambda k: f"problem {k} of {sizes.draws}"):
         shape, seed = _drawn_shape(draw, sizes.widest, flat=k % 2 == 0), draw.randrange(1 << 30)
         exact, thin = _drawn_fields(shape, seed), k // 2 % 2 == 1
         with slab_bytes(1, device) if thin else nullcontext():
-            gaps = {name: _pass_gap(name, exact, device) for name in ARGUMENTS}
+            gaps = {name: _pass_gap(name, exact, device) for name in NAMES}
         title = f"{cross(shape)}, {'thinnest' if thin else 'usual'} slabs, seed {seed}"
         cells = (title, *(f"{gap:.1e}" for gap in gaps.values()), _verdict(max(gaps.values()), PASSES_AGREE))
         section.row(cells, {(f"{name}, {title}", "1"): gap for name, gap in gaps.items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,9 +16,10 @@ from benchmarks.gpu_problems import DEFAULTS, posed, random_pair, smooth
 from benchmarks.gpu_record import Section
 from benchmarks.gpu_sizes import CardSizes, cross
 from benchmarks.traffic import counted
-from longimorph.numerics import equations, kernels, passes
-from longimorph.numerics.dynamics import State, System
+from longimorph.numerics import kernels, passes
+from longimorph.numerics.dynamics import System
 from longimorph.numerics.sphere import tangent
+from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
 
 CALLS = 3
 DURATION = 0.1
@@ -55,70 +56,52 @@ class Fields:
         """The same numbers elsewhere."""
         return Fields(**{name: value.to(device, kind) for name, value in vars(self).items()})
 
-    def pick(self, names: str) -> tuple[Tensor, ...]:
-        """Several by their names."""
-        return tuple(getattr(self, name) for name in names.split())
-
 
 def fields_of(state: State, base: State, cotangent: State, system: System) -> Fields:
     """The fields that come up around a state; what only an adjoint asks for is made from its cotangent."""
     alloc, u = system.alloc, system.per_mm
     rho, am = passes.density(*state, alloc, u)
-    v = system.velocity(am)
-    _, _, length, along = passes.advance(base, state, alloc, (rho, am, v), u, DURATION)
-    normal, lift = passes.direction(state, cotangent, DURATION, u)
-    turned = (*state, *cotangent, DURATION, normal, lift, alloc, rho, am)
-    drho, dam = passes.density_change(*turned, u)
-    rest = (length, along, normal, lift, drho, dam, system.velocity(dam), u)
-    return Fields(*state, *base, *cotangent, alloc, rho, am, v, *rest)
+    drive = Intermediates(rho, am, system.velocity(am))
+    _, settling = passes.advance(base, state, alloc, drive, u, DURATION)
+    direction = passes.direction(state, cotangent, DURATION)
+    drho, dam = passes.density_change(state, direction, alloc, rho, am, u)
+    rest = (*settling, direction.normal, direction.lift, drho, dam, system.velocity(dam), u)
+    return Fields(*state, *base, *cotangent, alloc, *drive, *rest)
 
 
-TURNED = "q p cot_q cot_p"
-ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
-    "density": ("q p alloc u",),
-    "metric": ("q alloc u",),
-    "rate": ("q p rho v u",),
-    "advance": ("base_q base_p q p alloc rho am v u", DURATION),
-    "direction": (TURNED, DURATION),
-    "density_change": (TURNED, DURATION, "normal lift alloc rho am u"),
-    "pull_back": (TURNED, DURATION, "normal lift alloc rho am v drho dam dv u"),
-    "unsettle": ("q p length along cot_q cot_p",),
-}
-"""What the formula of each pass (``numerics.equations``) is given, in its order: names of fields, numbers."""
+NAMES = tuple(which.value for which in passes.Pass)
+
+
+def _arguments(name: str, f: Fields) -> tuple[Any, ...]:
+    """What a pass and its formula are given, by the name of both."""
+    state, base, cotangent = State(f.q, f.p), State(f.base_q, f.base_p), State(f.cot_q, f.cot_p)
+    direction = Direction(cotangent, DURATION, f.normal, f.lift)
+    drive, changes = Intermediates(f.rho, f.am, f.v), Intermediates(f.drho, f.dam, f.dv)
+    arguments: dict[str, tuple[Any, ...]] = {
+        "density": (*state, f.alloc, f.u),
+        "metric": (f.q, f.alloc, f.u),
+        "rate": (*state, f.rho, f.v, f.u),
+        "advance": (base, state, f.alloc, drive, f.u, DURATION),
+        "direction": (state, cotangent, DURATION),
+        "density_change": (state, direction, f.alloc, f.rho, f.am, f.u),
+        "pull_back": (state, direction, f.alloc, drive, changes, f.u),
+        "unsettle": (state, Renormalisation(f.length, f.along), cotangent),
+    }
+    return arguments[name]
 
 
 def by_formula(name: str, f: Fields) -> tuple[Tensor, ...]:
     """What the formula makes of the fields, as a whole."""
-    arguments: list[Any] = []
-    for part in ARGUMENTS[name]:
-        arguments += f.pick(part) if isinstance(part, str) else [part]
-    found = getattr(equations, name)(*arguments)
-    return found if isinstance(found, tuple) else (found,)
+    return tuple(passes.tensors_in(passes.FORMULAS[passes.Pass(name)](*_arguments(name, f))))
 
 
 def by_pass(name: str, f: Fields) -> tuple[Tensor, ...]:
     """What the pass makes of them; ``unsettle`` writes over the cotangent."""
-    state, cotangent = (f.q, f.p), (f.cot_q, f.cot_p)
-    turned = (*state, *cotangent, DURATION, f.normal, f.lift, f.alloc, f.rho, f.am)
-    calls: dict[str, Callable[[], Any]] = {
-        "density": lambda: passes.density(*state, f.alloc, f.u),
-        "metric": lambda: passes.metric(f.q, f.alloc, f.u),
-        "rate": lambda: passes.rate(*state, f.rho, f.v, f.u),
-        "advance": lambda: passes.advance(
-            (f.base_q, f.base_p), state, f.alloc, (f.rho, f.am, f.v), f.u, DURATION
-        ),
-        "direction": lambda: passes.direction(state, cotangent, DURATION, f.u),
-        "density_change": lambda: passes.density_change(*turned, f.u),
-        "pull_back": lambda: passes.pull_back(*turned, f.v, f.drho, f.dam, f.dv, f.u),
-        "unsettle": lambda: _unsettled(state, f, cotangent),
-    }
-    found = calls[name]()
-    return found if isinstance(found, tuple) else (found,)
-
-
-def _unsettled(state: tuple[Tensor, Tensor], f: Fields, cotangent: tuple[Tensor, Tensor]) -> Any:
-    passes.unsettle(state, f.length, f.along, cotangent, f.u)
-    return cotangent
+    given = _arguments(name, f)
+    found = getattr(passes, name)(*given)
+    if isinstance(found, Direction):
+        return found.normal, found.lift
+    return tuple(passes.tensors_in(given[-1] if name == "unsettle" else found))
 
 
 def speeds(section: Section, sizes: CardSizes, device: torch.device) -> None:
@@ -132,7 +115,7 @@ def speeds(section: Section, sizes: CardSizes, device: torch.device) -> None:
     )
     section.table("pass", "ms", "GB", "GB/s", "floor, ms", "ms / floor")
     f = _full_fields(momentum, matching.source, matching.system, device)
-    for name in section.each(tuple(ARGUMENTS)):
+    for name in section.each(NAMES):
         work = partial(by_pass, name, f)
         with counted(whole_passes=True) as meter:
             work()

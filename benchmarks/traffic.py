@@ -100,21 +100,20 @@ def counted(whole_passes: bool) -> Iterator[Traffic]:
     """Count what happens within; with ``whole_passes`` a pass counts as one operation."""
     meter, run, unsettle = Traffic(), passes._run, passes.unsettle
 
-    def once(work: Any, tensors: Sequence[Any], arguments: Sequence[Any]) -> Any:
+    def once(work: Any, arguments: Sequence[Any], tensors: Sequence[Any]) -> None:
         meter.paused = True
         try:
-            return work(*arguments)
+            work(*arguments)
         finally:
             meter.paused = False
             meter.launches += 1
-            meter.add(*(a for a in tensors if isinstance(a, Tensor)))
+            meter.add(*_tensors(tensors))
 
-    def one_run(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
-        once(run, (*inputs, *outputs), (name, inputs, outputs, u))
+    def one_run(*arguments: Any) -> None:
+        once(run, arguments, arguments[1:])
 
-    def one_unsettle(state: Any, length: Tensor, along: Tensor, cotangent: Any, u: Tensor) -> None:
-        tensors = (*state, length, along, *cotangent, *cotangent)
-        once(unsettle, tensors, (state, length, along, cotangent, u))
+    def one_unsettle(*arguments: Any) -> None:
+        once(unsettle, arguments, (*arguments, arguments[-1]))
 
     if not whole_passes:
         with mock.patch.object(passes, "FUSED_LOOPS", False), meter, torch.no_grad():

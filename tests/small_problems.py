@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics.control import allocation
-from longimorph.numerics.dynamics import State, System
+from longimorph.numerics.dynamics import System
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.memory_strategies import Offloadable
 from longimorph.numerics.objective import Matching
 from longimorph.numerics.solve import Settings
 from longimorph.numerics.sphere import tangent, to_sphere
+from longimorph.numerics.states import State
 
 SHAPES = {2: (9, 8), 3: (6, 5, 7)}
 SPACINGS = {2: (1.0, 1.3), 3: (1.0, 1.3, 0.9)}

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from small_problems import CONTROLS, random_problem, smooth
 
 from longimorph.numerics.adjoint import pull_back_step
-from longimorph.numerics.dynamics import State, step
+from longimorph.numerics.dynamics import step
 from longimorph.numerics.sphere import dot, normalise, tangent
+from longimorph.numerics.states import State
 
 pytestmark = pytest.mark.filterwarnings("error")
 

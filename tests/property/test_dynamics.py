@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from small_problems import CONTROLS, random_problem, smooth
 
 from longimorph.numerics.attribution import attribute
-from longimorph.numerics.dynamics import State, flow, hamiltonian
+from longimorph.numerics.dynamics import flow, hamiltonian
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.shooting import drift, energies, shoot, walk
 from longimorph.numerics.sphere import dot, log_map, tangent
+from longimorph.numerics.states import State
 from longimorph.numerics.warps import Warping
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -17,9 +17,10 @@ import pytest
 import torch
 from small_problems import random_problem
 
-from longimorph.numerics.dynamics import State, flow, hamiltonian
+from longimorph.numerics.dynamics import flow, hamiltonian
 from longimorph.numerics.shooting import drift
 from longimorph.numerics.sphere import dot, tangent, to_sphere
+from longimorph.numerics.states import State
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -11,12 +11,13 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from small_problems import CONTROLS, random_matching, random_problem
 
-from longimorph.numerics.dynamics import State, drive, fastest, flow, hamiltonian
+from longimorph.numerics.dynamics import drive, fastest, flow, hamiltonian
 from longimorph.numerics.equations import settle, velocity
 from longimorph.numerics.memory_strategies import Offloadable
 from longimorph.numerics.objective import cost, curvature, evaluate, mismatch
 from longimorph.numerics.shooting import Divergence, Ends, sweep
 from longimorph.numerics.sphere import dot, tangent
+from longimorph.numerics.states import State
 
 pytestmark = pytest.mark.filterwarnings("error")
 

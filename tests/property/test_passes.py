@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import pytest
 import torch
 from small_problems import control_matrix, random_maps, random_matching, settings, smooth
 
-from longimorph.numerics import passes
+from longimorph.numerics import fused, passes
 from longimorph.numerics.objective import evaluate
+from longimorph.numerics.passes import Pass
 from longimorph.numerics.solve import MapPair
-from longimorph.numerics.sphere import tangent
+from longimorph.numerics.sphere import normalise, tangent
+from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
 
+SHAPES = [(4, 5, 6), (2, 3, 4), (3, 2, 2), (2, 3, 2), (2, 40, 30)]
+"""The last has rows enough for more than one block of them."""
 PRECISIONS = {torch.float64: 1e-12, torch.float32: 2e-5}
 
 
@@ -55,6 +61,72 @@ def test_the_matrix_of_each_voxel(monkeypatch, shape, kind):
     system = matching.system
     fused, plain = both_ways(monkeypatch, lambda: passes.metric(matching.source, system.alloc, system.per_mm))
     agree(fused, plain, PRECISIONS[kind])
+
+
+def random_arguments(which, shape, kind, seed):
+    """Arguments of a pass on random arrays: q on the sphere, everything else without any structure."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def field(channels):
+        return torch.randn(channels, *shape, generator=generator, dtype=torch.float64).to(kind)
+
+    def state():
+        q = normalise(field(4).abs() + 0.01)
+        return State(q, field(4))
+
+    at, base, cotangent = state(), state(), State(field(4), field(4))
+    alloc, rho, u = field(4).abs(), field(1).abs().clamp(1e-3, 0.99), torch.rand(3, 1, 1, 1, dtype=kind) + 0.2
+    direction = Direction(cotangent, 0.3, field(1), field(1))
+    drive, changes = Intermediates(rho, field(3), field(3)), Intermediates(field(1), field(3), field(3))
+    return {
+        Pass.DENSITY: (*at, alloc, u),
+        Pass.METRIC: (at.q, alloc, u),
+        Pass.RATE: (*at, drive.rho, drive.v, u),
+        Pass.ADVANCE: (base, at, alloc, drive, u, 0.1),
+        Pass.DIRECTION: (at, cotangent, 0.3),
+        Pass.DENSITY_CHANGE: (at, direction, alloc, drive.rho, drive.am, u),
+        Pass.PULL_BACK: (at, direction, alloc, drive, changes, u),
+        Pass.UNSETTLE: (at, Renormalisation(rho + 0.5, field(1)), cotangent),
+    }[which]
+
+
+def results(which, arguments):
+    """What a pass makes of its arguments, as tensors."""
+    found = getattr(passes, which.value)(*arguments)
+    if which is Pass.UNSETTLE:
+        return arguments[-1]
+    return found[2:] if which is Pass.DIRECTION else passes.tensors_in(found)
+
+
+@pytest.mark.parametrize("kind", PRECISIONS)
+@pytest.mark.parametrize("which", Pass)
+def test_every_fused_loop_against_its_formula(which, kind):
+    """The formula sees the whole arrays at once, so it takes no part in how a volume is walked."""
+    for seed, shape in enumerate(SHAPES):
+        arguments = random_arguments(which, shape, kind, seed)
+        expected = passes.tensors_in(passes.FORMULAS[which](*arguments))
+        found = results(which, arguments)
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            agree(one, other, PRECISIONS[kind])
+
+
+def test_every_pass_has_a_formula_and_a_loop_of_its_name():
+    assert {which: formula.__name__ for which, formula in passes.FORMULAS.items()} == {
+        which: which.value for which in Pass
+    }
+    assert {name: loop.__name__ for name, loop in fused.LOOPS.items()} == {
+        which.value: which.value for which in Pass
+    }
+
+
+def test_the_loops_are_the_same_without_compilation():
+    """Run as plain Python, no promise to the compiler and no rewriting by it is part of the result."""
+    tests = f"{__file__}::test_every_fused_loop_against_its_formula"
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert run.returncode == 0, run.stdout
 
 
 @pytest.mark.parametrize("threads", [2, 3])

@@ -7,13 +7,14 @@ import math
 import pytest
 import torch
 
-from longimorph.numerics.dynamics import State, System, flow, hamiltonian
+from longimorph.numerics.dynamics import System, flow, hamiltonian
 from longimorph.numerics.fields import positions
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.memory_strategies import Offloadable
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.shooting import shoot
 from longimorph.numerics.sphere import tangent, to_sphere
+from longimorph.numerics.states import State
 
 pytestmark = pytest.mark.filterwarnings("error")
 

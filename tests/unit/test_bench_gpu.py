@@ -308,7 +308,7 @@ def test_the_settings_are_a_studys_defaults():
 def test_every_pass_is_measured_and_compared():
     public = {name for name, one in vars(passes).items() if isinstance(one, types.FunctionType)}
     with_formula = {name for name in public if not name.startswith("_") and hasattr(equations, name)}
-    assert with_formula == set(gpu_passes.ARGUMENTS)
+    assert with_formula == set(gpu_passes.NAMES)
 
 
 def test_the_products_along_the_axes_make_up_the_convolution():

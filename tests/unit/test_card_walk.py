@@ -16,12 +16,12 @@ from small_problems import random_maps, settings
 
 from benchmarks.traffic import ITEM, Traffic, counted
 from longimorph.numerics import passes, solve
-from longimorph.numerics.dynamics import State
 from longimorph.numerics.memory_strategies import BY_NAME, LADDERS, Ladder
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.optimise import History
 from longimorph.numerics.register import register
 from longimorph.numerics.solve import MapPair, _handed_over, _preconditioner
+from longimorph.numerics.states import State
 
 META = torch.device("meta")
 FULL, SMALL = (8, 240, 240, 155), (4, 20, 18, 16)

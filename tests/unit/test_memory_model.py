@@ -194,7 +194,7 @@ def test_what_slabs_hold_is_held_and_the_results_stay():
         outputs = [torch.empty_like(a) for a in plain]
         del same
         with LiveBytes([q, p, alloc, *outputs]) as meter:
-            passes._walk(passes.equations.density, (q, p, alloc, u), outputs)
+            passes._walk(passes.equations.density, (q, p, alloc, passes.PerAxis(u)), outputs)
         counts["walk"] = meter.peak
     assert counts["stand-in"] == pytest.approx(counts["walk"], rel=0.01)
     assert counts["walk"] > 4 * sum(a.numel() for a in (q, p, alloc, *outputs))

@@ -10,7 +10,7 @@ import torch
 from small_problems import ball_maps, random_matching, settings
 
 from longimorph.numerics import objective, optimise, solve
-from longimorph.numerics.dynamics import State, drive, fastest
+from longimorph.numerics.dynamics import drive, fastest
 from longimorph.numerics.equations import velocity
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
@@ -21,6 +21,7 @@ from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.register import register
 from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.sphere import log_map, to_sphere
+from longimorph.numerics.states import State
 
 pytestmark = pytest.mark.filterwarnings("error")
 

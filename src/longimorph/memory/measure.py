@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
 from longimorph.memory.model import PHASES, Bytes, Size
-from longimorph.numerics import attribution, equations, objective, optimise, passes, register, solve, warps
+from longimorph.numerics import attribution, objective, optimise, passes, register, solve, warps
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder
@@ -252,11 +252,11 @@ def slab_walk(like: Tensor, meter: PhaseMeter, count: int = passes.THINNEST_SHAR
     """
     fused = passes._fused
 
-    def walk(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
-        extra = tuple(outputs) if name == "unsettle" else ()
-        if meter.rises(name):
-            _one_slab(getattr(equations, name), (*inputs, *extra), outputs)
-        fused(name, inputs, outputs, u)
+    def walk(which: passes.Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+        extra = (outputs,) if which is passes.Pass.UNSETTLE else ()
+        if meter.rises(which.value):
+            _one_slab(passes.FORMULAS[which], (*inputs, *extra), outputs)
+        fused(which, inputs, outputs)
 
     with mock.patch.object(passes, "_fused", walk), _slabs_of(like, count):
         yield
@@ -277,7 +277,6 @@ def _slab_share(like: Tensor, count: int) -> float:
 
 def _one_slab(formula: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
     """Hold what a walk in slabs holds besides its results: what a formula makes of a slab in the middle."""
-    fields = [a for a in (*inputs, *outputs) if isinstance(a, Tensor)]
-    cuts = list(passes.slabs(max(fields, key=Tensor.numel)))
+    cuts = list(passes.slabs(max(passes.tensors_in((*inputs, *outputs)), key=Tensor.numel)))
     cut, _ = passes.with_halo(*cuts[len(cuts) // 2], *inputs)
     formula(*cut)

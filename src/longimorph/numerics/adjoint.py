@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from longimorph.numerics import passes
-from longimorph.numerics.dynamics import Intermediates, Renormalisation, State, System, advance, drive
+from longimorph.numerics.dynamics import System, advance, drive
+from longimorph.numerics.states import Intermediates, Renormalisation, State
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,15 @@ def pull_back_flow(
 ) -> State:
     """Cotangent of a state from ``factor`` times that of its rate of change (E7)."""
     alloc, u = system.alloc, system.per_mm
-    normal, lift = passes.direction(state, cotangent, factor, u)
-    turned = (*state, *cotangent, factor, normal, lift, alloc, driven.rho, driven.am)
-    drho, dam = passes.density_change(*turned, u)
-    dv = system.velocity(dam)
-    return State(*passes.pull_back(*turned, driven.v, drho, dam, dv, u))
+    direction = passes.direction(state, cotangent, factor)
+    drho, dam = passes.density_change(state, direction, alloc, driven.rho, driven.am, u)
+    changes = Intermediates(drho, dam, system.velocity(dam))
+    return passes.pull_back(state, direction, alloc, driven, changes, u)
 
 
-def settle_back(after: State, settling: Renormalisation, end: State, system: System) -> None:
+def settle_back(after: State, settling: Renormalisation, end: State) -> None:
     """Turn the cotangent ``end`` of a settled state into that of the state before it settled, in place."""
-    passes.unsettle(after, *settling, end, system.per_mm)
+    passes.unsettle(after, settling, end)
 
 
 def pull_back_trace(
@@ -96,14 +96,14 @@ def _trace_back(
 ) -> StepTrace:
     """The inside of a step made again; ``end`` becomes the cotangent of the state before it settled."""
     traced, after, settling = trace(before, first, system, duration)
-    settle_back(after, settling, end, system)
+    settle_back(after, settling, end)
     return traced
 
 
 def _back_to_middle(traced: StepTrace, end: State, system: System, duration: float) -> State:
     """Add to ``end`` what the state half-way has of it; returns the cotangent of that before it settled."""
     inner = pull_back_flow(traced.middle, traced.second, end, duration, system)
-    settle_back(traced.middle, traced.half, inner, system)
+    settle_back(traced.middle, traced.half, inner)
     _add(end, inner)
     return inner
 

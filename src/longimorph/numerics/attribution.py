@@ -15,16 +15,18 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import equations, passes
-from longimorph.numerics.dynamics import State, Step, System
+from longimorph.numerics.dynamics import Step, System
 from longimorph.numerics.shooting import walk
 from longimorph.numerics.sphere import dot, normalise, tangent
+from longimorph.numerics.states import State
 
 
 @dataclass(frozen=True)
 class Attribution:
     """Change of probability per class and voxel, (C, *grid), and flows between classes in mm^3.
 
-    ``final`` is the modelled target P(1); ``final - P(0) = deformation + reallocation``.
+    ``final`` is the state at time 1: q^2 there is the modelled target P(1), and P(1) - P(0) =
+    ``deformation + reallocation``.
     The flows are (C, C), rows from, columns to, non-negative, zero on the diagonal.
     """
 

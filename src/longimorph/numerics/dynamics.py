@@ -24,6 +24,7 @@ from torch import Tensor
 from longimorph.numerics import equations, passes
 from longimorph.numerics.kernels import Kernel
 from longimorph.numerics.sphere import dot, tangent
+from longimorph.numerics.states import Intermediates, Renormalisation, State
 
 
 @dataclass(frozen=True)
@@ -51,28 +52,6 @@ class System:
         """1 / (2 h) per axis, (d, 1, ...): turns differences into derivatives per mm. Made once."""
         factors = [0.5 / h for h in self.spacing]
         return self.alloc.new_tensor(factors).reshape(-1, *(1 for _ in factors))
-
-
-class State(NamedTuple):
-    """q on the sphere and p tangent to it at q: both (C, *grid)."""
-
-    q: Tensor
-    p: Tensor
-
-
-class Intermediates(NamedTuple):
-    """What a state's motion needs besides the state: rho (1, *grid), alpha m and v (d, *grid)."""
-
-    rho: Tensor
-    am: Tensor
-    v: Tensor
-
-
-class Renormalisation(NamedTuple):
-    """What settling took off after a step: the length of q and the part of p along q, (1, *grid) each."""
-
-    length: Tensor
-    along: Tensor
 
 
 class Flow(NamedTuple):
@@ -112,7 +91,7 @@ def flow(state: State, system: System) -> Flow:
     u = system.per_mm
     rho, am = equations.density(*state, system.alloc, u)
     v = system.velocity(am)
-    found = equations.rates(*state, system.alloc, rho, am, v, u)
+    found = equations.rates(state, system.alloc, Intermediates(rho, am, v), u)
     density = equations.energy_density(state.p, rho, am, v)
     return Flow(*found, equations.velocity(rho, v), _integral(density, system))
 
@@ -153,8 +132,7 @@ def advance(
     base: State, at: State, driven: Intermediates, system: System, duration: float
 ) -> tuple[State, Renormalisation]:
     """From ``base`` follow the rates at a state for a time, and settle on the sphere."""
-    q, p, length, along = passes.advance(base, at, system.alloc, driven, system.per_mm, duration)
-    return State(q, p), Renormalisation(length, along)
+    return passes.advance(base, at, system.alloc, driven, system.per_mm, duration)
 
 
 def step(state: State, system: System, duration: float, first: Intermediates | None = None) -> Step:

@@ -21,6 +21,7 @@ from torch import Tensor
 from longimorph.numerics import control
 from longimorph.numerics.fields import adjoint_difference, difference
 from longimorph.numerics.sphere import dot, normalise, tangent
+from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
 
 
 class Rates(NamedTuple):
@@ -92,8 +93,9 @@ def rate(q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor) -> Tensor:
     return transport + source
 
 
-def rates(q: Tensor, p: Tensor, alloc: Tensor, rho: Tensor, am: Tensor, v: Tensor, u: Tensor) -> Rates:
+def rates(state: State, alloc: Tensor, drive: Intermediates, u: Tensor) -> Rates:
     """Both sides of the geodesic equations (E2 to E4)."""
+    (q, p), (rho, am, v) = state, drive
     transport, source, off_sphere = rate_parts(q, p, rho, v, u)
     dp = torch.addcmul(off_sphere * p, _force(p, rho, am, v) * q, alloc - rho)
     dp = dp + spread(u * velocity(rho, v), p)
@@ -112,45 +114,33 @@ def energy_density(p: Tensor, rho: Tensor, am: Tensor, v: Tensor) -> Tensor:
 
 
 def advance(
-    base_q: Tensor,
-    base_p: Tensor,
-    q: Tensor,
-    p: Tensor,
-    alloc: Tensor,
-    rho: Tensor,
-    am: Tensor,
-    v: Tensor,
-    u: Tensor,
-    duration: float,
+    base: State, at: State, alloc: Tensor, drive: Intermediates, u: Tensor, duration: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Follow the rates of one state from another (``base``) for a time, and settle on the sphere.
 
     Returns q and p, and what settling did: the length that q had, and the part of p along q taken off.
     """
-    found = rates(q, p, alloc, rho, am, v, u)
-    end_q = base_q + duration * (found.transport + found.source)
-    end_p = base_p + duration * found.dp
+    found = rates(at, alloc, drive, u)
+    end_q = base.q + duration * (found.transport + found.source)
+    end_p = base.p + duration * found.dp
     length = dot(end_q, end_q).sqrt()
     end_q = end_q / length
     along = dot(end_p, end_q)
     return end_q, end_p - along * end_q, length, along
 
 
-def unsettle(
-    q: Tensor, p: Tensor, length: Tensor, along: Tensor, cot_q: Tensor, cot_p: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Adjoint of settling to (q, p): the cotangent of the state before, from that of the state after."""
+def unsettle(state: State, settling: Renormalisation, cotangent: State) -> tuple[Tensor, Tensor]:
+    """Adjoint of settling to ``state``: the cotangent of the state before, from that of the state after."""
+    (q, p), (length, along), (cot_q, cot_p) = state, settling, cotangent
     lift = dot(cot_p, q)
     turned = cot_q - lift * (p + along * q) - along * cot_p
     return tangent(turned, q) / length, cot_p - lift * q
 
 
-def direction(q: Tensor, p: Tensor, cot_q: Tensor, cot_p: Tensor, factor: float) -> tuple[Tensor, Tensor]:
-    """Two fields of the change (E7) of a state that belongs to ``factor`` times a cotangent (a, b).
-
-    The change is dq = -(b - n q), dp = a - n p with n = <b, q>; the second field is <dp, q> + <p, dq>.
-    """
-    return factor * dot(cot_p, q), factor * (dot(cot_q, q) - dot(p, cot_p))
+def direction(state: State, cotangent: State, factor: float) -> tuple[Tensor, Tensor]:
+    """The two fields of a :class:`Direction`: ``normal`` and ``lift``."""
+    q, p = state
+    return factor * dot(cotangent.p, q), factor * (dot(cotangent.q, q) - dot(p, cotangent.p))
 
 
 class _Change(NamedTuple):
@@ -161,58 +151,39 @@ class _Change(NamedTuple):
     dp_t: Tensor
 
 
-def _change(
-    q: Tensor, p: Tensor, cot_q: Tensor, cot_p: Tensor, factor: float, normal: Tensor, lift: Tensor
-) -> _Change:
-    dp = factor * cot_q - normal * p
-    return _Change(normal * q - factor * cot_p, dp, dp - lift * q)
+def _change(state: State, direction: Direction) -> _Change:
+    (q, p), (cotangent, factor, normal, lift) = state, direction
+    dp = factor * cotangent.q - normal * p
+    return _Change(normal * q - factor * cotangent.p, dp, dp - lift * q)
 
 
 def density_change(
-    q: Tensor,
-    p: Tensor,
-    cot_q: Tensor,
-    cot_p: Tensor,
-    factor: float,
-    normal: Tensor,
-    lift: Tensor,
-    alloc: Tensor,
-    rho: Tensor,
-    am: Tensor,
-    u: Tensor,
+    state: State, direction: Direction, alloc: Tensor, rho: Tensor, am: Tensor, u: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Change of rho and of alpha m along the direction of a cotangent."""
-    change = _change(q, p, cot_q, cot_p, factor, normal, lift)
+    (q, p), change, dims = state, _change(state, direction), len(u)
     drho = 2 * (q * change.dq * alloc).sum(0, keepdim=True)
     drho = torch.where(rho > control.RHO_MIN, drho, 0.0)
-    dims = len(u)
     dm = momentum_map(change.dp_t, differences(q, dims)) + momentum_map(p, differences(change.dq, dims))
     return drho, rho.sqrt() * u * dm + 0.5 * drho / rho * am
 
 
 def pull_back(
-    q: Tensor,
-    p: Tensor,
-    cot_q: Tensor,
-    cot_p: Tensor,
-    factor: float,
-    normal: Tensor,
-    lift: Tensor,
+    state: State,
+    direction: Direction,
     alloc: Tensor,
-    rho: Tensor,
-    am: Tensor,
-    v: Tensor,
-    drho: Tensor,
-    dam: Tensor,
-    dv: Tensor,
+    drive: Intermediates,
+    changes: Intermediates,
     u: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Cotangent of a state from ``factor`` times that of its rates (E7), the gauge term included.
 
-    What the gauge adds is gauge b - n dp/dt for q and -n dq/dt for p, up to parts that no change of the
-    state can see.
+    ``changes`` are those of ``drive`` along the direction. What the gauge adds is gauge b - n dp/dt for q
+    and -n dq/dt for p, up to parts that no change of the state can see.
     """
-    change, dims = _change(q, p, cot_q, cot_p, factor, normal, lift), len(u)
+    (q, p), (rho, am, v), (drho, dam, dv) = state, drive, changes
+    normal, lift = direction.normal, direction.lift
+    change, dims = _change(state, direction), len(u)
     alpha, beta2 = rho.sqrt(), 1 - rho
     w, dw = u * alpha * v, u * (0.5 * drho / alpha * v + alpha * dv)
     slopes = differences(q, dims)

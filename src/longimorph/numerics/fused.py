@@ -786,3 +786,16 @@ def pull_back(
                     q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n], maps[5, c, :n],
                     maps[2, c, :n], maps[3, c, :n], out_q[c, x, i:j], out_p[c, x, i:j],
                 )  # fmt: skip
+
+
+LOOPS: dict[str, Any] = {
+    "density": density,
+    "metric": metric,
+    "rate": rate,
+    "advance": advance,
+    "direction": direction,
+    "density_change": density_change,
+    "pull_back": pull_back,
+    "unsettle": unsettle,
+}
+"""The loop of each pass: the passes and their formulas have these names."""

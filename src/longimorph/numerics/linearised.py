@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import control, passes
-from longimorph.numerics.dynamics import State, System, drive
+from longimorph.numerics.dynamics import System, drive
+from longimorph.numerics.states import State
 
 LinearMap = Callable[[Tensor], Tensor]
 

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import passes
-from longimorph.numerics.dynamics import Intermediates, State, System, drive, energy, fastest
+from longimorph.numerics.dynamics import System, drive, energy, fastest
 from longimorph.numerics.equations import velocity
 from longimorph.numerics.kernels import Kernel
 from longimorph.numerics.linearised import LinearMap, inner
 from longimorph.numerics.memory_strategies import CHECKPOINT, Offloadable, Strategy
 from longimorph.numerics.shooting import Divergence, Ends, shoot, sweep
 from longimorph.numerics.sphere import tangent
+from longimorph.numerics.states import Intermediates, State
 
 WILDEST_DRIFT = 0.1
 """Drift of H, a fraction of it, above which a path counts as diverged, where more steps can still mend it."""

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from itertools import pairwise
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from longimorph.numerics import equations
+from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
 
 LOGGER = logging.getLogger(__name__)
 
@@ -31,6 +33,37 @@ FUSED_LOOPS = True
 """Whether a processor takes the fused loops, where they can be imported."""
 
 Formula = Callable[..., Tensor | tuple[Tensor, ...]]
+
+
+class Pass(Enum):
+    """The passes over a volume, by the name of their formula and of their fused loop."""
+
+    DENSITY = "density"
+    METRIC = "metric"
+    RATE = "rate"
+    ADVANCE = "advance"
+    DIRECTION = "direction"
+    DENSITY_CHANGE = "density_change"
+    PULL_BACK = "pull_back"
+    UNSETTLE = "unsettle"
+
+
+FORMULAS: Mapping[Pass, Formula] = {
+    Pass.DENSITY: equations.density,
+    Pass.METRIC: equations.metric,
+    Pass.RATE: equations.rate,
+    Pass.ADVANCE: equations.advance,
+    Pass.DIRECTION: equations.direction,
+    Pass.DENSITY_CHANGE: equations.density_change,
+    Pass.PULL_BACK: equations.pull_back,
+    Pass.UNSETTLE: equations.unsettle,
+}
+
+
+class PerAxis(NamedTuple):
+    """1 / (2 h) per axis, (d, 1, ...): no field of the grid, so slabs are not cut from it."""
+
+    factors: Tensor
 
 
 def slab_bytes(device: str) -> int:
@@ -46,25 +79,40 @@ def slabs(like: Tensor) -> Iterator[tuple[int, int]]:
         yield start, min(start + most, planes)
 
 
-def with_halo(start: int, stop: int, *arrays: Any) -> tuple[list[Any], slice]:
-    """Planes ``start`` to ``stop`` of each tensor and one more on each side, and where the first ones are.
+def tensors_in(value: Any) -> list[Tensor]:
+    """The fields of an argument of a pass: a tensor, or tuples of such, in order; numbers are none."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, tuple) and not isinstance(value, PerAxis):
+        return [tensor for one in value for tensor in tensors_in(one)]
+    return []
 
-    Whatever is not a field of the grid (a number, 1 / (2 h) per axis) is handed on as it is.
+
+def with_halo(start: int, stop: int, *arguments: Any) -> tuple[list[Any], slice]:
+    """Planes ``start`` to ``stop`` of each field and one more on each side, and where the first ones are.
+
+    Tuples of fields keep their type; numbers are handed on, 1 / (2 h) as the tensor that a formula takes.
     """
-    planes = max(a.shape[1] for a in arrays if isinstance(a, Tensor))
+    planes = tensors_in(arguments)[0].shape[1]
     low, high = max(start - 1, 0), min(stop + 1, planes)
-    cut = [a[:, low:high] if isinstance(a, Tensor) and a.shape[1] == planes else a for a in arrays]
-    return cut, slice(start - low, stop - low)
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value[:, low:high]
+        if isinstance(value, PerAxis):
+            return value.factors
+        return type(value)(*map(cut, value)) if isinstance(value, tuple) else value
+
+    return [cut(value) for value in arguments], slice(start - low, stop - low)
 
 
 def _walk(formula: Formula, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
-    fields = [a for a in (*inputs, *outputs) if isinstance(a, Tensor)]
-    for start, stop in slabs(max(fields, key=Tensor.numel)):
+    for start, stop in slabs(max(tensors_in((*inputs, *outputs)), key=Tensor.numel)):
         cut, inside = with_halo(start, stop, *inputs)
         found = formula(*cut)
         for out, part in zip(outputs, found if isinstance(found, tuple) else (found,), strict=True):
             out[:, start:stop] = part[:, inside]
-        del found, part
+        del found, part, cut
 
 
 @functools.cache
@@ -84,33 +132,37 @@ def _fused_loops() -> ModuleType | None:
     return fused
 
 
-def _fused(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
-    kernel, number = getattr(_fused_loops(), name), u.numpy().dtype.type
+def _numbers(value: Any, kind: type) -> list[Any]:
+    """An argument of a pass as a fused loop takes it: arrays (K, x, y z), and numbers of one type."""
+    if isinstance(value, Tensor):
+        return [value.flatten(2).numpy()]
+    if isinstance(value, PerAxis):
+        return [value.factors.numpy().reshape(-1)]
+    return [x for one in value for x in _numbers(one, kind)] if isinstance(value, tuple) else [kind(value)]
 
-    def argument(value: Any) -> Any:
-        if value is u:
-            return u.numpy().reshape(-1)
-        return value.flatten(2).numpy() if isinstance(value, Tensor) else number(value)
 
-    arguments = [argument(value) for value in (*inputs, *outputs)]
+def _fused(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+    loops = _fused_loops()
+    assert loops is not None
+    kernel: Callable[..., None] = loops.LOOPS[which.value]
+    arguments = _numbers((*inputs, *outputs), outputs[0].numpy().dtype.type)
     planes, row, threads = outputs[0].shape[1], outputs[0].shape[3], torch.get_num_threads()
     pieces = pairwise(planes * k // threads for k in range(threads + 1))
     list(_pool().map(lambda piece: kernel(*arguments, row, *piece), pieces))
 
 
-def _can_fuse(u: Tensor, fields: Sequence[Tensor]) -> bool:
-    if not FUSED_LOOPS or u.device.type != "cpu":
+def _can_fuse(fields: Sequence[Tensor]) -> bool:
+    if not FUSED_LOOPS or fields[0].device.type != "cpu":
         return False
     return all(a.ndim == 4 and a.is_contiguous() for a in fields) and _fused_loops() is not None
 
 
-def _run(name: str, inputs: Sequence[Any], outputs: Sequence[Tensor], u: Tensor) -> None:
-    """Fill ``outputs`` with what the formula of this name makes of the inputs."""
-    fields = [a for a in (*inputs, *outputs) if isinstance(a, Tensor) and a is not u]
-    if _can_fuse(u, fields):
-        _fused(name, inputs, outputs, u)
+def _run(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
+    """Fill ``outputs`` with what the formula of a pass makes of the inputs."""
+    if _can_fuse(tensors_in((*inputs, *outputs))):
+        _fused(which, inputs, outputs)
     else:
-        _walk(getattr(equations, name), inputs, outputs)
+        _walk(FORMULAS[which], inputs, outputs)
 
 
 def _field(like: Tensor, channels: int) -> Tensor:
@@ -120,73 +172,67 @@ def _field(like: Tensor, channels: int) -> Tensor:
 def density(q: Tensor, p: Tensor, alloc: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """rho (1, *grid) and alpha m (d, *grid): see ``equations.density``."""
     outputs = _field(q, 1), _field(q, len(u))
-    _run("density", (q, p, alloc, u), outputs, u)
+    _run(Pass.DENSITY, (q, p, alloc, PerAxis(u)), outputs)
     return outputs
 
 
 def metric(q: Tensor, alloc: Tensor, u: Tensor) -> Tensor:
     """A symmetric matrix per voxel, (d (d + 1) / 2, *grid): see ``equations.metric``."""
     out = _field(q, len(u) * (len(u) + 1) // 2)
-    _run("metric", (q, alloc, u), (out,), u)
+    _run(Pass.METRIC, (q, alloc, PerAxis(u)), (out,))
     return out
 
 
 def rate(q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor) -> Tensor:
     """dq/dt (C, *grid): see ``equations.rate``."""
     out = torch.empty_like(q)
-    _run("rate", (q, p, rho, v, u), (out,), u)
+    _run(Pass.RATE, (q, p, rho, v, PerAxis(u)), (out,))
     return out
 
 
 def advance(
-    base: tuple[Tensor, Tensor],
-    state: tuple[Tensor, Tensor],
-    alloc: Tensor,
-    drive: tuple[Tensor, Tensor, Tensor],
-    u: Tensor,
-    duration: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """q, p, and the length and part along q that settling took off: see ``equations.advance``."""
-    q = state[0]
-    outputs = torch.empty_like(q), torch.empty_like(q), _field(q, 1), _field(q, 1)
-    _run("advance", (*base, *state, alloc, *drive, u, duration), outputs, u)
-    return outputs
+    base: State, at: State, alloc: Tensor, drive: Intermediates, u: Tensor, duration: float
+) -> tuple[State, Renormalisation]:
+    """The state after a time, and what settling took off: see ``equations.advance``."""
+    after = State(torch.empty_like(at.q), torch.empty_like(at.q))
+    settling = Renormalisation(_field(at.q, 1), _field(at.q, 1))
+    _run(Pass.ADVANCE, (base, at, alloc, drive, PerAxis(u), duration), (*after, *settling))
+    return after, settling
 
 
-def direction(
-    state: tuple[Tensor, Tensor], cotangent: tuple[Tensor, Tensor], factor: float, u: Tensor
+def direction(state: State, cotangent: State, factor: float) -> Direction:
+    """The direction that belongs to a cotangent: see ``equations.direction``."""
+    outputs = _field(state.q, 1), _field(state.q, 1)
+    _run(Pass.DIRECTION, (state, cotangent, factor), outputs)
+    return Direction(cotangent, factor, *outputs)
+
+
+def density_change(
+    state: State, direction: Direction, alloc: Tensor, rho: Tensor, am: Tensor, u: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Two fields (1, *grid) of the direction that belongs to a cotangent: see ``equations.direction``."""
-    outputs = _field(state[0], 1), _field(state[0], 1)
-    _run("direction", (*state, *cotangent, factor), outputs, u)
+    """Changes of rho (1, *grid) and alpha m (d, *grid): see ``equations.density_change``."""
+    outputs = _field(state.q, 1), _field(state.q, len(u))
+    _run(Pass.DENSITY_CHANGE, (state, direction, alloc, rho, am, PerAxis(u)), outputs)
     return outputs
 
 
-def density_change(*inputs: Any) -> tuple[Tensor, Tensor]:
-    """Changes of rho (1, *grid) and alpha m (d, *grid): arguments of ``equations.density_change``."""
-    q, u = inputs[0], inputs[-1]
-    outputs = _field(q, 1), _field(q, len(u))
-    _run("density_change", inputs, outputs, u)
-    return outputs
-
-
-def pull_back(*inputs: Any) -> tuple[Tensor, Tensor]:
-    """Cotangent of a state, (C, *grid) twice: arguments of ``equations.pull_back``."""
-    q, u = inputs[0], inputs[-1]
-    outputs = torch.empty_like(q), torch.empty_like(q)
-    _run("pull_back", inputs, outputs, u)
-    return outputs
-
-
-def unsettle(
-    state: tuple[Tensor, Tensor],
-    length: Tensor,
-    along: Tensor,
-    cotangent: tuple[Tensor, Tensor],
+def pull_back(
+    state: State,
+    direction: Direction,
+    alloc: Tensor,
+    drive: Intermediates,
+    changes: Intermediates,
     u: Tensor,
-) -> None:
+) -> State:
+    """Cotangent of a state, (C, *grid) twice: see ``equations.pull_back``."""
+    outputs = State(torch.empty_like(state.q), torch.empty_like(state.q))
+    _run(Pass.PULL_BACK, (state, direction, alloc, drive, changes, PerAxis(u)), outputs)
+    return outputs
+
+
+def unsettle(state: State, settling: Renormalisation, cotangent: State) -> None:
     """Adjoint of settling, written over the cotangent: see ``equations.unsettle``."""
-    if _can_fuse(u, (*state, *cotangent)):
-        _fused("unsettle", (*state, length, along), cotangent, u)
+    if _can_fuse(tensors_in((state, settling, cotangent))):
+        _fused(Pass.UNSETTLE, (state, settling), cotangent)
     else:
-        _walk(equations.unsettle, (*state, length, along, *cotangent), cotangent)
+        _walk(equations.unsettle, (state, settling, cotangent), cotangent)

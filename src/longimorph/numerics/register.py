@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics.attribution import Attribution, attribute
-from longimorph.numerics.dynamics import State
 from longimorph.numerics.journal import Journal
 from longimorph.numerics.memory_strategies import CHECKPOINT, Ladder
 from longimorph.numerics.objective import Matching, evaluate, mismatch
@@ -19,6 +18,7 @@ from longimorph.numerics.pinned import PINNED
 from longimorph.numerics.precision import full_precision
 from longimorph.numerics.shooting import drift
 from longimorph.numerics.solve import MapPair, Report, Settings, silent, solve
+from longimorph.numerics.states import State
 from longimorph.numerics.uncertainty import Uncertainty, uncertainty
 from longimorph.numerics.warps import Warping, Warps
 

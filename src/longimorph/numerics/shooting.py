@@ -14,18 +14,10 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics.adjoint import StepTrace, pull_back_step, pull_back_trace, settle_back, trace
-from longimorph.numerics.dynamics import (
-    Intermediates,
-    Renormalisation,
-    State,
-    Step,
-    System,
-    drive,
-    energy,
-    step,
-)
+from longimorph.numerics.dynamics import Step, System, drive, energy, step
 from longimorph.numerics.memory_strategies import CHECKPOINT, Strategy
 from longimorph.numerics.parking import Parked, park_beside
+from longimorph.numerics.states import Intermediates, Renormalisation, State
 
 T = TypeVar("T")
 Terminal = Callable[[State], tuple[T, State]]
@@ -153,7 +145,7 @@ def _with_traces(start: State, system: System, steps: int, ends: Ends[T]) -> tup
     value, cotangent = ends.turn(_finite(state))
     while kept:
         before, first, traced, settling = kept.pop()
-        settle_back(state, settling, cotangent, system)
+        settle_back(state, settling, cotangent)
         cotangent = pull_back_trace(before, first, traced, cotangent, system, duration)
         state = before
     ends.arrive(first)

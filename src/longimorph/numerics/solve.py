@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import control, levels
-from longimorph.numerics.dynamics import State, System, drive, energy, fastest, step
+from longimorph.numerics.dynamics import System, drive, energy, fastest, step
 from longimorph.numerics.equations import combine, differences, velocity
 from longimorph.numerics.journal import Journal
 from longimorph.numerics.kernels import gaussian_kernel
@@ -22,6 +22,7 @@ from longimorph.numerics.optimise import Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.shooting import Divergence, drift_of, shoot
 from longimorph.numerics.sphere import log_map, tangent, to_sphere
+from longimorph.numerics.states import State
 
 FEWEST_STEPS, MOST_STEPS = 5, 80
 """An optimiser's step that diverges asks for twice as many steps; with the most it is shortened, and diverges
