@@ -18,6 +18,7 @@ from longimorph.memory.model import Bytes
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder, ladder
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import register
+from longimorph.numerics.run import Run
 from longimorph.numerics.solve import Settings
 
 WITHIN = 0.1
@@ -57,7 +58,7 @@ def _held(
 
     source, target, control = pair
     meter, watch = Meter(device), Stopwatch(device)
-    register(source, target, control, SPACING, settings, heard, Ladder([BY_NAME[name]]), device)
+    register(source, target, control, SPACING, settings, Run(heard, Ladder([BY_NAME[name]]), device=device))
     spent, peak = watch.seconds(), meter.peak()
     told = predicted(name, source, settings.steps, iterations)
     *cells, verdict = compared(peak, told, unit)

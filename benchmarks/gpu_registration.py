@@ -18,6 +18,7 @@ from longimorph.memory import model as memory_model
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder, Strategy, ladder
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import Registration, register
+from longimorph.numerics.run import Run
 
 MOST_SECONDS, MOST_BYTES = 20, 8 * GIB
 ANYTHING = 1 << 50
@@ -68,7 +69,7 @@ def _registered(
     """The maps lie on the host, as in a study; None when it was cut off."""
     settings = replace(DEFAULTS, max_evaluations=sizes.most_evaluations)
     with suppress(OutOfTime):
-        return register(*pair, (sizes.spacing,) * 3, settings, heard, used, device)
+        return register(*pair, (sizes.spacing,) * 3, settings, Run(heard, used, device=device))
     return None
 
 

@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from benchmarks import growth_data, growth_figure, growth_texts, report, truth_runs
 from benchmarks.phantoms.maps import default_data
-from longimorph.alignment.align import AlignSettings, align_patient
+from longimorph.alignment.align import align_patient
 from longimorph.geometry.grid import Grid, crop
 from longimorph.io import atomic
 from longimorph.maps import simplex
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.shooting import Divergence
+from longimorph.stages.align import align_settings
 from longimorph.study import presets
+from longimorph.study.config import defaults
 
 OUT = Path("docs/benchmarks/growth.md")
 PATIENTS = ("01", "05")
@@ -69,14 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def prepare(name: str, folder: Path) -> Tumour:
     """Align the visits half-way between them; maps and images on a grid around the tumour."""
     scans = {visit: growth_data.read_tumour(folder, visit) for visit in VISITS}
+    usual = align_settings({**asdict(defaults()), "threads": 1})
     found = align_patient(
-        scans, AlignSettings(spacing_mm=SPACING_MM), len(_CLASSES.names), _CLASSES.background
+        scans, replace(usual, spacing_mm=SPACING_MM), len(_CLASSES.names), _CLASSES.background
     )
     failed = [visit.failure.message for visit in found.visits.values() if visit.failure is not None]
     if failed or found.grid is None:
         raise RuntimeError(f"patient {name} cannot be aligned: {'; '.join(failed)}")
     matrices = [found.visits[visit].matrix for visit in VISITS]
-    settings, grid = truth_runs.defaults(), found.grid
+    settings, grid = defaults(), found.grid
     seen = [
         simplex.field_of_view(scans[v].label_grid, m, grid) for v, m in zip(VISITS, matrices, strict=True)
     ]
@@ -170,7 +173,7 @@ def run(patient: Tumour, preset: str) -> tuple[Registration, float]:
         raise RuntimeError("; ".join(str(problem) for problem in problems))
     source, target = (torch.from_numpy(maps) for maps in patient.maps)
     began = time.perf_counter()
-    settings = truth_runs.numerical(truth_runs.defaults())
+    settings = truth_runs.numerical(defaults())
     spacing = patient.grid.spacing.tolist()
     return register(
         source, target, torch.from_numpy(matrix).float(), spacing, settings

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from itertools import combinations, repeat
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ import numpy as np
 from benchmarks import identity_data, identity_texts, report
 from benchmarks.identity_data import PARCELS, TISSUES, TUMOUR, PublicVisit
 from benchmarks.phantoms.maps import default_data
-from longimorph.alignment.align import AlignSettings, VisitVolumes, align_patient
+from longimorph.alignment.align import VisitVolumes, align_patient
 from longimorph.geometry.grid import Grid
 from longimorph.io import atomic
 from longimorph.maps import simplex
+from longimorph.stages.align import align_settings
+from longimorph.study.config import defaults
 from longimorph.verdict.likeness import likeness
 
 OUT = Path("docs/benchmarks/identity.md")
@@ -111,7 +114,9 @@ def aligned(first: PublicVisit, second: PublicVisit, kept: Path) -> dict[str, An
         key: VisitVolumes(v.tissue, v.grid, v.image, v.grid)
         for key, v in zip("ab", (first, second), strict=True)
     }
-    found = align_patient(scans, AlignSettings(), len(TISSUES), 0).to_dict()
+    found = align_patient(
+        scans, align_settings({**asdict(defaults()), "threads": 1}), len(TISSUES), 0
+    ).to_dict()
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_json(file, found)
     return found

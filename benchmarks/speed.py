@@ -26,15 +26,17 @@ from benchmarks import environments, report
 from benchmarks.environments import Unavailable
 from benchmarks.peers import compare
 from benchmarks.phantoms.maps import make_pair
-from benchmarks.truth_runs import defaults, numerical
+from benchmarks.truth_runs import numerical
 from longimorph.io import atomic
 from longimorph.numerics.memory_strategies import STORE
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import register
+from longimorph.numerics.run import Report, Run, silent
 from longimorph.numerics.solve import MapPair, Settings
 from longimorph.numerics.sphere import tangent
 from longimorph.study import presets
+from longimorph.study.config import defaults
 
 OUT = environments.ROOT / "docs" / "benchmarks" / "speed.md"
 QUICK_OUT = environments.ROOT / "build" / "speed-quick.md"
@@ -285,14 +287,14 @@ def _registered(
     pair: Any,
     maps: tuple[NDArray[Any], ...],
     settings: Settings,
-    *report_to: Any,
+    report: Report = silent,
     control: torch.Tensor | None = None,
 ) -> Any:
     """A registration with a control matrix, or the preset of the pair."""
     source, target = (torch.from_numpy(one) for one in maps)
     matrix = _preset(pair) if control is None else control
     try:
-        return register(source, target, matrix, pair.grid.spacing.tolist(), settings, *report_to)
+        return register(source, target, matrix, pair.grid.spacing.tolist(), settings, Run(report))
     finally:
         torch.set_flush_denormal(True)
 

@@ -17,8 +17,8 @@ from longimorph.demo.course import Truth
 from longimorph.numerics.attribution import flows_between
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.solve import Settings
-from longimorph.study import config, presets
-from longimorph.study.config import Config
+from longimorph.study import presets
+from longimorph.study.config import Config, defaults
 
 FORWARD, SWAPPED = "forward", "swapped"
 RIGID = "rigid"
@@ -44,12 +44,6 @@ class TruthRun:
         """The texts that name the job's row of the table."""
         noise = "" if self.noise is None else str(self.noise)
         return self.anatomy, self.case, self.preset, str(self.spacing), noise, self.visits
-
-
-def defaults() -> Config:
-    """The configuration of a study that sets nothing but its three tables."""
-    tables = {"cohort": "cohort.tsv", "classes": "classes.tsv", "control": "preset:lesion"}
-    return config.from_mapping(tables, Path("."))
 
 
 def numerical(settings: Config) -> Settings:

@@ -25,10 +25,11 @@ from benchmarks.peers import scoring, table
 from benchmarks.peers.scoring import OURS, Result
 from benchmarks.phantoms.maps import KnownPair, default_data, make_pair
 from benchmarks.truth import fingerprint
-from benchmarks.truth_runs import defaults, numerical
+from benchmarks.truth_runs import numerical
 from longimorph.io import atomic
 from longimorph.numerics.register import register
 from longimorph.study import presets
+from longimorph.study.config import defaults
 
 OUT = environments.ROOT / "docs" / "benchmarks" / "peers.md"
 QUICK_OUT = environments.ROOT / "build" / "peers-quick.md"

@@ -15,6 +15,7 @@ from longimorph.memory.model import PAIRS_KEPT, model
 from longimorph.numerics.memory_strategies import BY_NAME, LADDERS, STORE, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import register
+from longimorph.numerics.run import Run
 from longimorph.numerics.solve import MapPair
 from longimorph.numerics.sphere import tangent
 
@@ -103,7 +104,14 @@ def test_the_device_holds_what_the_model_says(name):
     if pinned is not None:
         pinned.reset_peak()
     ladder = Ladder([BY_NAME[name]])
-    register(source, target, control, SPACING, chosen, lambda _, i: iterations.append(i), ladder, device)
+    register(
+        source,
+        target,
+        control,
+        SPACING,
+        chosen,
+        Run(lambda _, i: iterations.append(i), ladder, device=device),
+    )
     peak = torch.cuda.max_memory_allocated() - before
     size = replace(budget.size_of(source, 6), pairs=min(len(iterations) - 1, PAIRS_KEPT))
     predicted = model().peak(name, size, "cuda")
@@ -116,6 +124,6 @@ def test_maps_may_lie_on_the_host():
     source, target, control = random_pair((14, 16, 12), 3)
     chosen = settings(kernel_mm=(3.0,), amplitude_mm=4.0, steps=4, max_evaluations=4)
     device = torch.device("cuda")
-    found = register(source, target, control, SPACING, chosen, device=device)
+    found = register(source, target, control, SPACING, chosen, Run(device=device))
     expected = register(source.cuda(), target.cuda(), control.cuda(), SPACING, chosen)
     agree(found.attribution.deformation, expected.attribution.deformation.cpu())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from default_settings import align_settings
 from real_data import BACKGROUND, CLASSES, freesurfer_classes, muse_classes, scan
 from scipy import ndimage
 from spaces import storage_orders
 
-from longimorph.alignment.align import AlignSettings, VisitVolumes, align_patient
+from longimorph.alignment.align import VisitVolumes, align_patient
 from longimorph.errors import PairFailure
 from longimorph.geometry import grid as g
 from longimorph.geometry import poses as p
@@ -70,7 +71,7 @@ def brain_of(labels, grid, background=0):
 
 
 def align(scans, **settings):
-    return align_patient(scans, AlignSettings(**settings), 5, 0)
+    return align_patient(scans, align_settings(**settings), 5, 0)
 
 
 TRUTH = motion([8.0, -12.0, 15.0], [10.0, -6.0, 8.0])
@@ -279,7 +280,7 @@ def test_large_motions_of_real_heads(number, seed, driver):
             "a": VisitVolumes(classes, grid, image, image_grid),
             "b": VisitVolumes(later, onto, picture, onto),
         }
-    result = align_patient(scans, AlignSettings(), len(CLASSES), BACKGROUND)
+    result = align_patient(scans, align_settings(), len(CLASSES), BACKGROUND)
     assert error_mm(result, "ab", truth, brain_of(classes, grid, BACKGROUND)) < 0.5
 
 
@@ -293,7 +294,7 @@ def test_full_size_labels_of_synthseg():
         axis=0
     )
     scans = {"a": VisitVolumes(classes, grid), "b": VisitVolumes(later, onto)}
-    result = align_patient(scans, AlignSettings(), len(CLASSES), BACKGROUND)
+    result = align_patient(scans, align_settings(), len(CLASSES), BACKGROUND)
     assert error_mm(result, "ab", truth, brain_of(classes, grid, BACKGROUND)) < 0.3
 
 
@@ -312,7 +313,7 @@ def test_two_real_visits_align_as_well_as_a_rigid_motion_can():
         image, grid = read_image(path)
         scans[name] = VisitVolumes((from_sitk(native) > 0.5).astype(int), grid, image, grid)
         to_scan[name] = rigid_from_itk(reference)
-    result = align_patient(scans, AlignSettings(), 2, 0)
+    result = align_patient(scans, align_settings(), 2, 0)
     first, second = (result.visits[name].matrix for name in scans)
     there = second @ np.linalg.inv(first) @ to_scan["study1"]
     one = image_means(scans["study1"].image, scans["study1"].image_grid, to_scan["study1"], common)

@@ -38,12 +38,14 @@ from benchmarks.gpu_record import OutOfTime, Record, Section
 from benchmarks.gpu_schedule import Part
 from benchmarks.gpu_sizes import QUICK
 from benchmarks.traffic import counted
-from benchmarks.truth_runs import defaults, numerical
+from benchmarks.truth_runs import numerical
 from longimorph.memory.model import Bytes
 from longimorph.numerics import equations, kernels, passes, shooting
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import register
+from longimorph.numerics.run import Run
+from longimorph.study.config import defaults
 
 FLOAT, GIB = 4, 1 << 30
 CPU = torch.device("cpu")
@@ -368,7 +370,7 @@ def test_times_of_phases_add_up_to_the_registration():
     phases = gpu_phases.Phases(CPU, lambda *ended: heard.append(ended))
     watch = gpu_card.Stopwatch(CPU)
     with phases.watched():
-        register(*pair, (4.0, 4.0, 4.0), settings, ladder=Ladder([BY_NAME["store"]]))
+        register(*pair, (4.0, 4.0, 4.0), settings, Run(ladder=Ladder([BY_NAME["store"]])))
     assert not phases.missing
     assert sum(phases.seconds.values()) == pytest.approx(watch.seconds(), rel=0.3)
     assert {phase for _, phase, _ in heard} >= {"start", "attribution", "drift", "uncertainty"}

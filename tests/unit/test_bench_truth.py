@@ -23,6 +23,7 @@ from longimorph.geometry.grid import Grid  # noqa: E402
 from longimorph.numerics.shooting import Divergence  # noqa: E402
 from longimorph.numerics.solve import Settings  # noqa: E402
 from longimorph.study.classes import ClassRow, ClassTable  # noqa: E402
+from longimorph.study.config import defaults  # noqa: E402
 
 
 def row(case: str = "both", spacing: int = 4, error: float | None = 3.0, **other: Any) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def test_a_control_matrix_alone_splits_each_flow_by_its_entry() -> None:
 
 
 def test_the_settings_are_the_defaults_of_the_schema() -> None:
-    config, settings = truth_runs.defaults(), truth_runs.numerical(truth_runs.defaults())
+    config, settings = defaults(), truth_runs.numerical(defaults())
     for field in fields(Settings):
         expected = getattr(config, field.name)
         assert getattr(settings, field.name) == (None if expected == "auto" else expected)

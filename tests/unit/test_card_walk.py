@@ -20,6 +20,7 @@ from longimorph.numerics.memory_strategies import BY_NAME, LADDERS, Ladder
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.optimise import History
 from longimorph.numerics.register import register
+from longimorph.numerics.run import Run
 from longimorph.numerics.solve import MapPair, _handed_over, _preconditioner
 from longimorph.numerics.states import State
 
@@ -148,9 +149,7 @@ def test_a_whole_registration_mixes_no_devices(name, monkeypatch):
             torch.full((4, 4), 0.5),
             (1.0, 1.0, 1.0),
             chosen,
-            lambda spacing, _: heard.append(spacing),
-            Ladder([BY_NAME[name]]),
-            META,
+            Run(lambda spacing, _: heard.append(spacing), Ladder([BY_NAME[name]]), device=META),
         )
     assert set(heard) == {1.0, 2.0}
     fields = (found.momentum, found.attribution.deformation, found.warps.forward, found.warps.log_jacobian)

@@ -190,3 +190,15 @@ def test_the_freesurfer_example_fits_a_real_label_map() -> None:
     brain = [n for n in present if n < OUTSIDE_THE_BRAIN and n not in NOT_IN_SYNTHSEG_OUTPUT]
     table = classes.load_classes(REPOSITORY / "config" / "examples" / "freesurfer_classes.tsv")
     assert set(table.lookup(np.array(brain)).tolist()) == set(range(1, len(table.names)))
+
+
+def test_equation_numbers_in_docstrings_are_those_of_the_theory() -> None:
+    """The left-hand side beside a number, such as ``dq/dt (E3)``, is the one that theory.md gives it."""
+    theory = (REPOSITORY / "docs" / "theory.md").read_text(encoding="utf-8")
+    numbers = dict(re.findall(r"^    (E\d+) +(.*?) +=?", theory, re.MULTILINE))
+    sides = {"dq/dt": "dq/dt", "dp/dt": "dp/dt", "source": "z", "cost": "J(p₀)"}
+    said = "".join(file.read_text() for file in (REPOSITORY / "src/longimorph/numerics").glob("*.py"))
+    assert set(re.findall(r"\bE\d+\b", said)) == set(numbers)
+    named = re.findall(r"(dq/dt|dp/dt|source|cost) \((E\d+)\)", said)
+    assert {side for side, _ in named} == set(sides)
+    assert [(side, number) for side, number in named if numbers[number] != sides[side]] == []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from default_settings import align_settings
 from scipy import ndimage
 
-from longimorph.alignment.align import AlignSettings, VisitVolumes, align_patient
+from longimorph.alignment.align import VisitVolumes, align_patient
 from longimorph.geometry import poses
 from longimorph.geometry.grid import Grid
 from longimorph.geometry.resample import field_of_view, image_means, label_fractions
@@ -58,7 +59,7 @@ def compared(first: np.ndarray, second: np.ndarray, images: bool = True):
         n: VisitVolumes(label, GRID, image if images else None, GRID)
         for n, (label, image) in zip("ab", both, strict=True)
     }
-    found = align_patient(scans, AlignSettings(spacing_mm=3.0), 5, 0)
+    found = align_patient(scans, align_settings(spacing_mm=3.0), 5, 0)
     assert found.grid is not None
     matrices = [found.visits[name].matrix for name in "ab"]
     maps = [

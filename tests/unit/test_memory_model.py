@@ -21,6 +21,7 @@ from longimorph.numerics import memory_strategies, passes, solve
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.memory_strategies import Ladder
 from longimorph.numerics.register import register
+from longimorph.numerics.run import Run
 
 NOT_FITTED = {
     "cpu": [SampleCase((22, 17, 19), 7, 9, 3), SampleCase((14, 26, 18), 4, 12, 2)],
@@ -209,7 +210,9 @@ def test_memory_that_runs_out_costs_no_iteration(monkeypatch, failing):
     chosen = replace(settings(max_evaluations=7), kernel_mm=(1.2,), tolerance=1e-9)
     smooth, told, tried = Ladder([memory_strategies.NESTED]), [], []
     heard = []
-    expected = register(source, target, control, SPACING, chosen, lambda _, i: heard.append(i.number), smooth)
+    expected = register(
+        source, target, control, SPACING, chosen, Run(lambda _, i: heard.append(i.number), smooth)
+    )
     evaluate = solve.evaluate
 
     def once_out_of_memory(momentum, matching, strategy):
@@ -224,7 +227,7 @@ def test_memory_that_runs_out_costs_no_iteration(monkeypatch, failing):
     )
     iterations = []
     found = register(
-        source, target, control, SPACING, chosen, lambda _, i: iterations.append(i.number), ladder
+        source, target, control, SPACING, chosen, Run(lambda _, i: iterations.append(i.number), ladder)
     )
     assert told == [(memory_strategies.CHECKPOINT, memory_strategies.NESTED)]
     assert tried == ["checkpoint"] * failing + ["nested"] * (found.evaluations + 1 - failing)

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from longimorph.numerics import register as module
 from longimorph.numerics.memory_strategies import CHECKPOINT, HOST, NESTED, STORE, Ladder, out_of_memory
 from longimorph.numerics.register import Registration, register
+from longimorph.numerics.run import Run
 from longimorph.resuming.resumable_run import ResumableRun
 from longimorph.resuming.state import StateFiles
 
@@ -79,7 +80,7 @@ def run(ladder: Ladder, told: list[tuple[float, int]], mode: Any, journal: Any =
         told.append((spacing, iteration.number))
 
     with mode:
-        return register(*problem(), report, ladder, journal=journal)
+        return register(*problem(), Run(report, ladder, journal))
 
 
 def same(found: Registration, expected: Registration) -> None:

@@ -18,6 +18,7 @@ from longimorph.numerics.objective import evaluate
 from longimorph.numerics.parking import Parked, park, park_beside
 from longimorph.numerics.pinned import Pool
 from longimorph.numerics.register import register
+from longimorph.numerics.run import Run
 from longimorph.numerics.solve import MapPair
 from longimorph.numerics.sphere import tangent
 from longimorph.numerics.warps import integrate
@@ -227,8 +228,7 @@ def test_locked_memory_is_what_the_model_foretells(name, pool, locked, lazy, mon
         *pair,
         (1.0, 1.0, 1.0),
         chosen,
-        report=lambda _, iteration: steps.append(iteration.number),
-        ladder=Ladder([BY_NAME[name]]),
+        Run(lambda _, iteration: steps.append(iteration.number), Ladder([BY_NAME[name]])),
     )
     assert steps[-1] >= 9, "enough steps for eight pairs"
     size = budget.size_of(pair[0], 6)

@@ -16,9 +16,10 @@ from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.memory_strategies import CHECKPOINT, Ladder
 from longimorph.numerics.objective import Evaluation, cost, curvature, evaluate
-from longimorph.numerics.optimise import minimise
+from longimorph.numerics.optimise import DescentOptions, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.register import register
+from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.sphere import log_map, to_sphere
 from longimorph.numerics.states import State
@@ -187,7 +188,7 @@ def test_the_cap_is_named_as_it_is_set_also_after_a_descent_with_fewer_steps():
     heard = []
     chosen = settings(steps=None, max_evaluations=9, tolerance=1e-9)
     near, far = ball(4.0, (7.0, 14.0)), ball(4.0, (13.0, 14.0))
-    found = register(near, far, DEFORM, SPACING, chosen, lambda spacing, it: heard.append((spacing, it)))
+    found = register(near, far, DEFORM, SPACING, chosen, Run(lambda spacing, it: heard.append((spacing, it))))
     own = [it for spacing, it in heard if spacing == min(SPACING)]
     assert sum(it.number == 0 for it in own) > 1  # more than one descent
     assert [it.evaluations for it in own] == sorted(it.evaluations for it in own)
@@ -199,7 +200,7 @@ def test_the_report_hears_of_every_iteration_on_every_level():
     heard = []
     chosen = settings(max_evaluations=8)
     found = register(
-        ball(5.0), ball(6.0), DEFORM, SPACING, chosen, lambda spacing, it: heard.append((spacing, it))
+        ball(5.0), ball(6.0), DEFORM, SPACING, chosen, Run(lambda spacing, it: heard.append((spacing, it)))
     )
     spacings = [spacing for spacing, _ in heard]
     assert spacings == sorted(spacings, reverse=True)
@@ -236,9 +237,10 @@ def flat_bowl(x):
     return Evaluation(value, value, 0.0, (x - 1).pow(3))
 
 
-def run(evaluate_at, start, most=30, gain=1e-9, precondition=no_preconditioner, heard=None, **options):
+def run(evaluate_at, start, most=30, gain=1e-9, precondition=no_preconditioner, heard=None, shorten=True):
     report = (lambda _: None) if heard is None else heard.append
-    return minimise(evaluate_at, [start], precondition, 1e-3, 1.0, most, gain, report, **options)
+    options = DescentOptions(1e-3, 1.0, most, gain, shorten)
+    return minimise(evaluate_at, [start], precondition, options, report)
 
 
 def is_a_sentence(text):
@@ -334,10 +336,7 @@ def test_a_real_step_too_long_to_be_shot_is_shortened():
         lambda p: evaluate(p, matching),
         [start],
         lambda g, damping: 1e150 * reckless(g, damping),
-        1e-3,
-        matching.system.voxel_volume,
-        400,
-        0.0,
+        DescentOptions(1e-3, matching.system.voxel_volume, 400, 0.0),
         heard.append,
     )
     with pytest.raises(Divergence):

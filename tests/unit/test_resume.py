@@ -23,6 +23,7 @@ from longimorph.numerics.journal import OptimiserState
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import Registration, register
+from longimorph.numerics.run import Run
 from longimorph.resuming import resumable_run
 from longimorph.resuming.resumable_run import ResumableRun
 from longimorph.resuming.state import NAME, fingerprint
@@ -66,9 +67,9 @@ class Problem:
 
         ladder = Ladder([BY_NAME[self.strategy]])
         if journal is None:
-            return register(*self.maps, self.spacing, self.chosen, report, ladder)
+            return register(*self.maps, self.spacing, self.chosen, Run(report, ladder))
         with journal:
-            return register(*self.maps, self.spacing, self.chosen, report, ladder, journal=journal)
+            return register(*self.maps, self.spacing, self.chosen, Run(report, ladder, journal))
 
 
 PROBLEMS = {

@@ -50,19 +50,20 @@ class AlignSettings:
     ``metric_min``: mutual information, nats. ``max_inconsistency_mm``: how far the two directions may
     disagree. ``max_rotation_deg``, ``max_translation_mm``: motion of the head against the headers or,
     where that is less, against the voxel axes and the other brain's centre. ``seed``: of the sampling.
+    The configuration's schema has the defaults, and nothing else has any.
     """
 
-    reference: Reference = "midspace"
-    spacing_mm: float | Literal["native"] = 2.0
-    margin_mm: float = 8.0
-    overlap_min: float = 0.6
-    coverage_min: float = 0.5
-    metric_min: float = 0.25
-    max_inconsistency_mm: float = 3.0
-    max_rotation_deg: float = 60.0
-    max_translation_mm: float = 150.0
-    seed: int = 1
-    threads: int = 1
+    reference: Reference
+    spacing_mm: float | Literal["native"]
+    margin_mm: float
+    overlap_min: float
+    coverage_min: float
+    metric_min: float
+    max_inconsistency_mm: float
+    max_rotation_deg: float
+    max_translation_mm: float
+    seed: int
+    threads: int
 
 
 @dataclass(frozen=True)

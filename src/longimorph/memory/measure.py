@@ -23,6 +23,7 @@ from longimorph.numerics import attribution, objective, optimise, passes, regist
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder
+from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import Divergence
 
 SPACING = (1.0, 1.0, 1.0)
@@ -183,7 +184,7 @@ def sample(case: SampleCase, strategy: str, walk: str = "cpu") -> Sample:
         stack.enter_context(meter)
         ladder = Ladder([BY_NAME[strategy]])
         chosen = settings(case.steps, case.pairs + 5)
-        found = register.register(*pair, SPACING, chosen, ladder=ladder)
+        found = register.register(*pair, SPACING, chosen, Run(ladder=ladder))
     if kept.used != case.pairs:
         raise Divergence(f"{case}: only {kept.used} pairs came into use: {found.reason}")
     slab = _slab_share(pair[0], case.slabs) if walk == "cuda" else 0.0

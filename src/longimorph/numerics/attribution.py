@@ -40,7 +40,7 @@ class Attribution:
 def split(
     before: Tensor, after: Tensor, q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor, duration: float
 ) -> tuple[Tensor, Tensor]:
-    """Change of probability over one step by transport and by source (E6): (C, *grid) each.
+    """Change of probability over one step by transport and by source, E6: (C, *grid) each.
 
     The step goes from ``before`` to ``after`` by the rates of the state (q, p) half-way.
     """

@@ -81,20 +81,20 @@ def velocity(rho: Tensor, v: Tensor) -> Tensor:
 
 
 def rate_parts(q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Transport and source, the two tangent parts of dq/dt (E2), and what was taken off along q."""
+    """Transport and source (E2), the two tangent parts of dq/dt (E3), and what was taken off along q."""
     moved = combine(-u * velocity(rho, v), differences(q, len(u)))
     off_sphere = dot(moved, q)
     return moved - off_sphere * q, (1 - rho) * p, off_sphere
 
 
 def rate(q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor) -> Tensor:
-    """dq/dt (E2)."""
+    """dq/dt (E3)."""
     transport, source, _ = rate_parts(q, p, rho, v, u)
     return transport + source
 
 
 def rates(state: State, alloc: Tensor, drive: Intermediates, u: Tensor) -> Rates:
-    """Both sides of the geodesic equations (E2 to E4)."""
+    """Both sides of the geodesic equations, dq/dt (E3) and dp/dt (E4)."""
     (q, p), (rho, am, v) = state, drive
     transport, source, off_sphere = rate_parts(q, p, rho, v, u)
     dp = torch.addcmul(off_sphere * p, _force(p, rho, am, v) * q, alloc - rho)

@@ -60,7 +60,7 @@ class Evaluation:
 
 
 def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOINT) -> Evaluation:
-    """Cost (E5) and gradient at a momentum tangent to the source. Raises ``Divergence``.
+    """J(p0), the cost (E5), and its gradient at a momentum tangent to the source. Raises ``Divergence``.
 
     The gradient of H at the start by p0 is dq/dt there.
     """
@@ -88,7 +88,7 @@ def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOI
 
 
 def cost(momentum: Tensor, matching: Matching) -> float:
-    """Cost (E5) alone, without its gradient. Raises ``Divergence``."""
+    """J(p0), the cost (E5), alone, without its gradient. Raises ``Divergence``."""
     start, system = State(matching.source, momentum), matching.system
     with torch.no_grad():
         energy_there = _energy(start, drive(start, system), matching)

@@ -145,31 +145,42 @@ def _line_search(
     return None
 
 
+@dataclass(frozen=True)
+class DescentOptions:
+    """When a descent ends and how it begins.
+
+    ``damping`` of the first direction; ``voxel_volume`` in mm^3, which turns products of gradients into
+    changes of cost. The descent ends when two steps in a row each lower the cost by less than a share
+    ``least_gain`` of itself, or at ``most_evaluations``, of which ``spent`` were used before. A full step
+    that diverges, with more damping too, is shortened, or ends the descent unless ``shorten``.
+    """
+
+    damping: float
+    voxel_volume: float
+    most_evaluations: int
+    least_gain: float
+    shorten: bool = True
+    spent: int = 0
+
+
 def minimise(
     evaluate: Callable[[Tensor], Evaluation],
     start: list[Tensor],
     precondition: Callable[[Tensor, float], Tensor],
-    damping: float,
-    voxel_volume: float,
-    most_evaluations: int,
-    least_gain: float,
+    options: DescentOptions,
     report: Callable[[Iteration], None] = lambda _: None,
     ladder: Ladder | None = None,
     journal: Journal | None = None,
-    shorten: bool = True,
-    spent: int = 0,
 ) -> Optimum:
-    """Minimise from a finite start: the one tensor in ``start``, which is taken out of it (memory).
+    """Minimise from a finite start: the one tensor in ``start``, popped from the list so it can be freed.
 
-    ``precondition(gradient, damping)`` is an approximate inverse Hessian. Stops when two steps in a row each
-    lower the cost by less than a share ``least_gain`` of itself, or at the cap on evaluations, of which
-    ``spent`` were used before. ``ladder``
-    says where vectors wait meanwhile; ``journal`` hears of every step, and may know some of them already.
-    A full step that diverges, with more damping too, is shortened, or ends the descent unless ``shorten``.
-    Raises :class:`Divergence` when the start itself cannot be evaluated.
+    ``precondition(gradient, damping)`` is an approximate inverse Hessian. ``ladder`` says where vectors wait
+    meanwhile; ``journal`` hears of every step, and may know some of them already. Raises :class:`Divergence`
+    when the start itself cannot be evaluated.
     """
     ladder, journal = ladder or Ladder([CHECKPOINT]), journal or Journal()
-    trial = _Trials(evaluate, most_evaluations, ladder, spent)
+    damping, least_gain, shorten = options.damping, options.least_gain, options.shorten
+    trial = _Trials(evaluate, options.most_evaluations, ladder, options.spent)
     momentum, known = start.pop(), journal.begin()
     if isinstance(known, Optimum):
         return replace(known, momentum=known.momentum.to(momentum))
@@ -203,7 +214,7 @@ def minimise(
     while not trial.exhausted:
         direction, slope = ladder.attempt(lambda: _direction(history, here, precondition, damping, ladder))  # noqa: B023
         shortest = SHORTEST_STEP if again else 1.0
-        slope *= voxel_volume
+        slope *= options.voxel_volume
         better = _line_search(trial, here, direction, slope, shortest, shorten) if slope < 0 else None
         if better is None and trial.exhausted:
             break
@@ -240,7 +251,8 @@ def minimise(
                 True,
             )
     return optimum(
-        f"The cap of {most_evaluations} evaluations (max_evaluations) ended it before the cost settled.",
+        f"The cap of {options.most_evaluations} evaluations (max_evaluations) ended it before the cost "
+        "settled.",
         False,
     )
 

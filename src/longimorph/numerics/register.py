@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics.attribution import Attribution, attribute
-from longimorph.numerics.journal import Journal
-from longimorph.numerics.memory_strategies import CHECKPOINT, Ladder
+from longimorph.numerics.memory_strategies import Ladder
 from longimorph.numerics.objective import Matching, evaluate, mismatch
 from longimorph.numerics.optimise import Optimum
 from longimorph.numerics.pinned import PINNED
 from longimorph.numerics.precision import full_precision
+from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import drift
-from longimorph.numerics.solve import MapPair, Report, Settings, silent, solve
+from longimorph.numerics.solve import MapPair, Settings, solve
 from longimorph.numerics.states import State
 from longimorph.numerics.uncertainty import Uncertainty, uncertainty
 from longimorph.numerics.warps import Warping, Warps
@@ -47,25 +47,20 @@ def register(
     control: Tensor,
     spacing: Sequence[float],
     settings: Settings,
-    report: Report = silent,
-    ladder: Ladder | None = None,
-    device: torch.device | None = None,
-    journal: Journal | None = None,
+    run: Run | None = None,
 ) -> Registration:
     """Match the source's probability map to the target's, (C, *grid) each, spacing in mm.
 
-    ``control`` is the control allocation matrix (C, C). ``report`` hears of each iteration, with the spacing
-    of its level in mm, and ``ladder`` says what is kept where (one state per step by default);
-    ``device`` is where to work (None: where the source lies), and ``journal`` lets a registration that was
-    broken off go on. Identical maps give exact zeros. Raises
+    ``control`` is the control allocation matrix (C, C). Identical maps give exact zeros. Raises
     ``Divergence`` when no momentum can be shot.
     """
-    pair, ladder = MapPair(source, target, control, tuple(spacing), device), ladder or Ladder([CHECKPOINT])
+    run = run or Run()
+    pair, ladder = MapPair(source, target, control, tuple(spacing), run.device), run.ladder
     try:
         with _denormals_flushed(), full_precision():
             if torch.equal(source, target):
                 return _describe(control, *ladder.attempt(lambda: _still(pair, settings)), ladder)
-            return _describe(control, *solve(pair, settings, ladder, report, journal), ladder)
+            return _describe(control, *solve(pair, settings, run), ladder)
     finally:
         PINNED.trim()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from longimorph.numerics import control, levels
 from longimorph.numerics.dynamics import System, drive, energy, fastest, step
 from longimorph.numerics.equations import combine, differences, velocity
-from longimorph.numerics.journal import Journal
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.memory_strategies import Ladder, Offloadable
 from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
-from longimorph.numerics.optimise import Iteration, Optimum, minimise
+from longimorph.numerics.optimise import DescentOptions, Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
+from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import Divergence, drift_of, shoot
 from longimorph.numerics.sphere import log_map, tangent, to_sphere
 from longimorph.numerics.states import State
@@ -32,12 +32,6 @@ DRIFT_LIMIT = 0.02
 START_DAMPINGS, FIRST_DAMPING = (3e-4, 3e-3, 3e-2), 3e-3
 HALVINGS = 5
 FEWEST_VOXELS_PER_SIGMA = 0.6
-
-Report = Callable[[float, Iteration], None]
-
-
-def silent(spacing: float, iteration: Iteration) -> None:
-    """A report that says nothing."""
 
 
 @dataclass(frozen=True)
@@ -100,24 +94,18 @@ class MapPair:
         return MapPair(small[0], small[1], self.control, wide, self.device)
 
 
-def solve(
-    pair: MapPair,
-    settings: Settings,
-    ladder: Ladder,
-    report: Report = silent,
-    journal: Journal | None = None,
-) -> tuple[Optimum, Matching]:
+def solve(pair: MapPair, settings: Settings, run: Run) -> tuple[Optimum, Matching]:
     """The optimal momentum of a pair whose maps differ. Raises ``Divergence``."""
-    journal = journal or Journal()
+    ladder = run.ladder
     matching = ladder.attempt(lambda: pair.matching(settings, ladder))
     precondition = _preconditioner(matching)
-    waiting = [_start(pair, matching, precondition, settings, ladder, report, journal)]
+    waiting = [_start(pair, matching, precondition, settings, run)]
     used = 0
     if settings.steps is None:
         matching = _finer(matching, max(matching.steps, _steps_needed(waiting[0], matching, ladder)))
     while True:
         waiting = [_best([_halved(waiting.pop())], matching, ladder)]
-        optimum = _descend(waiting, matching, precondition, settings, used, ladder, report, journal)
+        optimum = _descend(waiting, matching, precondition, settings, used, run)
         used = optimum.evaluations
         enough = settings.steps or _steps_needed(optimum.momentum, matching, ladder)
         if optimum.too_few_steps:
@@ -159,31 +147,33 @@ def _descend(
     precondition: Preconditioner,
     settings: Settings,
     used: int,
-    ladder: Ladder,
-    report: Report,
-    journal: Journal,
+    run: Run,
 ) -> Optimum:
     """Optimise with the present number of steps; ``used`` evaluations count against the cap.
 
     ``start`` holds one momentum, which is taken out of it.
     """
 
-    def tell(iteration: Iteration) -> None:
-        report(min(matching.system.spacing), iteration)
-
-    return minimise(
-        lambda momentum: ladder.attempt(lambda: evaluate(momentum, matching, ladder.current)),
-        start,
-        precondition,
+    options = DescentOptions(
         FIRST_DAMPING,
         matching.system.voxel_volume,
         settings.max_evaluations,
         settings.tolerance,
-        tell,
-        ladder,
-        journal,
         shorten=settings.steps is not None or matching.steps >= MOST_STEPS,
         spent=used,
+    )
+
+    def tell(iteration: Iteration) -> None:
+        run.report(min(matching.system.spacing), iteration)
+
+    return minimise(
+        lambda momentum: run.ladder.attempt(lambda: evaluate(momentum, matching, run.ladder.current)),
+        start,
+        precondition,
+        options,
+        tell,
+        run.ladder,
+        run.journal,
     )
 
 
@@ -192,18 +182,16 @@ def _start(
     matching: Matching,
     precondition: Preconditioner,
     settings: Settings,
-    ladder: Ladder,
-    report: Report,
-    journal: Journal,
+    run: Run,
 ) -> Tensor:
     """The better of two momenta: along the great circles, or as the coarser level moves."""
-    rates = [ladder.attempt(lambda: log_map(matching.source, to_sphere(matching.target.get())))]
+    rates = [run.ladder.attempt(lambda: log_map(matching.source, to_sphere(matching.target.get())))]
     coarsest = min(settings.kernel_mm) / FEWEST_VOXELS_PER_SIGMA
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
     if axes is not None:
-        rates.append(_coarse_rate(pair, matching, axes, settings, ladder, report, journal))
-    starts = (_damped(rates.pop(0), matching.source, precondition, ladder) for _ in range(len(rates)))
-    return _best(starts, matching, ladder)
+        rates.append(_coarse_rate(pair, matching, axes, settings, run))
+    starts = (_damped(rates.pop(0), matching.source, precondition, run.ladder) for _ in range(len(rates)))
+    return _best(starts, matching, run.ladder)
 
 
 def _damped(rate: Tensor, source: Tensor, precondition: Preconditioner, ladder: Ladder) -> Iterator[Tensor]:
@@ -230,18 +218,16 @@ def _coarse_rate(
     matching: Matching,
     axes: Sequence[bool],
     settings: Settings,
-    ladder: Ladder,
-    report: Report,
-    journal: Journal,
+    run: Run,
 ) -> Tensor:
     """dq/dt at time 0 when this level's source moves and changes as the coarser level's optimum does.
 
     Velocity and source are handed over, which are smooth or local, and moved with this level's own
     boundaries; the momentum, and dq/dt itself, scale with the sharpness of the boundaries.
     """
-    optimum, coarse = solve(pair.coarser(axes), settings, ladder, report, journal)
+    optimum, coarse = solve(pair.coarser(axes), settings, run)
     at = State(coarse.source, optimum.momentum)
-    return ladder.attempt(lambda: _handed_over(at, coarse.system, pair, matching, axes))
+    return run.ladder.attempt(lambda: _handed_over(at, coarse.system, pair, matching, axes))
 
 
 def _handed_over(

@@ -31,7 +31,7 @@ def align(
     inputs = hashes(file for record in visits for file in visit_of(record).files().values())
     table = class_tables.load_classes(classes)
     scans = {name: _scan(record, table) for name, record in zip(names, visits, strict=True)}
-    alignment = align_patient(scans, _settings(settings), len(table.names), table.background)
+    alignment = align_patient(scans, align_settings(settings), len(table.names), table.background)
     for name, visit in alignment.visits.items():
         if visit.matrix is not None:
             write_rigid(out / name / "rigid.tfm", visit.matrix)
@@ -52,6 +52,7 @@ def _scan(record: Mapping[str, Any], table: ClassTable) -> VisitVolumes | PairFa
         return failure
 
 
-def _settings(settings: Mapping[str, Any]) -> AlignSettings:
+def align_settings(settings: Mapping[str, Any]) -> AlignSettings:
+    """The settings of the alignment among those of a configuration."""
     grid = {key: settings[key] for key in ("reference", "spacing_mm", "margin_mm")}
     return AlignSettings(**grid, **settings["align"], threads=settings["threads"])

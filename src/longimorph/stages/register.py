@@ -29,6 +29,7 @@ from longimorph.numerics.memory_strategies import out_of_memory
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import Registration
 from longimorph.numerics.register import register as match
+from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.solve import Settings
 from longimorph.orchestration import heartbeat
@@ -192,7 +193,7 @@ def _match(
 ) -> Registration:
     matrix, spacing = matrix.to(loaded.source), loaded.grid.spacing.tolist()
     maps = loaded.source, loaded.target
-    return match(*maps, matrix, spacing, chosen, trace, memory.ladder, loaded.device, journal)
+    return match(*maps, matrix, spacing, chosen, Run(trace, memory.ladder, journal, loaded.device))
 
 
 @contextmanager

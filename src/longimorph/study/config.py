@@ -91,6 +91,12 @@ def from_mapping(settings: Mapping[str, Any], folder: Path | str, name: str = "c
     return _finish(values, problems)
 
 
+def defaults() -> Config:
+    """The configuration of a study that sets nothing but its three tables."""
+    tables = {"cohort": "cohort.tsv", "classes": "classes.tsv", "control": "preset:lesion"}
+    return from_mapping(tables, Path("."))
+
+
 def examine_file(file: Path) -> tuple[dict[str, Any], list[Problem]]:
     """Read the configuration ``file`` as far as it goes: usable values, and all problems."""
     settings, source, problems = yamlfile.read_yaml(file)
