@@ -1,1 +1,17 @@
-"""Its place puts this folder on the path of imports: ``small_problems`` serves several kinds of test."""
+"""For all tests. Its place puts this folder on the path of imports: tests share modules that lie in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+NO_SLURM = Path(__file__).parent / "no_slurm"
+
+
+def pytest_configure() -> None:
+    """Hide a SLURM that this machine may have, except from the tests that start one of their own."""
+    places = os.environ.get("PATH", "").split(os.pathsep)
+    own_cluster = os.environ.get("LONGIMORPH_TEST_CLUSTER")
+    if own_cluster is None and shutil.which("sinfo") and str(NO_SLURM) not in places:
+        os.environ["PATH"] = os.pathsep.join([str(NO_SLURM), *places])

@@ -55,13 +55,13 @@ def begin(cohort: TinyCohort, folder: Path, *arguments: str) -> tuple[TinyCohort
             text=True,
             start_new_session=True,
         )
-    for _ in range(1200):
+    for _ in range(4800):
         time.sleep(0.05)
         log = copy.folder / LOG
         if log.exists() and "iteration 4," in log.read_text():
             return copy, run
         assert run.poll() is None, (folder / "output").read_text()
-    raise AssertionError("no iteration within a minute")
+    raise AssertionError("no iteration within four minutes")
 
 
 def process(cohort: TinyCohort) -> int:

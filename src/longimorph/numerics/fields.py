@@ -49,6 +49,8 @@ class _Difference(torch.autograd.Function):
 
 
 def _apply(f: Tensor, axis: int, transposed: bool) -> Tensor:
+    if not (f.requires_grad and torch.is_grad_enabled()):
+        return (_adjoint_difference if transposed else _difference)(f, axis)
     return cast(Tensor, _Difference.apply(f, axis, transposed))  # type: ignore[no-untyped-call]
 
 
