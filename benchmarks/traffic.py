@@ -98,31 +98,20 @@ def _tensors(tree: Any) -> list[Tensor]:
 @contextmanager
 def counted(whole_passes: bool) -> Iterator[Traffic]:
     """Count what happens within; with ``whole_passes`` a pass counts as one operation."""
-    meter, run, unsettle = Traffic(), passes._run, passes.unsettle
+    meter, run = Traffic(), passes._run
 
-    def once(work: Any, arguments: Sequence[Any], tensors: Sequence[Any]) -> None:
+    def once(which: passes.Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
         meter.paused = True
         try:
-            work(*arguments)
+            run(which, inputs, outputs)
         finally:
             meter.paused = False
             meter.launches += 1
-            meter.add(*_tensors(tensors))
-
-    def one_run(*arguments: Any) -> None:
-        once(run, arguments, arguments[1:])
-
-    def one_unsettle(*arguments: Any) -> None:
-        once(unsettle, arguments, (*arguments, arguments[-1]))
+            meter.add(*_tensors((inputs, outputs)))
 
     if not whole_passes:
         with mock.patch.object(passes, "FUSED_LOOPS", False), meter, torch.no_grad():
             yield meter
         return
-    with (
-        mock.patch.object(passes, "_run", one_run),
-        mock.patch.object(passes, "unsettle", one_unsettle),
-        meter,
-        torch.no_grad(),
-    ):
+    with mock.patch.object(passes, "_run", once), meter, torch.no_grad():
         yield meter

@@ -48,7 +48,8 @@ class TruthRun:
 
 def numerical(settings: Config) -> Settings:
     """The settings of the numerics in a configuration; their names are the same."""
-    values = {field.name: getattr(settings, field.name) for field in fields(Settings)}
+    names = {field.name for field in fields(Settings)} & {field.name for field in fields(Config)}
+    values = {name: getattr(settings, name) for name in names}
     return Settings(**{**values, "steps": None if settings.steps == "auto" else settings.steps})
 
 

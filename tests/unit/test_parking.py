@@ -219,7 +219,6 @@ def test_each_velocity_goes_out_once_and_comes_back_once(lazy):
 def test_locked_memory_is_what_the_model_foretells(name, pool, locked, lazy, monkeypatch):
     """On a grid of one level; a whole registration with eight pairs, as the model reckons."""
     pair = small_pair((20, 18, 16), 5)
-    monkeypatch.setattr(MapPair, "at_hand", False)
     chosen = settings(
         kernel_mm=(1.2,), amplitude_mm=3.0, steps=6, max_evaluations=14, tolerance=1e-12, volume_mm=3.0
     )
@@ -228,7 +227,7 @@ def test_locked_memory_is_what_the_model_foretells(name, pool, locked, lazy, mon
         *pair,
         (1.0, 1.0, 1.0),
         chosen,
-        Run(lambda _, iteration: steps.append(iteration.number), Ladder([BY_NAME[name]])),
+        Run(lambda _, iteration: steps.append(iteration.number), Ladder([BY_NAME[name]]), apart=True),
     )
     assert steps[-1] >= 9, "enough steps for eight pairs"
     size = budget.size_of(pair[0], 6)

@@ -1,6 +1,6 @@
 import sys
 
-from longimorph import plain
+from longimorph import encoding
 from longimorph.errors import InputError
 from longimorph.orchestration import restart, slurm, start
 from longimorph.orchestration.parameters import (
@@ -16,7 +16,7 @@ from longimorph.orchestration.contents import marks
 from longimorph.orchestration.resources import Needs
 from longimorph.orchestration.progress_text import closing
 
-plain.forgive()
+encoding.forgive()
 try:
     STUDY = start.begin(workflow, config)
 except InputError as problems:

@@ -7,24 +7,25 @@ then walked slab by slab as on a card, on long thin shapes, where slabs are as s
 from __future__ import annotations
 
 import gc
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
 from longimorph.memory.model import PHASES, Bytes, Size
-from longimorph.numerics import attribution, objective, optimise, passes, register, solve, warps
-from longimorph.numerics.linearised import LinearisedShooting
+from longimorph.numerics import passes
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder
+from longimorph.numerics.optimise import Iteration
+from longimorph.numerics.phases import observed
+from longimorph.numerics.register import register
 from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import Divergence
+from longimorph.numerics.solve import Settings
 
 SPACING = (1.0, 1.0, 1.0)
 FLOAT = 4
@@ -82,13 +83,6 @@ class Sample:
     peaks: dict[str, Bytes]
 
 
-class _Kept:
-    """How many pairs the history holds, and the most that there were when a cost was evaluated."""
-
-    now = 0
-    used = 0
-
-
 class PhaseMeter(LiveBytes):  # type: ignore[no-untyped-call]
     """Counts the peak of each phase apart; ``phase`` is the one under way."""
 
@@ -122,20 +116,6 @@ class PhaseMeter(LiveBytes):  # type: ignore[no-untyped-call]
         finally:
             self._phase = before
 
-    def enter(self, phase: str) -> None:
-        """What is counted from now on belongs to this phase."""
-        self._phase = phase
-        self._note()
-
-    def wrap(self, phase: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, counted under ``phase``."""
-
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            with self.during(phase):
-                return work(*args, **kwargs)
-
-        return counted
-
 
 def random_pair(shape: Sequence[int], classes: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Two random smooth maps (C, *grid) that resemble each other, and a control matrix (C, C), float32."""
@@ -150,17 +130,18 @@ def random_pair(shape: Sequence[int], classes: int, seed: int = 0) -> tuple[Tens
     return maps[0], 0.8 * maps[0] + 0.2 * maps[1], control
 
 
-def settings(steps: int, evaluations: int) -> solve.Settings:
-    """A registration of a fixed number of steps that goes on until its evaluations are used."""
-    return solve.Settings(
+def settings(steps: int, pairs: int) -> Settings:
+    """A registration of a fixed number of steps that goes on until more than so many pairs have come up."""
+    return Settings(
         kernel_mm=(1.2,),
         amplitude_mm=3.0,
         regularisation=1e-3,
-        max_evaluations=evaluations,
+        max_evaluations=pairs + 5,
         tolerance=1e-12,
         volume_mm=3.0,
         volume_weight=4.0,
         steps=steps,
+        pairs_kept=pairs,
     )
 
 
@@ -174,75 +155,34 @@ def sample(case: SampleCase, strategy: str, walk: str = "cpu") -> Sample:
     on_host = 0
     if walk == "cuda":  # the pair; its target stands for the card's own copy, unless that is parked
         on_host = 2 if BY_NAME[strategy].host_vectors else 1
-    meter, kept = PhaseMeter(pair[on_host:], pair[:on_host]), _Kept()
+    meter, heard = PhaseMeter(pair[on_host:], pair[:on_host]), list[tuple[int, int, int]]()
+
+    def hear(_: float, one: Iteration) -> None:  # not the whole, which holds tensors
+        heard.append((one.number, one.evaluations, one.pairs))
+
+    run = Run(hear, Ladder([BY_NAME[strategy]]), apart=walk == "cuda")
     with ExitStack() as stack:
         if walk == "cuda":
             stack.enter_context(slab_walk(pair[0], meter, case.slabs))
-            stack.enter_context(mock.patch.object(solve.MapPair, "at_hand", False))
-        stack.enter_context(_history(case.pairs, kept))
-        stack.enter_context(_phases(meter, kept))
+        stack.enter_context(observed(meter.during))
         stack.enter_context(meter)
-        ladder = Ladder([BY_NAME[strategy]])
-        chosen = settings(case.steps, case.pairs + 5)
-        found = register.register(*pair, SPACING, chosen, Run(ladder=ladder))
-    if kept.used != case.pairs:
-        raise Divergence(f"{case}: only {kept.used} pairs came into use: {found.reason}")
+        found = register(*pair, SPACING, settings(case.steps, case.pairs), run)
+    used = pairs_used(heard, found.evaluations)
+    if used != case.pairs:
+        raise Divergence(f"{case}: only {used} pairs came into use: {found.reason}")
     slab = _slab_share(pair[0], case.slabs) if walk == "cuda" else 0.0
-    size = Size(pair[0].numel() * FLOAT, case.classes, case.steps, kept.used, slab)
+    size = Size(pair[0].numel() * FLOAT, case.classes, case.steps, used, slab)
     matrices = KERNELS * FLOAT * sum(n * n for n in case.shape)
     return Sample(strategy, size, {phase: peak.less(matrices) for phase, peak in meter.peaks.items()})
 
 
-@contextmanager
-def _phases(meter: PhaseMeter, kept: _Kept) -> Iterator[None]:
-    """Tell the meter which phase begins: a cost and gradient, a direction, a solve in it, what follows."""
-    evaluate = meter.wrap("evaluation", objective.evaluate)
+def pairs_used(iterations: Sequence[tuple[int, int, int]], evaluations: int) -> int:
+    """The most pairs that L-BFGS held on the last level while another cost was evaluated.
 
-    def evaluated(*args: Any) -> Any:
-        kept.used = max(kept.used, kept.now)
-        return evaluate(*args)
-
-    def last(*args: Any) -> Any:
-        meter.enter("attribution")
-        return attribution.attribute(*args)
-
-    with (
-        mock.patch.object(solve, "evaluate", evaluated),
-        _counted_method(meter, "direction", optimise.History, "direction"),
-        _counted_method(meter, "solve", LinearisedShooting, "inverse"),
-        mock.patch.object(register, "attribute", last),
-        _counted_method(meter, "warps", warps.Warping, "finish"),
-    ):
-        yield
-
-
-def _counted_method(meter: PhaseMeter, phase: str, owner: type, name: str) -> Any:
-    work = getattr(owner, name)
-
-    def counted(self: Any, *args: Any) -> Any:
-        with meter.during(phase):
-            return work(self, *args)
-
-    return mock.patch.object(owner, name, counted)
-
-
-@contextmanager
-def _history(pairs: int, kept: _Kept) -> Iterator[None]:
-    """The optimiser keeps that many pairs; ``kept`` is told how many there are on the level under way."""
-    add = optimise.History.add
-
-    def start(self: optimise.History) -> None:
-        self.pairs, kept.now, kept.used = deque(maxlen=pairs), 0, 0
-
-    def add_and_count(self: optimise.History, *args: Any) -> None:
-        add(self, *args)
-        kept.now = len(self.pairs)
-
-    with (
-        mock.patch.object(optimise.History, "__init__", start),
-        mock.patch.object(optimise.History, "add", add_and_count),
-    ):
-        yield
+    ``iterations``: of each its number, the evaluations so far, and the pairs after it.
+    """
+    last = max(place for place, (number, _, _) in enumerate(iterations) if number == 0)
+    return max((pairs for _, used, pairs in iterations[last:] if used < evaluations), default=0)
 
 
 @contextmanager
@@ -251,22 +191,18 @@ def slab_walk(like: Tensor, meter: PhaseMeter, count: int = passes.THINNEST_SHAR
 
     What a formula holds for itself is always the same, so it is only held where more than ever lies below it.
     """
-    fused = passes._fused
 
-    def walk(which: passes.Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
-        extra = (outputs,) if which is passes.Pass.UNSETTLE else ()
+    def hold(which: passes.Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
         if meter.rises(which.value):
-            _one_slab(passes.FORMULAS[which], (*inputs, *extra), outputs)
-        fused(which, inputs, outputs)
+            _one_slab(passes.FORMULAS[which], inputs, outputs)
 
-    with mock.patch.object(passes, "_fused", walk), _slabs_of(like, count):
+    with passes.heard_by(hold), _slabs_of(like, count):
         yield
 
 
-def _slabs_of(like: Tensor, count: int) -> Any:
+def _slabs_of(like: Tensor, count: int) -> AbstractContextManager[None]:
     """Within, a processor cuts a map like this one into at most so many slabs."""
-    least = -(-like.shape[1] // count) * like[:, :1].numel() * like.element_size()
-    return mock.patch.dict(passes.SLAB_BYTES, cpu=least)
+    return passes.slabs_of(-(-like.shape[1] // count) * like[:, :1].numel() * like.element_size())
 
 
 def _slab_share(like: Tensor, count: int) -> float:

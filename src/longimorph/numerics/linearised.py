@@ -22,6 +22,7 @@ from torch import Tensor
 
 from longimorph.numerics import control, passes
 from longimorph.numerics.dynamics import System, drive
+from longimorph.numerics.phases import phase
 from longimorph.numerics.states import State
 
 LinearMap = Callable[[Tensor], Tensor]
@@ -46,6 +47,7 @@ class LinearisedShooting:
         rho, _, v = drive(State(self.q0, p), self.system)
         return passes.rate(self.q0, p, rho, v, self.system.per_mm)
 
+    @phase("solve")
     def inverse(self, b: Tensor, shift: float) -> Tensor:
         """(M + shift)^-1 b, tangent, for a tangent b (C, *grid) and a positive shift."""
         alloc, u = self.system.alloc, self.system.per_mm

@@ -22,6 +22,7 @@ from longimorph.numerics.equations import velocity
 from longimorph.numerics.kernels import Kernel
 from longimorph.numerics.linearised import LinearMap, inner
 from longimorph.numerics.memory_strategies import CHECKPOINT, Offloadable, Strategy
+from longimorph.numerics.phases import phase
 from longimorph.numerics.shooting import Divergence, Ends, shoot, sweep
 from longimorph.numerics.sphere import tangent
 from longimorph.numerics.states import Intermediates, State
@@ -59,6 +60,7 @@ class Evaluation:
     gradient: Tensor
 
 
+@phase("evaluation")
 def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOINT) -> Evaluation:
     """J(p0), the cost (E5), and its gradient at a momentum tangent to the source. Raises ``Divergence``.
 

@@ -18,6 +18,7 @@ from longimorph.numerics.journal import Journal, OptimiserState, Vector
 from longimorph.numerics.linearised import inner
 from longimorph.numerics.memory_strategies import CHECKPOINT, Ladder, Offloadable
 from longimorph.numerics.objective import Evaluation
+from longimorph.numerics.phases import phase
 from longimorph.numerics.shooting import Divergence
 
 SUFFICIENT_DECREASE = 1e-4
@@ -25,16 +26,20 @@ SHORTEST_STEP = 2.0**-12
 LESS_DAMPED, MORE_DAMPED, LEAST_DAMPING = 0.2, 5.0, 3e-4
 WORTHWHILE = 0.8
 """Share of the fall of the cost predicted by its slope that a step must reach for less damping afterwards."""
+PAIRS_KEPT = 8
+"""Curvature pairs of L-BFGS; the memory model's default is the same."""
 
 
 @dataclass(frozen=True)
 class Iteration:
-    """One accepted step: number, evaluations so far, step length, and the evaluation there."""
+    """One accepted step: number, evaluations so far, step length, the evaluation there, and the number of
+    curvature pairs after it."""
 
     number: int
     evaluations: int
     step_length: float
     evaluation: Evaluation
+    pairs: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,6 @@ class Optimum:
     too_few_steps: bool = False
 
 
-PAIRS_KEPT = 8
-
-
 @dataclass
 class History:
     """Curvature pairs of L-BFGS: two maps each, and their scalar product."""
@@ -63,12 +65,18 @@ class History:
         default_factory=lambda: deque(maxlen=PAIRS_KEPT)
     )
 
+    @classmethod
+    def of(cls, most: int) -> History:
+        """An empty history that keeps so many pairs."""
+        return cls(deque(maxlen=most))
+
     def add(self, s: Tensor, y: Tensor, ladder: Ladder) -> None:
         """Keep a pair of step and change of gradient when it has positive curvature."""
         sy = float(inner(s, y))
         if sy > 1e-8 * float(inner(s, s)) ** 0.5 * float(inner(y, y)) ** 0.5:
             self.pairs.append((ladder.keep(s), ladder.keep(y), sy))
 
+    @phase("direction")
     def direction(self, gradient: Tensor, precondition: Callable[[Tensor], Tensor]) -> Tensor:
         """Minus the inverse Hessian times the gradient, by the two-loop recursion."""
         q, weights = gradient.clone(), []
@@ -152,7 +160,8 @@ class DescentOptions:
     ``damping`` of the first direction; ``voxel_volume`` in mm^3, which turns products of gradients into
     changes of cost. The descent ends when two steps in a row each lower the cost by less than a share
     ``least_gain`` of itself, or at ``most_evaluations``, of which ``spent`` were used before. A full step
-    that diverges, with more damping too, is shortened, or ends the descent unless ``shorten``.
+    that diverges, with more damping too, is shortened, or ends the descent unless ``shorten``. L-BFGS keeps
+    ``pairs_kept`` curvature pairs.
     """
 
     damping: float
@@ -161,6 +170,7 @@ class DescentOptions:
     least_gain: float
     shorten: bool = True
     spent: int = 0
+    pairs_kept: int = PAIRS_KEPT
 
 
 def minimise(
@@ -184,7 +194,7 @@ def minimise(
     momentum, known = start.pop(), journal.begin()
     if isinstance(known, Optimum):
         return replace(known, momentum=known.momentum.to(momentum))
-    history, number, small, again = History(), 0, 0, False
+    history, number, small, again = History.of(options.pairs_kept), 0, 0, False
 
     def stand() -> None:
         vectors = here.momentum, here.gradient, history.pairs
@@ -242,7 +252,7 @@ def minimise(
         with journal.uninterruptible():
             _remember(history, direction, length, here, there, ladder)
             here, last = _point(momentum, there, ladder), _without_gradient(there)
-            report(Iteration(number, trial.count, length, there))
+            report(Iteration(number, trial.count, length, there, len(history.pairs)))
             del there, momentum
             stand()
         if small >= 2:

@@ -11,6 +11,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from enum import Enum
 from itertools import pairwise
 from types import ModuleType
@@ -33,6 +34,9 @@ FUSED_LOOPS = True
 """Whether a processor takes the fused loops, where they can be imported."""
 
 Formula = Callable[..., Tensor | tuple[Tensor, ...]]
+Listener = Callable[["Pass", Sequence[Any], Sequence[Tensor]], None]
+"""Hears of a pass before it runs: which one, its inputs, and its outputs, still without values."""
+_LISTENERS: list[Listener] = []
 
 
 class Pass(Enum):
@@ -69,6 +73,27 @@ class PerAxis(NamedTuple):
 def slab_bytes(device: str) -> int:
     """SLAB_BYTES of a type of device; what is no processor is walked like a card."""
     return SLAB_BYTES["cpu" if device == "cpu" else "cuda"]
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Within, ``listener`` hears of each pass before it runs."""
+    _LISTENERS.append(listener)
+    try:
+        yield
+    finally:
+        _LISTENERS.remove(listener)
+
+
+@contextmanager
+def slabs_of(size: int, device: str = "cpu") -> Iterator[None]:
+    """Within, a slab on this type of device holds at least so many bytes of a map."""
+    usual = SLAB_BYTES[device]
+    SLAB_BYTES[device] = size
+    try:
+        yield
+    finally:
+        SLAB_BYTES[device] = usual
 
 
 def slabs(like: Tensor) -> Iterator[tuple[int, int]]:
@@ -145,7 +170,8 @@ def _fused(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> Non
     loops = _fused_loops()
     assert loops is not None
     kernel: Callable[..., None] = loops.LOOPS[which.value]
-    arguments = _numbers((*inputs, *outputs), outputs[0].numpy().dtype.type)
+    given = inputs[:-1] if inputs[-1] is outputs else inputs  # what is written over is handed on once
+    arguments = _numbers((*given, *outputs), outputs[0].numpy().dtype.type)
     planes, row, threads = outputs[0].shape[1], outputs[0].shape[3], torch.get_num_threads()
     pieces = pairwise(planes * k // threads for k in range(threads + 1))
     list(_pool().map(lambda piece: kernel(*arguments, row, *piece), pieces))
@@ -159,6 +185,8 @@ def _can_fuse(fields: Sequence[Tensor]) -> bool:
 
 def _run(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
     """Fill ``outputs`` with what the formula of a pass makes of the inputs."""
+    for listener in _LISTENERS:
+        listener(which, inputs, outputs)
     if _can_fuse(tensors_in((*inputs, *outputs))):
         _fused(which, inputs, outputs)
     else:
@@ -232,7 +260,4 @@ def pull_back(
 
 def unsettle(state: State, settling: Renormalisation, cotangent: State) -> None:
     """Adjoint of settling, written over the cotangent: see ``equations.unsettle``."""
-    if _can_fuse(tensors_in((state, settling, cotangent))):
-        _fused(Pass.UNSETTLE, (state, settling), cotangent)
-    else:
-        _walk(equations.unsettle, (state, settling, cotangent), cotangent)
+    _run(Pass.UNSETTLE, (state, settling, cotangent), cotangent)

@@ -13,6 +13,7 @@ from longimorph.numerics.attribution import Attribution, attribute
 from longimorph.numerics.memory_strategies import Ladder
 from longimorph.numerics.objective import Matching, evaluate, mismatch
 from longimorph.numerics.optimise import Optimum
+from longimorph.numerics.phases import phase
 from longimorph.numerics.pinned import PINNED
 from longimorph.numerics.precision import full_precision
 from longimorph.numerics.run import Run
@@ -55,7 +56,7 @@ def register(
     ``Divergence`` when no momentum can be shot.
     """
     run = run or Run()
-    pair, ladder = MapPair(source, target, control, tuple(spacing), run.device), run.ladder
+    pair, ladder = MapPair(source, target, control, tuple(spacing), run.device, run.apart), run.ladder
     try:
         with _denormals_flushed(), full_precision():
             if torch.equal(source, target):
@@ -82,6 +83,7 @@ def _still(pair: MapPair, settings: Settings) -> tuple[Optimum, Matching]:
     return Optimum(zero, evaluate(zero, matching), 1, reason, True), matching
 
 
+@phase("attribution")
 def _describe(control: Tensor, optimum: Optimum, matching: Matching, ladder: Ladder) -> Registration:
     system = matching.system
     start = State(matching.source, optimum.momentum)

@@ -24,10 +24,12 @@ class Run:
 
     ``report`` hears of each iteration, with the spacing of its level in mm; ``ladder`` says what is kept
     where (one state per step by default); ``journal`` lets a registration that was interrupted go on;
-    ``device`` is where to work (None: where the source lies).
+    ``device`` is where to work (None: where the source lies). With ``apart`` the maps count as lying on
+    another device, as they do for a card: measurements of memory on a processor ask for it.
     """
 
     report: Report = silent
     ladder: Ladder = field(default_factory=lambda: Ladder([CHECKPOINT]))
     journal: Journal = field(default_factory=Journal)
     device: torch.device | None = None
+    apart: bool = False

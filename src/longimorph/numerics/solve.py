@@ -17,7 +17,7 @@ from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.memory_strategies import Ladder, Offloadable
 from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
-from longimorph.numerics.optimise import DescentOptions, Iteration, Optimum, minimise
+from longimorph.numerics.optimise import PAIRS_KEPT, DescentOptions, Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import Divergence, drift_of, shoot
@@ -39,7 +39,8 @@ class Settings:
     """How to match: lengths in mm, ``regularisation`` and ``tolerance`` without unit.
 
     ``volume_mm`` and ``volume_weight`` are s and w of E5. ``steps`` None lets the displacement and the drift
-    of H decide; ``tolerance`` is the share of the cost that a step must gain to count.
+    of H decide; ``tolerance`` is the share of the cost that a step must gain to count; ``pairs_kept`` is how
+    many curvature pairs L-BFGS keeps.
     """
 
     kernel_mm: tuple[float, ...]
@@ -50,13 +51,15 @@ class Settings:
     volume_mm: float
     volume_weight: float
     steps: int | None = None
+    pairs_kept: int = PAIRS_KEPT
 
 
 @dataclass(frozen=True)
 class MapPair:
     """Two maps on the simplex, (C, *grid) each, the control matrix (C, C) and the spacing in mm.
 
-    They may lie on another device than ``device``, on which they are matched (None: where the source lies).
+    They may lie on another device than ``device``, on which they are matched (None: where the source lies),
+    and with ``apart`` they count as if they did.
     """
 
     source: Tensor
@@ -64,11 +67,12 @@ class MapPair:
     control: Tensor
     spacing: tuple[float, ...]
     device: torch.device | None = None
+    apart: bool = False
 
     @property
     def at_hand(self) -> bool:
         """Whether the maps lie on the device already: to put one of them away would save nothing."""
-        return self.device is None or self.target.device.type == self.device.type
+        return not self.apart and (self.device is None or self.target.device.type == self.device.type)
 
     def matching(self, settings: Settings, ladder: Ladder | None = None) -> Matching:
         """The problem on this grid; a kernel that the grid cannot resolve is widened until it can.
@@ -91,7 +95,7 @@ class MapPair:
         """The same pair with the chosen axes halved."""
         small = [levels.coarser(maps, axes) for maps in (self.source, self.target)]
         wide = tuple(h * (2 if halve else 1) for h, halve in zip(self.spacing, axes, strict=True))
-        return MapPair(small[0], small[1], self.control, wide, self.device)
+        return MapPair(small[0], small[1], self.control, wide, self.device, self.apart)
 
 
 def solve(pair: MapPair, settings: Settings, run: Run) -> tuple[Optimum, Matching]:
@@ -161,6 +165,7 @@ def _descend(
         settings.tolerance,
         shorten=settings.steps is not None or matching.steps >= MOST_STEPS,
         spent=used,
+        pairs_kept=settings.pairs_kept,
     )
 
     def tell(iteration: Iteration) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from longimorph.numerics.fields import difference, grid_axes, interpolate, positions
 from longimorph.numerics.parking import Parked, park_beside
+from longimorph.numerics.phases import phase
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Warping:
             self._grown.add_(grown, alpha=self._duration)
         self._velocities += parked
 
+    @phase("warps")
     def finish(self) -> Warps:
         """Go back from the target's grid and describe both maps; the velocities are lost."""
         back, x, spacing = self._x, self._x, self._spacing
