@@ -99,7 +99,7 @@ hooks: $(VENV)/.installed-lint
 
 # The documentation site in build/site; a link that leads nowhere is an error.
 docs: $(VENV)/.installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "build/site/index.html"
 
 # The package as it goes to the Python Package Index, in build/dist; docs/releasing.md says how to release.

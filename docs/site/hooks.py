@@ -82,6 +82,11 @@ def rewritten(markdown: str, page: str) -> str:
     return "".join(pieces)
 
 
+def anchor(heading: str, separator: str) -> str:
+    """The anchor of a heading, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", separator)
+
+
 def packages() -> list[str]:
     """Names of the packages that have an API page, and TOP for the modules beside them."""
     return [TOP, *sorted(folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").is_file())]
@@ -132,10 +137,11 @@ def api_index() -> str:
 
 
 def on_config(config: Any) -> Any:
-    """Give the site the repository's address, and its navigation the API pages."""
+    """Give the site the repository's address, its navigation the API pages, and headings their anchors."""
     config.repo_url = repository_url()
     config.repo_name = "longimorph"
     config.edit_uri = ""
+    config.mdx_configs.setdefault("toc", {})["slugify"] = anchor
     names = {TOP: "longimorph"}
     pages: list[Any] = [
         "api/index.md",
