@@ -17,7 +17,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 def load_hooks() -> ModuleType:
     """The module that MkDocs loads as a hook."""
-    spec = importlib.util.spec_from_file_location("site_hooks", REPOSITORY / "docs" / "site" / "hooks.py")
+    spec = importlib.util.spec_from_file_location(
+        "site_hooks", REPOSITORY / "docs" / "site" / "site_hooks.py"
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -71,6 +73,18 @@ def test_a_link_to_nothing_is_a_warning(caplog: pytest.LogCaptureFixture, link: 
 )
 def test_anchors_are_those_of_github(heading: str, expected: str) -> None:
     assert HOOKS.anchor(heading, "-") == expected
+
+
+@pytest.mark.parametrize(
+    ("docstring", "expected"),
+    [
+        ("<a, b> of (C, *grid) and (d, *grid)", r"&lt;a, b> of (C, \*grid) and (d, \*grid)"),
+        ("``a < b`` and `*c*`", "``a < b`` and `*c*`"),
+        ("As in\n\n    H = <q, *p>\n\nwith <q", "As in\n\n    H = <q, *p>\n\nwith &lt;q"),
+    ],
+)
+def test_docstrings_keep_their_brackets_and_stars(docstring: str, expected: str) -> None:
+    assert HOOKS.as_markdown(docstring) == expected
 
 
 def test_code_is_left_as_it_is() -> None:

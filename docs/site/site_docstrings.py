@@ -1,11 +1,16 @@
-"""References in docstrings, such as ``:func:`shoot```, become links of the site where they have a target."""
+"""The docstrings on the site: their text as Markdown, references such as ``:func:`shoot``` as links."""
 
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import griffe
+
+sys.path.insert(0, str(Path(__file__).parent))
+from site_hooks import as_markdown
 
 _ROLE = re.compile(r":(?:mod|func|class|meth|attr):`([^`]+)`")
 
@@ -27,11 +32,11 @@ def linked(text: str, module: Any) -> str:
             return f"`{name}`"
         return f'<autoref identifier="{resolved(name, module)}" optional><code>{name}</code></autoref>'
 
-    return _ROLE.sub(link, text)
+    return _ROLE.sub(link, as_markdown(text))
 
 
-class Roles(griffe.Extension):
-    """Rewrites the references of every docstring as it is read."""
+class Docstrings(griffe.Extension):
+    """Rewrites every docstring as it is read."""
 
     def on_instance(self, *, obj: Any, **_: Any) -> None:
         """Rewrite one docstring."""

@@ -36,6 +36,8 @@ OUTSIDE = {
 _FENCE = re.compile(r"(^ *```.*?^ *```[^\n]*$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _ROLE = re.compile(r":[a-z]+:(?=`)")
+_CODE = re.compile(r"(``[^`]+``|`[^`]+`|^ {4}.*$)", re.MULTILINE)
+_ESCAPES = str.maketrans({"<": "&lt;", "*": r"\*"})
 
 
 def repository_url() -> str:
@@ -87,6 +89,13 @@ def anchor(heading: str, separator: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", separator)
 
 
+def as_markdown(docstring: str) -> str:
+    """A docstring as Markdown that shows brackets and stars as they are, as in <a, b> and (C, *grid)."""
+    pieces = _CODE.split(docstring)
+    pieces[::2] = [piece.translate(_ESCAPES) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
 def packages() -> list[str]:
     """Names of the packages that have an API page, and TOP for the modules beside them."""
     return [TOP, *sorted(folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").is_file())]
@@ -103,7 +112,7 @@ def modules(package: str) -> Iterator[tuple[str, Path]]:
 
 def summary(file: Path) -> str:
     """The docstring of a module, or nothing; a reference in it stands as plain code."""
-    return _ROLE.sub("", ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "")
+    return as_markdown(_ROLE.sub("", ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""))
 
 
 def api_page(package: str) -> str:
@@ -144,7 +153,7 @@ def on_config(config: Any) -> Any:
     config.mdx_configs.setdefault("toc", {})["slugify"] = anchor
     names = {TOP: "longimorph"}
     pages: list[Any] = [
-        "api/index.md",
+        {"All modules": "api/index.md"},
         *({names.get(p, f"longimorph.{p}"): f"api/{p}.md"} for p in packages()),
     ]
     config.nav = [*config.nav, {"Python API": pages}]
