@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,6 +134,15 @@ def test_every_folder_of_the_package_is_described() -> None:
     text = (REPOSITORY / "docs" / "architecture.md").read_text()
     folders = [folder.parent.name for folder in PACKAGE.glob("*/__init__.py")]
     assert [folder for folder in folders if f"\n| `{folder}/` | " not in text] == []
+
+
+def test_folders_of_the_package_are_described_in_the_order_of_their_layers() -> None:
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = next(contract["layers"] for contract in settings["contracts"] if contract["type"] == "layers")
+    rank = {name: place for place, layer in enumerate(layers) for name in layer.split(" | ")}
+    text = (REPOSITORY / "docs" / "architecture.md").read_text().split("\n## The package\n")[1]
+    described = [rank[name] for name in re.findall(r"^\| `(\w+)/` \| ", text, flags=re.MULTILINE)]
+    assert described == sorted(described) and len(described) == len(list(PACKAGE.glob("*/__init__.py")))
 
 
 def release_check() -> ModuleType:
