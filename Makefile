@@ -1,4 +1,5 @@
-# make setup | test | test-faults | test-slurm | demo | lint. Each does its own set-up: a virtual environment in .venv, with pinned versions.
+# make setup | test | test-faults | test-slurm | demo | lint | docs | dist. Each does its own set-up: a virtual environment in
+# .venv, with pinned versions.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test test-slurm test-faults demo lint bench-memory bench-truth bench-growth bench-gpu
+.PHONY: setup test test-slurm test-faults demo lint format hooks docs dist bench bench-memory bench-truth bench-growth bench-gpu bench-plan bench-identity bench-peers
 .DELETE_ON_ERROR:
 
 # Also lets "snakemake --profile slurm" find the project's profile; what is in its place already stays.
@@ -29,6 +30,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-lint: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[lint]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[docs]'
+	@touch $@
+
+$(VENV)/.installed-release: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[release]'
 	@touch $@
 
 # One numerical thread per worker; the tests of one file share a worker, since they share what is slow to make.
@@ -71,11 +80,32 @@ bench-gpu:
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --snakefile Snakefile
-	$(BIN)/codespell README.md CHANGELOG.md docs src tests workflow config profiles
+	$(BIN)/codespell *.md .github docs src tests benchmarks workflow config profiles
+
+# Rewrites files into the form that lint asks for.
+format: $(VENV)/.installed-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+# From now on each commit is checked by what is quick of lint (.pre-commit-config.yaml).
+hooks: $(VENV)/.installed-lint
+	$(BIN)/pre-commit install
+
+# The documentation site in build/site; a link that leads nowhere is an error.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "build/site/index.html"
+
+# The package as it goes to the Python Package Index, in build/dist; docs/releasing.md says how to release.
+dist: $(VENV)/.installed-release
+	rm -rf build/dist
+	$(BIN)/python -m build --outdir build/dist
 
 # Each program that longimorph is compared with gets an environment of its own under .bench.
 bench: $(VENV)/.installed
@@ -91,5 +121,3 @@ bench-identity: $(VENV)/.installed
 
 bench-peers: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
-
-.PHONY: bench bench-peers bench-plan bench-identity

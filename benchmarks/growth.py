@@ -78,7 +78,7 @@ def prepare(name: str, folder: Path) -> Tumour:
     failed = [visit.failure.message for visit in found.visits.values() if visit.failure is not None]
     if failed or found.grid is None:
         raise RuntimeError(f"patient {name} cannot be aligned: {'; '.join(failed)}")
-    matrices = [found.visits[visit].matrix for visit in VISITS]
+    matrices = [matrix for visit in VISITS if (matrix := found.visits[visit].matrix) is not None]
     settings, grid = defaults(), found.grid
     seen = [
         simplex.field_of_view(scans[v].label_grid, m, grid) for v, m in zip(VISITS, matrices, strict=True)
@@ -93,8 +93,9 @@ def prepare(name: str, folder: Path) -> Tumour:
 
     grid = around(maps_on(grid), np.minimum(*seen), grid)
     images = [
-        simplex.image_means(scans[v].image, scans[v].image_grid, m, grid)
-        for v, m in zip(VISITS, matrices, strict=True)
+        simplex.image_means(scan.image, scan.image_grid, m, grid)
+        for scan, m in zip(scans.values(), matrices, strict=True)
+        if scan.image is not None and scan.image_grid is not None
     ]
     source, target = maps_on(grid)
     motion = np.linalg.inv(matrices[0]) @ matrices[1]

@@ -36,7 +36,7 @@ Image = NDArray[np.float64]
 def read_tumour(folder: Path, visit: str) -> VisitVolumes:
     """One visit, ``Pre`` or ``Post``, of a patient's folder, with the spacing that its header has lost."""
     image, mask = (
-        np.asarray(nib.load(folder / f"{visit}_{kind}.nii.gz").dataobj, dtype=np.float64)
+        np.asarray(nib.Nifti1Image.from_filename(folder / f"{visit}_{kind}.nii.gz").dataobj, dtype=np.float64)
         for kind in ("Scan_T1", "Mask")
     )
     grid = Grid(image.shape, np.diag([-SPACING_MM[0], -SPACING_MM[1], SPACING_MM[2], 1.0]))

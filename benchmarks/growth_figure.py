@@ -50,8 +50,8 @@ def draw(
 
 def slices(change: Maps, count: int) -> list[int]:
     """The slices with most change, at least 9 mm (3 slices) apart, from below upwards."""
-    amount, chosen = change.sum(axis=(0, 1)), []
-    for k in np.argsort(-amount):
+    chosen: list[int] = []
+    for k in np.argsort(-change.sum(axis=(0, 1))):
         if len(chosen) < count and all(abs(int(k) - other) >= 3 for other in chosen):
             chosen.append(int(k))
     return sorted(chosen)

@@ -10,8 +10,9 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -77,8 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes = QUICK if options.quick else FULL
     out = options.out or (QUICK_OUT if options.quick else OUT)
     text = report.heading("Memory", "make bench-memory", options.threads) + METHOD
-    parts = [(WALKS[walk], lambda walk=walk: peaks(sizes, walk)) for walk in options.walks]
-    parts += [("The same numbers", agreement), ("Time", lambda: times(sizes))]
+    parts: list[tuple[str, Callable[[], str]]] = [
+        *((WALKS[walk], partial(peaks, sizes, walk)) for walk in options.walks),
+        ("The same numbers", agreement),
+        ("Time", partial(times, sizes)),
+    ]
     for title, part in parts:
         text += f"## {title}\n\n{part()}\n"
         atomic.write_text(out, text)

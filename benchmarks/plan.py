@@ -31,8 +31,13 @@ ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "benchmarks" / "plan.md"
 SHAPE, CLASSES, SAMPLE = (182, 218, 182), 8, 20
 MOST_SECONDS, MOST_GB, MOST_PLAN_SECONDS = 60.0, 2.0, 10.0
-GROUPS = ("align=prepare_{patient}", "maps=prepare_{patient}")
-GROUPS += ("figure=finish_{patient}", "patient_tables=finish_{patient}", "patient_report=finish_{patient}")
+GROUPS = (
+    "align=prepare_{patient}",
+    "maps=prepare_{patient}",
+    "figure=finish_{patient}",
+    "patient_tables=finish_{patient}",
+    "patient_report=finish_{patient}",
+)
 WATCH = """
 import json, resource, subprocess, sys, time
 began = time.perf_counter()

@@ -23,7 +23,8 @@ def read_rows(table: Path, program: str) -> list[Result]:
     rows = pd.read_csv(table, dtype=types).fillna({"missing": ""})
     if set(rows.columns) != {*NAMES, "fingerprint"}:
         return []
-    return [Result(**row) for row in rows[rows["fingerprint"] == program][NAMES].to_dict("records")]
+    found = rows[rows["fingerprint"] == program][NAMES].to_dict("records")
+    return [Result(**{str(name): value for name, value in row.items()}) for row in found]
 
 
 def write_rows(table: Path, results: Sequence[Result], program: str) -> None:

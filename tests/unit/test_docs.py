@@ -20,7 +20,7 @@ from longimorph.study.schema import Source
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted(
     [
-        REPOSITORY / "README.md",
+        *(REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "CODE_OF_CONDUCT", "SECURITY")),
         *(REPOSITORY / "docs").glob("*.md"),
         *(REPOSITORY / "config").glob("*.md"),
         *(REPOSITORY / "profiles").glob("*.md"),
