@@ -1,6 +1,6 @@
 import sys
 
-from longimorph import plain
+from longimorph import deploy, plain
 from longimorph.errors import InputError
 from longimorph.jobs import restart, slurm, start
 from longimorph.jobs.catalogue import (
@@ -17,6 +17,7 @@ from longimorph.jobs.needs import Needs
 from longimorph.jobs.progress_text import closing
 
 plain.forgive()
+deploy.offer()
 try:
     STUDY = start.begin(workflow, config)
 except InputError as problems:
