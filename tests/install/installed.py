@@ -13,6 +13,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "Snakefile")
+STUB = REPOSITORY / "tests" / "workflow" / "stub"
 FOLDERS = ("src", "workflow", "config", "profiles", "envs")
 
 WATCH = """\
@@ -25,7 +26,7 @@ def _watch(event, arguments, root={root!r}, apart={apart!r}, record={record!r}):
                 file.write(path + chr(10))
 sys.addaudithook(_watch)
 """
-"""A ``sitecustomize`` that records what is opened below ``root``, in every Python of an environment."""
+"""A module that records what is opened below ``root``, in every Python of an environment."""
 
 
 def copy_of_repository(folder: Path) -> Path:
@@ -84,15 +85,11 @@ class Installed:
         home = {"XDG_CONFIG_HOME": str(self.folder / "home")}
         return {**left, **home, "PATH": path, "OMP_NUM_THREADS": "1"}
 
-    def shell(self, command: str, folder: Path, timeout: float = 400) -> subprocess.CompletedProcess[str]:
-        """Run a command line as that user, in ``folder``."""
+    def shell(self, command: str, folder: Path, stub: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a command line as that user, in ``folder``; with ``stub`` the steps only write their files."""
+        environment = self.environment() | ({"PYTHONPATH": str(STUB)} if stub else {})
         return subprocess.run(
-            ["bash", "-c", command],
-            cwd=folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
+            ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True
         )
 
 
@@ -106,7 +103,8 @@ def install(wheel: Path, folder: Path) -> Installed:
     (made.packages / "others.pth").write_text("".join(f"{path}\n" for path in sorted(others)))
     watched = {"root": f"{REPOSITORY}{os.sep}", "apart": f"{Path(sys.prefix)}{os.sep}"}
     text = WATCH.format(**watched, record=str(folder / "opened.txt"))
-    (made.packages / "sitecustomize.py").write_text(text)
+    (made.packages / "watch_repository.py").write_text(text)
+    (made.packages / "watch.pth").write_text("import watch_repository\n")
     script = made.folder / "bin" / "snakemake"
     script.write_text(f"#!{made.python}\nimport sys\nfrom snakemake.cli import main\nsys.exit(main())\n")
     script.chmod(0o755)

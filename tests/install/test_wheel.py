@@ -82,7 +82,7 @@ def test_a_study_is_begun_checked_run_and_packed(installed: Installed, study: Pa
         assert run.returncode == 0, run.stdout + run.stderr
     run = installed.shell("longimorph run --cores 2", study)
     assert run.returncode == 0, run.stdout + run.stderr
-    again = installed.shell("longimorph run --cores 2 patient_P001", study)
+    again = installed.shell("longimorph run", study)
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
     assert (study / "results" / "cohort" / "report.html").is_file()
     for command in ("longimorph status", "longimorph pack"):
@@ -114,13 +114,13 @@ def test_a_presets_name_and_an_example_are_found(installed: Installed, study: Pa
     assert installed.shell("longimorph check", study).returncode == 0
     shutil.copyfile(study / "config" / "examples" / "fast_classes.tsv", study / "config" / "classes.tsv")
     run = installed.shell("longimorph check", study)
-    assert "Traceback" not in run.stderr and "classes.tsv" in run.stdout + run.stderr
+    assert run.returncode == 0 and "\nGM " in run.stdout, run.stdout + run.stderr
 
 
 def test_a_failed_run_has_the_status_of_snakemake(installed: Installed, study: Path) -> None:
     scan = study / "scans" / "P001" / "V2_regions.nii.gz"
-    scan.write_bytes(scan.read_bytes()[:150])
-    run = installed.shell("longimorph run --cores 2", study)
+    scan.write_bytes(scan.read_bytes()[:90])
+    run = installed.shell("longimorph run --cores 2", study, stub=True)
     assert run.returncode == 1 and "Traceback" not in run.stderr
     assert (study / "results" / "cohort" / "failures.csv").is_file()
 

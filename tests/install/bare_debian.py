@@ -1,0 +1,61 @@
+"""A bare Debian in a folder, and commands in it, with this machine's own way to packages."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+TOOLS = ("mmdebstrap", "unshare", "chroot")
+_CERTIFICATES = "/tmp/certificates.crt"
+_NETWORK = ("/etc/resolv.conf", "/etc/hosts")
+
+
+def make(tree: Path, suite: str) -> None:
+    """Make a Debian without anything that a container's base image would not have."""
+    command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", suite, str(tree)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def pip_variables() -> dict[str, str]:
+    """Return this machine's settings of pip as variables."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    found = re.findall(r"^(:env:|\w+)\.([\w-]+)=('.*')$", listed, flags=re.MULTILINE)
+    ordered = sorted(found, key=lambda setting: setting[0] == ":env:")  # variables win over files
+    return {f"PIP_{key.upper().replace('-', '_')}": ast.literal_eval(text) for _, key, text in ordered}
+
+
+def run_in(tree: Path, command: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a shell command in the tree, as root, with ``/proc``, the network and pip's folders of this machine.
+
+    What is mounted for it is seen by this command alone, and is gone when it ends.
+    """
+    settings = pip_variables()
+    if "PIP_CERT" in settings:
+        shutil.copyfile(settings["PIP_CERT"], f"{tree}{_CERTIFICATES}")
+        settings |= {"PIP_CERT": _CERTIFICATES, "SSL_CERT_FILE": _CERTIFICATES}
+    words = [word.removeprefix("file://") for value in settings.values() for word in value.split()]
+    places = [
+        word for word in words if word.startswith("/") and word != _CERTIFICATES and Path(word).exists()
+    ]
+    lines = ["set -eu", f"mount -t proc proc {shlex.quote(f'{tree}/proc')}"]
+    for place in dict.fromkeys([*_NETWORK, *places]):
+        target = Path(f"{tree}{place}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.mkdir(exist_ok=True) if Path(place).is_dir() else target.touch()
+        lines.append(f"mount --bind {shlex.quote(place)} {shlex.quote(str(target))}")
+    lines.append(f"exec chroot {shlex.quote(str(tree))} sh -c {shlex.quote(command)}")
+    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+    path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    environment = {**path, "HOME": "/root", "OMP_NUM_THREADS": "1", **settings, **variables}
+    return subprocess.run(
+        [*apart, "sh", "-c", "\n".join(lines)], env=environment, capture_output=True, text=True
+    )
