@@ -33,8 +33,14 @@ def pip_variables() -> dict[str, str]:
     return {f"PIP_{key.upper().replace('-', '_')}": ast.literal_eval(text) for _, key, text in ordered}
 
 
+def _folder(word: str) -> str:
+    """Return the folder or file of a setting of pip; that of an index has its packages beside it."""
+    place = word.removeprefix("file://")
+    return place.removesuffix("/").removesuffix("/simple") if place != word else place
+
+
 def run_in(tree: Path, command: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a shell command in the tree, as root, with ``/proc``, the network and pip's folders of this machine.
+    """Run a shell command in the tree, as root, with ``/proc``, and this machine's network and pip's folders.
 
     What is mounted for it is seen by this command alone, and is gone when it ends.
     """
@@ -42,7 +48,7 @@ def run_in(tree: Path, command: str, variables: Mapping[str, str]) -> subprocess
     if "PIP_CERT" in settings:
         shutil.copyfile(settings["PIP_CERT"], f"{tree}{_CERTIFICATES}")
         settings |= {"PIP_CERT": _CERTIFICATES, "SSL_CERT_FILE": _CERTIFICATES}
-    words = [word.removeprefix("file://") for value in settings.values() for word in value.split()]
+    words = [_folder(word) for value in settings.values() for word in value.split()]
     places = [
         word for word in words if word.startswith("/") and word != _CERTIFICATES and Path(word).exists()
     ]

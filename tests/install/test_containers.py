@@ -90,12 +90,11 @@ def test_the_steps_of_the_recipes_work_in_a_bare_debian(tmp_path: Path) -> None:
     for name in recipe.files:
         (tree / SOURCE[1:]).mkdir(parents=True, exist_ok=True)
         left = shutil.ignore_patterns("__pycache__", "*.egg-info", "data")
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copyfile
-        copy(
-            REPOSITORY / name,
-            tree / SOURCE[1:] / name,
-            **({"ignore": left} if copy is shutil.copytree else {}),
-        )
+        source, target = REPOSITORY / name, tree / SOURCE[1:] / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=left)
+        else:
+            shutil.copyfile(source, target)
     for step in recipe.steps:
         run = bare_debian.run_in(tree, step, {})
         assert run.returncode == 0, run.stdout + run.stderr
