@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 TOOLS = ("mmdebstrap", "unshare", "chroot")
@@ -39,7 +38,7 @@ def _folder(word: str) -> str:
     return place.removesuffix("/").removesuffix("/simple") if place != word else place
 
 
-def run_in(tree: Path, command: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def run_in(tree: Path, command: str) -> subprocess.CompletedProcess[str]:
     """Run a shell command in the tree, as root, with ``/proc``, and this machine's network and pip's folders.
 
     What is mounted for it is seen by this command alone, and is gone when it ends.
@@ -61,7 +60,7 @@ def run_in(tree: Path, command: str, variables: Mapping[str, str]) -> subprocess
     lines.append(f"exec chroot {shlex.quote(str(tree))} sh -c {shlex.quote(command)}")
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
     path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-    environment = {**path, "HOME": "/root", "OMP_NUM_THREADS": "1", **settings, **variables}
+    environment = {**path, "HOME": "/root", "OMP_NUM_THREADS": "1", **settings}
     return subprocess.run(
         [*apart, "sh", "-c", "\n".join(lines)], env=environment, capture_output=True, text=True
     )

@@ -96,15 +96,15 @@ def test_the_steps_of_the_recipes_work_in_a_bare_debian(tmp_path: Path) -> None:
         else:
             shutil.copyfile(source, target)
     for step in recipe.steps:
-        run = bare_debian.run_in(tree, step, {})
+        run = bare_debian.run_in(tree, step)
         assert run.returncode == 0, run.stdout + run.stderr
     cohort = TinyCohort(tree / "study", settings={"spacing_mm": 8, "smoothing_mm": 4, "reference": "none"})
     cohort.add("P001", "V1", 0, 20)
     cohort.add("P001", "V2", 61, 28)
     cohort.write(max_evaluations=3)
-    environment = {"PATH": recipe.path.replace("${PATH}", "/usr/local/bin:/usr/bin:/bin")}
     for words in ("--version", "init /other", "check", "run --cores 1", "status"):
-        run = bare_debian.run_in(tree, f"cd /study && exec {recipe.entry} {words}", environment)
+        line = f'export PATH="{recipe.path}"; cd /study && exec {recipe.entry} {words}'
+        run = bare_debian.run_in(tree, line)
         assert run.returncode == 0, (words, run.stdout + run.stderr)
     assert (tree / "study" / "results" / "cohort" / "report.html").is_file()
     assert (tree / "other" / "config" / "cohort.tsv").is_file()

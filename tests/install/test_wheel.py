@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -137,12 +138,13 @@ def test_ctrl_c_ends_it_as_it_ends_snakemake(installed: Installed, study: Path) 
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
         )
         limit = time.monotonic() + 120
         while not list((study / "results").glob("logs/P001/align.log")):
             assert process.poll() is None and time.monotonic() < limit
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         said = process.communicate(timeout=120)[1]
         assert not list((study / ".snakemake" / "locks").iterdir())
         ends.append((process.returncode, "Terminating processes on user request" in said))

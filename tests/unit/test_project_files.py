@@ -158,3 +158,14 @@ def test_the_citation_agrees_with_the_package_and_the_page_of_the_model() -> Non
     for reference in found["references"]:
         names = [f"{author['given-names']} {author['family-names']}" for author in reference["authors"]]
         assert all(name in theory for name in (reference["title"], *names))
+
+
+def test_the_catalogue_of_workflows_finds_what_it_looks_for() -> None:
+    for name in ("workflow/Snakefile", "config/README.md", "config/config.yaml"):
+        assert (REPOSITORY / name).is_file()
+    usage = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert set(usage["mandatory-flags"]) == {"desc", "flags"}
+    assert usage["software-stack-deployment"]["conda"] is True and usage["report"] is True
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert "snakemake" in readme and "workflow" in readme

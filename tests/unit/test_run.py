@@ -104,13 +104,20 @@ def test_settings_that_would_run_code_are_refused(
     assert "would run code" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "right"),
+    [
+        (["patient_P001", "--dry-run"], "longimorph run patient_P001 -- --dry-run\n"),
+        (["--set-threads", "register=4"], "longimorph run -- --set-threads register=4\n"),
+    ],
+)
 def test_an_option_of_snakemake_in_the_wrong_place_is_told_the_right_one(
-    study: Path, capsys: pytest.CaptureFixture[str]
+    study: Path, capsys: pytest.CaptureFixture[str], line: list[str], right: str
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        main(["run", "patient_P001", "--dry-run"])
+        main(["run", *line])
     assert end.value.code == 2
-    assert "longimorph run patient_P001 -- --dry-run" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(right)
 
 
 def test_without_snakemake_there_is_a_sentence(

@@ -74,7 +74,8 @@ def _with_hint(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Na
         return parser.parse_args(words)
     options, unknown = parser.parse_known_args(words)
     if unknown:
-        right = " ".join(["longimorph run", *(w for w in words[1:] if w not in unknown), APART, *unknown])
+        place = words.index(unknown[0])
+        right = " ".join(["longimorph", *words[:place], APART, *words[place:]])
         parser.error(f"run has no option {unknown[0]}; options of Snakemake come after {APART}: {right}")
     return options
 
