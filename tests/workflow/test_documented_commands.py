@@ -45,7 +45,11 @@ ELSEWHERE = {
         "needs the data",
         "tests/workflow/test_tutorial.py::test_its_commands_run_on_its_data",
     ),
-    r"longimorph run.*": (
+    r"longimorph run -- --sdm conda": (
+        "needs Conda; a stand-in takes its place there",
+        "tests/install/test_conda.py::test_jobs_run_in_an_environment_that_has_longimorph",
+    ),
+    r"longimorph run(?! -- --sdm).*": (
         "becomes Snakemake",
         "tests/workflow/test_documented_commands.py::test_commands_that_run_a_study",
     ),
@@ -157,7 +161,8 @@ def test_the_command_is_installed() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", list(dict.fromkeys(c.text for c in COMMANDS if c.text.startswith("longimorph run")))
+    "text",
+    list(dict.fromkeys(c.text for c in COMMANDS if re.match("longimorph run(?! -- --sdm)", c.text))),
 )
 def test_commands_that_run_a_study(text: str, desk: Path) -> None:
     """For a dry run, in the folder of a study."""
@@ -186,7 +191,8 @@ def test_commands_of_snakemake(desk: Path) -> None:
     targeted = [text for text in texts if "--configfile" in text and text.endswith("--cores 2")]
     texts += [f"{text} patient_P001" for text in targeted]  # "at the end", README says
     environment = {**os.environ, "XDG_CONFIG_HOME": str(desk / "home"), "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = str(Path(tiny.__file__).parent / "stub")
+    stub = str(Path(tiny.__file__).parent / "stub")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [stub, os.environ.get("PYTHONPATH")]))
     script = Path(sys.executable).with_name("longimorph")
     subprocess.run([script, "profiles"], env=environment, check=True, capture_output=True)
     jobs = [(str(desk / folder), words) for folder, words in map(arguments_of, texts)]
