@@ -49,10 +49,11 @@ test-slurm: $(VENV)/.installed
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster.sh run sh -c \
 	  'status=0; $(PYTEST_SLURM) -n $(SLURM_TESTS) -m "not alone" || status=$$?; $(PYTEST_SLURM) -m alone && exit $$status'
 
-# Kills, full disks and two runs at once, and the tutorial where its data are; some minutes. Those that mount a disk need root and skip themselves without.
+# Kills, full disks and two runs at once, installations, and the tutorial where its data are; some minutes. Those that mount a
+# disk need root, that of the containers mmdebstrap too; they skip themselves without.
 test-faults: $(VENV)/.installed
 	LONGIMORPH_TEST_FAULTS=1 OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" \
-	  $(BIN)/python -m pytest -n $(CORES) -m long $(PYTEST_ARGS) tests/faults tests/workflow/test_tutorial.py
+	  $(BIN)/python -m pytest -n $(CORES) -m long $(PYTEST_ARGS) tests/faults tests/install tests/workflow/test_tutorial.py
 
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/longimorph demo $(DEMO) --cores $(CORES)

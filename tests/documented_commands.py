@@ -13,7 +13,8 @@ PAGES = [
 ] + sorted((REPOSITORY / "docs").glob("*.md"))  # fmt: skip
 PROGRAMS = frozenset({
     "longimorph", "snakemake", "make", "python", "pip", "source", "mkdir", "cp", "cd", "git", "export",
-    "nohup", "sudo", "pgrep", "squeue", "scancel", "sinfo", "scontrol", "sbatch", "sacct",
+    "nohup", "sudo", "docker", "apptainer", "pgrep", "squeue", "scancel", "sinfo", "scontrol", "sbatch",
+    "sacct",
 })  # fmt: skip
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 

@@ -1,7 +1,7 @@
-"""Where the repository's own files are, and how paths are shown to the user.
+"""Where the files around the package are, and how paths are shown to the user.
 
-The configuration schema and the control presets live beside the package, in the repository that it was
-installed from (``pip install -e``), so that users can read and edit them.
+Workflow, templates of a study, presets and profiles lie in the repository, where an editable installation
+(``pip install -e``) reads them. A wheel carries them in a folder of the package.
 """
 
 from __future__ import annotations
@@ -12,16 +12,24 @@ from pathlib import Path
 from longimorph.errors import LongimorphError
 
 _ROOT = Path(__file__).resolve().parents[2]
+_SHIPPED = Path(__file__).resolve().parent / "shipped"
+"""Where a wheel has them; see setup.py."""
 
 
 def repository() -> Path:
-    """Return the repository's root folder, the one that holds ``workflow`` and ``config``."""
-    if not (_ROOT / "workflow" / "schemas").is_dir():
-        raise LongimorphError(
-            f"The folders 'workflow' and 'config' of longimorph are not at {_ROOT}. "
-            "Install longimorph from its repository with 'pip install -e .', so that they are found."
-        )
-    return _ROOT
+    """Return the folder that holds ``workflow`` and ``config``: the repository, or what a wheel carries."""
+    for folder in (_SHIPPED, _ROOT):
+        if (folder / "workflow" / "schemas").is_dir():
+            return folder
+    raise LongimorphError(
+        f"The folders 'workflow' and 'config' of longimorph are not at {_ROOT}. "
+        "Install longimorph again, with pip, from its repository or from a wheel."
+    )
+
+
+def snakefile() -> Path:
+    """Return the file that Snakemake is to run."""
+    return repository() / "Snakefile"
 
 
 def schema(name: str) -> Path:

@@ -170,3 +170,14 @@ def test_every_rule_has_a_stage_of_its_name() -> None:
     rules = "".join(file.read_text() for file in (REPOSITORY / "workflow" / "rules").glob("*.smk"))
     called = set(re.findall(r'"\.\./scripts/(\w+)\.py"', rules))
     assert called == {script.stem for script in (REPOSITORY / "workflow" / "scripts").glob("*.py")}
+
+
+def test_the_catalogue_of_workflows_finds_what_it_looks_for() -> None:
+    for name in ("workflow/Snakefile", "config/README.md", "config/config.yaml"):
+        assert (REPOSITORY / name).is_file()
+    usage = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert set(usage["mandatory-flags"]) == {"desc", "flags"}
+    assert usage["software-stack-deployment"]["conda"] is True and usage["report"] is True
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert "snakemake" in readme and "workflow" in readme

@@ -45,6 +45,22 @@ ELSEWHERE = {
         "needs the data",
         "tests/workflow/test_tutorial.py::test_its_commands_run_on_its_data",
     ),
+    r"longimorph run -- --sdm conda": (
+        "needs Conda; a stand-in takes its place there",
+        "tests/install/test_conda.py::test_jobs_run_in_an_environment_that_has_longimorph",
+    ),
+    r"longimorph run(?! -- --sdm).*": (
+        "becomes Snakemake",
+        "tests/workflow/test_documented_commands.py::test_commands_that_run_a_study",
+    ),
+    r"pip (install|wheel) (?!-e).*": (
+        "changes the environment; builds and installs a wheel there",
+        "tests/install/test_wheel.py::test_a_study_is_begun_checked_run_and_packed",
+    ),
+    r"(docker|apptainer) .*": (
+        "needs these programs; the steps of their recipes are run there",
+        "tests/install/test_containers.py::test_the_steps_of_the_recipes_work_in_a_bare_debian",
+    ),
     r"(squeue|sinfo|scancel|scontrol|export SLURM_CONF=).*": (
         "needs a cluster",
         "tests/slurm/test_documented.py::test_what_the_pages_say_of_slurm",
@@ -114,6 +130,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def in_place(text: str) -> str:
     """A command with what the pages leave open filled in."""
+    text = text.replace("$(longimorph snakefile)", str(REPOSITORY / "Snakefile"))
     return text.replace("REPO/", f"{REPOSITORY}/").replace("WORK", "mystudy").replace("…", STUDY)
 
 
@@ -124,6 +141,8 @@ def test_commands_of_longimorph(
     monkeypatch.chdir(desk)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(desk / "home"))
     words = shlex.split(in_place(text))[1:]
+    if words[0] == "init":
+        words = ["init", str(desk / "new" / str(len(list((desk / "new").glob("*")))))]
     if words[0] == "index":
         words = ["index", str(desk / "bids"), "--out", str(desk / "cohort.tsv"), "--force"]
     good = {0, 1} if words[0] == "doctor" else {0}  # 1: where a part of this machine is missing
@@ -141,6 +160,22 @@ def test_the_command_is_installed() -> None:
     assert run.stdout.startswith("longimorph ")
 
 
+@pytest.mark.parametrize(
+    "text",
+    list(dict.fromkeys(c.text for c in COMMANDS if re.match("longimorph run(?! -- --sdm)", c.text))),
+)
+def test_commands_that_run_a_study(text: str, desk: Path) -> None:
+    """For a dry run, in the folder of a study."""
+    words = shlex.split(in_place(text))[1:]
+    dry = [] if "--dry-run" in words else ["--dry-run"] if "--" in words else ["--", "--dry-run"]
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(desk / "none"), "OMP_NUM_THREADS": "1"}
+    stub = str(Path(tiny.__file__).parent / "stub")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [stub, os.environ.get("PYTHONPATH")]))
+    script = Path(sys.executable).with_name("longimorph")
+    run = subprocess.run([script, *words, *dry], cwd=desk, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def arguments_of(text: str) -> tuple[str, list[str]]:
     """The folder and arguments of a command of Snakemake, for a dry run where it would run jobs."""
     words = shlex.split(in_place(text.removeprefix("nohup ").split(" > ")[0]))[1:]
@@ -156,7 +191,8 @@ def test_commands_of_snakemake(desk: Path) -> None:
     targeted = [text for text in texts if "--configfile" in text and text.endswith("--cores 2")]
     texts += [f"{text} patient_P001" for text in targeted]  # "at the end", README says
     environment = {**os.environ, "XDG_CONFIG_HOME": str(desk / "home"), "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = str(Path(tiny.__file__).parent / "stub")
+    stub = str(Path(tiny.__file__).parent / "stub")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [stub, os.environ.get("PYTHONPATH")]))
     script = Path(sys.executable).with_name("longimorph")
     subprocess.run([script, "profiles"], env=environment, check=True, capture_output=True)
     jobs = [(str(desk / folder), words) for folder, words in map(arguments_of, texts)]
@@ -199,7 +235,7 @@ def test_commands_of_the_shell(page: str, tmp_path: Path) -> None:
 
 
 def test_pip_and_pgrep_know_their_options() -> None:
-    assert set(of_kind("pip")) == {"pip install -e ."} and set(of_kind("pgrep")) == {"pgrep -af snakemake"}
+    assert "pip install -e ." in of_kind("pip") and set(of_kind("pgrep")) == {"pgrep -af snakemake"}
     text = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--help"], capture_output=True, text=True, check=True
     ).stdout

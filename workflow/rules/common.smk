@@ -2,7 +2,7 @@ import sys
 
 from longimorph import encoding
 from longimorph.errors import InputError
-from longimorph.orchestration import restart, slurm, start
+from longimorph.orchestration import deploy, restart, slurm, start
 from longimorph.orchestration.parameters import (
     VERSIONS,
     Jobs,
@@ -17,6 +17,7 @@ from longimorph.orchestration.resources import Needs
 from longimorph.orchestration.progress_text import closing
 
 encoding.forgive()
+deploy.offer()
 try:
     STUDY = start.begin(workflow, config)
 except InputError as problems:

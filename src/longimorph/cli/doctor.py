@@ -141,7 +141,11 @@ def _slurm() -> Iterator[Finding]:
         yield Finding(True, "no SLURM here (no command sbatch)")
         return
     plugin = _package("snakemake_executor_plugin_slurm")
-    yield plugin if plugin.good else Finding(False, f"{plugin.text}; make setup installs it")
+    yield (
+        plugin
+        if plugin.good
+        else Finding(False, f"{plugin.text}; make setup or pip install snakemake-executor-plugin-slurm")
+    )
     seconds = slurm.min_job_age()
     if seconds is None:
         yield Finding(False, "SLURM's controller does not answer: scontrol ping")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import longimorph
 from longimorph import encoding
-from longimorph.cli import check, index, memory, pack, plan, profiles, screen
+from longimorph.cli import check, index, init, memory, pack, plan, profiles, run, screen, snakefile
 from longimorph.errors import InputError, LongimorphError
 
 CONFIG = Path("config", "config.yaml")
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the status that the process should end with."""
     encoding.forgive()
     try:
-        return _run(_parser().parse_args(arguments))
+        return _run(run.parsed(_parser(), arguments))
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         _silence()
         return 0
@@ -63,14 +63,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="longimorph",
         description="Splits longitudinal change of brain MRI into tissue that moved and tissue that changed "
-        "class in place. The analysis itself is run by snakemake; see docs/running.md.",
-        epilog="A study, in this order: longimorph check, longimorph plan, snakemake, longimorph status. "
+        "class in place. The analysis itself is run by Snakemake; see docs/running.md.",
+        epilog="A study, in this order: longimorph init, check, plan, run, status. "
         "Status: 0 all is well; 1 something failed or is missing; 2 the input has to be corrected.",
     )
     parser.add_argument("--version", action="version", version=f"longimorph {longimorph.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    init.register(commands)
     check.register(commands, CONFIG)
     plan.register(commands, CONFIG)
+    run.register(commands)
     text = "how far a run got: during it, after it, or when it broke off"
     sub = commands.add_parser("status", help=text, description=f"Tell from its files {text}.")
     sub.add_argument("directory", nargs="?", type=Path, default=Path(), help="working folder of the run")
@@ -90,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     memory.register(commands)
     pack.register(commands)
     profiles.register(commands)
+    snakefile.register(commands)
     return parser
 
 

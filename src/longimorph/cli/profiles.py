@@ -26,21 +26,42 @@ def profiles(options: argparse.Namespace) -> int:
 
     What is the user's own is left alone.
     """
-    shipped = sorted(path.parent for path in (repository() / "profiles").glob("*/config.yaml"))
     folder = snakemake_folder()
-    links = [(folder / profile.name, profile) for profile in shipped]
+    links = [(folder / profile.name, profile) for profile in shipped()]
     lines = [_unlinked(*link) if options.unlink else _linked(*link) for link in links]
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return int(any(line.startswith("NOT linked") for line in lines))
 
 
+def shipped() -> list[Path]:
+    """Return the folders of the ready-made profiles."""
+    return sorted(path.parent for path in (repository() / "profiles").glob("*/config.yaml"))
+
+
+def found(name: str) -> str:
+    """Return what Snakemake is to be given for a profile: its ``name``, or the path of a ready-made one.
+
+    A profile of the user's own, or of the site, comes first.
+    """
+    own = {profile.name: profile for profile in shipped()}.get(name)
+    if own is None or os.path.exists(name) or any((folder / name).exists() for folder in snakemake_folders()):
+        return name
+    return str(own)
+
+
 def snakemake_folder() -> Path:
     """Return the folder where Snakemake looks for this user's profiles."""
-    question = "from snakemake.common import get_appdirs; print(get_appdirs().user_config_dir)"
+    return snakemake_folders()[0]
+
+
+def snakemake_folders() -> list[Path]:
+    """Return the folders where Snakemake looks for profiles: this user's and the site's."""
+    question = "from snakemake.common import get_appdirs; dirs = get_appdirs()\n"
+    question += "print(dirs.user_config_dir, dirs.site_config_dir, sep='\\n')"
     answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True)
     if answer.returncode:
         raise LongimorphError("Snakemake cannot be asked for its folder: longimorph doctor tells more.")
-    return Path(answer.stdout.strip())
+    return [Path(line) for line in answer.stdout.splitlines()]
 
 
 def _linked(link: Path, profile: Path) -> str:

@@ -1,0 +1,117 @@
+"""``longimorph init``: a folder for a study, with every input file to fill in."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from longimorph import paths
+from longimorph.cli import screen
+from longimorph.errors import LongimorphError
+
+CONFIG = Path("config", "config.yaml")
+EARLIER = Path("config.yaml")
+"""Where a study that was laid out by hand may have its settings."""
+
+TEMPLATES = ("README.md", "config.yaml", "cohort.tsv", "classes.tsv", "control.tsv", "gpus.tsv")
+
+
+def register(commands: Any) -> None:
+    """Add the command to those of the command line."""
+    text = "begin a study: a folder with its settings and tables, to fill in"
+    about = (
+        "Write the folder config of a new study: the settings, the three tables, an example for the cards "
+    )
+    about += (
+        "of a cluster, class tables for usual tools, and README.md, which explains every key and column. "
+    )
+    about += "Nothing that is there already is changed."
+    sub = commands.add_parser("init", help=text, description=about)
+    sub.add_argument("directory", type=Path, help="folder of the study; made when missing")
+    sub.set_defaults(command=init)
+
+
+def init(options: argparse.Namespace) -> int:
+    """Write the templates, and say what to do next."""
+    folder: Path = options.directory
+    _refuse_what_is_there(folder)
+    write(folder)
+    screen.say(f"{folder / CONFIG.parent}: the input of a new study, with examples in every table. Next:")
+    for step in _next_steps(folder):
+        screen.say(f"  {step}", indent=4)
+    return 0
+
+
+def _next_steps(folder: Path) -> list[str]:
+    config = folder / CONFIG.parent
+    steps = [
+        f"{config / 'cohort.tsv'}: your scans in the place of the examples; longimorph index writes it "
+        "from a BIDS tree",
+        f"{config / 'classes.tsv'}: which labels make which class; those of usual tools are in "
+        f"{config / 'examples'}",
+        f"{config / 'control.tsv'}: what each change means; or a preset in {config / 'config.yaml'}",
+    ]
+    if folder.resolve() != Path.cwd():
+        steps.append(f"cd {shlex.quote(str(folder))}")
+    return [*steps, "longimorph check", "longimorph run"]
+
+
+def _refuse_what_is_there(folder: Path) -> None:
+    """Raise LongimorphError where the study would meet one that is there, or a file."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise LongimorphError(f"{folder} is no folder, and was left alone. Name another folder.")
+    for name in (CONFIG.parent, EARLIER):
+        if os.path.lexists(folder / name):
+            raise _Taken(folder / name)
+
+
+class _Taken(LongimorphError):
+    """The study's place is taken."""
+
+    def __init__(self, path: Path) -> None:
+        config = path / CONFIG.name if path.name == CONFIG.parent.name else path
+        super().__init__(
+            f"{path} exists already, and was left alone: init overwrites nothing. Name another folder, or "
+            f"move {path.name} away. To go on with the study that is there: longimorph check {config}"
+        )
+
+
+def write(folder: Path) -> None:
+    """Write the folder ``config`` of a study below ``folder``, whole or not at all."""
+    source = paths.repository() / CONFIG.parent
+    with _folder_of_its_own(folder) as unfinished:
+        for name in TEMPLATES:
+            shutil.copyfile(source / name, unfinished / name)
+        (unfinished / "examples").mkdir()
+        for table in sorted((source / "examples").glob("*_classes.tsv")):
+            shutil.copyfile(table, unfinished / "examples" / table.name)
+        try:
+            os.rename(unfinished, folder / CONFIG.parent)
+        except OSError as error:
+            if os.path.lexists(folder / CONFIG.parent):
+                raise _Taken(folder / CONFIG.parent) from error
+            raise
+
+
+@contextmanager
+def _folder_of_its_own(folder: Path) -> Iterator[Path]:
+    """Yield a new folder in ``folder``, which is made when missing; what is left of both goes on an error."""
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-config"
+    try:
+        unfinished.mkdir()
+        yield unfinished
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with suppress(OSError):
+            for parent in made:
+                parent.rmdir()
+        raise

@@ -1,0 +1,147 @@
+"""``longimorph run``: Snakemake with the workflow of this installation, in the folder of a study.
+
+Snakemake takes the place of this process, so that its output, its signals and its exit status are the
+command's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from longimorph import paths
+from longimorph.cli import profiles
+from longimorph.cli.init import CONFIG, EARLIER
+from longimorph.errors import LongimorphError
+
+APART = "--"
+"""What stands before the options of Snakemake."""
+
+_ABOUT = f"""\
+Run the study in this folder, or in that of --directory, with Snakemake: what
+is missing or out of date, and nothing else. Its settings are in
+{CONFIG}, else in {EARLIER}. What stands after {APART} goes to
+Snakemake as it is."""
+_EXAMPLES = f"""\
+longimorph run {APART} --dry-run             show the jobs, run none
+longimorph run --cores 4 patient_P001  one patient, four jobs at a time
+longimorph run {APART} --profile slurm       on a cluster, with the profile of that name
+
+The exit status is Snakemake's: 0 when every pair is done. Ctrl-C ends the
+jobs and then Snakemake; the same command goes on where they stood."""
+
+
+def register(commands: Any) -> None:
+    """Add the command to those of the command line."""
+    sub = commands.add_parser(
+        "run",
+        help="run a study with Snakemake: longimorph run [TARGETS] [-- options of Snakemake]",
+        usage=f"longimorph run [-h] [--cores N] [--directory DIR] [TARGET ...] [{APART} SNAKEMAKE OPTIONS]",
+        description=_ABOUT,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.add_argument(
+        "targets", nargs="*", metavar="TARGET", help="patient_P001, sweep, a file; everything unless given"
+    )
+    text = (
+        "at most so many jobs at a time; as many as there are processors, unless Snakemake's options say more"
+    )
+    sub.add_argument("--cores", metavar="N", help=text)
+    sub.add_argument("--directory", type=Path, default=Path(), metavar="DIR", help="folder of the study")
+    sub.set_defaults(command=run, snakemake=[])
+
+
+def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line, of which ``run`` leaves what stands after ``--`` to Snakemake."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] != ["run"] or APART not in words:
+        return _with_hint(parser, words)
+    place = words.index(APART)
+    options = _with_hint(parser, words[:place])
+    options.snakemake = words[place + 1 :]
+    return options
+
+
+def _with_hint(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    """Parse; where ``run`` is given an option of Snakemake's, the error says where it belongs."""
+    if words[:1] != ["run"]:
+        return parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        place = words.index(unknown[0])
+        right = " ".join(["longimorph", *words[:place], APART, *words[place:]])
+        parser.error(f"run has no option {unknown[0]}; options of Snakemake come after {APART}: {right}")
+    return options
+
+
+def run(options: argparse.Namespace) -> int:
+    """Become Snakemake; returns only when that is not possible."""
+    if find_spec("snakemake") is None:
+        raise LongimorphError(f"Snakemake is not installed for {sys.executable}. Install longimorph again.")
+    words = command(options.targets, options.snakemake, options.cores, options.directory)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
+
+
+def command(targets: Sequence[str], further: Sequence[str], cores: str | None, folder: Path) -> list[str]:
+    """Return the arguments of Snakemake; raises LongimorphError where ``folder`` holds no study."""
+    words = ["--snakefile", str(paths.snakefile())]
+    if not _given(further, "-d", "--directory", "--configfile", "--configfiles"):
+        words += _study(folder)
+    if cores is not None:
+        words += ["--cores", cores]
+    elif not _says_where(further):
+        words += ["--cores", "all"]
+    return [*words, *targets, *_with_profiles(further)]
+
+
+def _study(folder: Path) -> list[str]:
+    """Return the options that name the study of ``folder``.
+
+    The Snakefile finds and checks ``config/config.yaml`` by itself, before Snakemake reads it.
+    """
+    place = [] if folder == Path() else [f"--directory={folder}"]
+    if (folder / CONFIG).is_file():
+        return place
+    if (folder / EARLIER).is_file():
+        from longimorph.orchestration import start
+
+        start.before_reading(str(folder / EARLIER))
+        return [*place, f"--configfile={(folder / EARLIER).absolute()}"]
+    where = "this folder" if folder == Path() else str(folder)
+    raise LongimorphError(
+        f"There is no study in {where}: neither {CONFIG} nor {EARLIER} is there. Go to the folder of a "
+        "study, name it with --directory, or begin one: longimorph init mystudy"
+    )
+
+
+def _given(words: Sequence[str], *options: str) -> bool:
+    """Return whether one of the options is given, alone or with its value behind ``=``."""
+    return any(word.partition("=")[0] in options for word in words)
+
+
+def _says_where(words: Sequence[str]) -> bool:
+    """Return whether Snakemake is told where jobs run, or how many at a time."""
+    options = ("--cores", "--jobs", "--profile", "--workflow-profile", "--executor")
+    short = any(word.startswith(("-c", "-j", "-e")) for word in words)
+    by_itself = "SNAKEMAKE_PROFILE" in os.environ
+    return short or by_itself or _given(words, *options)
+
+
+def _with_profiles(words: Sequence[str]) -> list[str]:
+    """Return the options of Snakemake with a path in the place of a profile's name that it would not find."""
+    found = list(words)
+    for place, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option == "--profile" and equals:
+            found[place] = f"{option}={profiles.found(value)}"
+        elif place and words[place - 1] == "--profile":
+            found[place] = profiles.found(word)
+    return found

@@ -1,0 +1,22 @@
+"""``longimorph snakefile``: where the workflow is, for Snakemake's own command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from longimorph import paths
+
+
+def register(commands: Any) -> None:
+    """Add the command to those of the command line."""
+    text = 'where the workflow is: snakemake -s "$(longimorph snakefile)"'
+    sub = commands.add_parser("snakefile", help=text, description=f"Print {text}.")
+    sub.set_defaults(command=snakefile)
+
+
+def snakefile(options: argparse.Namespace) -> int:
+    """Print the path of the Snakefile, and nothing else."""
+    sys.stdout.write(f"{paths.snakefile()}\n")
+    return 0
