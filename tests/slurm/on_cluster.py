@@ -241,11 +241,15 @@ def three_patients(folder: Path) -> ClusterCohort:
 
 
 def sizes(folder: Path) -> frozenset[tuple[str, int]]:
-    """Return every file below a folder with its size."""
+    """Return every file below a folder with its size; what goes away meanwhile is left out.
+
+    ``os.walk`` passes over a folder that is gone when it gets there, where ``Path.rglob`` raises.
+    """
     found = set()
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # gone since it was listed
-            found.add((str(path), path.lstat().st_size))
+    for place, folders, files in os.walk(folder):
+        for path in (os.path.join(place, name) for name in (*folders, *files)):
+            with suppress(OSError):  # gone since it was listed
+                found.add((path, os.lstat(path).st_size))
     return frozenset(found)
 
 
