@@ -86,7 +86,7 @@ def before_jobs(workflow):
     if executor and executor.name == "slurm" and (warning := slurm.settle_plugin()):
         print(f"longimorph: {warning}", file=sys.stderr)
     try:
-        restart.check(workflow)
+        restart.check_earlier_run(workflow)
     except restart.Refused as reason:
         sys.exit(f"longimorph: {reason}")
 
