@@ -40,7 +40,7 @@ from benchmarks.gpu_sizes import QUICK
 from benchmarks.traffic import counted
 from benchmarks.truth_runs import numerical
 from longimorph.memory.model import Bytes
-from longimorph.numerics import equations, kernels, passes, shooting
+from longimorph.numerics import kernels, passes, shooting
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import register
@@ -308,9 +308,7 @@ def test_the_settings_are_a_studys_defaults():
 
 
 def test_every_pass_is_measured_and_compared():
-    public = {name for name, one in vars(passes).items() if isinstance(one, types.FunctionType)}
-    with_formula = {name for name in public if not name.startswith("_") and hasattr(equations, name)}
-    assert with_formula == set(gpu_passes.NAMES)
+    assert set(gpu_passes.NAMES) == {which.value for which in passes.FORMULAS}
 
 
 def test_the_products_along_the_axes_make_up_the_convolution():

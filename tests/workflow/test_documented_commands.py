@@ -69,6 +69,18 @@ ELSEWHERE = {
         "needs root; `make test-slurm` starts and stops the cluster with it",
         "tests/slurm/test_documented.py::test_what_the_pages_say_of_slurm",
     ),
+    r"python \.ci/release_check\.py v\S+": (
+        "refuses what is no release; the check is made on one there",
+        "tests/unit/test_contributing.py::test_a_release_whose_files_agree_is_let_through",
+    ),
+    r"git (commit -am|tag -a|push --follow-tags).*": (
+        "publishes a release; what must be true before is checked there",
+        "tests/unit/test_contributing.py::test_a_release_whose_files_agree_is_let_through",
+    ),
+    r"python -m pytest tests/\S+( -k \w+)?": (
+        "runs tests; the page's folders and files are looked for there",
+        "tests/unit/test_contributing.py::test_the_pages_name_paths_that_exist",
+    ),
     r"sbatch --constraint": (
         "an option that the plugin gives for a job, not a command to type",
         "tests/slurm/test_whole_runs.py::test_jobs_share_the_cards_of_a_node",
