@@ -39,7 +39,7 @@ from longimorph.io.transforms import euler_from_rigid, rigid_from_itk, to_sitk
 
 LEVELS_MM = (4.0, 2.0)
 _MARGIN_MM = 12.0
-_MASK_MM = 5.0  # how far around the brain voxels count: its outer contour guides as much as its inside
+_MASK_MM = 5.0  # margin of voxels that count around the brain: its contour guides as much as its inside
 _SHADING_MM = 25.0
 _SEARCH_DEG = (-20.0, 0.0, 20.0)
 _STARTS = 3
@@ -301,7 +301,7 @@ def _evaluate(fixed: Level, moving: Level, matrix: FloatArray, threads: int) -> 
     method.SetInitialTransform(euler_from_rigid(matrix))
     try:
         return float(-method.MetricEvaluate(fixed.image, moving.image))
-    except RuntimeError:  # ITK's word for too few voxels that meet
+    except RuntimeError:  # raised by ITK when too few voxels overlap
         return float("-inf")
 
 

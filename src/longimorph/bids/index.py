@@ -76,11 +76,11 @@ class _Indexing:
         self.tree, self.wishes = tree, wishes
         self.name = paths.display(tree.root)
         self.problems, self.remarks = list[Problem](), list[str]()
-        self.lost: list[Volume] = []  # of no session, though the patient has sessions
+        self.lost: list[Volume] = []  # without session, although the patient has sessions
         self.visits = self._visits()
         self.patterns = {role: self._patterns(role) for role in _ROLES}
         self.chosen: dict[Visit, dict[Role, Volume]] = {}
-        self.open: dict[Visit, list[Volume]] = {}  # regions unclear: those in question
+        self.open: dict[Visit, list[Volume]] = {}  # candidates where the regions are ambiguous
 
     def run(self) -> Index:
         self._choose("regions")

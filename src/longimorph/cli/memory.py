@@ -113,7 +113,7 @@ def fit(options: argparse.Namespace) -> int:
     devices: dict[str, Any] = {}
     process: dict[str, int] = {}
     whole = set(options.device) == set(DEVICES) and set(options.strategies) == set(STRATEGIES)
-    if out.is_file() and not whole:  # what is not measured now is kept
+    if out.is_file() and not whole:  # keep what is not measured now
         known = model(out)
         devices.update({name: dict(forms) for name, forms in known.devices.items()})
         process.update(known.process)

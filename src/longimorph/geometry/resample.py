@@ -17,7 +17,7 @@ from longimorph.geometry.grid import Array, FloatArray, Grid, canonical
 
 IntArray = npt.NDArray[np.intp]
 
-_SLAB_POINTS = 2**17  # target voxels at a time: bounds the memory and stays in the processor's cache
+_SLAB_POINTS = 2**17  # target voxels at a time: bounds the memory and fits the CPU cache
 _DECIMALS = 10  # of a voxel index: what differs only by rounding is sampled at the same place
 
 

@@ -72,7 +72,7 @@ def _plain(data: Any) -> Any:
         return {str(key): _plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
         return [_plain(value) for value in data]
-    numpy = sys.modules.get("numpy")  # without it there is no number of its own either
+    numpy = sys.modules.get("numpy")  # if it is not imported there are no NumPy numbers
     if numpy is not None and isinstance(data, numpy.ndarray | numpy.generic):
         return _plain(data.tolist())
     if isinstance(data, Path):

@@ -40,7 +40,7 @@ FIELD_MM3 = 10.0, 1e9
 """Range of fields of view that can hold a head, in mm³: from a cube of 2 mm to one of a metre."""
 
 _INTEGER_TOLERANCE = 1e-3
-_SURPLUS_BYTES = 16 << 20  # what may follow the voxels in a compressed file
+_SURPLUS_BYTES = 16 << 20  # allowed excess after the voxels in a compressed file
 _DEFLATE_RATIO = 1032  # the most that gzip can shrink a file
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _UNREADABLE = (
@@ -275,7 +275,7 @@ def _itk_header(file: Path, stage: str) -> sitk.ImageFileReader:
 
 def _itk_grid(reader: sitk.ImageFileReader, file: Path, stage: str) -> Grid:
     size = _check_shape(reader.GetSize(), file, stage)
-    _check_sizes(file, stage)  # ITK's grid is mirrored by a size below 0, and has none for 0
+    _check_sizes(file, stage)  # ITK mirrors the grid for a negative size, and has none for 0
     direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
     x, y, z = reader.GetOrigin()[:3]
     a, b, c = reader.GetSpacing()[:3]

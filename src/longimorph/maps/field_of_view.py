@@ -23,7 +23,7 @@ FloatMap = npt.NDArray[np.float32]
 CUT_MM2 = 20.0
 """Area of brain on a face of the field of view above which the brain counts as cut there, mm²."""
 
-_SIGMAS = 3.0  # of the smoothing, how far the background beyond a cut is felt
+_SIGMAS = 3.0  # smoothing widths from a cut within which background affects the maps
 _WHOLE = 1 - 1e-3  # share of a voxel in view that counts as all of it
 _RAMP_VOXELS = 2.0
 _FAINT = 1e-3  # weight of a voxel that is in view but too close to a cut

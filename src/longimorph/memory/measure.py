@@ -154,11 +154,11 @@ def sample(case: SampleCase, strategy: str, walk: str = "cpu") -> Sample:
     pair = random_pair(case.shape, case.classes)
     gc.collect()
     on_host = 0
-    if walk == "cuda":  # the pair; its target stands for the card's own copy, unless that is parked
+    if walk == "cuda":  # the pair; its target stands for the GPU's own copy, unless that is parked
         on_host = 2 if BY_NAME[strategy].host_vectors else 1
     meter, heard = PhaseMeter(pair[on_host:], pair[:on_host]), list[tuple[int, int, int]]()
 
-    def hear(_: float, one: Iteration) -> None:  # not the whole, which holds tensors
+    def hear(_: float, one: Iteration) -> None:  # not the whole iteration, which holds tensors
         heard.append((one.number, one.evaluations, one.pairs))
 
     run = Run(hear, Ladder([BY_NAME[strategy]]), apart=walk == "cuda")

@@ -155,7 +155,7 @@ def _pool() -> ThreadPoolExecutor:
 def _fused_loops() -> ModuleType | None:
     """Return the module of fused loops; None where numba cannot be imported, e.g. with a newer numpy."""
     try:
-        from longimorph.numerics import fused  # slow to import, and a graphics card needs none of it
+        from longimorph.numerics import fused  # slow to import, and not needed on a GPU
     except Exception as error:  # whatever a broken installation raises
         LOGGER.warning("numba cannot be used, the processor takes several times longer: %s", error)
         return None
@@ -175,7 +175,7 @@ def _fused(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> Non
     loops = _fused_loops()
     assert loops is not None
     kernel: Callable[..., None] = loops.LOOPS[which.value]
-    given = inputs[:-1] if inputs[-1] is outputs else inputs  # what is written over is handed on once
+    given = inputs[:-1] if inputs[-1] is outputs else inputs  # pass an overwritten argument only once
     arguments = _numbers((*given, *outputs), outputs[0].numpy().dtype.type)
     planes, row, threads = outputs[0].shape[1], outputs[0].shape[3], torch.get_num_threads()
     pieces = pairwise(planes * k // threads for k in range(threads + 1))

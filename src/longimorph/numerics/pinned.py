@@ -36,7 +36,7 @@ def _forget_the_last_error() -> None:
 
 
 def _unlock(address: int) -> None:
-    torch.cuda.synchronize()  # a copy may be under way
+    torch.cuda.synchronize()  # a copy may be in progress
     torch.cuda.cudart().cudaHostUnregister(address)
 
 

@@ -272,7 +272,7 @@ def days_of(known: list[PairResults]) -> dict[str, float]:
     waiting = list(known)
     while waiting:
         pair = next((p for p in waiting if p.source in days or p.target in days), None)
-        if pair is None:  # a part that hangs together with nothing: begins anew
+        if pair is None:  # a disconnected group of visits starts at 0 again
             days.setdefault(waiting[0].source, 0.0)
             continue
         waiting.remove(pair)

@@ -23,8 +23,8 @@ Index = tuple[int, int, int]
 LEAST_PERCENT = 5.0
 """Minimum changed share of a voxel for a change to be shown."""
 
-_NEAR_MM = 4.0  # changes as close as this count together
-_EDGE_MM, _DEEP = 5.0, 0.9  # inside: this share of what lies as near as this is brain
+_NEAR_MM = 4.0  # changes within this distance are combined
+_EDGE_MM, _DEEP = 5.0, 0.9  # inside: this share of the voxels within this distance is brain
 
 
 def exchanged(change: NDArray[Any], background: int | None) -> Array:

@@ -91,7 +91,7 @@ def patient_report(
     """
     known = load_patient_results(patient, days, rows, classes, folder)
     for file in out.parent.glob(f"{out.stem}_[0-9]*{out.suffix}"):
-        file.unlink()  # of a run with more pairs
+        file.unlink()  # left by a run with more pairs
     pages = _pages(known, out)
     problems: list[str] = []
     for page in reversed(pages):

@@ -32,7 +32,7 @@ def maps(
     """
     remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
     scan = visit_of(visit)
-    inputs = hashes(scan.files().values())  # before they are read: what changes meanwhile is then noticed
+    inputs = hashes(scan.files().values())  # before they are read, so that later changes are noticed
     try:
         aligned = record_of(alignment, "maps")
         own = aligned["visits"][visit["timepoint"]]

@@ -147,7 +147,7 @@ def register(
     write_csv(out / "convergence.csv", trace.table())
     status |= {"seconds": journal.seconds, "attempts": journal.attempts}
     write_json(out / "status.json", status | _provenance(inputs, control, settings))
-    if status["status"] not in MEMORY_CODES:  # with more memory, another attempt goes on where this one stood
+    if status["status"] not in MEMORY_CODES:  # with more memory, another attempt resumes from here
         journal.delete()
 
 

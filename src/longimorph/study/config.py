@@ -135,7 +135,7 @@ def _unusable_model(file: Path, source: Source) -> list[Problem]:
 def _resolve(text: str, folder: Path) -> Path:
     try:
         return (folder.absolute() / Path(text.strip()).expanduser()).absolute()
-    except RuntimeError:  # ~somebody who has no home folder
+    except RuntimeError:  # ~user without a home folder
         return folder.absolute() / text.strip()
 
 

@@ -19,7 +19,7 @@ MISSING = "file not found"
 MOST_BYTES = 100 << 20
 """Larger than any table or configuration: a million visits take half of it."""
 
-_SKEW_S = 60.0  # by which the clocks of a file server and of this machine may differ
+_SKEW_S = 60.0  # allowed difference between the clocks of a file server and this machine
 _FORBIDDEN = "may not be read: its permissions forbid it"
 _LEADS_NOWHERE = "is a link that leads to no file"
 

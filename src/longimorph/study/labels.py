@@ -77,7 +77,7 @@ def count(regions: NDArray[Any], states: NDArray[Any] | None = None) -> LabelCou
     if states is not None and states.shape != regions.shape:
         raise ValueError(f"regions have shape {regions.shape}, states {states.shape}")
     alike = states is None or states.strides == regions.strides
-    order: Literal["K", "C"] = "K" if alike else "C"  # as they lie in memory, without a copy
+    order: Literal["K", "C"] = "K" if alike else "C"  # in memory order, without a copy
     flat_regions = regions.ravel(order)
     flat_states = states.ravel(order) if states is not None else None
     parts = []

@@ -19,7 +19,7 @@ from longimorph.study.scans import ScanReport
 from longimorph.text import counted
 
 Column = Literal["regions", "states"]
-_FEWEST = 2  # labels that tell anything: any tool writes a mask of one number
+_FEWEST = 2  # minimum of informative labels: any tool writes a mask of one number
 _ALIKE = 0.9
 """Share of a scan's labels that a tool must know for the scan to be attributed to it."""
 

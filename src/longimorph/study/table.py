@@ -212,7 +212,7 @@ def resolve(text: str, folder: Path) -> Path:
     """Return the absolute path given by a cell; relative paths start at the table's ``folder``."""
     try:
         return folder / Path(text).expanduser()
-    except RuntimeError:  # ~somebody who has no home folder
+    except RuntimeError:  # ~user without a home folder
         return folder / text
 
 
