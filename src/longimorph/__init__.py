@@ -1,4 +1,4 @@
-"""longimorph: how much of a longitudinal change moved, and how much changed class in place."""
+"""longimorph: separates longitudinal change into tissue that moved and tissue that changed class in place."""
 
 from importlib.metadata import PackageNotFoundError, version
 

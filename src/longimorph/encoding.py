@@ -1,7 +1,7 @@
-"""Text for terminals, pipes and files whose encoding lacks some of its characters: told in plain ones.
+"""Text output to terminals, pipes and files whose encoding lacks some of its characters.
 
-A locale of C or POSIX has ASCII alone, and a file's name may hold bytes that no encoding knows. Neither is a
-reason to end a command before it has said what it found.
+The C and POSIX locales only have ASCII, and a file's name may hold bytes that are invalid in any encoding.
+Neither must end a command before it has reported its findings.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ _PLAIN = {
 
 
 def forgive(*streams: TextIO | None) -> None:
-    """Let streams, by default standard output and error, take any text: what their encoding lacks is spelled
-    out, letters and odd bytes of names as ``\\xe4``."""
+    """Make streams, by default standard output and error, accept any text.
+
+    Characters that the encoding lacks and invalid bytes of names are escaped as ``\\xe4``.
+    """
     codecs.register_error(_NAME, _spelled)
     for stream in streams or (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -29,7 +31,7 @@ def forgive(*streams: TextIO | None) -> None:
 
 
 def spelled(text: str) -> str:
-    """Return the text in ASCII."""
+    """Return the text in ASCII, with other characters spelled out."""
     return "".join(_PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in text)
 
 

@@ -1,4 +1,4 @@
-"""Every error that a user can meet: what was found, where, and what to do about it."""
+"""All errors that a user can encounter: what was found, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Problem:
 
 
 class InputError(LongimorphError):
-    """What the user wrote cannot be used; carries every problem found, not only the first."""
+    """Unusable user input; carries all problems found, not only the first."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -53,14 +53,14 @@ class InputError(LongimorphError):
 
 
 class Interrupted(LongimorphError):
-    """A job was told to stop before it had ended; the same job run again takes up its work."""
+    """A job was asked to stop before it ended; running the same job again resumes its work."""
 
 
 class PairFailure(LongimorphError):
-    """An expected failure of one visit or pair: a row of failures.csv, while the cohort goes on.
+    """An expected failure of one visit or pair: a row of failures.csv, while the cohort continues.
 
-    ``stage`` is the stage that failed (align, maps, register), ``code`` a short stable name, ``timepoint``
-    the visit that is to blame, where it is one of the two.
+    ``stage`` is the stage that failed (align, maps, register); ``code`` is a short stable name; ``timepoint``
+    is the visit responsible, if it is one of the two.
     """
 
     def __init__(self, stage: str, code: str, message: str, timepoint: str | None = None) -> None:

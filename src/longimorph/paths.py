@@ -1,7 +1,7 @@
-"""Where the files around the package are, and how paths are shown to the user.
+"""Locations of the files that accompany the package, and how paths are shown to the user.
 
-Workflow, templates of a study, presets and profiles lie in the repository, where an editable installation
-(``pip install -e``) reads them. A wheel carries them in a folder of the package.
+Workflow, study templates, presets and profiles lie in the repository, where an editable installation (``pip
+install -e``) reads them. A wheel carries them in a folder of the package.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from longimorph.errors import LongimorphError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SHIPPED = Path(__file__).resolve().parent / "shipped"
-"""Where a wheel has them; see setup.py."""
+"""Their location in a wheel; see setup.py."""
 
 
 def repository() -> Path:
-    """Return the folder that holds ``workflow`` and ``config``: the repository, or what a wheel carries."""
+    """Return the folder that holds ``workflow`` and ``config``: the repository, or its copy in a wheel."""
     for folder in (_SHIPPED, _ROOT):
         if (folder / "workflow" / "schemas").is_dir():
             return folder
@@ -28,7 +28,7 @@ def repository() -> Path:
 
 
 def snakefile() -> Path:
-    """Return the file that Snakemake is to run."""
+    """Return the file that Snakemake runs."""
     return repository() / "Snakefile"
 
 

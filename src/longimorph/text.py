@@ -1,4 +1,4 @@
-"""Text for people: numbers with their nouns, and rows of text as a table."""
+"""Text for people: numbers with their nouns, and tables in plain text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def counted(number: float, noun: str) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[str]:
-    """Return rows of text as lines with columns of equal width; those of ``right`` end below one another."""
+    """Return rows of text as lines with columns of equal width; columns in ``right`` are right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
 
     def line(row: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-# A few pairs with many settings: "snakemake sweep". No part of a study's own results, and no change to them.
+# A few pairs with many settings: "snakemake sweep". Sweeps are separate from a study's own results.
 from longimorph.orchestration.sweep import SweepJobs
 
 SWEEP = SweepJobs(STUDY)

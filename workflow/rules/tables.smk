@@ -110,7 +110,7 @@ rule cohort_figure:
         "../scripts/cohort_figure.py"
 
 
-# These rules fail on purpose where a pair failed. They are never retried: a retry would only repeat the message.
+# These rules fail on purpose if a pair failed. They are never retried: a retry would only repeat the message.
 rule patient_complete:
     input:
         "results/patients/{patient}/failures.csv",

@@ -1,4 +1,4 @@
-"""Draw one picture of the cohort: the memory that was predicted and the memory that was taken."""
+"""Draw the figure of the cohort: predicted and observed memory."""
 
 from pathlib import Path
 

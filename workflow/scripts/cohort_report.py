@@ -1,4 +1,4 @@
-"""Write the page of the cohort."""
+"""Write the report page of the cohort."""
 
 import shlex
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Put the tables of all patients together, with sums by region and by state."""
+"""Combine the tables of all patients, with sums by region and by state."""
 
 from pathlib import Path
 

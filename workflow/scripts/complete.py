@@ -1,4 +1,4 @@
-"""Check that every pair is done; end with an error when one is not."""
+"""Check that every pair is done; fail if one is not."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Draw one picture of a pair: before, after, what moved and what changed class."""
+"""Draw the figure of a pair: before, after, what moved and what changed class."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Bring a visit's labels to the registration grid, as probabilities."""
+"""Resample a visit's labels to the registration grid, as probabilities."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""List the pairs that are planned and the patients that are left out."""
+"""List the planned pairs and the excluded patients."""
 
 from pathlib import Path
 

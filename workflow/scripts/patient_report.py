@@ -1,4 +1,4 @@
-"""Write the page of one patient."""
+"""Write the report page of one patient."""
 
 import shlex
 from pathlib import Path

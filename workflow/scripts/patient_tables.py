@@ -1,4 +1,4 @@
-"""Put the tables of a patient's pairs together."""
+"""Combine the tables of a patient's pairs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Split the change between two visits into deformation and reallocation, also for a sweep."""
+"""Split the change between two visits into deformation and reallocation; also used by sweeps."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Put the registrations of a sweep into one table and one page."""
+"""Combine the registrations of a sweep into one table and one page."""
 
 import shlex
 from pathlib import Path

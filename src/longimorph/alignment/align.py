@@ -1,7 +1,7 @@
-"""Rigid alignment of all visits of one patient to a common reference, without reading any file.
+"""Rigid alignment of all visits of one patient to a common reference; performs no file I/O.
 
-Every pair of visits is registered in both directions; the poses that agree best with all pairs that
-succeeded are found at once, so no visit is special. A visit that cannot be aligned fails alone.
+Every pair of visits is registered in both directions. The poses that agree best with all successful pairs are
+estimated jointly, so no visit is privileged. A visit that cannot be aligned fails alone.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ __all__ = ["AlignSettings", "Alignment", "Quality", "VisitAlignment", "VisitVolu
 class Quality:
     """How well one visit is aligned; comparisons are means over the other aligned visits.
 
-    ``rotation_deg`` and ``translation_mm`` (of the brain's centre) are those of reference → visit.
-    ``before`` is by the headers alone. ``overlap``, ``coverage`` and Dice are shares of brain volume
-    (see `Agreement`), correlations are over the brain at 2 mm and None without images. For the only
-    usable visit all comparisons are None.
+    ``rotation_deg`` and ``translation_mm`` (of the brain's centre) are those of reference → visit. ``before``
+    is the agreement by the headers alone. ``overlap``, ``coverage`` and Dice are shares of brain volume (see
+    `Agreement`). Correlations are over the brain at 2 mm, and None without images. For a single usable visit
+    all comparisons are None.
     """
 
     driver: str
@@ -66,8 +66,11 @@ class Quality:
 
 @dataclass(frozen=True)
 class VisitAlignment:
-    """Either ``matrix``, the rigid 4×4 map, RAS, from the reference to this visit's world, with its
-    ``quality``; or the ``failure`` that keeps this visit out."""
+    """Result for one visit: either ``matrix`` with its ``quality``, or the ``failure`` that excludes the
+    visit.
+
+    ``matrix`` is the rigid 4×4 map, RAS, from the reference to this visit's world.
+    """
 
     matrix: FloatArray | None = None
     quality: Quality | None = None
@@ -85,8 +88,10 @@ class VisitAlignment:
 
 @dataclass(frozen=True)
 class Alignment:
-    """All visits of one patient, in order, and the registration grid around their brains in the
-    reference's world (None when no visit can be used)."""
+    """All visits of one patient, in order, and the registration grid around their brains.
+
+    The grid is in the reference's world, and None when no visit can be used.
+    """
 
     reference: Reference
     grid: Grid | None
@@ -109,10 +114,10 @@ def align_patient(
 ) -> Alignment:
     """Align the visits of one patient.
 
-    ``scans`` are in order of time, the first is the baseline; one that could not be read is given as
-    its failure. Class indices are 0 … ``n_classes`` − 1; the brain is whatever is not ``background``
-    (None: everything). With ``midspace`` the result does not depend on the order, with ``baseline`` the
-    first visit is the reference, with ``none`` every matrix is the identity and nothing is registered.
+    ``scans`` are in order of time, baseline first; a scan that could not be read is given as its failure.
+    Class indices are 0 … ``n_classes`` − 1; the brain is everything except ``background`` (None: everything).
+    With ``midspace`` the result does not depend on the order. With ``baseline`` the first visit is the
+    reference. With ``none`` every matrix is the identity and nothing is registered.
     """
     visits = Visits(
         {name: s for name, s in scans.items() if isinstance(s, VisitVolumes)}, settings, n_classes, background
@@ -136,8 +141,11 @@ def align_patient(
 
 
 def _aligned_together(names: list[str], pairs: Sequence[MeasuredPair], baseline: str | None) -> list[str]:
-    """The visits that good pairs connect to each other: the group of the baseline, if it must be in it,
-    else the largest, and among equals the one with more mutual information."""
+    """The visits connected by good pairs: the group of the baseline if it is required, else the largest
+    group.
+
+    Among groups of equal size the one with more mutual information is chosen.
+    """
     good = [p for p in pairs if p.failure is None]
     edges = [Edge(names.index(p.start), names.index(p.end), p.matrix) for p in good]
     groups = [[names[v] for v in group] for group in components(len(names), edges)]
@@ -159,7 +167,7 @@ def _why_not(
     baseline: str | None,
     failures: Mapping[str, PairFailure],
 ) -> PairFailure:
-    """The failure of a usable visit that is not among those aligned together."""
+    """The failure of a usable visit that is not in the aligned group."""
     if baseline is not None and baseline in failures:
         message = (
             f"the baseline {baseline}, the reference of {name}, cannot be used: {failures[baseline].message}"
@@ -172,7 +180,7 @@ def _why_not(
 
 
 def _matrices(visits: Visits, kept: Sequence[str], pairs: Sequence[MeasuredPair]) -> dict[str, FloatArray]:
-    """Reference → visit, 4×4 between worlds, for each visit that is kept, in order of time."""
+    """Reference → visit, 4×4 between worlds, for each retained visit, in order of time."""
     if visits.settings.reference == "none":
         return {name: np.eye(4) for name in kept}
     if not kept:
@@ -196,7 +204,7 @@ def _matrices(visits: Visits, kept: Sequence[str], pairs: Sequence[MeasuredPair]
 
 
 def _twins(kept: Sequence[str], pairs: Sequence[MeasuredPair]) -> dict[str, tuple[str, FloatArray]]:
-    """For each visit with the very voxels of an earlier one: the first such visit and the exact motion."""
+    """For each visit with exactly the voxels of an earlier one: the first such visit and the exact motion."""
     twins: dict[str, tuple[str, FloatArray]] = {}
     for pair in pairs:
         both_kept = pair.start in kept and pair.end in kept
@@ -211,7 +219,7 @@ def _centred_poses(
     pairs: Sequence[MeasuredPair],
     twins: Mapping[str, tuple[str, FloatArray]],
 ) -> dict[str, FloatArray]:
-    """Poses about the brains' centres, from the space in the middle of all visits that are kept."""
+    """Poses about the brains' centres, from the space in the middle of all retained visits."""
     single = [name for name in kept if name not in twins]
 
     def about_brains(matrix: FloatArray, start: str, end: str) -> FloatArray:
@@ -230,7 +238,7 @@ def _centred_poses(
 
 
 def _exact(matrix: FloatArray) -> FloatArray:
-    """The identity itself for what differs from it by rounding only."""
+    """Replace a matrix that differs from the identity only by rounding by the identity."""
     return np.eye(4) if np.abs(matrix - np.eye(4)).max() < 1e-9 else matrix
 
 
@@ -257,7 +265,7 @@ def _grid(visits: Visits, matrices: Mapping[str, FloatArray]) -> Grid | None:
 def _figures(
     visits: Visits, matrices: Mapping[str, FloatArray], pairs: Sequence[MeasuredPair]
 ) -> dict[tuple[str, str], dict[str, float | None]]:
-    """Figures of every pair of aligned visits."""
+    """Agreement measures of every pair of aligned visits."""
     both = [p for p in pairs if p.start in matrices and p.end in matrices]
     return {(p.start, p.end): _pair_figures(p, visits, matrices) for p in both}
 
@@ -282,7 +290,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _pair_figures(
     pair: MeasuredPair, visits: Visits, matrices: Mapping[str, FloatArray]
 ) -> dict[str, float | None]:
-    """Figures of one pair under the final poses."""
+    """Agreement measures of one pair under the final poses."""
     motion = matrices[pair.end] @ inverse(matrices[pair.start])
     points = visits.points[pair.start], visits.points[pair.end]
     before, after = agreement(*points, np.eye(4)), agreement(*points, motion)

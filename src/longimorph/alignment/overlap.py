@@ -1,4 +1,4 @@
-"""How well the segmentations of two visits agree under a motion, from points of their brains."""
+"""Agreement of two visits' segmentations under a motion, from sample points of their brains."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ _MOST_POINTS = 50_000
 
 @dataclass(frozen=True)
 class BrainPoints:
-    """Points of a visit's brain, regularly drawn from its voxels: ``world`` (n, 3) RAS mm, their
-    ``classes`` (n,), the ``weight`` of each in mm³, and the whole segmentation to look others up in."""
+    """Points of a visit's brain, sampled regularly from its voxels.
+
+    ``world`` (n, 3) is in RAS mm; ``classes`` is (n,); ``weight`` is the volume of each point in mm³. The
+    whole segmentation is kept for look-ups of other points.
+    """
 
     world: FloatArray
     classes: npt.NDArray[np.intp]
@@ -33,9 +36,11 @@ class BrainPoints:
 
 @dataclass(frozen=True)
 class Agreement:
-    """``overlap``: Dice of the brains inside the common field of view; ``dice``: share of brain volume
-    there with the same class in both; ``coverage``: the smaller share of a brain in the other's field
-    of view. All between 0 and 1."""
+    """Agreement of two visits; all values are between 0 and 1.
+
+    ``overlap``: Dice of the brains inside the common field of view. ``dice``: share of brain volume there
+    with the same class in both. ``coverage``: the smaller share of a brain in the other's field of view.
+    """
 
     overlap: float
     dice: float
@@ -43,7 +48,7 @@ class Agreement:
 
 
 def brain_points(labels: Array, grid: Grid, background: int | None) -> BrainPoints | None:
-    """Points of everything but ``background`` in class indices (i, j, k); None when there is none."""
+    """Sample points of everything but ``background`` in class indices (i, j, k); None when there is none."""
     labels, grid = canonical(grid, labels)
     brain = np.ones(labels.shape, dtype=bool) if background is None else labels != background
     flat = np.flatnonzero(brain)
@@ -59,8 +64,10 @@ def brain_points(labels: Array, grid: Grid, background: int | None) -> BrainPoin
 
 
 def agreement(start: BrainPoints, end: BrainPoints, matrix: FloatArray) -> Agreement:
-    """Agreement of two visits under ``matrix``, 4×4 RAS, start → end; the same for end → start under
-    its inverse."""
+    """Agreement of two visits under ``matrix``, 4×4 RAS, start → end.
+
+    It is the same for end → start under the inverse.
+    """
     there = _landing(start, end, matrix)
     back = _landing(end, start, inverse(matrix))
     seen = there[0] * start.weight + back[0] * end.weight
@@ -72,7 +79,7 @@ def agreement(start: BrainPoints, end: BrainPoints, matrix: FloatArray) -> Agree
 
 
 def _landing(start: BrainPoints, end: BrainPoints, matrix: FloatArray) -> tuple[int, int, int]:
-    """How many of the points land in the other's field of view, in its brain, in the same class."""
+    """Count the points that land in the other's field of view, in its brain, and in the same class."""
     index = np.rint(end.grid.world_to_index(transform_points(matrix, start.world))).astype(np.intp)
     inside = ((index >= 0) & (index < np.array(end.grid.shape))).all(axis=1)
     found = end.labels[tuple(index[inside].T)]

@@ -1,8 +1,8 @@
 """Rigid registration of two visits: Mattes mutual information, many starts, both directions.
 
-Every visit is reduced to a working volume of its brain, in coordinates centred on the brain, so that
-a header that puts the head far away does no harm. Matrices here map centred points of one visit to
-centred points of the other, RAS mm; `to_world` gives the map between the visits' own worlds.
+Every visit is reduced to a working volume of its brain, in coordinates centred on the brain, so that a header
+that places the head far away does no harm. Matrices here map centred points of one visit to centred points of
+the other, RAS mm; `to_world` gives the map between the visits' own worlds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from longimorph.io.transforms import euler_from_rigid, rigid_from_itk, to_sitk
 
 LEVELS_MM = (4.0, 2.0)
 _MARGIN_MM = 12.0
-_MASK_MM = 5.0  # how far around the brain voxels count: its outer contour guides as much as its inside
+_MASK_MM = 5.0  # margin of voxels that count around the brain: its contour guides as much as its inside
 _SHADING_MM = 25.0
 _SEARCH_DEG = (-20.0, 0.0, 20.0)
 _STARTS = 3
@@ -49,7 +49,7 @@ _BINS = 32
 
 @dataclass(frozen=True)
 class Level:
-    """A working volume at one resolution, in centred coordinates, and where its voxels count."""
+    """A working volume at one resolution, in centred coordinates, and a mask of the voxels that count."""
 
     image: sitk.Image
     mask: sitk.Image
@@ -60,8 +60,11 @@ class Level:
 
 @dataclass(frozen=True)
 class Working:
-    """What registration needs of one visit: the brain's ``centre`` in the visit's world (RAS mm), the
-    ``grid`` of its voxels, ``points`` of the brain (n, 3) centred, and its levels, coarse to fine."""
+    """The data of one visit that registration needs.
+
+    ``centre`` is the brain's centre in the visit's world (RAS mm); ``grid`` is the grid of its voxels;
+    ``points`` are centred points of the brain (n, 3); ``levels`` run from coarse to fine.
+    """
 
     centre: FloatArray
     grid: Grid
@@ -71,8 +74,10 @@ class Working:
 
 @dataclass(frozen=True)
 class RigidFit:
-    """Result of one pair: ``matrix`` start → end (centred), mutual information per direction averaged,
-    and how far, on average over the brain, going there and back misses, in mm."""
+    """Result of one pair: ``matrix`` start → end (centred), and mutual information averaged over directions.
+
+    The inconsistency is the mean distance over the brain, in mm, by which going there and back misses.
+    """
 
     matrix: FloatArray
     mutual_information: float
@@ -82,9 +87,11 @@ class RigidFit:
 def prepare(
     image: Array, image_grid: Grid, brain: npt.NDArray[np.bool_], brain_grid: Grid, shading: bool = True
 ) -> Working:
-    """The working volume of one visit: ``image`` (i, j, k) on its grid, around ``brain``, a mask with at
-    least one true voxel on a grid of the same physical space. ``shading``: the image is a scan, whose
-    slow changes of brightness come from the coil and are divided out."""
+    """Build the working volume of one visit: ``image`` (i, j, k) on its grid, around the mask ``brain``.
+
+    The mask has at least one true voxel and lies on a grid of the same physical space. ``shading``: the image
+    is a scan, whose slow intensity variations come from the coil and are divided out.
+    """
     brain, brain_grid = canonical(brain_grid, brain)
     image, image_grid = canonical(image_grid, image)
     inside = brain_grid.index_to_world(np.argwhere(brain))
@@ -116,16 +123,20 @@ def register(start: Working, end: Working, seed: int, threads: int) -> RigidFit:
 
 
 def similarity(start: Working, end: Working, matrix: FloatArray, threads: int = 1, level: int = 0) -> float:
-    """Mutual information in nats under a motion start → end, averaged over both directions; minus
-    infinity when the volumes do not meet."""
+    """Mutual information in nats under a motion start → end, averaged over both directions.
+
+    It is minus infinity when the volumes do not overlap.
+    """
     there = _evaluate(start.levels[level], end.levels[level], matrix, threads)
     back = _evaluate(end.levels[level], start.levels[level], inverse(matrix), threads)
     return (there + back) / 2
 
 
 def correlation(start: Working, end: Working, matrix: FloatArray) -> float:
-    """Correlation of the two working volumes at the finest level over the brain, under a motion start →
-    end, averaged over both directions; NaN when they do not meet."""
+    """Correlation of the two working volumes over the brain at the finest level, under a motion start → end.
+
+    It is averaged over both directions, and NaN when the volumes do not overlap.
+    """
     there = _one_way_correlation(start.levels[-1], end.levels[-1], matrix)
     return (there + _one_way_correlation(end.levels[-1], start.levels[-1], inverse(matrix))) / 2
 
@@ -139,7 +150,7 @@ def _one_way_correlation(level: Level, other: Level, matrix: FloatArray) -> floa
 
 
 def to_world(matrix: FloatArray, start: Working, end: Working) -> FloatArray:
-    """The map between the visits' own worlds, of a map between their centred coordinates."""
+    """Convert a map between centred coordinates to the map between the visits' own worlds."""
     return rigid(translation(end.centre) @ matrix @ translation(-start.centre))
 
 
@@ -149,10 +160,11 @@ def from_world(matrix: FloatArray, start: Working, end: Working) -> FloatArray:
 
 
 def contrast_values(volumes: Sequence[Array], n_classes: int, background: int | None) -> FloatArray:
-    """Grey values (C,) that make an image out of class indices, with clear edges between classes.
+    """Grey values (C,) that turn class indices into an image with clear edges between classes.
 
-    Background is 0; the others lie in [1, 3] and differ most where they share most surface (the last
-    eigenvector of the neighbourhood's normalised Laplacian), lower for classes next to the background.
+    Background is 0. The other values lie in [1, 3] and differ most between classes that share most surface
+    (the last eigenvector of the neighbourhood's normalised Laplacian); classes next to the background get
+    lower values.
     """
     shared = np.zeros((n_classes, n_classes))
     for labels in volumes:
@@ -201,7 +213,7 @@ def _working_grid(extent: FloatArray, own: Grid, spacing: float) -> Grid:
 def _level(
     values: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_], grid: Grid, shading: bool
 ) -> Level:
-    """One level, with the grey values clipped to what occurs in and around the brain."""
+    """One level, with the grey values clipped to the range in and around the brain."""
     reach = ndimage.distance_transform_edt(~inside, sampling=grid.spacing) <= _MASK_MM
     even = _clipped(_evened(values, inside, grid) if shading else values, reach)
     mask = to_sitk(reach.astype(np.uint8), grid)
@@ -227,7 +239,7 @@ def _evened(values: Array, inside: npt.NDArray[np.bool_], grid: Grid) -> Array:
 
 
 def _best_starts(start: Working, end: Working, threads: int) -> list[FloatArray]:
-    """The few most similar, clearly different motions of a coarse search around all plausible ones."""
+    """The few most similar, clearly distinct motions from a coarse search around all plausible ones."""
     likely = _likely_starts(start, end)
     score = [similarity(start, end, m, threads) for m in likely]
     best = likely[int(np.argmax(score))]
@@ -244,7 +256,7 @@ def _best_starts(start: Working, end: Working, threads: int) -> list[FloatArray]
 
 
 def _likely_starts(start: Working, end: Working) -> list[FloatArray]:
-    """Motions worth trying: the headers' worlds, the voxels' axes, brains and volumes on each other."""
+    """Candidate motions: by the headers, by the voxel axes, with brain or volume centres superimposed."""
     turn = np.eye(4)
     turn[:3, :3] = nearest_orthogonal(end.grid.directions @ np.linalg.inv(start.grid.directions))
     turns = [np.eye(4)] + ([turn] if np.linalg.det(turn[:3, :3]) > 0 and rotation_deg(turn) > 1 else [])
@@ -260,7 +272,7 @@ def _likely_starts(start: Working, end: Working) -> list[FloatArray]:
 def _better(
     start: Working, end: Working, guess: FloatArray, level: int, seed: int, threads: int
 ) -> FloatArray:
-    """A motion optimised in both directions at one level, half-way between the two."""
+    """Optimise a motion in both directions at one level; return the motion half-way between the two."""
     there = _optimise(start.levels[level], end.levels[level], guess, 2.0, seed, threads)
     back = _optimise(end.levels[level], start.levels[level], inverse(guess), 2.0, seed, threads)
     candidates = [there, inverse(back)]
@@ -270,8 +282,11 @@ def _better(
 
 
 def _method(fixed: Level, threads: int) -> sitk.ImageRegistrationMethod:
-    """A registration with this metric. The threads are set twice: parts of ITK, the optimiser among them,
-    know only the global number, and would add up in an order that changes from run to run."""
+    """A registration method with this metric.
+
+    The threads are set twice: parts of ITK, the optimiser among them, only use the global number, and would
+    otherwise sum in an order that changes from run to run.
+    """
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(_BINS)
@@ -286,14 +301,14 @@ def _evaluate(fixed: Level, moving: Level, matrix: FloatArray, threads: int) -> 
     method.SetInitialTransform(euler_from_rigid(matrix))
     try:
         return float(-method.MetricEvaluate(fixed.image, moving.image))
-    except RuntimeError:  # ITK's word for too few voxels that meet
+    except RuntimeError:  # raised by ITK when too few voxels overlap
         return float("-inf")
 
 
 def _optimise(
     fixed: Level, moving: Level, guess: FloatArray, step_mm: float, seed: int, threads: int
 ) -> FloatArray:
-    """Climb from a motion fixed → moving; the motion itself when the volumes do not meet."""
+    """Optimise a motion fixed → moving; return it unchanged when the volumes do not overlap."""
     method = _method(fixed, threads)
     if fixed.grid.spacing.max() < LEVELS_MM[0]:
         method.SetMetricSamplingStrategy(method.RANDOM)

@@ -1,4 +1,4 @@
-"""The visits of one patient, pair by pair: register, or recognise a motion that is known, and judge."""
+"""Pairwise alignment of one patient's visits: register or recognise a known motion, then accept or reject."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ Reference = Literal["midspace", "baseline", "none"]
 
 @dataclass(frozen=True)
 class VisitVolumes:
-    """One visit in memory: ``labels`` (i, j, k), class indices on ``label_grid``, and perhaps an
-    intensity ``image`` on ``image_grid``, a grid of the same physical space."""
+    """One visit in memory.
+
+    ``labels`` (i, j, k) are class indices on ``label_grid``. The optional intensity ``image`` lies on
+    ``image_grid``, a grid of the same physical space.
+    """
 
     labels: Array
     label_grid: Grid
@@ -43,14 +46,14 @@ class VisitVolumes:
 
 @dataclass(frozen=True)
 class AlignSettings:
-    """What alignment aims at and what it accepts; the limits hold for each pair of visits.
+    """Targets and acceptance limits of the alignment; the limits apply to each pair of visits.
 
-    ``spacing_mm``, ``margin_mm``: the registration grid. ``overlap_min``: Dice of the two brains inside
-    the common field of view. ``coverage_min``: share of a brain inside the other's field of view.
-    ``metric_min``: mutual information, nats. ``max_inconsistency_mm``: how far the two directions may
-    disagree. ``max_rotation_deg``, ``max_translation_mm``: motion of the head against the headers or,
-    where that is less, against the voxel axes and the other brain's centre. ``seed``: of the sampling.
-    The configuration's schema has the defaults, and nothing else has any.
+    ``spacing_mm``, ``margin_mm``: the registration grid. ``overlap_min``: Dice of the two brains inside the
+    common field of view. ``coverage_min``: share of a brain inside the other's field of view. ``metric_min``:
+    mutual information, nats. ``max_inconsistency_mm``: limit on the disagreement of the two directions.
+    ``max_rotation_deg``, ``max_translation_mm``: motion of the head relative to the headers or, where that is
+    less, relative to the voxel axes and the other brain's centre. ``seed``: of the sampling. The defaults are
+    defined only in the configuration's schema.
     """
 
     reference: Reference
@@ -68,9 +71,12 @@ class AlignSettings:
 
 @dataclass(frozen=True)
 class MeasuredPair:
-    """What is known of one pair of visits: ``matrix`` start → end (4×4, between their worlds), its
-    mutual information, how far the two directions disagree, whether the motion is ``exact`` (known
-    beforehand), and why it cannot be used, if so."""
+    """The result for one pair of visits.
+
+    ``matrix`` maps start → end (4×4, between their worlds). Further fields are its mutual information, the
+    disagreement of the two directions, whether the motion is ``exact`` (known beforehand), and the reason why
+    it cannot be used, if any.
+    """
 
     start: str
     end: str
@@ -82,7 +88,7 @@ class MeasuredPair:
 
 
 class Visits:
-    """The usable scans of one patient, and what is computed of each of them once."""
+    """The usable scans of one patient, with per-visit results that are computed once."""
 
     def __init__(
         self,
@@ -112,16 +118,16 @@ class Visits:
         return np.ones(labels.shape, dtype=bool) if self._background is None else labels != self._background
 
     def driver(self, *names: str) -> str:
-        """What drives the alignment of these visits: ``image`` if all have one, else ``labels``."""
+        """Return what drives the alignment of these visits: ``image`` if all have one, else ``labels``."""
         return "image" if all(self.scans[n].image is not None for n in names) else "labels"
 
     def workings(self, a: str, b: str) -> tuple[Working, Working]:
-        """The working volumes of a pair, both of the kind that drives it."""
+        """The working volumes of a pair, both of the same kind."""
         driver = self.driver(a, b)
         return self._volume(a, driver), self._volume(b, driver)
 
     def measure(self, a: str, b: str) -> MeasuredPair:
-        """Register one pair, unless its motion is known, and judge the result."""
+        """Register one pair, unless its motion is known, and check the result."""
         start, end = self.workings(a, b)
         known = self._known(a, b)
         if known is None:
@@ -153,7 +159,7 @@ class Visits:
         return self._working[name, driver]
 
     def _known(self, a: str, b: str) -> FloatArray | None:
-        """The motion of a pair that needs no registration."""
+        """The motion of a pair that needs no registration, else None."""
         if self.settings.reference == "none":
             return np.eye(4)
         return known_motion(self.scans[a], self.scans[b])
@@ -161,7 +167,7 @@ class Visits:
     def _judge(
         self, a: str, b: str, found: RigidFit, matrix: FloatArray, agree: Agreement
     ) -> PairFailure | None:
-        """Why the motion of a pair cannot be used, if so."""
+        """Return why the motion of a pair cannot be used, or None."""
         limit, moved = self.settings, self.settings.reference != "none"
         checks = _overlap_checks(a, b, agree, limit)
         if moved:
@@ -170,8 +176,11 @@ class Visits:
 
 
 def known_motion(a: VisitVolumes, b: VisitVolumes) -> FloatArray | None:
-    """The exact motion a → b when both hold the very same voxels: what their headers say, 4×4 between
-    worlds, and the identity itself when the headers agree; else None."""
+    """The exact motion a → b when both hold exactly the same voxels; else None.
+
+    It is the motion given by their headers, 4×4 between worlds, and the identity itself when the headers
+    agree.
+    """
     if not _same_voxels(a.labels, a.label_grid, b.labels, b.label_grid):
         return None
     first, second = (canonical(s.label_grid, s.labels)[1].affine for s in (a, b))
@@ -194,8 +203,12 @@ def _same_voxels(a: Array, a_grid: Grid, b: Array, b_grid: Grid) -> bool:
 
 
 def _motion(start: Working, end: Working, matrix: FloatArray) -> tuple[float, float]:
-    """Turn in degrees and shift in mm of the head: the lesser of what the headers say and of what the
-    voxel axes and the brain's centre say, since many headers do not tell where the head was."""
+    """Rotation in degrees and translation in mm of the head, since many headers do not record the head's
+    position.
+
+    The result is the smaller of the motion by the headers and the motion by the voxel axes and the brain's
+    centre.
+    """
     axes = np.linalg.inv(end.grid.directions) @ matrix[:3, :3] @ start.grid.directions
     turn = min(rotation_deg(matrix), rotation_deg(nearest_orthogonal(axes)))
     moved = transform_points(matrix, start.centre)

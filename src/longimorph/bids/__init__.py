@@ -1,1 +1,1 @@
-"""A cohort table from a tree of files named after BIDS, the Brain Imaging Data Structure."""
+"""Create a cohort table from files named according to BIDS, the Brain Imaging Data Structure."""

@@ -1,4 +1,4 @@
-"""Which of a visit's volumes are its regions, its states and its image: one of each, or a question."""
+"""Select a visit's regions, states and image among its volumes: one of each, or a question to the user."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _LESION = re.compile(
 _TISSUE = re.compile(
     r"brain|head|skull|scalp|[lr]?gm|[lr]?wm|s?cgm|csf|bg|bone|sft|nrr|[lr]|left|right", re.IGNORECASE
 )
-"""Labels of masks that are no compartments of a lesion: whole tissues, sides and the head."""
+"""Labels of masks that are not lesion compartments: whole tissues, sides and the head."""
 OWN, RUN = "", "run"
 _OF_THE_SCAN = (OWN, "T1w", "T2w", "FLAIR", "orig", "native", "individual", "scanner")
-"""Spaces that are a scan's own; in that of a template a map has lost the volumes of the patient."""
+"""Spaces of the scan itself. In a template space a map no longer has the patient's volumes."""
 _MOST = 5
 _COMBINE = (
     "\n     A visit has one file of states. Masks of several compartments have to be combined into one label "
@@ -41,7 +41,7 @@ FORM = "such as desc-aseg_dseg, PIPELINE/dseg, acq-none_T1w or T1w.nii.gz"
 
 @dataclass(frozen=True)
 class Pattern:
-    """Which files are meant: pipeline, entities (``none``: without it), suffix, extension; None: any."""
+    """A file pattern: pipeline, entities (``none``: absent), suffix, extension; None: any."""
 
     text: str
     pipeline: str | None
@@ -50,7 +50,7 @@ class Pattern:
     extension: str | None
 
     def matches(self, volume: Volume, space: str = OWN) -> bool:
-        """Whether the file is meant. One of another space than ``space`` needs an entity ``space-``."""
+        """Return whether the file matches. A file outside the space ``space`` needs an entity ``space-``."""
         values = volume.name.values
         if "space" not in dict(self.entities) and space_of(volume) != space:
             return False
@@ -63,13 +63,13 @@ class Pattern:
 
     @property
     def without_run(self) -> Pattern | None:
-        """The pattern with any run in the place of its own; None where it names none."""
+        """The pattern with any run in place of its own; None if it names none."""
         rest = tuple(pair for pair in self.entities if pair[0] != RUN)
         return dataclasses.replace(self, entities=rest) if rest != self.entities else None
 
 
 def pattern(text: str) -> Pattern | None:
-    """Read what --regions, --states or --image was given; None when it is no pattern."""
+    """Parse a value of --regions, --states or --image; None if it is not a pattern."""
     pipeline, slash, rest = text.rpartition("/")
     stem, dot, extension = rest.partition(".")
     parts = stem.split("_")
@@ -83,19 +83,19 @@ def pattern(text: str) -> Pattern | None:
 
 
 def space_of(volume: Volume) -> str:
-    """Return the space in which a file lies by its name: ``OWN`` for the names of a scan's own."""
+    """Return the space of a file according to its name: ``OWN`` for the names of a scan's own space."""
     space = volume.name.values.get("space", OWN)
     return OWN if space in _OF_THE_SCAN else space
 
 
 def is_mask(volume: Volume) -> bool:
-    """Whether a file is a mask of something that is no tissue, by its name."""
+    """Return whether the name of a file is that of a mask other than a tissue mask."""
     label = volume.name.values.get("label", "")
     return volume.name.suffix in ("mask", "roi") and bool(label) and not _TISSUE.fullmatch(label)
 
 
 def shows_lesions(volume: Volume) -> bool:
-    """Whether a label volume is one of lesions, by its name."""
+    """Return whether the name of a label volume indicates lesions."""
     values = volume.name.values
     words = (volume.name.suffix, values.get("label", ""), values.get("desc", ""))
     return volume.name.suffix in _STATE_SUFFIXES and any(_LESION.search(word) for word in words)
@@ -104,12 +104,12 @@ def shows_lesions(volume: Volume) -> bool:
 def candidates(
     role: Role, volumes: Sequence[Volume], patterns: Sequence[Pattern], regions: Volume | None = None
 ) -> list[Volume]:
-    """Return the volumes of one visit that may play the role: one when it is clear, none, or several.
+    """Return the candidate volumes of one visit for the role: one if it is unambiguous, none, or several.
 
-    With patterns, the first that any volume matches decides. Without, regions are ``dseg``, states label
-    volumes named after lesions with the masks beside them, images ``T1w``: of the pipeline of ``regions``,
-    else raw. States and image lie in the space of ``regions``. A file with another visit's name counts only
-    where there is no other.
+    With patterns, the first one that matches any volume decides. Without patterns, regions are ``dseg``;
+    states are label volumes named after lesions and lesion masks; images are ``T1w``, from the pipeline of
+    ``regions`` or else raw. States and image lie in the space of ``regions``. A file named after another
+    visit counts only if there is no other.
     """
     found = _candidates(role, volumes, patterns, regions)
     return [volume for volume in found if volume.fault != "misnamed"] or found
@@ -135,8 +135,11 @@ def _candidates(
 
 
 def _matching(volumes: Sequence[Volume], patterns: Sequence[Pattern], space: str) -> list[Volume]:
-    """Return what the first pattern means of which there is any. A visit that has only one run, or none by
-    name, has what another visit has as several."""
+    """Return the volumes that match the first pattern with any match.
+
+    If none matches, the run is ignored, provided that exactly one volume then matches: a visit with a single
+    run, or without a run in its names, corresponds to another visit with several runs.
+    """
     for one in patterns:
         if found := [volume for volume in volumes if one.matches(volume, space)]:
             return found
@@ -149,7 +152,7 @@ def _matching(volumes: Sequence[Volume], patterns: Sequence[Pattern], space: str
 
 
 def question(role: Role, root: str, unclear: Mapping[str, Sequence[Volume]]) -> Problem:
-    """Return the problem that several volumes fit at some visits, with the options that would decide.
+    """Return the problem that several volumes match at some visits, with the options that would decide.
 
     ``unclear`` holds the candidates by visit.
     """
@@ -170,7 +173,7 @@ def question(role: Role, root: str, unclear: Mapping[str, Sequence[Volume]]) -> 
 
 
 def told(key: Key, others: Iterable[Key]) -> str:
-    """Return the pattern that means the files of this key and none of the other keys."""
+    """Return the pattern that matches the files of this key and none of the other keys."""
     pipeline, own, suffix, extension = key
     rest = [other for other in others if other != key]
     absent = {name for other in rest if other[2] == suffix for name, _ in other[1]} - {
@@ -184,7 +187,7 @@ def told(key: Key, others: Iterable[Key]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names as text, the first few of many."""
+    """Format names, limited to the first few."""
     known = list(names)
     more = f" and {len(known) - _MOST} more" if len(known) > _MOST else ""
     return ", ".join(known[:_MOST]) + more

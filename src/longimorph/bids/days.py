@@ -1,4 +1,4 @@
-"""On which day each visit was: from the tables of a BIDS tree, the sessions' names, or their order."""
+"""The day of each visit: from the tables of a BIDS tree, the sessions' names, or their order."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _FILES = {
 }
 
 Moments = dict[str, float]
-"""Days by session, from any day zero of the patient."""
+"""Days by session, relative to an arbitrary day zero of the patient."""
 
 
 @dataclass
 class Calendar:
     """The days of a tree's visits.
 
-    ``column`` and ``unit``: a column of the tables to use instead of the usual ones. ``problems`` are those
-    of the tables that were read so far; ``undated`` has for each subject whose days are not known the table
-    that knows most of them, "" where none knows any, and the sessions without a day there.
+    ``column`` and ``unit``: a column of the tables to use instead of the usual ones. ``problems``: those of
+    the tables read so far. ``undated``: for each subject with unknown days the most complete table ("" if
+    none has any days) and the sessions without a day there.
     """
 
     root: Path
@@ -49,11 +49,11 @@ class Calendar:
     _participants: Table | None = None
 
     def of(self, subject: str, sessions: Sequence[str]) -> Moments | None:
-        """Return the day of each session of a subject; None when one is not known.
+        """Return the day of each session of a subject; None if any is unknown.
 
-        All days of a patient come from one source, since each counts from its own day zero. Where visits lie
-        before that, it stays the day zero, and their days are negative; else the first visit is. A single
-        visit needs no day.
+        All days of a patient come from one source, since each source counts from its own day zero. If visits
+        precede this day zero, it is kept and their days are negative; otherwise the first visit becomes day
+        zero. A single visit needs no day.
         """
         if len(sessions) == 1:
             return {sessions[0]: 0.0}
@@ -79,7 +79,7 @@ class Calendar:
         return None
 
     def where(self, subject: str) -> str:
-        """Return the files that could say the days of a subject's visits."""
+        """Return the files that could contain the days of a subject's visits."""
         names = " or ".join(f"'{name}'" for name in self._columns)
         table = f"{subject}/{subject}_sessions.tsv with session_id and {names}"
         return f"{table}, or {subject}/SESSION/{subject}_SESSION_scans.tsv with filename and acq_time"
@@ -114,7 +114,7 @@ class Calendar:
         return found
 
     def _moments(self, table: Table | None, key: str) -> Moments:
-        """Return the days that the rows of a table give, by the column that gives most."""
+        """Return the days from the rows of a table, by the column that gives most of them."""
         if table is None or key not in table.columns:
             return {}
         best: Moments = {}
@@ -140,12 +140,12 @@ class Calendar:
 
 
 def prefixed(text: str, prefix: str) -> str:
-    """Return a label with its prefix, which tables may leave out."""
+    """Return a label with its prefix, which tables may omit."""
     return text if text.startswith(prefix) else prefix + text
 
 
 def day_of_date(text: str) -> float | None:
-    """Return the day, with the time as its fraction, of a date and time as BIDS writes it; None for none."""
+    """Convert a date and time in BIDS format to a day, the time being its fraction; None if invalid."""
     if text in _MISSING:
         return None
     try:
@@ -156,7 +156,7 @@ def day_of_date(text: str) -> float | None:
 
 
 def day_of_name(session: str) -> float | None:
-    """Return the day that a session's name says: a date (20240131), or a time such as M06, 6mo, d90, bl."""
+    """Return the day given by a session's name: a date (20240131), or a time such as M06, 6mo, d90, bl."""
     label = session.removeprefix("ses-")
     date = _DATE.fullmatch(label)
     if date is not None:

@@ -1,4 +1,4 @@
-"""The rows of a cohort table from a BIDS tree, or everything that stands against them, at once."""
+"""The rows of a cohort table from a BIDS tree, or all problems that prevent it, reported at once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _WITHOUT = {"regions": "", "states": "; --no-states does without", "image": "; -
 
 
 class Undecided(InputError):
-    """A table that cannot be written yet; ``remarks`` are what was found on the way."""
+    """A table that cannot be written yet; ``remarks`` are further observations."""
 
     def __init__(self, problems: Sequence[Problem], remarks: Sequence[str]) -> None:
         self.remarks = tuple(remarks)
@@ -53,8 +53,10 @@ class Undecided(InputError):
 
 @dataclass(frozen=True)
 class IndexOptions:
-    """What the user asks for: patterns by role (an empty list: by the usual names; None: none at all), and
-    what to do with a visit that has no states while others have them."""
+    """The user's options: patterns by role (empty list: the usual names; None: role not used), and others.
+
+    ``missing_states``: what to do with a visit without states when others have them.
+    """
 
     patterns: Mapping[Role, Sequence[str] | None] = field(default_factory=dict)
     missing_states: Literal["stop", "healthy", "skip"] = "stop"
@@ -68,17 +70,17 @@ Visit = tuple[str, str | None]
 
 
 class _Indexing:
-    """One reading of a tree, which gathers rows, problems and remarks."""
+    """A single pass over a tree, collecting rows, problems and remarks."""
 
     def __init__(self, tree: Tree, wishes: IndexOptions) -> None:
         self.tree, self.wishes = tree, wishes
         self.name = paths.display(tree.root)
         self.problems, self.remarks = list[Problem](), list[str]()
-        self.lost: list[Volume] = []  # of no session, though the patient has sessions
+        self.lost: list[Volume] = []  # without session, although the patient has sessions
         self.visits = self._visits()
         self.patterns = {role: self._patterns(role) for role in _ROLES}
         self.chosen: dict[Visit, dict[Role, Volume]] = {}
-        self.open: dict[Visit, list[Volume]] = {}  # regions unclear: those in question
+        self.open: dict[Visit, list[Volume]] = {}  # candidates where the regions are ambiguous
 
     def run(self) -> Index:
         self._choose("regions")
@@ -111,7 +113,7 @@ class _Indexing:
         return found
 
     def _check_pattern(self, role: Role, one: Pattern) -> None:
-        """Report a pattern that means no file of a visit, with what there is."""
+        """Report a pattern that matches no file of a visit, with the available files."""
 
         def means(volume: Volume) -> bool:
             return one.matches(volume) if role == "regions" else one.matches(volume, space_of(volume))
@@ -131,7 +133,7 @@ class _Indexing:
         return f"{files} of no session, though the patient has sessions ({names})"
 
     def _visits(self) -> dict[Visit, list[Volume]]:
-        """Group the volumes by visit. What names no session is a visit only of a patient without sessions."""
+        """Group the volumes by visit. Files without session are a visit only if the patient has none."""
         visits: dict[Visit, list[Volume]] = {}
         for volume in self.tree.volumes:
             visits.setdefault((volume.subject, volume.session), []).append(volume)
@@ -144,7 +146,7 @@ class _Indexing:
         return visits
 
     def _choose(self, role: Role) -> None:
-        """Find the one file of each visit that plays the role; ask where there are several."""
+        """Select the one file of each visit for the role; ask if there are several."""
         patterns = self.patterns[role]
         if patterns is None:
             return
@@ -168,7 +170,7 @@ class _Indexing:
         self._remark_choice(role)
 
     def _check_faults(self, role: Role) -> None:
-        """Report the chosen files that cannot be used."""
+        """Report the selected files that cannot be used."""
         own = [chosen[role] for chosen in self.chosen.values() if role in chosen]
         absent = [paths.display(volume.path) for volume in own if volume.fault == "absent"]
         if absent:
@@ -202,14 +204,14 @@ class _Indexing:
             self._remark_masks()
 
     def _remark_masks(self) -> None:
-        """Say which masks are passed over where no visit has states."""
+        """Report which masks are ignored if no visit has states."""
         keys = Counter(volume.key for volume in self._volumes() if is_mask(volume))
         if keys:
             options = listed(f"--states {told(key, keys)}" for key, _ in keys.most_common())
             self.remarks.append(f"no states; there are masks that could be asked for: {options}")
 
     def _leave_out(self) -> None:
-        """Say which visits have no regions; a problem when none has."""
+        """Report which visits have no regions; a problem if none has."""
         without = [_named(v) for v in self.visits if v not in self.chosen and v not in self.open]
         if not self.chosen and not self.problems:
             lost = [volume for volume in self.lost if volume.name.suffix == "dseg"]
@@ -220,7 +222,7 @@ class _Indexing:
             self.remarks.append(text)
 
     def _complete_states(self) -> None:
-        """Decide on visits without states where others have them: empty would mean without lesions."""
+        """Decide on visits without states when others have them: an empty cell would mean no lesions."""
         without = [visit for visit, own in self.chosen.items() if "states" not in own]
         if len(without) == len(self.chosen) or not without or self.problems:
             return
@@ -289,7 +291,7 @@ class _Indexing:
             )
 
     def _check_names(self, rows: Sequence[CohortRow]) -> None:
-        """Names of patients and visits become names of folders, and paths cells of a table."""
+        """Check that names of patients and visits can be folder names, and paths can be table cells."""
         renamed = {old: usable(old) for visit in self.chosen for old in visit if old and old != usable(old)}
         if renamed:
             shown = listed(f"'{old}' as {new}" for old, new in renamed.items())
@@ -304,7 +306,7 @@ class _Indexing:
                 self._problem(f"{str(path)!a} cannot stand in a table", "Rename it")
 
     def _offer(self, role: Role) -> str:
-        """Return what could be asked for, of the files that belong to a visit."""
+        """Return the available choices among the files that belong to a visit."""
         fitting = [v for v in self._volumes() if (v.name.suffix in _LABELS) == (role != "image")]
         dseg = [v for v in fitting if v.name.suffix == "dseg"] if role == "regions" else fitting
         keys = Counter(volume.key for volume in dseg or fitting)
@@ -320,13 +322,13 @@ class _Indexing:
 
 
 def index(root: Path, wishes: IndexOptions | None = None) -> Index:
-    """Return the cohort of a BIDS tree; raises InputError with all that has to be decided or mended."""
+    """Return the cohort of a BIDS tree; raises InputError with everything to decide or correct."""
     wishes = wishes or IndexOptions()
     return _Indexing(trees.read_tree(root, wishes.derivatives), wishes).run()
 
 
 def _alike(role: Role, regions: Sequence[Volume]) -> bool:
-    """Whether files that may be the regions leave it clear where the other role is looked for."""
+    """Return whether the candidate regions agree on where to look for the other role."""
     pipelines = {volume.pipeline for volume in regions} if role == "image" else set()
     return len(pipelines) <= 1 and len({space_of(volume) for volume in regions}) == 1
 

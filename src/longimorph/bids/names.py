@@ -1,4 +1,4 @@
-"""File names of BIDS: ``sub-01_ses-02_desc-aseg_dseg.nii.gz`` is entities, a suffix and an extension."""
+"""BIDS file names: ``sub-01_ses-02_desc-aseg_dseg.nii.gz`` has entities, a suffix and an extension."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Name:
 
     @cached_property
     def values(self) -> dict[str, str]:
-        """Each entity's value."""
+        """The value of each entity."""
         return dict(self.entities)
 
     @property
     def own(self) -> tuple[tuple[str, str], ...]:
-        """The entities without those of patient and visit."""
+        """The entities other than those of patient and visit."""
         return tuple(pair for pair in self.entities if pair[0] not in OF_VISIT)
 
 
 def parse(name: str) -> Name | None:
-    """Return the parts of a volume's file name; None for a name that is not one of BIDS."""
+    """Parse a volume's file name; None for a name that does not follow BIDS."""
     extension = next((e for e in _EXTENSIONS if name.lower().endswith(e)), None)
     if extension is None or name.startswith("."):
         return None
@@ -48,6 +48,6 @@ def parse(name: str) -> Name | None:
 
 
 def natural(text: str) -> list[Any]:
-    """Return a key for sorting by which ``ses-2`` comes before ``ses-10``."""
+    """Return a sort key that places ``ses-2`` before ``ses-10``."""
     parts = re.split(r"(\d+)", text)
     return [(int(part) if i % 2 else 0, part) for i, part in enumerate(parts)]

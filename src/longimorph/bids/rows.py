@@ -1,4 +1,4 @@
-"""Rows of a cohort table, and how they are written."""
+"""Rows of a cohort table, and their output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNUSABLE = re.compile(r"[^A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class CohortRow:
-    """One visit: names as the table has them, days, and files by column."""
+    """One visit: names as in the table, days, and files by column."""
 
     patient: str
     timepoint: str
@@ -27,24 +27,24 @@ class CohortRow:
 
 @dataclass(frozen=True)
 class Index:
-    """The rows, by patient and day, and remarks on what was chosen and what was left out."""
+    """The rows, by patient and day, and remarks on selected and omitted files."""
 
     rows: tuple[CohortRow, ...]
     remarks: tuple[str, ...]
 
     def text(self, folder: Path) -> str:
-        """Return the table as text; paths below ``folder``, where it will lie, are relative to it."""
+        """Return the table as text; paths below ``folder``, its future location, are relative to it."""
         lines = [COLUMNS, *(_cells(row, folder) for row in self.rows)]
         return "".join("\t".join(line) + "\n" for line in lines)
 
 
 def usable(name: str) -> str:
-    """Return the name of a patient or visit as it can name a folder."""
+    """Convert the name of a patient or visit to a valid folder name."""
     return _UNUSABLE.sub("-", name)
 
 
 def fits_cell(path: str) -> bool:
-    """Whether a path can stand in a table: one line of UTF-8 without tabs."""
+    """Return whether a path can be a table cell: one line of UTF-8 without tabs."""
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:

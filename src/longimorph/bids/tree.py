@@ -1,7 +1,7 @@
-"""The volumes of a BIDS tree with its derivatives: those of ``sub-*/[ses-*/]anat`` and no others.
+"""The volumes of a BIDS tree with its derivatives: only those in ``sub-*/[ses-*/]anat``.
 
-A file that cannot be used (a link without its content, a name of another visit) is a volume with a fault: it
-matters only where it would be chosen.
+A file that cannot be used (a link without its content, a name of another visit) is a volume with a fault,
+which matters only if the file would be selected.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ from longimorph.bids.names import Name, parse
 from longimorph.errors import InputError, Problem
 
 RAW = "raw"
-"""What the tree itself is called beside its pipelines of derivatives."""
+"""Name of the tree itself, as opposed to its derivative pipelines."""
 
 Fault = Literal["absent", "misnamed"]
-"""A link whose content is not here; a file that names another visit than its folder."""
+"""A link whose content is not present; a file that names another visit than its folder does."""
 
 
 @dataclass(frozen=True)
 class Volume:
-    """One file of a visit, by its folder; ``pipeline`` is the derivatives' folder, or ``raw``; ``session``
-    None without; ``fault``: why it cannot be used, if so."""
+    """One file of a visit, according to its folder.
+
+    ``pipeline`` is the derivatives' folder, or ``raw``; ``session`` is None without sessions; ``fault`` is
+    why the file cannot be used, if so.
+    """
 
     path: Path
     name: Name
@@ -37,22 +40,22 @@ class Volume:
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, str], ...], str, str]:
-        """What files of one kind share over all visits."""
+        """The properties shared by files of one kind over all visits."""
         return (self.pipeline, self.name.own, self.name.suffix, self.name.extension)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The volumes found, by name of file."""
+    """The volumes found, by file name."""
 
     root: Path
     volumes: tuple[Volume, ...]
 
 
 def read_tree(root: Path, derivatives: Sequence[Path] = ()) -> Tree:
-    """Look through ``root``, the folders in its ``derivatives`` and further ``derivatives``.
+    """Search ``root``, the folders in its ``derivatives`` and further ``derivatives``.
 
-    Raises InputError when one of them is no folder, or when there is no subject anywhere.
+    Raises InputError when one of them is not a folder, or when no subject is found.
     """
     missing = [folder for folder in (root, *derivatives) if not folder.is_dir()]
     if missing:

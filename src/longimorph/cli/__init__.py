@@ -1,4 +1,4 @@
-"""The command ``longimorph``: what can be asked before, during and after a run."""
+"""The command ``longimorph``: subcommands for use before, during and after a run."""
 
 from longimorph.cli.main import main
 

@@ -1,4 +1,4 @@
-"""``longimorph check``: every problem of a study's files; and where there is none, what its labels become."""
+"""``longimorph check``: all problems of a study's files or, without any, the classes of its labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SMALL_ML = 0.1
 
 
 def register(commands: Any, config: Path) -> None:
-    """Add the command to those of the command line; ``config`` is the usual configuration file."""
+    """Register the command; ``config`` is the default configuration file."""
     text = "every problem of a study's files, all of them at once, and what its labels become"
     sub = commands.add_parser("check", help=text, description=f"Find {text}.")
     sub.add_argument("config", nargs="?", type=Path, default=config, help=f"by default {config}")
@@ -33,7 +33,7 @@ def register(commands: Any, config: Path) -> None:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Check every file of a study; status 1 where a pair cannot run, or none can."""
+    """Check every file of a study; status 1 if a pair cannot run, or none can."""
     from longimorph.io.atomic import write_text
     from longimorph.study import overview
     from longimorph.study.blocked import blocked
@@ -82,7 +82,7 @@ _PER_VISIT = "mL at each visit, first to last"
 
 
 def _by_patient(found: Overview, most: int | None) -> list[str]:
-    """Return the volumes at each visit, of the first patients."""
+    """Return the volumes at each visit, for the first patients."""
     patients = [(name, own) for name, own in found.patients.items() if own]
     rows = [["patient", "class", _PER_VISIT]]
     for name, own in patients[:most]:
@@ -96,7 +96,7 @@ def _by_patient(found: Overview, most: int | None) -> list[str]:
 
 
 def _course(visits: Sequence[Looked], index: int) -> str:
-    """Return the volumes of a class at each visit, the middle of many left out."""
+    """Return the volumes of a class at each visit, omitting the middle of a long list."""
     sizes = [_ml(float(one.volumes[index]) / 1000) for one in visits]
     if len(sizes) > _MOST_VISITS:
         sizes = [*sizes[: _MOST_VISITS - 2], "...", *sizes[-2:]]
@@ -108,7 +108,7 @@ def _ml(size: float) -> str:
 
 
 def _schemes(visits: Sequence[Looked]) -> list[str]:
-    """Return whose numbers the regions have, where that is known."""
+    """Return which tool's label numbers the regions use, if known."""
     names = [one.scheme.name for one in visits if one.scheme is not None]
     counts = {name: names.count(name) for name in dict.fromkeys(names)}
     if not counts:
@@ -118,13 +118,13 @@ def _schemes(visits: Sequence[Looked]) -> list[str]:
 
 
 def _wildcards(checked: Validated, most: int | None) -> list[str]:
-    """Return what only wildcards took."""
+    """Return the labels matched only by wildcards."""
     lines = [f"  {text}" for text in checked.by_wildcards[:most]]
     return ["Labels that no row names and that only a wildcard (*) took:", *lines] if lines else []
 
 
 def _differences(found: Overview, most: int | None) -> list[str]:
-    """Return what differs between the visits of a patient."""
+    """Return the differences between the visits of a patient."""
     told = found.differences()
     lines = [f"  {one}" for one in told[:most]]
     more = [f"  and {len(told) - len(lines)} more: --all shows all of them"] if len(told) > len(lines) else []

@@ -1,4 +1,4 @@
-"""Whether this machine has what a run needs, and whether the scans of a study are what they seem."""
+"""Check whether this machine has what a run needs, and whether a study's scans are plausible."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "SimpleITK", "matplotlib", "s
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: whether it is good, and a line about it."""
+    """The result of one check: whether it passed, and a line about it."""
 
     good: bool
     text: str
 
 
 def report(machine: Sequence[Finding], config: Path | None = None) -> int:
-    """Print the findings on the machine and on a study, the sum of them first; returns the exit status.
+    """Print the findings on the machine and on a study, with a summary first; return the exit status.
 
-    Status as for other commands: 1 when something is missing or a scan will fail, 2 when the study's files
-    have to be corrected. What is merely odd does not change it.
+    The status is as for other commands: 1 if something is missing or a scan will fail, 2 if the study's files
+    need correction. Findings that are merely unusual do not change it.
     """
     study: list[Finding] = []
     odd: list[str] = []
@@ -57,9 +57,9 @@ def report(machine: Sequence[Finding], config: Path | None = None) -> int:
 
 
 def examine_study(config: Path) -> tuple[list[Finding], list[str]]:
-    """Return what is good or bad about a study, and what is odd about its scans.
+    """Return the findings on a study, and what is unusual about its scans.
 
-    Raises InputError with everything that has to be corrected.
+    Raises InputError with everything that needs correction.
     """
     from longimorph.study.blocked import blocked
     from longimorph.study.validate import validate
@@ -80,7 +80,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 def examine_machine() -> list[Finding]:
-    """Look at Python, packages, processors, graphics card, commands and the working folder."""
+    """Check Python, packages, CPUs, GPU, commands and the working folder."""
     return [
         *_python(),
         *map(_package, PACKAGES),
@@ -136,7 +136,7 @@ def _command() -> Finding:
 
 
 def _slurm() -> Iterator[Finding]:
-    """Look at what a run on a cluster needs, where this machine belongs to one."""
+    """Check the requirements of a run on a cluster, if this machine belongs to one."""
     if shutil.which("sbatch") is None:
         yield Finding(True, "no SLURM here (no command sbatch)")
         return

@@ -20,7 +20,7 @@ _FILES = "which file, when a visit has several: entities, a suffix or both; give
 
 
 def register(commands: Any) -> None:
-    """Add the command to those of the command line."""
+    """Register the command."""
     text = "write the cohort table of a BIDS tree and its derivatives"
     sub = commands.add_parser("index", help=text, description=text)
     sub.add_argument("directory", type=Path, help="root of the BIDS tree")
@@ -43,7 +43,7 @@ def register(commands: Any) -> None:
 
 
 def index(options: argparse.Namespace) -> int:
-    """Write the table, and say what was chosen."""
+    """Write the table, and report what was selected."""
     from longimorph.bids.index import Undecided
     from longimorph.bids.index import index as read
     from longimorph.io.atomic import write_text

@@ -1,4 +1,4 @@
-"""``longimorph init``: a folder for a study, with every input file to fill in."""
+"""``longimorph init``: create a folder for a study, with every input file to fill in."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from longimorph.errors import LongimorphError
 
 CONFIG = Path("config", "config.yaml")
 EARLIER = Path("config.yaml")
-"""Where a study that was laid out by hand may have its settings."""
+"""Possible location of the settings of a manually created study."""
 
 TEMPLATES = ("README.md", "config.yaml", "cohort.tsv", "classes.tsv", "control.tsv", "gpus.tsv")
 
 
 def register(commands: Any) -> None:
-    """Add the command to those of the command line."""
+    """Register the command."""
     text = "begin a study: a folder with its settings and tables, to fill in"
     about = (
         "Write the folder config of a new study: the settings, the three tables, an example for the cards "
@@ -39,7 +39,7 @@ def register(commands: Any) -> None:
 
 
 def init(options: argparse.Namespace) -> int:
-    """Write the templates, and say what to do next."""
+    """Write the templates, and print the next steps."""
     folder: Path = options.directory
     _refuse_what_is_there(folder)
     write(folder)
@@ -64,7 +64,7 @@ def _next_steps(folder: Path) -> list[str]:
 
 
 def _refuse_what_is_there(folder: Path) -> None:
-    """Raise LongimorphError where the study would meet one that is there, or a file."""
+    """Raise LongimorphError if the study would collide with an existing one, or with a file."""
     if os.path.lexists(folder) and not folder.is_dir():
         raise LongimorphError(f"{folder} is no folder, and was left alone. Name another folder.")
     for name in (CONFIG.parent, EARLIER):
@@ -73,7 +73,7 @@ def _refuse_what_is_there(folder: Path) -> None:
 
 
 class _Taken(LongimorphError):
-    """The study's place is taken."""
+    """The location of the study is already in use."""
 
     def __init__(self, path: Path) -> None:
         config = path / CONFIG.name if path.name == CONFIG.parent.name else path
@@ -84,7 +84,7 @@ class _Taken(LongimorphError):
 
 
 def write(folder: Path) -> None:
-    """Write the folder ``config`` of a study below ``folder``, whole or not at all."""
+    """Write the folder ``config`` of a study below ``folder``, atomically."""
     source = paths.repository() / CONFIG.parent
     with _folder_of_its_own(folder) as unfinished:
         for name in TEMPLATES:
@@ -102,7 +102,7 @@ def write(folder: Path) -> None:
 
 @contextmanager
 def _folder_of_its_own(folder: Path) -> Iterator[Path]:
-    """Yield a new folder in ``folder``, which is made when missing; what is left of both goes on an error."""
+    """Yield a new folder in ``folder``, which is created if missing; remove what was created on an error."""
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-config"

@@ -1,7 +1,7 @@
-"""Arguments of the command line, and how each command ends.
+"""Arguments of the command line, and exit statuses of the commands.
 
-Status 0: all is well; 1: something failed or is missing; 2: the input has to be corrected. What that means
-for each command is on one page, docs/running.md.
+Status 0: success; 1: something failed or is missing; 2: the input needs correction. The meaning for each
+command is documented in docs/running.md.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from longimorph.errors import InputError, LongimorphError
 
 CONFIG = Path("config", "config.yaml")
 INTERRUPTED = 130
-"""The status after Ctrl-C, as shells have it."""
+"""The exit status after Ctrl-C, as in shells."""
 
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the status that the process should end with."""
+    """Run one command and return the exit status of the process."""
     encoding.forgive()
     try:
         return _run(run.parsed(_parser(), arguments))
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Run the command to its end, with all that it had to print."""
+    """Run the command and flush its output."""
     command: Command = options.command
     try:
         status = command(options)
@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _silence() -> None:
-    """Let nothing that is still to be printed fail when Python ends."""
+    """Prevent errors from unflushed output when Python exits."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def status(options: argparse.Namespace) -> int:
-    """Print how far a run got; status 1 where a pair has failed or a job has broken off or gone silent."""
+    """Print the progress of a run; status 1 if a pair has failed or a job has broken off or gone silent."""
     from longimorph.orchestration import progress, progress_text, slurm
 
     results = options.directory / "results"
@@ -112,14 +112,14 @@ def status(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Print what this machine offers and what is missing; the same of a study where one is given."""
+    """Print what this machine offers and what is missing; the same for a study if one is given."""
     from longimorph.cli.doctor import examine_machine, report
 
     return report(examine_machine(), options.config)
 
 
 def demo(options: argparse.Namespace) -> int:
-    """Write the cohort with known truth, run it and compare."""
+    """Write the cohort with known ground truth, run it and compare."""
     from longimorph.demo.demo import run
 
     return run(options.directory, options.cores)

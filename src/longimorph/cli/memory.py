@@ -1,4 +1,4 @@
-"""``longimorph memory``: fit the memory model to measured peaks, and say what it predicts."""
+"""``longimorph memory``: fit the memory model to measured peaks, and print its predictions."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ DEVICES = ("cpu", "cuda")
 STRATEGIES = ("store", "checkpoint", "offload", "host", "nested")
 REFITTED = Path("memory_model.json")
 QUICK = 8
-"""Registrations per strategy that --quick measures: no more than there are coefficients."""
+"""Registrations per strategy measured with --quick: no more than there are coefficients."""
 
 
 def register(commands: Any) -> None:
-    """Add the command to those of the command line."""
+    """Register the command."""
     text = "what a registration needs of memory: ask the model, or fit it"
     parts = commands.add_parser("memory", help=text, description=text).add_subparsers(
         metavar="PART", required=True
@@ -101,7 +101,7 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def fit(options: argparse.Namespace) -> int:
-    """Measure, fit, print the coefficients and write the model; or correct it by finished cohorts."""
+    """Measure, fit, print the coefficients and write the model; or correct it from finished cohorts."""
     if options.results:
         from longimorph.cli.refit import corrected
 
@@ -113,7 +113,7 @@ def fit(options: argparse.Namespace) -> int:
     devices: dict[str, Any] = {}
     process: dict[str, int] = {}
     whole = set(options.device) == set(DEVICES) and set(options.strategies) == set(STRATEGIES)
-    if out.is_file() and not whole:  # what is not measured now is kept
+    if out.is_file() and not whole:  # keep what is not measured now
         known = model(out)
         devices.update({name: dict(forms) for name, forms in known.devices.items()})
         process.update(known.process)
@@ -134,7 +134,7 @@ def _write(out: Path, head: dict[str, Any], found: Model) -> None:
 
 
 def fit_device(device: str, strategies: Sequence[str], quick: bool) -> dict[str, Any]:
-    """Coefficients by strategy, phase and place; says each strategy's when it is fitted."""
+    """Coefficients by strategy, phase and place; prints those of each strategy when it is fitted."""
     from longimorph.memory.measure import DESIGNS, sample
 
     cases = DESIGNS[device][: QUICK if quick else None]
@@ -162,19 +162,19 @@ def fit_samples(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, floa
 
 
 def _felt(size: Size, phase: str, place: str) -> Size:
-    """A size without what a phase cannot feel: after the optimisation steps are parked, history is gone."""
+    """Remove what a phase does not use: after the optimisation, steps are parked and L-BFGS pairs freed."""
     if phase in OPTIMISATION:
         return size
     return replace(size, pairs=0, steps=0 if place == "device" else size.steps)
 
 
 def worst_error(form: Any, samples: Sequence[Sample]) -> float:
-    """Largest relative error of the model on the device peaks, and on the host's where there are any."""
+    """Largest relative error of the model on the device peaks, and on the host peaks if there are any."""
     return max(error for one in samples for error in errors(form, one))
 
 
 def errors(form: Any, one: Sample) -> list[float]:
-    """Relative errors of the device peak and of the host peak, if any, of a registration."""
+    """Relative errors of a registration's device peak and of its host peak, if any."""
     predicted, peak = Model({"cpu": {one.strategy: form}}).peak(one.strategy, one.size), one.peaks[PHASES[0]]
     for phase in PHASES:
         peak = peak.most(one.peaks[phase])
@@ -183,7 +183,7 @@ def errors(form: Any, one: Sample) -> list[float]:
 
 
 def describe(form: Any) -> str:
-    """The coefficients of a cost and gradient on the device, as a formula."""
+    """The coefficients of a cost and gradient evaluation on the device, as a formula."""
     value = {name: 0.0 for name in TERMS} | form["evaluation"]["device"]
     maps = f"{value['maps_per_pair']:.3f} M + {value['maps_per_step']:.3f} N + {value['maps']:.2f}"
     fields = f"{value['fields_per_step']:.2f} N + {value['fields']:.2f}"

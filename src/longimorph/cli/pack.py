@@ -1,4 +1,4 @@
-"""``longimorph pack``: pages, tables and pictures of a run in one file that opens anywhere."""
+"""``longimorph pack``: pages, tables and figures of a run in a single portable file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START = "index.html"
 _SMALL = (".html", ".csv", ".json", ".png", ".tfm", ".tsv", ".log")
 _NIFTI = (".nii", ".nii.gz")
 _STORED = (".png", ".gz")
-"""Endings of files that are compressed already."""
+"""Suffixes of files that are already compressed."""
 _PAGE = """\
 <!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>longimorph</title>
@@ -26,7 +26,7 @@ _PAGE = """\
 
 
 def register(commands: Any) -> None:
-    """Add the command to those of the command line."""
+    """Register the command."""
     text = "pages, tables and pictures of a run in one zip file that opens anywhere"
     sub = commands.add_parser("pack", help=text, description=f"Put {text}.")
     sub.add_argument("directory", nargs="?", type=Path, default=Path(), help="working folder of the run")
@@ -36,7 +36,7 @@ def register(commands: Any) -> None:
 
 
 def pack(options: argparse.Namespace) -> int:
-    """Write the zip file and say what is in it, and what is not."""
+    """Write the zip file and report what it contains and what it omits."""
     results = options.directory / "results"
     if not (results / "cohort" / "report.html").is_file():
         hint = "Run snakemake to its end first; longimorph status says how far it is."
@@ -55,8 +55,10 @@ def pack(options: argparse.Namespace) -> int:
 
 
 def write_pack(out: Path, folder: Path, files: Iterable[Path]) -> None:
-    """Write the zip file ``out`` of ``files`` below ``folder``, whole or not at all: all in one folder that
-    is called like it, with their places to each other."""
+    """Write the zip file ``out`` of ``files`` below ``folder``, atomically.
+
+    All files are in one folder named like the zip file, with their relative paths.
+    """
     from longimorph.io.atomic import atomic_path
 
     with (
@@ -70,7 +72,7 @@ def write_pack(out: Path, folder: Path, files: Iterable[Path]) -> None:
 
 
 def _files(results: Path) -> Iterator[Path]:
-    """What a reader may want: all results but saved states of registrations."""
+    """The files of interest to a reader: all results except saved states of registrations."""
     for part in ("cohort", "patients", "sweep", "logs"):
         for file in (results / part).rglob("*"):
             wanted = not file.name.startswith(".") and (file.suffix in _SMALL or _is_volume(file))

@@ -1,4 +1,4 @@
-"""What a run will do, told before it begins: a row per pair and the totals, as text and as CSV."""
+"""Preview of a run: a row per pair and the totals, as text and as CSV."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _HEAD = (
 )  # fmt: skip
 _NUMBERS = frozenset(_HEAD) - {"patient", "from", "to", "runs on", "strategy"}
 _SPARE = ("classes", "disk GB", "voxels", "strategy")
-"""What a narrow terminal does without, the first of them first."""
+"""Columns omitted on a narrow terminal, the first ones first."""
 
 
 def register(commands: Any, config: Path) -> None:
-    """Add the command to those of the command line; ``config`` is the usual configuration file."""
+    """Register the command; ``config`` is the default configuration file."""
     text = "where each pair will run, with its memory, time and disk"
     sub = commands.add_parser("plan", help=text, description=f"Before a run: {text}.")
     sub.add_argument("config", nargs="?", type=Path, default=config, help=f"by default {config}")
@@ -40,7 +40,7 @@ def register(commands: Any, config: Path) -> None:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Print the plan of a study, and write it where that is asked for."""
+    """Print the plan of a study, and write it on request."""
     from longimorph.io.atomic import write_text
     from longimorph.study.study import load_study
 
@@ -57,10 +57,11 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def table(study: Study) -> list[dict[str, Any]]:
-    """Return a row per pair; raises InputError when a registration needs a card and fits none.
+    """Return a row per pair; raises InputError when a registration requires a GPU and fits none.
 
-    Voxels are those of the registration grid, at most: the brain's box is found later. Memory and disk are in
-    MB (10^6 bytes), time in minutes; ``host_memory_mb`` and ``limit_minutes`` are what the job asks for.
+    Voxels are the maximum of the registration grid, since the brain's box is determined later. Memory and
+    disk are in MB (10^6 bytes), time in minutes. ``host_memory_mb`` and ``limit_minutes`` are what the job
+    requests.
     """
     from longimorph.orchestration.parameters import pair_row
     from longimorph.orchestration.resources import Needs
@@ -81,13 +82,13 @@ def table(study: Study) -> list[dict[str, Any]]:
 
 
 def described(rows: Sequence[dict[str, Any]], width: int | None = None) -> list[str]:
-    """Return the rows as lines with columns of equal width; without some where ``width`` is too little."""
+    """Return the rows as lines with columns of equal width; some are omitted if ``width`` is too small."""
     unused = () if any(row["card_memory_mb"] for row in rows) else ("card GB",)
     return screen.table([_HEAD, *map(_cells, rows)], _NUMBERS, (*unused, *_SPARE), width)
 
 
 def closing(study: Study, rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the patients left out and the totals, in sentences."""
+    """Return sentences on the excluded patients and the totals."""
     lines = [f"{out.patient} is left out: it {out.reason}" for out in study.plan.left_out] + [""]
     if not rows:
         return [*lines, "There is no pair to register."]
@@ -134,12 +135,12 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _gb(megabytes: float) -> str:
-    """GB with one decimal; never none at all."""
+    """GB with one decimal; never zero."""
     return f"{megabytes / 1000:.1f}" if megabytes >= 50 else "< 0.1"
 
 
 def _hours(minutes: float) -> str:
-    """Minutes up to two hours, then hours, then days of 24; never none at all."""
+    """Minutes up to two hours, then hours, then days of 24 hours; never zero."""
     if minutes < 1:
         return "< 1 min"
     if minutes < 120:

@@ -1,4 +1,4 @@
-"""Links in the user's Snakemake configuration folder, by which Snakemake finds the ready-made profiles."""
+"""Links in the user's Snakemake configuration folder that let Snakemake find the shipped profiles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from longimorph.paths import repository
 
 
 def register(commands: Any) -> None:
-    """Add the command to those of the command line."""
+    """Register the command."""
     text = "let snakemake find the ready-made profiles by their names"
     sub = commands.add_parser("profiles", help=text, description=text)
     sub.add_argument("--unlink", action="store_true", help="take the links away again")
@@ -22,9 +22,9 @@ def register(commands: Any) -> None:
 
 
 def profiles(options: argparse.Namespace) -> int:
-    """Link the profiles, or unlink them, and say what was done; status 1 where a link could not be made.
+    """Link the profiles, or unlink them, and report the result; status 1 if a link could not be created.
 
-    What is the user's own is left alone.
+    The user's own files are left alone.
     """
     folder = snakemake_folder()
     links = [(folder / profile.name, profile) for profile in shipped()]
@@ -34,14 +34,14 @@ def profiles(options: argparse.Namespace) -> int:
 
 
 def shipped() -> list[Path]:
-    """Return the folders of the ready-made profiles."""
+    """Return the folders of the shipped profiles."""
     return sorted(path.parent for path in (repository() / "profiles").glob("*/config.yaml"))
 
 
 def found(name: str) -> str:
-    """Return what Snakemake is to be given for a profile: its ``name``, or the path of a ready-made one.
+    """Return the profile argument for Snakemake: the ``name``, or the path of a shipped profile.
 
-    A profile of the user's own, or of the site, comes first.
+    A profile of the user or of the site takes precedence.
     """
     own = {profile.name: profile for profile in shipped()}.get(name)
     if own is None or os.path.exists(name) or any((folder / name).exists() for folder in snakemake_folders()):

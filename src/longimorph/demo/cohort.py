@@ -34,7 +34,7 @@ _KINDS = ("image", "regions", "states")
 
 @dataclass(frozen=True)
 class PhantomVisit:
-    """One visit: name, days since the first, the patient's state and the scanner's grid."""
+    """One visit: name, days since the first visit, the patient's state and the scanner's grid."""
 
     timepoint: str
     days: int
@@ -44,7 +44,7 @@ class PhantomVisit:
 
 @dataclass(frozen=True)
 class PhantomPatient:
-    """One patient: name, visits in time, and whether the visits have a T1 image and a volume of states."""
+    """One patient: name, visits in order of time, and whether they have a T1 image and a volume of states."""
 
     name: str
     visits: tuple[PhantomVisit, ...]
@@ -101,10 +101,10 @@ def write_cohort(
     cores: int = 1,
     patients: tuple[PhantomPatient, ...] = PATIENTS,
 ) -> Path:
-    """Write the study and its truth under ``folder``; returns the path of its ``config.yaml``.
+    """Write the study and its ground truth under ``folder``; return the path of its ``config.yaml``.
 
-    ``seed`` fixes poses and noise; ``spacing_mm`` is the registration grid that the study asks for. Patients
-    are made side by side on ``cores`` processes; equal arguments give equal bytes.
+    ``seed`` determines poses and noise; ``spacing_mm`` is the study's registration grid. Patients are
+    generated in parallel on ``cores`` processes; equal arguments give equal bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     course.shared_flow()
@@ -123,7 +123,7 @@ def write_cohort(
 def _write_patient(
     folder: Path, patient: PhantomPatient, seed: int, number: int
 ) -> tuple[pd.DataFrame, dict[str, list[list[float]]]]:
-    """Write one patient's volumes; returns the true changes and the poses (anatomy → scan, RAS mm)."""
+    """Write one patient's volumes; return the true changes and the poses (anatomy → scan, RAS mm)."""
     anatomy, rng = load_anatomy(), np.random.default_rng([seed, number])
     centre = anatomy.origin + np.asarray(anatomy.classes.shape) / 2
     poses = {}
@@ -166,7 +166,7 @@ def _true_rows(patient: PhantomPatient) -> Iterator[dict[str, str | float]]:
 
 
 def _write_displacement(folder: Path, before: PhantomVisit, after: PhantomVisit) -> None:
-    """Write how tissue moved between two visits, every 4 mm in the anatomy's own frame."""
+    """Write the displacement of tissue between two visits, every 4 mm in the anatomy's own frame."""
     flow, every = course.shared_flow(), 2
     moved = flows.displacement(flow, after.state.flow_time - before.state.flow_time)
     moved = moved[:, ::every, ::every, ::every]

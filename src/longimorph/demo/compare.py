@@ -1,4 +1,4 @@
-"""Measured change against true change, per pair and class, and whether the demo's targets are met."""
+"""Comparison of measured and true change, per pair and class, and with the demo's targets."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PairName = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class PairScore:
-    """How well one pair was measured.
+    """Accuracy of one pair.
 
-    ``true_mm3`` is the gross true change. ``error`` is the gross error in % of it, None when nothing truly
-    changed; then ``deformation`` and ``reallocation`` (gross, in % of brain volume) are what was measured
-    although nothing happened. ``drift`` of H in %, None when the run did not say. ``failure`` is why there is
-    no measurement, empty when there is one.
+    ``true_mm3`` is the gross true change. ``error`` is the gross error in % of it, None when there is no true
+    change; ``deformation`` and ``reallocation`` (gross, in % of brain volume) are then the spurious measured
+    changes. ``drift`` of H is in %, None when the run did not record it. ``failure`` is why there is no
+    measurement, empty when there is one.
     """
 
     pair: PairName
@@ -61,10 +61,10 @@ class PairScore:
 
 @dataclass(frozen=True)
 class AttributionError:
-    """How wrong a split is, all but the first in % of the gross true change (None when there is none).
+    """Error of a split, all but the first in % of the gross true change (None when there is none).
 
-    ``total`` is the gross attribution error, the sum of its parts: what was wrongly called ``deformation`` or
-    not called so, and the same for ``reallocation``. ``unexplained`` is change that was called neither.
+    ``total`` is the gross attribution error, the sum of its parts: change wrongly assigned to ``deformation``
+    or missing from it, and the same for ``reallocation``. ``unexplained`` is change assigned to neither.
     """
 
     true_mm3: float
@@ -95,8 +95,8 @@ def gross(values: NDArray[np.float64] | pd.Series[float]) -> float:
 def join(measured: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
     """One row per pair and class: measured and true deformation and reallocation, in mm³.
 
-    ``measured`` is the cohort's table of changes, ``true`` the phantom's; pairs and classes of the truth that
-    were not measured have empty numbers.
+    ``measured`` is the cohort's table of changes, ``true`` the phantom's. Pairs and classes of the ground
+    truth that were not measured have empty numbers.
     """
     known = true.rename(columns={f"{kind}_mm3": f"{kind}_true_mm3" for kind in KINDS})
     known = known.rename(columns={"volume_from_mm3": "volume_true_mm3"}).drop(columns="volume_to_mm3")
@@ -127,7 +127,7 @@ def score(rows: pd.DataFrame, status: Mapping[str, object]) -> PairScore:
 
 
 def describe(rows: pd.DataFrame, result: PairScore) -> str:
-    """One pair as a small table in mL with the score below it."""
+    """Describe one pair by a small table in mL with the score below it."""
     patient, source, target = result.pair
     head = f"{patient}: {source} to {target}"
     lines = [f"{head:<24}{'moved, mL':>22}{'changed class, mL':>26}"]

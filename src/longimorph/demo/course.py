@@ -1,10 +1,10 @@
-"""What happens to a phantom patient between visits, and what is true of it.
+"""Changes of a phantom patient between visits, and the ground truth of its split.
 
 A visit is a flow time (how far the ventricles have widened) and a volume of white matter that has become
 oedema. Between two visits the flow runs at constant speed while the new oedema replaces the white matter
-linearly in time, at material points: the probability of oedema in a voxel of tissue that is to turn rises
-from 0 to 1 as the voxel is carried along. With J the Jacobian determinant of the flow at that tissue, a class
-of probability P in the tissue has the volume ∫ P J, and its rate of change splits without ambiguity into
+linearly in time, at material points: the probability of oedema in a voxel of converting tissue rises from 0
+to 1 as the voxel is carried along. With J the Jacobian determinant of the flow at that tissue, a class of
+probability P in the tissue has the volume ∫ P J, and its rate of change splits unambiguously into
 
     deformation   ∫ P dJ/dt        the tissue is stretched or compressed
     reallocation  ∫ J dP/dt        the tissue changes class in place
@@ -56,7 +56,7 @@ def shared_flow() -> flows.WideningFlow:
 
 
 def classes_at(anatomy: Anatomy, state: PhantomState) -> NDArray[np.int8]:
-    """Classes of the tissue at a visit, on the anatomy's grid, where the tissue was before any flow."""
+    """Classes of the tissue at a visit, on the anatomy's grid, at the tissue's position before any flow."""
     classes = anatomy.classes.copy()
     classes[oedema(anatomy, state)] = OEDEMA
     return classes
@@ -64,7 +64,7 @@ def classes_at(anatomy: Anatomy, state: PhantomState) -> NDArray[np.int8]:
 
 @functools.lru_cache(maxsize=8)
 def oedema(anatomy: Anatomy, state: PhantomState) -> NDArray[np.bool_]:
-    """White matter turned to oedema: an uneven ball of the asked volume; larger ones hold smaller."""
+    """White matter converted to oedema: an uneven ball of the requested volume; balls are nested."""
     count = round(state.oedema_ml * 1000)
     mask = np.zeros(anatomy.classes.shape, dtype=bool)
     if count == 0:
@@ -76,9 +76,10 @@ def oedema(anatomy: Anatomy, state: PhantomState) -> NDArray[np.bool_]:
 
 
 def uneven_ball(allowed: NDArray[np.bool_], centre: Array) -> NDArray[np.intp]:
-    """Flat indices of the voxels ``allowed`` (i, j, k), from the middle of an uneven ball outwards.
+    """Flat indices of the voxels ``allowed`` (i, j, k), from the centre of an uneven ball outwards.
 
-    ``centre`` (3,) is a voxel index; the first n indices are the ball of n mm³, larger ones hold smaller.
+    ``centre`` (3,) is a voxel index. The first n indices form the ball of n mm³; larger balls contain smaller
+    ones.
     """
     noise = ndimage.gaussian_filter(np.random.default_rng(7).standard_normal(allowed.shape), 5.0)
     offset = np.indices(allowed.shape) - centre[:, None, None, None]
@@ -101,10 +102,10 @@ def split(
     jacobians: tuple[Array, Array, Array],
     n_classes: int = len(CLASSES),
 ) -> Truth:
-    """The truth of tissue (i, j, k) of classes ``source`` at the first visit and ``target`` at the second.
+    """The ground truth for tissue (i, j, k) of classes ``source`` and ``target`` at the two visits.
 
     ``jacobians``: J of every voxel at the first and at the second visit, (i, j, k), and its mean between them
-    in the voxels that turn, (number of them,).
+    in the converting voxels, (number of them,).
     """
     first, last, mean = jacobians
 
@@ -127,7 +128,7 @@ def volumes_of(anatomy: Anatomy, state: PhantomState) -> Array:
 
 
 def _jacobians(start: float, end: float, turned: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
-    """J at the start and at the end per voxel of the anatomy, and its mean between in the turned voxels."""
+    """J at the start and at the end per voxel of the anatomy, and its mean in between where converting."""
     if start == end == 0.0:
         return np.ones(turned.shape), np.ones(turned.shape), np.ones(int(turned.sum()))
     first, last, mean = (shared_flow().refine(j, turned.shape) for j in _history(start, end))

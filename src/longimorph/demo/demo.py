@@ -1,4 +1,4 @@
-"""``longimorph demo``: make the phantom cohort, run the whole workflow on it, compare with the truth."""
+"""``longimorph demo``: generate the phantom cohort, run the whole workflow on it, compare with the truth."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _STAMP = Path("truth") / "cohort.json"
 def run(folder: Path, cores: int) -> int:
     """Run the demo in ``folder`` on ``cores`` cores; 0 when every target is met.
 
-    A cohort that an earlier run made there with the same program is kept, so that only what has changed is
-    computed again. Raises LongimorphError when the folder holds something else.
+    A cohort written there earlier by the same version of the program is kept, so that only changed parts are
+    recomputed. Raises LongimorphError when the folder holds something else.
     """
     started = time.monotonic()
     _say(f"Phantom cohort: 4 patients on real anatomy, truth known, in {folder}/")
@@ -54,7 +54,7 @@ def run(folder: Path, cores: int) -> int:
 
 
 def prepare(folder: Path, cores: int) -> None:
-    """Write the cohort, unless the same program has written it there before."""
+    """Write the cohort, unless the same version of the program has written it there before."""
     stamp = {"seed": SEED, "spacing_mm": SPACING_MM, "program": _fingerprint()}
     if folder.is_dir() and any(folder.iterdir()) and not (folder / _STAMP).is_file():
         raise LongimorphError(
@@ -68,7 +68,7 @@ def prepare(folder: Path, cores: int) -> None:
 
 
 def report(folder: Path) -> list[str]:
-    """Print measured against true and write the comparison tables; returns the targets that are missed."""
+    """Print measured against true values and write the comparison tables; return the missed targets."""
     measured = columns.read_table(folder / "results" / "cohort" / "changes.csv")
     true = pd.read_csv(folder / "truth" / "changes.csv", dtype={name: str for name in compare.PAIR})
     joined = compare.join(measured, true)
@@ -84,7 +84,7 @@ def report(folder: Path) -> list[str]:
 
 
 def _plain(result: compare.PairScore) -> dict[str, Any]:
-    """The score's numbers under names that say their unit."""
+    """The score's numbers under names that include their unit."""
     values = asdict(result)
     return {
         "true_gross_mm3": values["true_mm3"],
@@ -98,7 +98,7 @@ def _plain(result: compare.PairScore) -> dict[str, Any]:
 
 
 def _workflow(folder: Path, cores: int) -> int:
-    """Run Snakemake on the study; its output goes to the terminal. Returns its exit code."""
+    """Run Snakemake on the study; its output goes to the terminal. Return its exit code."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(paths.repository() / "Snakefile")]
     command += ["--directory", str(folder), "--configfile", str(folder / "config.yaml")]
     command += ["--cores", str(cores), "--rerun-incomplete"]
@@ -107,7 +107,7 @@ def _workflow(folder: Path, cores: int) -> int:
 
 
 def _places(folder: Path) -> str:
-    """Where the results are."""
+    """Describe where the results are."""
     return (
         f"Page:       {folder}/results/cohort/report.html (open it in a browser; it leads to every patient)\n"
         f"Tables:     {folder}/results/cohort/\n"
@@ -116,7 +116,7 @@ def _places(folder: Path) -> str:
 
 
 def _fingerprint() -> str:
-    """A hash of the program that makes the cohort."""
+    """A hash of the code that generates the cohort."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
 

@@ -1,7 +1,7 @@
 """A smooth, invertible flow that widens the ventricles and compresses the tissue around them.
 
 The velocity is stationary: the gradient of a potential whose sources lie in the ventricles and whose sinks
-lie in the tissue near them, tapered to zero at the surface of the brain. Points are carried by fourth-order
+lie in the tissue near them, tapered to zero at the surface of the brain. Points are advected by fourth-order
 Runge-Kutta; the Jacobian determinant is the exponential of the divergence integrated along each path.
 """
 
@@ -46,7 +46,7 @@ class WideningFlow:
         return np.asarray(axes * _SPACING + self.offset)
 
     def moving(self) -> NDArray[np.bool_]:
-        """Grid points that the flow carries at all, (i, j, k)."""
+        """Grid points that the flow moves, (i, j, k)."""
         return np.asarray((self.velocity != 0).any(axis=0))
 
     def sample(self, field: Field, points: Field) -> Field:
@@ -55,7 +55,7 @@ class WideningFlow:
         return np.asarray(ndimage.map_coordinates(field, at, order=1, mode="constant"))
 
     def refine(self, jacobian: Field, shape: tuple[int, ...]) -> Field:
-        """A Jacobian determinant on this grid at every voxel of an anatomy of ``shape`` (cubic spline)."""
+        """Resample a Jacobian determinant on this grid to an anatomy of ``shape`` (cubic spline)."""
         values = ndimage.spline_filter(jacobian - 1.0, order=3, mode="mirror")
         for axis in range(3):
             values = _double(values, axis)
@@ -105,9 +105,9 @@ def build(anatomy: Anatomy) -> WideningFlow:
 def pushing(
     growing: NDArray[np.bool_], classes: NDArray[np.int8], sink_weight: Mapping[int, float]
 ) -> WideningFlow:
-    """The flow that swells the voxels ``growing`` (i, j, k) and compresses the tissue around them.
+    """The flow that expands the voxels ``growing`` (i, j, k) and compresses the tissue around them.
 
-    ``sink_weight`` says how easily each class of ``classes`` (i, j, k) gives way.
+    ``sink_weight`` is the compressibility of each class of ``classes`` (i, j, k).
     """
     sources = _halve(growing.astype(np.float64))
     near = np.exp(-ndimage.distance_transform_edt(sources < 0.5, sampling=_SPACING) / _SINK_RANGE_MM)
@@ -125,9 +125,9 @@ def pushing(
 
 
 def time_to_grow(flow: WideningFlow, tissue: NDArray[np.bool_], factor: float) -> float:
-    """The flow time after which ``tissue`` (i, j, k on the anatomy's grid) has ``factor`` times its volume.
+    """The flow time at which ``tissue`` (i, j, k on the anatomy's grid) has ``factor`` times its volume.
 
-    Raises LongimorphError when the flow does not reach it in a time of 10.
+    Raises LongimorphError when the flow does not reach it by time 10.
     """
     points, step, most = np.argwhere(tissue).T.astype(np.float64), 1 / 8, 10.0
     log_jacobian = np.zeros(points.shape[1])
@@ -144,7 +144,7 @@ def time_to_grow(flow: WideningFlow, tissue: NDArray[np.bool_], factor: float) -
 
 
 def displacement(flow: WideningFlow, time: float) -> Field:
-    """Displacement in mm, (3, i, j, k) on the flow's grid, of points carried for ``time`` (may be negative).
+    """Displacement in mm, (3, i, j, k) on the flow's grid, of points advected for ``time`` (may be negative).
 
     A negative time gives the inverse flow: material now at x was at x + displacement.
     """
@@ -156,10 +156,10 @@ def displacement(flow: WideningFlow, time: float) -> Field:
 
 
 def jacobian_history(flow: WideningFlow, start: float, end: float) -> tuple[Field, Field, Field]:
-    """Jacobian determinants of the flow since time 0, on the flow's grid, as the material there sees them.
+    """Jacobian determinants of the flow since time 0, on the flow's grid, at material points.
 
-    Returns J at ``start``, J at ``end`` and the mean of J over the times between (Simpson's rule), each
-    (i, j, k), without unit; 0 ≤ start ≤ end.
+    Returns J at ``start``, J at ``end`` and the mean of J over the times in between (Simpson's rule), each
+    (i, j, k), dimensionless; 0 ≤ start ≤ end.
     """
     moving = flow.moving()
     points, log_jacobian = _carry(flow, flow.grid_points()[:, moving], start)

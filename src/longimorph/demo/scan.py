@@ -1,8 +1,8 @@
 """Scans of a phantom patient: each visit in its own pose, on its own voxel grid, sampled once.
 
-A scan has its own world: the patient's head lies in it rotated and shifted, and the header's axes, voxel
-sizes and field of view are the scanner's. Every voxel is carried back through the pose and the flow to one
-point of the 1 mm anatomy, where intensity and the share of each class are interpolated once, trilinearly.
+A scan has its own world: the patient's head is rotated and shifted in it, and the header's axes, voxel sizes
+and field of view are the scanner's. Every voxel is mapped back through the pose and the flow to one point of
+the 1 mm anatomy, where intensity and the share of each class are interpolated once, trilinearly.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NOISE = 5.0
 
 @dataclass(frozen=True)
 class Scanner:
-    """How a visit was scanned: voxel sizes in mm, axis codes, tilt of the grid in degrees, margin in mm."""
+    """Scan parameters of a visit: voxel sizes in mm, axis codes, grid tilt in degrees, margin in mm."""
 
     spacing: tuple[float, float, float]
     axes: str = "RAS"
@@ -49,7 +49,7 @@ class PhantomScan:
 
 
 def pose(rotation_deg: Array, shift_mm: Array, centre: Array) -> Array:
-    """Rigid 4×4 matrix, anatomy's world → scan's world (RAS mm): xyz angles about ``centre``, a shift."""
+    """Rigid 4×4 matrix, anatomy's world → scan's world (RAS mm): xyz angles about ``centre``, and a shift."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", rotation_deg, degrees=True).as_matrix()
     matrix[:3, 3] = centre + shift_mm - matrix[:3, :3] @ centre
@@ -76,7 +76,7 @@ def scan_grid(anatomy: Anatomy, scanner: Scanner, anatomy_to_scan: Array) -> Gri
 def render(
     anatomy: Anatomy, state: PhantomState, grid: Grid, anatomy_to_scan: Array, seed: int
 ) -> PhantomScan:
-    """Sample the patient in ``state`` on ``grid``; ``seed`` fixes the image's noise."""
+    """Sample the patient in ``state`` on ``grid``; ``seed`` determines the image's noise."""
     tissue, t1 = classes_at(anatomy, state), _intensities(anatomy, state)
     inside, points = _tissue_points(anatomy, grid, anatomy_to_scan, state.flow_time)
     shares = np.stack([_sample(tissue == index, points) for index in range(BACKGROUND)])
@@ -95,7 +95,7 @@ def render(
 def _tissue_points(
     anatomy: Anatomy, grid: Grid, anatomy_to_scan: Array, flow_time: float
 ) -> tuple[NDArray[np.bool_], Array]:
-    """The scan's voxels (i, j, k) in the head, and where their tissue was, (3, n) anatomy indices."""
+    """The scan's voxels (i, j, k) in the head, and the anatomy indices (3, n) of their tissue's origin."""
     to_index = np.linalg.inv(anatomy.affine) @ np.linalg.inv(anatomy_to_scan) @ grid.affine
     head, inside, points = _head(anatomy), np.zeros(grid.shape, dtype=bool), []
     for plane in range(grid.shape[0]):
@@ -106,17 +106,18 @@ def _tissue_points(
 
 
 def _sample(volume: NDArray[Any], points: Array) -> NDArray[np.float32]:
-    """Trilinear value of a volume of the anatomy at ``points`` (3, n), 0 outside."""
+    """Trilinear interpolation of a volume of the anatomy at ``points`` (3, n), 0 outside."""
     found = ndimage.map_coordinates(volume.astype(np.float32), points, order=1, mode="constant")
     return np.asarray(found, dtype=np.float32)
 
 
 def label_shares(shares: NDArray[np.float32], wanted: Array) -> NDArray[np.int8]:
-    """The class (n,) with the largest share of each voxel, shares (C, n), nudged to the wanted numbers.
+    """The class (n,) with the largest share of each voxel, shares (C, n), adjusted to the wanted volumes.
 
-    Whole voxels cannot follow a boundary, so that counts of the largest shares miss the volume of the cortex
-    by up to 1 mL, as much as what the phantom is to show. A small constant per class, added to its share,
-    makes the number of its voxels the ``wanted`` one (C,); the last class, the background, gets the rest.
+    Whole voxels cannot follow a boundary, so counts of the largest shares miss the volume of the cortex by up
+    to 1 mL, as much as the change that the phantom is to show. A small constant per class, added to its
+    share, gives the class the ``wanted`` number of voxels (C,); the last class, the background, gets the
+    rest.
     """
     largest = shares.argmax(axis=0)
     mixed = shares.max(axis=0) < 1
@@ -135,7 +136,7 @@ def label_shares(shares: NDArray[np.float32], wanted: Array) -> NDArray[np.int8]
 
 
 def back_to_tissue(points: Array, flow_time: float) -> Array:
-    """Where the tissue that is at ``points`` (3, ...; mm in the anatomy's frame) was before any flow."""
+    """Position before any flow of the tissue now at ``points`` (3, ...; mm in the anatomy's frame)."""
     if flow_time == 0.0:
         return points
     inverse, flow = _inverse(flow_time), shared_flow()
@@ -149,7 +150,7 @@ def _inverse(flow_time: float) -> flows.Field:
 
 @functools.lru_cache(maxsize=1)
 def _head(anatomy: Anatomy) -> NDArray[np.int8]:
-    """1 where the anatomy holds anything, and one voxel around it (the flow is still there)."""
+    """1 where the anatomy is not empty, and one voxel around it (the flow is zero there)."""
     return ndimage.binary_dilation((anatomy.classes != BACKGROUND) | (anatomy.t1 > 0)).astype(np.int8)
 
 
@@ -160,12 +161,12 @@ def _plane(to_index: Array, shape: tuple[int, ...], plane: int) -> Array:
 
 
 def _intensities(anatomy: Anatomy, state: PhantomState) -> NDArray[np.float32]:
-    """T1 of the tissue, darkened where it has turned to oedema (over 1 mm at its edge)."""
+    """T1 of the tissue, darkened where it has become oedema (over 1 mm at its edge)."""
     edge = ndimage.gaussian_filter(oedema(anatomy, state).astype(np.float32), 1.0)
     return anatomy.t1 * (1.0 - (1.0 - _T1_OF_OEDEMA) * edge)
 
 
 def _region_numbers() -> NDArray[np.uint8]:
-    """Region number of each class: oedema lies in white matter."""
+    """Region number of each class; oedema is in white matter."""
     numbers = {**REGION_LABELS, OEDEMA: REGION_LABELS[WM]}
     return np.array([numbers[index] for index in range(len(CLASSES))], dtype=np.uint8)

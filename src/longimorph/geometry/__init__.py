@@ -1,1 +1,1 @@
-"""Where voxels lie, how scans are resampled, and rigid motions: physical millimetres and world axes."""
+"""Voxel grids, resampling and rigid motions, in physical millimetres and world axes."""

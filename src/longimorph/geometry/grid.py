@@ -1,9 +1,9 @@
-"""Where voxels lie: the only place that knows axis orders, RAS and LPS worlds, and handedness.
+"""Voxel grids: the only module that handles axis orders, RAS and LPS worlds, and handedness.
 
-Inside the library a world point is RAS+ in mm (x to the patient's right, y to the front, z up, as in
-NIfTI) and arrays are indexed (i, j, k) as in nibabel. ITK's world is LPS+ (x and y negated) with the
-same index order; only its numpy views are reversed, (k, j, i). Affines are 4×4, voxel index → world.
-Rigid matrices are 4×4 and act on column vectors; their docstrings say from which space to which.
+Inside the library a world point is RAS+ in mm (x to the patient's right, y to the front, z up, as in NIfTI)
+and arrays are indexed (i, j, k) as in nibabel. ITK's world is LPS+ (x and y negated) with the same index
+order; only its numpy views are reversed, (k, j, i). Affines are 4×4, voxel index → world. Rigid matrices are
+4×4 and act on column vectors; their docstrings state the source and target spaces.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
 
 LPS_FROM_RAS: FloatArray = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""4×4 change of world between RAS and LPS, its own inverse."""
+"""4×4 matrix that converts between RAS and LPS worlds; its own inverse."""
 
 _LATTICE_TOLERANCE = 1e-4  # of a voxel: the same lattice in spite of headers in single precision
 
@@ -29,7 +29,7 @@ _LATTICE_TOLERANCE = 1e-4  # of a voxel: the same lattice in spite of headers in
 class Grid:
     """A voxel lattice in the world: ``shape`` (i, j, k) and ``affine`` voxel index → RAS+ mm, 4×4.
 
-    Compare two grids with `same_grid`. Raises ValueError for a shape or an affine that is none.
+    Compare two grids with `same_grid`. Raises ValueError for an invalid shape or affine.
     """
 
     shape: tuple[int, int, int]
@@ -50,7 +50,7 @@ class Grid:
 
     @property
     def spacing(self) -> FloatArray:
-        """Distance between neighbouring voxel centres along each axis, (3,) mm."""
+        """Distance between adjacent voxel centres along each axis, (3,) mm."""
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @property
@@ -64,7 +64,7 @@ class Grid:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def index_to_world(self, index: npt.ArrayLike) -> FloatArray:
-        """RAS+ mm of voxel indices (…, 3); fractions are allowed, integers are voxel centres."""
+        """RAS+ mm of voxel indices (…, 3); fractional indices are allowed, integers are voxel centres."""
         return transform_points(self.affine, index)
 
     def world_to_index(self, points: npt.ArrayLike) -> FloatArray:
@@ -72,7 +72,7 @@ class Grid:
         return transform_points(np.linalg.inv(self.affine), points)
 
     def centre(self) -> FloatArray:
-        """RAS+ mm of the middle of the grid."""
+        """RAS+ mm of the centre of the grid."""
         return self.index_to_world((np.array(self.shape) - 1) / 2)
 
     def to_dict(self) -> dict[str, list[Any]]:
@@ -88,8 +88,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class ItkGeometry:
-    """What ITK and SimpleITK call a grid: size and spacing per axis, origin in LPS mm, and the
-    direction cosines as nine numbers, row by row (columns are axes)."""
+    """A grid in the terms of ITK and SimpleITK: size and spacing per axis, origin in LPS mm, and the
+    direction cosines as nine numbers, row by row (columns are axes).
+    """
 
     size: tuple[int, int, int]
     spacing: tuple[float, float, float]
@@ -104,8 +105,7 @@ def transform_points(matrix: npt.ArrayLike, points: npt.ArrayLike) -> FloatArray
 
 
 def is_invertible(affine: npt.ArrayLike) -> bool:
-    """Whether the three axes of a 4×4 affine span space (finite, no axis of length zero, no two
-    in one plane with the third)."""
+    """Return whether the three axes of a 4×4 affine span space: finite, non-zero and not coplanar."""
     linear = np.asarray(affine, dtype=np.float64)[:3, :3]
     lengths = np.linalg.norm(linear, axis=0)
     if not np.isfinite(linear).all() or lengths.min() < 1e-6:
@@ -114,18 +114,20 @@ def is_invertible(affine: npt.ArrayLike) -> bool:
 
 
 def rigid_ras_to_lps(matrix: npt.ArrayLike) -> FloatArray:
-    """A 4×4 map between RAS worlds, written for the same points in LPS worlds (and back: the
-    conversion is its own inverse)."""
+    """Convert a 4×4 map between RAS worlds to the same map between LPS worlds.
+
+    The conversion is its own inverse.
+    """
     return np.asarray(LPS_FROM_RAS @ np.asarray(matrix, dtype=np.float64) @ LPS_FROM_RAS)
 
 
 def flip_ras_lps(points: npt.ArrayLike) -> FloatArray:
-    """Points or vectors (…, 3) from RAS to LPS, or from LPS to RAS."""
+    """Convert points or vectors (…, 3) from RAS to LPS, or from LPS to RAS."""
     return np.asarray(np.asarray(points, dtype=np.float64) * np.array([-1.0, -1.0, 1.0]))
 
 
 def to_itk(grid: Grid) -> ItkGeometry:
-    """The grid in ITK's words. Raises ValueError for a sheared grid, which ITK cannot express."""
+    """Convert a grid to ITK's terms. Raises ValueError for a sheared grid, which ITK cannot represent."""
     directions = grid.directions
     if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-3):
         raise ValueError("the grid's axes are not at right angles; ITK images cannot be sheared")
@@ -136,7 +138,7 @@ def to_itk(grid: Grid) -> ItkGeometry:
 
 
 def from_itk(geometry: ItkGeometry) -> Grid:
-    """The grid of an ITK geometry."""
+    """Convert an ITK geometry to a grid."""
     affine = np.eye(4)
     affine[:3, :3] = np.array(geometry.direction).reshape(3, 3) * np.array(geometry.spacing)
     affine[:3, 3] = geometry.origin
@@ -144,14 +146,16 @@ def from_itk(geometry: ItkGeometry) -> Grid:
 
 
 def nearest_orthogonal(matrix: npt.ArrayLike) -> FloatArray:
-    """The orthogonal 3×3 matrix (rotation, or reflection when the determinant is negative) that
-    is nearest to a 3×3 matrix."""
+    """Return the orthogonal 3×3 matrix nearest to a 3×3 matrix.
+
+    It is a rotation, or a reflection when the determinant is negative.
+    """
     u, _, vt = np.linalg.svd(np.asarray(matrix, dtype=np.float64))
     return np.asarray(u @ vt)
 
 
 def same_grid(a: Grid, b: Grid, tol: float = 1e-3) -> bool:
-    """Whether two grids have one shape and no voxel centre differs by more than ``tol`` mm."""
+    """Return whether two grids have the same shape and no voxel centre differs by more than ``tol`` mm."""
     if a.shape != b.shape:
         return False
     corners = grid_corners(a.shape)
@@ -166,8 +170,7 @@ def grid_corners(shape: tuple[int, int, int]) -> FloatArray:
 
 
 def axis_codes(grid: Grid) -> str:
-    """Where each axis of the storage order leads, by the world axis that comes nearest: ``RAS`` for right,
-    front, up."""
+    """Direction of each storage axis, by the nearest world axis: ``RAS`` for right, front, up."""
     return "".join(aff2axcodes(grid.affine))
 
 
@@ -177,11 +180,10 @@ def opposite(codes: str) -> str:
 
 
 def canonical(grid: Grid, array: Array) -> tuple[Array, Grid]:
-    """The same volume with its axes permuted and flipped to run as close as possible to right,
-    front, up.
+    """Permute and flip the axes of a volume to run as closely as possible to right, front, up.
 
-    ``array`` is (i, j, k) or has more axes behind these. Any of the 48 storage orders of one
-    volume gives one result. No interpolation; the array is a view where it can be.
+    ``array`` is (i, j, k), possibly with further axes. All 48 storage orders of one volume give the same
+    result. No interpolation; the array is a view where possible.
     """
     orientation = io_orientation(grid.affine)
     reordered = apply_orientation(array, orientation)
@@ -192,8 +194,11 @@ def canonical(grid: Grid, array: Array) -> tuple[Array, Grid]:
 
 
 def in_order_of(like: Grid, grid: Grid, array: Array, tol: float = 1e-3) -> Array | None:
-    """The volume (i, j, k) of ``grid`` in the storage order of ``like``, where both have the same voxel
-    centres, to within ``tol`` mm; None where they do not. No interpolation; a view where it can be."""
+    """Return the volume (i, j, k) of ``grid`` in the storage order of ``like``, or None if their voxels
+    differ.
+
+    Voxel centres must coincide to within ``tol`` mm. No interpolation; a view where possible.
+    """
     steps = np.rint(np.linalg.inv(like.affine)[:3, :3] @ grid.affine[:3, :3])
     if not (np.abs(steps).sum(axis=0) == 1).all() or not (np.abs(steps).sum(axis=1) == 1).all():
         return None
@@ -206,8 +211,10 @@ def in_order_of(like: Grid, grid: Grid, array: Array, tol: float = 1e-3) -> Arra
 
 
 def bounding_box(mask: Array, grid: Grid, margin_mm: float = 0.0) -> tuple[slice, slice, slice] | None:
-    """Index slices around the true voxels of a mask (i, j, k), widened by a margin in mm on every
-    side and cut to the grid; None for an empty mask."""
+    """Index slices around the true voxels of a mask (i, j, k); None for an empty mask.
+
+    They are widened by a margin in mm on every side and clipped to the grid.
+    """
     slices = []
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
@@ -220,7 +227,7 @@ def bounding_box(mask: Array, grid: Grid, margin_mm: float = 0.0) -> tuple[slice
 
 
 def crop(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
-    """The part of a grid inside index slices, as `bounding_box` gives them."""
+    """The part of a grid inside index slices such as `bounding_box` returns."""
     bounds = [s.indices(n)[:2] for s, n in zip(box, grid.shape, strict=True)]
     affine = grid.affine.copy()
     affine[:3, 3] = grid.index_to_world([start for start, _ in bounds])
@@ -229,8 +236,10 @@ def crop(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
 
 
 def mask_extent(mask: Array, grid: Grid) -> FloatArray:
-    """World points (n, 3), RAS+ mm, whose convex hull holds every true voxel of a mask (i, j, k)
-    with its full box: the outer corners of the first and last true voxel of each row."""
+    """World points (n, 3), RAS+ mm, whose convex hull contains every true voxel of a mask (i, j, k) entirely.
+
+    They are the outer corners of the first and last true voxel of each row.
+    """
     any_true = np.any(mask, axis=2)
     rows = np.argwhere(any_true).astype(np.float64)
     lines = np.asarray(mask)[any_true]
@@ -250,12 +259,12 @@ def registration_grid(
     margin_mm: float,
     frame: Grid | None = None,
 ) -> Grid:
-    """The grid that holds all ``points`` (arrays (n, 3), RAS+ mm of the reference) with a margin.
+    """The grid that contains all ``points`` (arrays (n, 3), RAS+ mm of the reference) with a margin.
 
-    ``frame`` None: axes along the world's, nodes at multiples of the spacing (one number or
-    three). With a frame (the baseline scan's grid): axes along that scan's own, in canonical
-    order, nodes counted from its first voxel, so that a spacing equal to the scan's own puts
-    every node exactly on one of its voxels. Raises ValueError when there is no point.
+    With ``frame`` None the axes run along the world's, with nodes at multiples of the spacing (one number or
+    three). With a frame (the baseline scan's grid) the axes run along that scan's own, in canonical order,
+    and nodes are counted from its first voxel, so that a spacing equal to the scan's own puts every node
+    exactly on one of its voxels. Raises ValueError when there is no point.
     """
     cloud = [p for p in points if len(p)]
     if not cloud:
@@ -278,7 +287,7 @@ def registration_grid(
 
 
 def _snapped(spacing: FloatArray, own: FloatArray | None) -> FloatArray:
-    """The scan's own spacing wherever the one asked for is the same but for rounding."""
+    """Replace the requested spacing by the scan's own where they differ only by rounding."""
     if own is None:
         return np.array(spacing)
     close = np.abs(spacing - own) <= _LATTICE_TOLERANCE * own
@@ -286,10 +295,10 @@ def _snapped(spacing: FloatArray, own: FloatArray | None) -> FloatArray:
 
 
 def vectors_to_lps(field: Array, grid: Grid) -> FloatArray:
-    """Displacements along a grid's axes → world vectors as ITK wants them.
+    """Convert displacements along a grid's axes → world vectors in ITK's convention.
 
-    ``field`` is (3, i, j, k) in mm: component a is the length along the grid's a-th axis. The
-    result is (i, j, k, 3), LPS mm.
+    ``field`` is (3, i, j, k) in mm: component a is the length along the grid's a-th axis. The result is (i,
+    j, k, 3), LPS mm.
     """
     matrix = LPS_FROM_RAS[:3, :3] @ grid.directions
     return np.asarray(np.einsum("ab,bijk->ijka", matrix, np.asarray(field, dtype=np.float64)))

@@ -1,7 +1,7 @@
-"""Rigid motions as 4×4 matrices: their size, their mean, and the poses that agree with many pairs.
+"""Rigid motions as 4×4 matrices: their size, their mean, and poses consistent with many pairs.
 
-All functions expect matrices whose rotations act about the brain (coordinates centred on it), so that
-the length of a translation means something and is not the lever arm of a far-away origin.
+All functions expect matrices whose rotations act about the brain (coordinates centred on it), so that the
+length of a translation is meaningful and does not include the lever arm of a distant origin.
 """
 
 from __future__ import annotations
@@ -60,14 +60,16 @@ def inverse(matrix: FloatArray) -> FloatArray:
 
 
 def halfway(a: FloatArray, b: FloatArray) -> FloatArray:
-    """The rigid matrix half-way from ``a`` to ``b`` along the group's straight line; the inverse of
-    the result is half-way between the inverses."""
+    """The rigid matrix half-way from ``a`` to ``b`` along the group's geodesic.
+
+    The inverse of the result is half-way between the inverses.
+    """
     step = np.real(logm(inverse(a) @ b))
     return rigid(a @ expm(step / 2))
 
 
 def rigid(matrix: FloatArray) -> FloatArray:
-    """A matrix that is rigid but for rounding, made exactly so."""
+    """Project a matrix that is rigid up to rounding to an exactly rigid one."""
     result = matrix.copy()
     result[:3, :3] = nearest_orthogonal(matrix[:3, :3])
     result[3] = (0.0, 0.0, 0.0, 1.0)
@@ -75,7 +77,7 @@ def rigid(matrix: FloatArray) -> FloatArray:
 
 
 def components(n: int, edges: Sequence[Edge]) -> list[list[int]]:
-    """Groups of visits 0 … n−1 that edges connect, each in order, the largest group first."""
+    """Groups of visits 0 … n−1 connected by edges, each in order, the largest group first."""
     group = list(range(n))
     for edge in edges:
         a, b = group[edge.start], group[edge.end]
@@ -85,11 +87,11 @@ def components(n: int, edges: Sequence[Edge]) -> list[list[int]]:
 
 
 def solve_poses(n: int, edges: Sequence[Edge]) -> list[FloatArray]:
-    """Matrices from one common space to each of ``n`` visits that agree best with all edges.
+    """Find the matrices from one common space to each of ``n`` visits that agree best with all edges.
 
-    Least squares over the motions left unexplained, rotations weighted as the movement that they
-    cause at the brain's surface. No visit and no direction is special; the common space itself is
-    arbitrary (see `centred_on_mean`). The edges must connect all visits.
+    Least squares over the residual motions, with rotations weighted as the displacement that they cause at
+    the brain's surface. The solution favours no visit and no direction. The common space itself is arbitrary
+    (see `centred_on_mean`). The edges must connect all visits.
     """
     poses = _first_guess(n, edges)
     both = [*edges, *(Edge(e.end, e.start, inverse(e.matrix)) for e in edges)]
@@ -103,10 +105,10 @@ def solve_poses(n: int, edges: Sequence[Edge]) -> list[FloatArray]:
 
 
 def centred_on_mean(poses: Sequence[FloatArray]) -> list[FloatArray]:
-    """The same poses from another common space: the one in the middle of all visits.
+    """Express the poses in the common space that lies in the middle of all visits.
 
-    The rotations to the visits have the identity as their mean (nearest to their sum), and the
-    translations to them add up to zero, so that no visit is treated differently from another.
+    The rotations to the visits have the identity as their mean (nearest to their sum), and the translations
+    to them sum to zero, so that all visits are treated alike.
     """
     turns = np.array([pose[:3, :3] for pose in poses])
     u, _, vt = np.linalg.svd(turns.sum(axis=0))
@@ -123,7 +125,7 @@ def centred_on_mean(poses: Sequence[FloatArray]) -> list[FloatArray]:
 
 
 def _first_guess(n: int, edges: Sequence[Edge]) -> list[FloatArray]:
-    """Poses along a tree of edges from visit 0."""
+    """Initial poses along a tree of edges from visit 0."""
     found: dict[int, FloatArray] = {0: np.eye(4)}
     while len(found) < n:
         before = len(found)
@@ -138,7 +140,7 @@ def _first_guess(n: int, edges: Sequence[Edge]) -> list[FloatArray]:
 
 
 def _residual(n: int, poses: Sequence[FloatArray], edge: Edge) -> tuple[FloatArray, FloatArray]:
-    """Linear equations (6, 6 n) and right-hand side (6,) of the steps that make one edge fit."""
+    """Linear equations (6, 6 n) and right-hand side (6,) for the steps that make one edge fit."""
     left = edge.matrix @ poses[edge.start] @ inverse(poses[edge.end])
     turn, shift = edge.matrix[:3, :3], edge.matrix[:3, 3]
     cross = np.cross(shift, np.eye(3)).T  # cross @ v is shift × v

@@ -1,7 +1,7 @@
-"""One interpolation from a scan's own voxels to a target grid, averaged over each target voxel's box.
+"""A single interpolation from a scan's own voxels to a target grid, averaged over each target voxel's box.
 
-A target voxel is sampled at one point, or at a regular lattice of points inside its box when the scan
-is finer than the target, so that every voxel of the scan counts. Each sample is trilinear.
+A target voxel is sampled at one point. When the scan is finer than the target, it is sampled at a regular
+lattice of points inside its box, so that every voxel of the scan contributes. Each sample is trilinear.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from longimorph.geometry.grid import Array, FloatArray, Grid, canonical
 
 IntArray = npt.NDArray[np.intp]
 
-_SLAB_POINTS = 2**17  # target voxels at a time: bounds the memory and stays in the processor's cache
+_SLAB_POINTS = 2**17  # target voxels at a time: bounds the memory and fits the CPU cache
 _DECIMALS = 10  # of a voxel index: what differs only by rounding is sampled at the same place
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Where the samples of each voxel of a target grid fall in a source volume.
+    """Positions of the samples of each target voxel in a source volume.
 
-    ``mapping`` (4×4) takes target indices to source indices; ``offsets`` (n, 3) are the samples of
-    one target voxel, in target voxels from its centre; ``shape`` is the target's, ``source`` the source's.
+    ``mapping`` (4×4) takes target indices to source indices. ``offsets`` (n, 3) are the samples of one target
+    voxel, in target voxels from its centre. ``shape`` is the target's, ``source`` the source's.
     """
 
     mapping: FloatArray
@@ -35,8 +35,10 @@ class Sampling:
     source: tuple[int, int, int]
 
     def slabs(self) -> Iterator[tuple[slice, Iterator[FloatArray]]]:
-        """Slices of the target's first axis, each with its samples one after the other: source
-        indices (3, number of voxels in the slab)."""
+        """Yield slices of the target's first axis, each with its successive samples.
+
+        A sample is the source indices (3, number of voxels in the slab).
+        """
         ni, nj, nk = self.shape
         rows = max(1, _SLAB_POINTS // (nj * nk))
         for start in range(0, ni, rows):
@@ -55,8 +57,10 @@ class Sampling:
 
 
 def sampling(source: Grid, matrix: npt.ArrayLike, target: Grid) -> Sampling:
-    """How to sample a volume on ``source`` for ``target``; ``matrix`` is the 4×4 map, RAS, from the
-    world of the target to that of the source."""
+    """Compute how to sample a volume on ``source`` for ``target``.
+
+    ``matrix`` is the 4×4 map, RAS, from the world of the target to that of the source.
+    """
     mapping = np.linalg.inv(source.affine) @ np.asarray(matrix, dtype=np.float64) @ target.affine
     mapping = np.round(mapping, _DECIMALS)
     per_axis = np.maximum(np.ceil(np.abs(mapping[:3, :3]).max(axis=0) - 1e-6), 1).astype(int)
@@ -68,8 +72,8 @@ def sampling(source: Grid, matrix: npt.ArrayLike, target: Grid) -> Sampling:
 def corners(points: FloatArray, shape: tuple[int, int, int]) -> Iterator[tuple[IntArray, FloatArray]]:
     """The eight neighbours of source indices ``points`` (3, n) and their trilinear weights, (n,) each.
 
-    The neighbours are flat indices into a volume of ``shape`` that has been padded by one voxel on
-    every side; points beyond the padding are taken as lying on it.
+    The neighbours are flat indices into a volume of ``shape`` padded by one voxel on every side; points
+    beyond the padding are clamped to it.
     """
     low, high = [], []
     flat = np.zeros(points.shape[1], dtype=np.intp)
@@ -94,8 +98,8 @@ def label_fractions(
 ) -> npt.NDArray[np.float32]:
     """Share of each class in the voxels of ``target``: (C, i, j, k) float32, summing to 1.
 
-    ``labels`` (i, j, k) are class indices on ``source``. Beyond the source everything is class
-    ``outside``, or, for None, the same as the nearest voxel of its border.
+    ``labels`` (i, j, k) are class indices on ``source``. Beyond the source every voxel has class ``outside``,
+    or, for None, the class of the nearest border voxel.
     """
     labels, source = canonical(source, np.asarray(labels))
     padded = _padded(labels.astype(np.intp), outside).ravel()
@@ -116,7 +120,7 @@ def label_fractions(
 def image_means(image: Array, source: Grid, matrix: npt.ArrayLike, target: Grid) -> npt.NDArray[np.float32]:
     """Mean of an intensity volume (i, j, k) over the voxels of ``target``: (i, j, k) float32.
 
-    Only the part of a voxel inside the source's field of view counts; a voxel wholly outside is 0.
+    Only the part of a voxel inside the source's field of view counts; a voxel entirely outside is 0.
     """
     image, source = canonical(source, np.asarray(image))
     padded = np.pad(np.asarray(image, dtype=np.float64), 1, mode="edge").ravel()
@@ -135,8 +139,10 @@ def image_means(image: Array, source: Grid, matrix: npt.ArrayLike, target: Grid)
 
 
 def field_of_view(source: Grid, matrix: npt.ArrayLike, target: Grid) -> npt.NDArray[np.float32]:
-    """Share of each voxel of ``target`` that lies inside the field of view of ``source`` (the boxes
-    of its voxels): (i, j, k) float32 in [0, 1]. Its mean is the share of the whole grid."""
+    """Share of each voxel of ``target`` inside the field of view of ``source``: (i, j, k) float32 in [0, 1].
+
+    The field of view consists of the boxes of the source's voxels. The mean is the share of the whole grid.
+    """
     _, source = canonical(source, np.empty(source.shape, dtype=bool))
     plan = sampling(source, matrix, target)
     share = np.empty(target.shape, dtype=np.float32)
@@ -149,7 +155,7 @@ def field_of_view(source: Grid, matrix: npt.ArrayLike, target: Grid) -> npt.NDAr
 
 
 def _inside(points: FloatArray, shape: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
-    """Which source indices (3, n) lie in the boxes of voxels, to rounding."""
+    """Return which source indices (3, n) lie in the boxes of voxels, up to rounding."""
     limit = np.array(shape, dtype=np.float64)[:, None] - 0.5 + 1e-6
     return np.asarray(((points >= -0.5 - 1e-6) & (points <= limit)).all(axis=0))
 
@@ -161,8 +167,11 @@ def _padded(labels: IntArray, outside: int | None) -> IntArray:
 
 
 def nearest_labels(labels: Array, source: Grid, target: Grid) -> Array:
-    """Labels (i, j, k) on ``source`` as they lie on ``target``, a grid of the same physical space: in each
-    voxel the label of the nearest voxel of the source, beyond its field of view 0."""
+    """Nearest-neighbour resampling of labels (i, j, k) from ``source`` to ``target``, in the same physical
+    space.
+
+    Voxels beyond the source's field of view are 0.
+    """
     mapping = np.round(np.linalg.inv(source.affine) @ target.affine, _DECIMALS)
     turn, shift = mapping[:3, :3], mapping[:3, 3]
     found = ndimage.affine_transform(labels, turn, shift, target.shape, order=0, mode="grid-constant", cval=0)

@@ -1,1 +1,1 @@
-"""Files: volumes, headers, transforms, atomic writes and hashes."""
+"""File access: volumes, headers, transforms, atomic writes and hashes."""

@@ -1,6 +1,6 @@
-"""Files that are either complete or not there: write beside the target, then rename.
+"""Atomic file output: write a temporary file beside the target, then rename it.
 
-A job that is killed half-way leaves the earlier file untouched, so whatever exists can be trusted.
+A job killed half-way leaves the earlier file untouched, so every existing file is complete.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path to write to; on success it takes the place of ``path`` in one step.
+    """Yield a temporary path to write to; on success it atomically replaces ``path``.
 
-    The temporary file lies in the same folder (made when missing) and its name ends as ``path`` does, so
-    writers that choose a format by suffix (``.nii.gz``) choose the right one. When the block raises, the
-    temporary file is removed and an earlier ``path`` stays as it was.
+    The temporary file lies in the same folder (created if missing) and its name ends as ``path`` does, so
+    that writers that choose a format by suffix (``.nii.gz``) choose the right one. When the block raises, the
+    temporary file is removed and an earlier ``path`` is kept.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def _flush(path: Path) -> None:
-    """Wait until ``path``, a file or a folder, is on the disk."""
+    """Flush ``path``, a file or a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -52,27 +52,27 @@ def _flush(path: Path) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write ``text`` as UTF-8 with Unix line ends, atomically."""
+    """Write ``text`` atomically as UTF-8 with Unix line endings."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path | str, data: Any) -> None:
-    """Write ``data`` as JSON, atomically; the same data gives the same bytes.
+    """Write ``data`` atomically as JSON; the same data gives the same bytes.
 
-    Keys keep the order in which they are given. Numbers that JSON cannot hold (NaN, infinities) become
-    null; NumPy scalars and arrays, paths and tuples become their plain counterparts.
+    Keys keep their order. Numbers that JSON cannot represent (NaN, infinities) become null. NumPy scalars and
+    arrays, paths and tuples become their plain counterparts.
     """
     write_text(path, json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _plain(data: Any) -> Any:
-    """Return ``data`` made of what JSON knows; anything else is left for ``json`` to refuse."""
+    """Convert ``data`` to JSON types; anything else is left for ``json`` to refuse."""
     if isinstance(data, Mapping):
         return {str(key): _plain(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
         return [_plain(value) for value in data]
-    numpy = sys.modules.get("numpy")  # without it there is no number of its own either
+    numpy = sys.modules.get("numpy")  # if it is not imported there are no NumPy numbers
     if numpy is not None and isinstance(data, numpy.ndarray | numpy.generic):
         return _plain(data.tolist())
     if isinstance(data, Path):
@@ -83,7 +83,7 @@ def _plain(data: Any) -> Any:
 
 
 def write_csv(path: Path | str, table: pd.DataFrame, float_format: str | None = None) -> None:
-    """Write ``table`` as CSV without its index, atomically; missing numbers become empty cells.
+    """Write ``table`` atomically as CSV without its index; missing numbers become empty cells.
 
     ``float_format`` (such as ``%.6g``) shortens numbers; by default they are written so that reading them
     back gives the same bits.

@@ -1,9 +1,9 @@
-"""What a file holds, told by its SHA-256, and by a stamp that changes whenever the file does.
+"""Identification of a file's content by its SHA-256, and by a stamp that changes whenever the file does.
 
-Programs that copy can give a file any date, so a date alone says little. A stamp has the size, the time of
-change of the content and of the entry, and the inode: a copy, a link that leads elsewhere, or a byte written
-in place changes one of them. Equal stamps spare a file from being read again; whether its content differs is
-then decided by the hash.
+Copying programs can give a file any date, so a date alone is not reliable. A stamp holds the size, the times
+of change of content and metadata, and the inode. A copy, a redirected link, or a byte written in place
+changes at least one of them. If the stamps are equal the file is not read again; otherwise the hash decides
+whether its content differs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SETTLED_S = 2.0
-"""File systems count time in steps of up to two seconds: a file younger than that can change unseen."""
+"""File systems count time in steps of up to two seconds: a younger file can change unnoticed."""
 
 _HEADER_BYTES = 1 << 16
 _DETACHED = re.compile(
@@ -32,15 +32,17 @@ Stamp = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Content:
-    """The content of a file: its SHA-256, None where there is no file, and the stamp it had, None where the
-    file was too young for a stamp to tell of a later change."""
+    """The content of a file: its SHA-256 (None without a file) and its stamp.
+
+    The stamp is None if the file was too recent for a stamp to reveal a later change.
+    """
 
     sha256: str | None
     stamp: Stamp | None = None
 
 
 def stamp(file: Path | str) -> Stamp | None:
-    """Return the stamp of the file that ``file`` leads to, None where that is no file."""
+    """Return the stamp of the file that ``file`` resolves to; None if that is not a file."""
     try:
         found = os.stat(file)
     except (OSError, ValueError):
@@ -51,19 +53,19 @@ def stamp(file: Path | str) -> Stamp | None:
 
 
 def as_stamp(numbers: Iterable[int | str]) -> Stamp:
-    """Return the stamp that was written as four numbers; ValueError where they are none."""
+    """Parse a stamp from four numbers; raises ValueError if they are not."""
     size, modified, changed, inode = map(int, numbers)
     return size, modified, changed, inode
 
 
 def settled(file: Path | str) -> Stamp | None:
-    """Return the stamp of a file that is old enough for a later change to show in it, else None."""
+    """Return the stamp of a file old enough for a later change to show in it, else None."""
     found, now = stamp(file), time.time()
     return found if found is not None and max(found[1:3]) < (now - SETTLED_S) * 1e9 else None
 
 
 def content(file: Path | str) -> Content:
-    """Read a file and return its content. A file that changes meanwhile has no stamp, and is read again."""
+    """Read a file and return its content. A file that changes meanwhile gets no stamp, and is read again."""
     before = settled(file)
     if stamp(file) is None:
         return Content(None)
@@ -76,12 +78,12 @@ def content(file: Path | str) -> Content:
 
 
 def hashes(files: Iterable[Path]) -> dict[str, str | None]:
-    """Return the SHA-256 of files, and of those that hold their voxels, by path; None where there is none."""
+    """Return the SHA-256 of files, and of those that hold their voxels, by path; None for missing files."""
     return {str(part): content(part).sha256 for file in files for part in parts(file)}
 
 
 def parts(file: Path) -> list[Path]:
-    """Return the file and, where it is a header (``.mhd``, ``.nhdr``), the files that hold the voxels."""
+    """Return the file and, if it is a header (``.mhd``, ``.nhdr``), the files that hold the voxels."""
     if file.suffix.lower() not in (".mhd", ".nhdr"):
         return [file]
     try:
@@ -93,7 +95,7 @@ def parts(file: Path) -> list[Path]:
 
 
 def _detached(header: str) -> Iterator[str]:
-    """Yield the names of the data files of a header: one, a list below it, or numbered ones."""
+    """Yield the names of a header's data files: one, a list below it, or numbered ones."""
     found = _DETACHED.search(header)
     if found is None or found[1].upper() == "LOCAL":
         return

@@ -1,7 +1,7 @@
-"""What a file's header states in its own words: voxel sizes, the unit of lengths, an orientation.
+"""The literal statements of a file's header: voxel sizes, the unit of length, an orientation.
 
-The libraries that read volumes mend or ignore what they do not like: a voxel size of zero becomes 1 mm, a
-negative one mirrors the volume, a unit other than mm is passed over. So the header is read once more here.
+The libraries that read volumes silently correct or ignore invalid values: a voxel size of zero becomes 1 mm,
+a negative one mirrors the volume, a unit other than mm is ignored. The header is therefore read again here.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _FIELD: dict[tuple[str, ...], re.Pattern[str]] = {
 
 @dataclass(frozen=True)
 class Declared:
-    """What a header states.
+    """The statements of a header.
 
-    ``sizes``: of a voxel, as written, None where it states none; ``used``: the volume lies where these sizes
-    put it, not where a matrix does that states sizes too; ``unit``: of lengths, None for mm and where none is
-    stated; ``oriented``: which way the axes run is stated; ``letters``: MetaImage's name of the axes.
+    ``sizes``: the voxel sizes as written, None if none are stated. ``used``: the volume is positioned by
+    these sizes and not by a matrix that also states sizes. ``unit``: of length, None for mm and if none is
+    stated. ``oriented``: the directions of the axes are stated. ``letters``: MetaImage's names of the axes.
     """
 
     sizes: tuple[float, ...] | None
@@ -53,12 +53,12 @@ class Declared:
 
     @property
     def impossible(self) -> bool:
-        """Whether the volume has to be placed by sizes that are not positive numbers."""
+        """Whether the volume is positioned by sizes that are not positive numbers."""
         return self.used and self.sizes is not None and not all(0 < size < math.inf for size in self.sizes)
 
 
 def read_declared(path: Path) -> Declared | None:
-    """Read what the header of ``path`` states; None where it cannot be read."""
+    """Read the statements of the header of ``path``; None if it cannot be read."""
     name = path.name.lower()
     try:
         if name.endswith(NIFTI):
@@ -72,7 +72,7 @@ def read_declared(path: Path) -> Declared | None:
 
 
 def _start(path: Path, size: int) -> bytes:
-    """Return the first bytes of a file, of their expansion where it is compressed."""
+    """Return the first bytes of a file, decompressed if it is compressed."""
     with ImageOpener(str(path)) as stream:
         return bytes(stream.read(size))
 
@@ -95,7 +95,7 @@ def _mgh(path: Path) -> Declared:
 
 
 def _fields(path: Path, kind: tuple[str, ...]) -> dict[str, str]:
-    """Return the fields of a header of text by their names in lower case."""
+    """Return the fields of a text header by their lower-case names."""
     with path.open("rb") as stream:
         text = stream.read(_HEADER_BYTES).decode("latin-1")
     fields: dict[str, str] = {}
@@ -129,7 +129,7 @@ def _nrrd(fields: Mapping[str, str]) -> Declared:
 
 
 def _unit(text: str) -> str | None:
-    """Return the first unit that is not the millimetre."""
+    """Return the first unit other than the millimetre."""
     words = re.findall(r'"([^"]*)"', text) or text.split()
     return next((word for word in words[:3] if word.strip().lower() not in _MILLIMETRES), None)
 

@@ -1,4 +1,4 @@
-"""What a volume's header says that is possible but hardly meant, in sentences with what to do."""
+"""Header values that are possible but probably unintended, described in sentences with advice."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from longimorph.io import declared
 from longimorph.io.declared import Declared
 
 VOXEL_MM = 0.2, 6.0
-"""Smallest and largest plausible distance of voxels."""
+"""Smallest and largest plausible voxel spacing."""
 
 SIZES_DIFFER = 0.002
-"""By more than this share, the voxel sizes of a header are others than those of its matrix, not rounded."""
+"""Relative difference above which a header's voxel sizes differ from its matrix by more than rounding."""
 
 NO_ORIENTATION = (
     "the header gives no orientation; left and right are a guess. Convert it again from the source"
 )
 
 DISAGREEMENT_MM = 0.1
-"""The sform and the qform may differ by rounding: up to this distance, at a corner of the volume."""
+"""Maximum distance, at a corner of the volume, by which sform and qform may differ through rounding."""
 
 _IN_VIEW_MIN = 0.9
 _LATTICE = 12
@@ -42,7 +42,7 @@ _NO_HEADER = (OSError, ValueError, ImageFileError, HeaderDataError)
 
 
 def remarks(path: Path, grid: Grid) -> list[str]:
-    """Return what is odd in the header of a file that lies on ``grid``: voxel size, units, orientation."""
+    """Describe what is unusual in the header of a file on ``grid``: voxel size, units, orientation."""
     found = _voxel_remarks(grid)
     stated = declared.read_declared(path)
     if stated is not None:
@@ -53,7 +53,7 @@ def remarks(path: Path, grid: Grid) -> list[str]:
 
 
 def _two_geometries(path: Path, stated: Declared, grid: Grid) -> list[str]:
-    """Return how the geometries of a NIfTI header disagree, said once."""
+    """Describe how the geometries of a NIfTI header disagree, each disagreement once."""
     if not path.name.lower().endswith(declared.NIFTI):
         return []
     try:
@@ -65,7 +65,7 @@ def _two_geometries(path: Path, stated: Declared, grid: Grid) -> list[str]:
 
 
 def other_sizes(stated: Declared, grid: Grid) -> str | None:
-    """Return how the voxel sizes of a header differ from those of its matrix, which are used."""
+    """Describe how a header's voxel sizes differ from those of its matrix, which are used."""
     sizes = np.array(stated.sizes or (), dtype=np.float64)
     if stated.used or len(sizes) != 3 or np.allclose(sizes, grid.spacing, rtol=SIZES_DIFFER, atol=0):
         return None
@@ -84,12 +84,12 @@ def _times(grid: Grid, sizes: FloatArray) -> str:
 
 
 def shown_mm(sizes: Iterable[float]) -> str:
-    """Return voxel sizes as text, without the unit."""
+    """Format voxel sizes without the unit."""
     return " × ".join(f"{size:.4g}" for size in sizes)
 
 
 def disagreement(image: Any) -> str | None:
-    """Return how a NIfTI header's two geometries, sform and qform, disagree; None when they do not."""
+    """Describe how a NIfTI header's two geometries, sform and qform, disagree; None if they agree."""
     sform, s_code = image.get_sform(coded=True)
     try:
         qform, q_code = image.get_qform(coded=True)
@@ -109,7 +109,7 @@ def disagreement(image: Any) -> str | None:
 
 
 def beside_each_other(image: Path, image_grid: Grid, regions: Path, grid: Grid) -> list[str]:
-    """Return what is odd about an image and the segmentation made of it, which share a physical space."""
+    """Describe what is unusual about an image and its segmentation, which share a physical space."""
     names = f"{image.name} and {regions.name}"
     if image_grid.shape == grid.shape and not same_grid(image_grid, grid, 1.0):
         gap = _gap(image_grid.affine, grid.affine, grid.shape)
@@ -145,8 +145,10 @@ def _no_sizes(stated: Declared) -> str | None:
 
 
 def _letters(stated: Declared, grid: Grid) -> str | None:
-    """Return how MetaImage's letters disagree with its matrix. They name where an axis comes from, for some
-    programs where it leads: both are accepted."""
+    """Describe how MetaImage's letters disagree with its matrix.
+
+    The letters name where an axis comes from, or in some programs where it leads; both are accepted.
+    """
     codes = axis_codes(grid)
     if stated.letters is None or not stated.oriented or stated.letters in (codes, opposite(codes)):
         return None
@@ -157,14 +159,14 @@ def _letters(stated: Declared, grid: Grid) -> str | None:
 
 
 def _gap(a: FloatArray, b: FloatArray, shape: tuple[int, ...]) -> float:
-    """The largest distance of a voxel's places by two affines, mm."""
+    """The largest distance between a voxel's positions by two affines, mm."""
     i, j, k = (*shape, 1, 1, 1)[:3]
     corners = grid_corners((i, j, k))
     return float(np.linalg.norm(transform_points(a, corners) - transform_points(b, corners), axis=-1).max())
 
 
 def _share_in_view(grid: Grid, other: Grid) -> float:
-    """The share of a grid's volume that lies in the boxes of another's voxels, from a lattice of points."""
+    """The share of a grid's volume inside the boxes of another's voxels, estimated on a lattice of points."""
     lines = [(np.arange(_LATTICE) + 0.5) / _LATTICE * n - 0.5 for n in grid.shape]
     points = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, 3)
     index = other.world_to_index(grid.index_to_world(points))

@@ -1,4 +1,4 @@
-"""Files whose content was never fetched: what git-annex (DataLad) and Git LFS leave in their place."""
+"""Files whose content was not fetched: the placeholders of git-annex (DataLad) and Git LFS."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 _ANNEX = b"/annex/objects/"
 _LFS = b"version https://git-lfs.github.com/spec/v1"
 _LARGEST = 1 << 15
-"""Bytes that a pointer has at most."""
+"""Maximum size of a pointer in bytes."""
 
 
 def unfetched(path: Path) -> str | None:
-    """Return in words that a file's content is not here, and the command that fetches it; else None."""
+    """Explain that a file's content is not present, and which command fetches it; None if it is present."""
     if _annex_link(path):
         return _of_annex("a link into git-annex", path)
     head = _head(path)
@@ -31,14 +31,14 @@ def _of_annex(what: str, path: Path) -> str:
 
 
 def _annex_link(path: Path) -> bool:
-    """Whether the path is a link, or a link to one, into the objects of git-annex that leads to no file."""
+    """Return whether the path resolves to a dangling link into the objects of git-annex."""
     if not os.path.islink(path) or os.path.exists(path):
         return False
     return f".git{_ANNEX.decode()}" in Path(os.path.realpath(path)).as_posix()
 
 
 def _head(path: Path) -> bytes:
-    """Return the first bytes of a small regular file; of anything else none."""
+    """Return the first bytes of a small regular file; empty for anything else."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:

@@ -1,7 +1,7 @@
-"""Transforms on disk, as ITK and the tools built on it read them, and volumes in SimpleITK's hands.
+"""Transforms on disk, as read by ITK and tools based on it, and conversion of volumes to SimpleITK.
 
-Inside the library a rigid transform is a 4×4 matrix between RAS+ worlds, and a displacement field is
-(3, i, j, k) in mm along the axes of its grid; on disk both are LPS.
+Inside the library a rigid transform is a 4×4 matrix between RAS+ worlds, and a displacement field is (3, i,
+j, k) in mm along the axes of its grid. On disk both are LPS.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from longimorph.io.atomic import atomic_path
 from longimorph.io.volumes import write_nifti
 
 NIFTI_INTENT_VECTOR = 1007
-"""The intent under which ITK takes the numbers as they are; it would negate those of 1006."""
+"""The NIfTI intent for which ITK uses the numbers unchanged; it would negate those of 1006."""
 
 
 def to_sitk(array: Array, grid: Grid) -> sitk.Image:
-    """A SimpleITK image of a volume (i, j, k) in the same place of the world."""
+    """Convert a volume (i, j, k) to a SimpleITK image at the same position in the world."""
     geometry = to_itk(grid)
     image = sitk.GetImageFromArray(np.ascontiguousarray(np.asarray(array).T))
     image.SetSpacing(geometry.spacing)
@@ -45,13 +45,15 @@ def to_sitk(array: Array, grid: Grid) -> sitk.Image:
 
 
 def from_sitk(image: sitk.Image) -> Array:
-    """The voxels of a SimpleITK image as an array (i, j, k)."""
+    """Convert a SimpleITK image to an array (i, j, k)."""
     return np.asarray(sitk.GetArrayFromImage(image).T)
 
 
 def euler_from_rigid(matrix: npt.ArrayLike, centre: npt.ArrayLike = (0.0, 0.0, 0.0)) -> sitk.Euler3DTransform:
-    """The ITK transform that maps LPS points as ``matrix`` (4×4, rigid, RAS → RAS) maps RAS points;
-    it turns about ``centre`` (RAS mm). Raises ValueError when the matrix is not rigid."""
+    """The ITK transform that maps LPS points as ``matrix`` (4×4, rigid, RAS → RAS) maps RAS points.
+
+    It rotates about ``centre`` (RAS mm). Raises ValueError when the matrix is not rigid.
+    """
     if not is_rigid(matrix):
         raise ValueError(f"not a rigid matrix: {np.asarray(matrix).tolist()}")
     lps = rigid_ras_to_lps(matrix)
@@ -64,7 +66,7 @@ def euler_from_rigid(matrix: npt.ArrayLike, centre: npt.ArrayLike = (0.0, 0.0, 0
 
 
 def rigid_from_itk(transform: sitk.Transform) -> FloatArray:
-    """The 4×4 matrix RAS → RAS of any linear ITK transform of three dimensions."""
+    """The 4×4 matrix RAS → RAS of any linear three-dimensional ITK transform."""
     ends = np.array([transform.TransformPoint(p) for p in np.vstack([np.zeros(3), np.eye(3)]).tolist()])
     lps = np.eye(4)
     lps[:3, :3] = (ends[1:] - ends[0]).T
@@ -73,7 +75,7 @@ def rigid_from_itk(transform: sitk.Transform) -> FloatArray:
 
 
 def is_rigid(matrix: npt.ArrayLike, tol: float = 1e-5) -> bool:
-    """Whether a 4×4 matrix is a rotation and a translation, and no reflection or scaling."""
+    """Return whether a 4×4 matrix is a rotation and a translation, without reflection or scaling."""
     m = np.asarray(matrix, dtype=np.float64)
     turn = m[:3, :3]
     return bool(
@@ -87,16 +89,18 @@ def is_rigid(matrix: npt.ArrayLike, tol: float = 1e-5) -> bool:
 def write_rigid(path: Path | str, matrix: npt.ArrayLike) -> None:
     """Write a rigid 4×4 matrix, RAS, reference → this timepoint, as an ITK text transform (.tfm).
 
-    The file holds an Euler3DTransform that maps points of the reference to points of the timepoint's
-    physical space: what sitk.Resample(scan, reference_grid, sitk.ReadTransform(path)) wants. Atomic.
+    The file holds an Euler3DTransform that maps points of the reference to points of the timepoint's physical
+    space, as required by sitk.Resample(scan, reference_grid, sitk.ReadTransform(path)). Atomic.
     """
     with atomic_path(path) as temporary:
         sitk.WriteTransform(euler_from_rigid(matrix), str(temporary))
 
 
 def read_rigid(path: Path | str, stage: str = "maps") -> FloatArray:
-    """Read a rigid ITK transform as the 4×4 RAS matrix that `write_rigid` was given. Raises
-    PairFailure when the file cannot be read or is not rigid."""
+    """Read a rigid ITK transform as the 4×4 RAS matrix passed to `write_rigid`.
+
+    Raises PairFailure when the file cannot be read or is not rigid.
+    """
     try:
         matrix = rigid_from_itk(sitk.ReadTransform(str(path)))
     except (RuntimeError, ValueError) as error:
@@ -112,8 +116,8 @@ def read_rigid(path: Path | str, stage: str = "maps") -> FloatArray:
 def write_displacement(path: Path | str, field: Array, grid: Grid) -> None:
     """Write displacements (3, i, j, k), mm along the axes of ``grid``, as an ITK displacement field.
 
-    NIfTI of shape (i, j, k, 1, 3) with vector intent, LPS mm, float32: read it with
-    sitk.ReadImage(path, sitk.sitkVectorFloat64) and give it to sitk.DisplacementFieldTransform. Atomic.
+    NIfTI of shape (i, j, k, 1, 3) with vector intent, LPS mm, float32. Read it with sitk.ReadImage(path,
+    sitk.sitkVectorFloat64) and pass it to sitk.DisplacementFieldTransform. Atomic.
     """
     if field.shape != (3, *grid.shape):
         raise ValueError(f"displacements of shape {field.shape} do not lie on a grid of shape {grid.shape}")
@@ -122,7 +126,7 @@ def write_displacement(path: Path | str, field: Array, grid: Grid) -> None:
 
 
 def read_displacement(path: Path | str) -> tuple[FloatArray, Grid]:
-    """Read what `write_displacement` wrote: (3, i, j, k), mm along the axes of the grid, and the grid."""
+    """Read the output of `write_displacement`: (3, i, j, k), mm along the axes of the grid, and the grid."""
     image: Any = nib.load(path)
     i, j, k = image.shape[:3]
     grid = Grid((i, j, k), np.asarray(image.affine))

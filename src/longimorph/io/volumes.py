@@ -1,8 +1,8 @@
-"""Volumes on disk: label and intensity volumes in, maps and scalar volumes out.
+"""Volumes on disk: reads label and intensity volumes, writes maps and scalar volumes.
 
-Reading goes through nibabel (NIfTI, MGH) or SimpleITK (MetaImage, NRRD). Arrays come back indexed
-(i, j, k) with a `Grid` whose world is RAS+ mm, whatever the file's own convention. Whatever is wrong
-with one file is a `PairFailure` of the stage that reads it: the other scans of the cohort go on.
+Reading uses nibabel (NIfTI, MGH) or SimpleITK (MetaImage, NRRD). Arrays are indexed (i, j, k) with a `Grid`
+whose world is RAS+ mm, whatever the file's own convention. Any fault of a file is a `PairFailure` of the
+stage that reads it: the other scans of the cohort continue.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from longimorph.text import counted
 log = logging.getLogger(__name__)
 
 MAX_VOXELS = 2**30
-"""More voxels than any scan has (a head at 0.2 mm): a header that claims more is broken."""
+"""More voxels than any scan has (a head at 0.2 mm): a header that claims more is corrupt."""
 
 VOXEL_MM = 0.01, 100.0
-"""Beyond these a distance of voxels, in mm, is no scan's: the header is in other units, or broken."""
+"""Range of plausible voxel spacings, in mm: outside it the header is in other units, or corrupt."""
 
 FIELD_MM3 = 10.0, 1e9
-"""Beyond these a field of view, in mm³, holds no head: a cube of 2 mm, and one of a metre."""
+"""Range of fields of view that can hold a head, in mm³: from a cube of 2 mm to one of a metre."""
 
 _INTEGER_TOLERANCE = 1e-3
-_SURPLUS_BYTES = 16 << 20  # what may follow the voxels in a compressed file
+_SURPLUS_BYTES = 16 << 20  # allowed excess after the voxels in a compressed file
 _DEFLATE_RATIO = 1032  # the most that gzip can shrink a file
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _UNREADABLE = (
@@ -50,10 +50,10 @@ _UNREADABLE = (
 
 
 def read_labels(path: Path | str, stage: str = "maps") -> tuple[npt.NDArray[np.int32], Grid]:
-    """Read a label volume: whole numbers from 0, (i, j, k) int32, and its grid.
+    """Read a label volume: non-negative integers, (i, j, k) int32, and its grid.
 
-    Raises PairFailure of ``stage``: file missing, unreadable or cut off, not three-dimensional, an
-    unusable affine, labels that are not finite, not whole numbers, or negative.
+    Raises PairFailure of ``stage``: file missing, unreadable or truncated, not three-dimensional, an unusable
+    affine, labels that are not finite, not integers, or negative.
     """
     data, grid = _read(Path(path), stage)
     return _whole_numbers(data, Path(path), stage), grid
@@ -62,8 +62,8 @@ def read_labels(path: Path | str, stage: str = "maps") -> tuple[npt.NDArray[np.i
 def read_image(path: Path | str, stage: str = "align") -> tuple[npt.NDArray[np.float32], Grid]:
     """Read an intensity volume: (i, j, k) float32 and its grid.
 
-    Values that are not finite become 0, with a warning that counts them. Raises PairFailure of
-    ``stage`` as `read_labels`, and when no two finite values differ.
+    Non-finite values become 0, with a warning that counts them. Raises PairFailure of ``stage`` as
+    `read_labels`, and when all finite values are equal.
     """
     data, grid = _read(Path(path), stage)
     image = np.array(data, dtype=np.float32)
@@ -79,7 +79,7 @@ def read_image(path: Path | str, stage: str = "align") -> tuple[npt.NDArray[np.f
 
 
 def read_grid(path: Path | str, stage: str = "maps") -> Grid:
-    """Read only where a volume lies, without its voxels. Raises PairFailure as `read_labels`."""
+    """Read only the grid of a volume, without its voxels. Raises PairFailure as `read_labels`."""
     file = Path(path)
     _require_file(file, stage)
     if file.name.lower().endswith(_ITK_SUFFIXES):
@@ -88,16 +88,20 @@ def read_grid(path: Path | str, stage: str = "maps") -> Grid:
 
 
 def write_maps(path: Path | str, maps: Array, grid: Grid) -> None:
-    """Write maps (C, i, j, k) as 4-D NIfTI in float32, classes last, on ``grid``. Atomic; equal
-    content gives equal bytes."""
+    """Write maps (C, i, j, k) as 4-D NIfTI in float32, classes last, on ``grid``.
+
+    Atomic; equal content gives equal bytes.
+    """
     if maps.ndim != 4 or maps.shape[1:] != grid.shape:
         raise ValueError(f"maps of shape {maps.shape} do not lie on a grid of shape {grid.shape}")
     write_nifti(path, np.moveaxis(np.asarray(maps, dtype=np.float32), 0, -1), grid)
 
 
 def write_scalar(path: Path | str, array: Array, grid: Grid) -> None:
-    """Write one volume (i, j, k) as NIfTI on ``grid``, whole numbers as int32, all else as float32.
-    Atomic; equal content gives equal bytes."""
+    """Write one volume (i, j, k) as NIfTI on ``grid``, integers as int32, all else as float32.
+
+    Atomic; equal content gives equal bytes.
+    """
     if array.shape != grid.shape:
         raise ValueError(f"a volume of shape {array.shape} does not lie on a grid of shape {grid.shape}")
     kind = np.int32 if np.issubdtype(array.dtype, np.integer) or array.dtype == bool else np.float32
@@ -105,7 +109,7 @@ def write_scalar(path: Path | str, array: Array, grid: Grid) -> None:
 
 
 def read_maps(path: Path | str, stage: str = "register") -> tuple[npt.NDArray[np.float32], Grid]:
-    """Read maps that `write_maps` wrote: (C, i, j, k) float32 and their grid."""
+    """Read maps written by `write_maps`: (C, i, j, k) float32 and their grid."""
     file = Path(path)
     _require_file(file, stage)
     try:
@@ -120,8 +124,10 @@ def read_maps(path: Path | str, stage: str = "register") -> tuple[npt.NDArray[np
 
 
 def write_nifti(path: Path | str, data: Array, grid: Grid, intent: int = 0) -> None:
-    """Write an array whose first three axes are the grid's, as NIfTI-1 in mm, with one geometry in
-    both header forms. Atomic; a compressed file carries no time, so equal content gives equal bytes."""
+    """Write an array whose first three axes are the grid's as NIfTI-1 in mm, with the same sform and qform.
+
+    Atomic; a compressed file contains no time stamp, so equal content gives equal bytes.
+    """
     image = nib.Nifti1Image(data, grid.affine)
     image.header.set_xyzt_units("mm")
     image.header["intent_code"] = intent
@@ -135,7 +141,7 @@ def write_nifti(path: Path | str, data: Array, grid: Grid, intent: int = 0) -> N
 
 
 def _read(file: Path, stage: str) -> tuple[Array, Grid]:
-    """Values in the file's own type (scaled where the header says so), three axes, and the grid."""
+    """Values in the file's own type (scaled if the header says so), three axes, and the grid."""
     _require_file(file, stage)
     if file.name.lower().endswith(_ITK_SUFFIXES):
         return _read_itk(file, stage)
@@ -149,7 +155,7 @@ def _read(file: Path, stage: str) -> tuple[Array, Grid]:
 
 
 def _verified(file: Path, header: Any, stage: str) -> Any:
-    """The image with its voxels: a compressed NIfTI is read to its end, so that its checksum counts."""
+    """The image with its voxels; a compressed NIfTI is read to its end, so that its checksum is verified."""
     if not (file.name.endswith(".nii.gz") and isinstance(header, nib.Nifti1Image)):
         return header
     proxy: Any = header.dataobj
@@ -164,7 +170,7 @@ def _verified(file: Path, header: Any, stage: str) -> Any:
 
 
 def _nibabel_header(file: Path, stage: str) -> Any:
-    """The image without its voxels, after checks that reading them is safe."""
+    """The image without its voxels, after checks that they can be read safely."""
     try:
         image: Any = nib.load(file)
     except _UNREADABLE as error:
@@ -197,7 +203,7 @@ def _nibabel_grid(image: Any, file: Path, stage: str) -> Grid:
 
 
 def _grid(shape: tuple[int, ...], affine: npt.NDArray[np.float64], file: Path, stage: str) -> Grid:
-    """The grid of a header, after checks that it can be that of a head; what is odd is logged."""
+    """The grid of a header, after checks that it is plausible for a head; unusual values are logged."""
     i, j, k = _check_shape(shape, file, stage)
     _check_sizes(file, stage)
     if affine.shape != (4, 4) or not is_invertible(affine):
@@ -209,7 +215,7 @@ def _grid(shape: tuple[int, ...], affine: npt.NDArray[np.float64], file: Path, s
 
 
 def _check_sizes(file: Path, stage: str) -> None:
-    """Refuse voxel sizes that are no positive numbers, which libraries mend or mirror without a word."""
+    """Refuse voxel sizes that are not positive numbers, which libraries silently correct or mirror."""
     stated = declared.read_declared(file)
     if stated is None:
         return
@@ -222,7 +228,7 @@ def _check_sizes(file: Path, stage: str) -> None:
 
 
 def _check_scale(grid: Grid, file: Path, stage: str) -> None:
-    """Refuse voxels and fields of view that no scan of a head has, before anything of their size is made."""
+    """Refuse voxels and fields of view that no head scan has, before allocating anything of their size."""
     sides = " × ".join(f"{n * size:.4g}" for n, size in zip(grid.shape, grid.spacing, strict=True))
     if not VOXEL_MM[0] <= grid.spacing.min() <= grid.spacing.max() <= VOXEL_MM[1]:
         found = f"voxels of {headers.shown_mm(grid.spacing)} mm are no scan's"
@@ -235,7 +241,7 @@ def _check_scale(grid: Grid, file: Path, stage: str) -> None:
 
 
 def _check_shape(shape: tuple[int, ...], file: Path, stage: str) -> tuple[int, int, int]:
-    """Three axes, or more of which only the first three count, and no more voxels than a scan has."""
+    """Require three axes, or more of which only the first three count, and a plausible number of voxels."""
     if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
         raise PairFailure(
             stage, "dimension", f"{file} has shape {_plain(shape)}; one volume with three axes is needed"
@@ -248,7 +254,7 @@ def _check_shape(shape: tuple[int, ...], file: Path, stage: str) -> tuple[int, i
 
 
 def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape of Python's own numbers, as a message shows it."""
+    """Convert a shape to Python integers for a message."""
     return tuple(int(n) for n in shape)
 
 
@@ -269,7 +275,7 @@ def _itk_header(file: Path, stage: str) -> sitk.ImageFileReader:
 
 def _itk_grid(reader: sitk.ImageFileReader, file: Path, stage: str) -> Grid:
     size = _check_shape(reader.GetSize(), file, stage)
-    _check_sizes(file, stage)  # ITK's grid is mirrored by a size below 0, and has none for 0
+    _check_sizes(file, stage)  # ITK mirrors the grid for a negative size, and has none for 0
     direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
     x, y, z = reader.GetOrigin()[:3]
     a, b, c = reader.GetSpacing()[:3]
@@ -292,7 +298,7 @@ def _read_itk(file: Path, stage: str) -> tuple[Array, Grid]:
 
 
 def _whole_numbers(data: Array, file: Path, stage: str) -> npt.NDArray[np.int32]:
-    """Labels as int32, or the failure that says which values are none."""
+    """Labels as int32, or the failure that says which values are not integers."""
     if not np.issubdtype(data.dtype, np.integer) and data.dtype != bool:
         bad = int((~np.isfinite(data)).sum())
         if bad:
@@ -313,7 +319,7 @@ def _whole_numbers(data: Array, file: Path, stage: str) -> npt.NDArray[np.int32]
 
 
 def _counts(values: Array, most: int = 5) -> str:
-    """The most frequent values with their numbers of voxels, as text."""
+    """Describe the most frequent values with their numbers of voxels."""
     distinct, count = np.unique(values, return_counts=True)
     order = np.argsort(-count, kind="stable")[:most]
     text = ", ".join(f"{distinct[i]:g} in {count[i]}" for i in order)

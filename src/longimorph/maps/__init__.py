@@ -1,1 +1,1 @@
-"""Segmentations as probability maps, and the part of the brain that two visits both show."""
+"""Segmentations as probability maps, and the part of the brain visible at both visits."""

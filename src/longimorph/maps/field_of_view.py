@@ -1,9 +1,9 @@
-"""Two visits compared only where both show the brain.
+"""Restrict the comparison of two visits to the part of the brain visible at both.
 
-Where a field of view ends in the middle of the brain, a visit's maps say background beyond it, and close to
-the cut smoothing and interpolation mix background in. There both visits are given the same values, those of
-the visit that sees more, so that a scan cut short is not taken for tissue that was lost. A face of the field
-of view that no brain touches cuts nothing: beyond it there is none.
+Where a field of view cuts the brain, a visit's maps contain background beyond the cut, and smoothing and
+interpolation mix background in close to it. There both visits receive the same values, those of the visit
+that shows more, so that a truncated scan is not mistaken for tissue loss. A face of the field of view that no
+brain touches cuts nothing: there is no brain beyond it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from longimorph.geometry.grid import Array, FloatArray, Grid
 FloatMap = npt.NDArray[np.float32]
 
 CUT_MM2 = 20.0
-"""More brain than this on a face of the field of view is a brain that is cut there, mm²."""
+"""Area of brain on a face of the field of view above which the brain counts as cut there, mm²."""
 
-_SIGMAS = 3.0  # of the smoothing, how far the background beyond a cut is felt
+_SIGMAS = 3.0  # smoothing widths from a cut within which background affects the maps
 _WHOLE = 1 - 1e-3  # share of a voxel in view that counts as all of it
 _RAMP_VOXELS = 2.0
 _FAINT = 1e-3  # weight of a voxel that is in view but too close to a cut
@@ -31,9 +31,11 @@ _FAINT = 1e-3  # weight of a voxel that is in view but too close to a cut
 
 @dataclass(frozen=True)
 class View:
-    """Where a visit's field of view cuts the brain: ``planes`` (n, 4), each of which gives n·x + d, how deep
-    inside the cut a point x of the common space lies (RAS, mm), and how far inside the maps are touched by
-    what lies beyond, ``reach_mm``."""
+    """Where a visit's field of view cuts the brain.
+
+    ``planes`` (n, 4): each gives n·x + d, the depth inside the cut of a point x of the common space (RAS,
+    mm). ``reach_mm``: the depth to which the maps are affected by what lies beyond the cut.
+    """
 
     planes: FloatArray
     reach_mm: float
@@ -42,8 +44,10 @@ class View:
     def of(
         cls, labels: Array, grid: Grid, matrix: npt.ArrayLike, background: int | None, smoothing_mm: float
     ) -> View:
-        """The view of a scan: class indices (i, j, k) on ``grid``, ``matrix`` the rigid map from the common
-        space to the scan's world (4×4, RAS), the smoothing of its maps. Without a background nothing is cut.
+        """The view of a scan with class indices (i, j, k) on ``grid``.
+
+        ``matrix`` is the rigid map from the common space to the scan's world (4×4, RAS); ``smoothing_mm`` is
+        the smoothing of its maps. Without a background class nothing is cut.
         """
         to_index = np.linalg.inv(grid.affine) @ np.asarray(matrix, dtype=np.float64)
         planes = []
@@ -81,9 +85,12 @@ class View:
 
 @dataclass(frozen=True)
 class Shared:
-    """What of the brain was compared: ``weight`` (i, j, k) in [0, 1], None where all was; ``brain_mm3``, the
-    brain of both visits together; ``lost_mm3``, how much of it was not compared; ``lacking_mm3``, how much
-    the view of each visit lacks."""
+    """The part of the brain that was compared.
+
+    ``weight`` (i, j, k) is in [0, 1], or None where all of it was compared. ``brain_mm3`` is the union of
+    both visits' brains; ``lost_mm3`` is the part of it that was not compared; ``lacking_mm3`` is the part
+    that each visit's view lacks.
+    """
 
     weight: FloatMap | None = None
     brain_mm3: float = 0.0
@@ -99,9 +106,9 @@ class Shared:
 def share(
     maps: tuple[FloatMap, FloatMap], grid: Grid, views: tuple[View, View], background: int | None
 ) -> tuple[FloatMap, FloatMap, Shared]:
-    """Return the maps (C, i, j, k) of two visits, alike where one of them does not show the brain.
+    """Return the maps (C, i, j, k) of two visits, made equal where one of them does not show the brain.
 
-    Where both are to be trusted they are untouched, to the bit.
+    Where both can be trusted they are bitwise unchanged.
     """
     if background is None or not (len(views[0].planes) or len(views[1].planes)):
         return *maps, Shared()
@@ -119,8 +126,11 @@ def share(
 
 
 def _cuts(brains: tuple[Array, Array], cover: tuple[FloatMap, FloatMap]) -> tuple[Array, Array]:
-    """Per visit, the voxels beyond its cuts where there is brain: by the other visit or, where that does not
-    see either, because brain of one of them borders on it."""
+    """Per visit, the voxels beyond its cuts that contain brain.
+
+    The other visit shows brain there or, where neither visit covers the voxel, brain of one of them borders
+    on it.
+    """
     out = cover[0] < _WHOLE, cover[1] < _WHOLE
     near = ndimage.binary_dilation(np.maximum(*brains) > 0.5, np.ones((3, 3, 3), dtype=bool))
     dark = out[0] & out[1] & near
@@ -128,7 +138,7 @@ def _cuts(brains: tuple[Array, Array], cover: tuple[FloatMap, FloatMap]) -> tupl
 
 
 def _trust(cut: Array, cover: FloatMap, grid: Grid, reach: float) -> FloatMap:
-    """How far a visit's maps are believed, from 0 beyond and near a cut through the brain to 1."""
+    """Weight of a visit's maps, from 0 beyond and near a cut through the brain to 1."""
     trust = np.ones(grid.shape, dtype=np.float32)
     if cut.any():
         distance = ndimage.distance_transform_edt(~cut, sampling=grid.spacing)
@@ -140,7 +150,7 @@ def _trust(cut: Array, cover: FloatMap, grid: Grid, reach: float) -> FloatMap:
 def _filled(
     maps: tuple[FloatMap, FloatMap], trust: tuple[FloatMap, FloatMap], cover: tuple[FloatMap, FloatMap]
 ) -> tuple[FloatMap, FloatMap]:
-    """Both maps, replaced as far as they are not trusted by what the two say together."""
+    """Return both maps, replaced by their joint estimate to the extent that they are not trusted."""
     weights = trust[0] + _FAINT * cover[0], trust[1] + _FAINT * cover[1]
     total = weights[0] + weights[1]
     first = np.where(total > 0, weights[0] / np.where(total > 0, total, 1), np.float32(0.5))

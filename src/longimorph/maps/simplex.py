@@ -1,9 +1,8 @@
-"""Segmentations as probability maps: every voxel a point of the simplex, its entries summing to 1.
+"""Segmentations as probability maps: every voxel is a point of the simplex, its entries summing to 1.
 
-Labels are interpolated once, from the scan's own voxels to the registration grid, as the share of
-every class in each voxel; smoothing, the floor and the closure come after, on the grid. The box of
-the grid should leave about three smoothing widths of background around the brain, or what is
-smoothed out of it is lost to its volumes.
+Labels are interpolated once, from the scan's own voxels to the registration grid, as the share of every class
+in each voxel. Smoothing, floor and closure follow on the grid. The grid's box should leave about three
+smoothing widths of background around the brain; otherwise volume that is smoothed out of the box is lost.
 """
 
 from __future__ import annotations
@@ -39,13 +38,12 @@ def simplex_maps(
     smoothing_mm: float = 0.0,
     floor: float = 0.0,
 ) -> npt.NDArray[np.float32]:
-    """Probability maps (C, i, j, k), float32, on ``grid``: not negative, sums within 1e-6 of 1.
+    """Probability maps (C, i, j, k), float32, on ``grid``: non-negative, sums within 1e-6 of 1.
 
-    ``labels`` (i, j, k) are class indices on ``label_grid``; ``matrix`` is the rigid 4×4 map, RAS,
-    from the world of ``grid`` to that of the scan. Beyond the scan's field of view lies ``background``
-    (None: the border repeats). ``smoothing_mm`` is the sigma of a Gaussian, ``floor`` the smallest
-    probability before closure. Where the grids coincide, without smoothing and floor, the maps are
-    exactly 0 and 1.
+    ``labels`` (i, j, k) are class indices on ``label_grid``; ``matrix`` is the rigid 4×4 map, RAS, from the
+    world of ``grid`` to that of the scan. Beyond the scan's field of view lies ``background`` (None: the
+    border repeats). ``smoothing_mm`` is the sigma of a Gaussian, ``floor`` the smallest probability before
+    closure. Where the grids coincide, without smoothing and floor, the maps are exactly 0 and 1.
     """
     values = np.asarray(labels)
     if values.min() < 0 or values.max() >= n_classes:
@@ -57,7 +55,7 @@ def simplex_maps(
 def smooth(maps: Array, grid: Grid, sigma_mm: float) -> npt.NDArray[np.float32]:
     """Gaussian smoothing of maps (C, i, j, k) by ``sigma_mm`` along the three axes of ``grid``.
 
-    The border repeats outwards, so that sums over classes stay as they are. Float32; the maps
+    The border is repeated outwards, so that sums over classes are preserved. Float32; returns the maps
     themselves when sigma is 0.
     """
     result = np.asarray(maps, dtype=np.float32)
@@ -76,8 +74,8 @@ def smooth(maps: Array, grid: Grid, sigma_mm: float) -> npt.NDArray[np.float32]:
 def gaussian_kernel(sigma: float) -> FloatArray:
     """The discrete Gaussian of variance sigma², sigma in voxels, (2 r + 1,), summing to 1.
 
-    It is exp(−t) I_n(t) with t = sigma² (Lindeberg 1990): the variance is exact for any width, where
-    a sampled Gaussian becomes a single 1 below half a voxel.
+    It is exp(−t) I_n(t) with t = sigma² (Lindeberg 1990). The variance is exact for any width, whereas a
+    sampled Gaussian degenerates to a single 1 below half a voxel.
     """
     t = sigma * sigma
     half = ive(np.arange(int(np.ceil(6 * sigma)) + 6), t)
@@ -88,8 +86,10 @@ def gaussian_kernel(sigma: float) -> FloatArray:
 
 
 def close(maps: Array, floor: float = 0.0) -> npt.NDArray[np.float32]:
-    """Raise every probability of maps (C, i, j, k) to at least ``floor`` and divide by the sum over
-    classes. A voxel without any probability gets all classes alike."""
+    """Raise every probability of maps (C, i, j, k) to at least ``floor`` and divide by the sum over classes.
+
+    A voxel without any probability gets equal probabilities of all classes.
+    """
     if not 0 <= floor < 1 / len(maps):
         raise ValueError(f"the floor must lie in [0, 1/{len(maps)}); found {floor}")
     result = np.maximum(np.asarray(maps, dtype=np.float32), np.float32(floor))
@@ -111,6 +111,6 @@ def volumes_mm3(maps: Array, grid: Grid) -> FloatArray:
 def native_volumes_mm3(labels: Array, label_grid: Grid, n_classes: int) -> FloatArray:
     """Volume of every class in the scan itself, (C,) mm³: its voxels times the voxel's volume.
 
-    Background depends on the field of view and cannot be compared with that of a map.
+    The background depends on the field of view and cannot be compared with that of a map.
     """
     return np.asarray(np.bincount(np.asarray(labels).ravel(), minlength=n_classes) * label_grid.voxel_volume)

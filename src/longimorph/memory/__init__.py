@@ -1,1 +1,1 @@
-"""The memory model of a registration: prediction, measurement, refit, and the memory there is."""
+"""The memory model of a registration: prediction, measurement, refitting, and available memory."""

@@ -1,4 +1,4 @@
-"""How much memory a registration may take, and where on the ladder it begins."""
+"""How much memory a registration may use, and on which rung of the ladder it starts."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ CGROUPS = (
         Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
     ),
 )
-"""Files that hold the limit of a container or a cluster's job, and what is used of it, in bytes."""
+"""Files that hold the limit of a container or a cluster job, and its current usage, in bytes."""
 
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """The memory of one registration: where on the ladder it began, and where it is by now.
+    """The memory of one registration: the rung on which it started, and the rung in use.
 
-    ``maps`` is one of the probability maps (C, *grid), ``device`` is where the registration runs, ``process``
-    what the process took before it, in bytes and without the pair's maps. ``workspace`` is what cuBLAS keeps
-    for itself on a card, in bytes: no tensor of the registration.
+    ``maps`` is one of the probability maps (C, *grid) and ``device`` is where the registration runs.
+    ``process`` is what the process used beforehand, in bytes and without the pair's maps. ``workspace`` is
+    the cuBLAS workspace on a GPU, in bytes; it is not a tensor of the registration.
     """
 
     maps: Tensor
@@ -57,21 +57,21 @@ class MemoryUse:
     workspace: int = 0
 
     def predicted(self, steps: int | None) -> int:
-        """Peak bytes that the model predicts for the strategy in use; ``steps`` None: the usual number."""
+        """Peak bytes predicted by the model for the strategy in use; ``steps`` None: the usual number."""
         kind = self.device.type
         return self.known.peak(self.ladder.current.name, size_of(self.maps, steps), kind).needed(kind)
 
     def observed(self) -> int:
-        """Peak bytes: of the tensors on a card; on a processor the resident memory of the whole process."""
+        """Observed peak bytes: of the tensors on a GPU, of the whole process (resident) on a CPU."""
         if self.device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self.device)) - self.workspace
         return resident_peak()
 
     def report(self, steps: int | None, iterations: int) -> dict[str, Any]:
-        """What status.json says of the memory: predicted, observed, and what the prediction is made from.
+        """Return the memory section of status.json: predicted, observed, and the inputs of the prediction.
 
-        ``steps`` None: the usual number; ``iterations``: the most in one descent on the finest level, of
-        which L-BFGS kept the last as pairs.
+        ``steps`` None: the usual number. ``iterations`` is the maximum in one descent on the finest level;
+        L-BFGS kept the last of them as pairs.
         """
         kind, strategy, size = self.device.type, self.ladder.current.name, size_of(self.maps, steps)
         on_card = kind == "cuda"
@@ -100,7 +100,7 @@ class MemoryUse:
 
 
 def size_of(maps: Tensor, steps: int | None) -> Size:
-    """What the registration of ``maps`` (C, *grid) needs depends on this; ``steps`` None: not known yet."""
+    """The size on which the memory for ``maps`` (C, *grid) depends; ``steps`` None: not known yet."""
     map_bytes = maps.numel() * maps.element_size()
     return Size(map_bytes, len(maps), steps or USUAL_STEPS, slab=slab_share(maps.shape[1], map_bytes))
 
@@ -112,10 +112,10 @@ def begin(
     asked_mb: int | None,
     known: Model | None = None,
 ) -> MemoryUse:
-    """The rungs from the fastest one that fits on; the choice, and every step down, is said in the log.
+    """Choose the rungs from the fastest one that fits; the choice and every step down are logged.
 
-    ``maps`` is one of the two maps that the process holds. ``asked_mb`` is the memory that the job asked for
-    in MB, where it did; ``known`` is the model to trust, by default the package's.
+    ``maps`` is one of the two maps that the process holds. ``asked_mb`` is the memory that the job requested
+    in MB, if it did. ``known`` is the model to use, by default the one of the package.
     """
     kind, known = device.type, known or model()
     workspace = 0
@@ -133,7 +133,7 @@ def begin(
 
 
 def cublas_workspace(device: torch.device) -> int:
-    """Bytes that PyTorch holds on a card after a first product, before anything else lies there."""
+    """Bytes that PyTorch holds on a GPU after a first matrix product, before anything else is allocated."""
     one = torch.ones(1, 1, device=device)
     torch.matmul(one, one)
     del one
@@ -141,12 +141,12 @@ def cublas_workspace(device: torch.device) -> int:
 
 
 def resident_peak() -> int:
-    """Most bytes that this process has had in the host's memory so far."""
+    """Peak resident memory of this process in bytes so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def resident() -> int:
-    """Bytes that this process has in the host's memory now; the peak where the system does not say."""
+    """Current resident memory of this process in bytes; the peak where the system does not report it."""
     try:
         return int(STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError, ValueError):
@@ -158,10 +158,10 @@ def _tell(left: Strategy, now: Strategy) -> None:
 
 
 def free_bytes(device: torch.device, asked_mb: int | None = None, process: int = PROCESS_BYTES) -> int:
-    """Bytes that tensors may still take on a device.
+    """Bytes still available to tensors on a device.
 
-    On a processor the least of what the machine has free, what its limits leave, and what the job asked for
-    beyond ``process``, what its process takes anyhow.
+    On a CPU this is the minimum of the machine's free memory, what its limits leave, and the job's request
+    minus ``process``, the memory that the process needs in any case.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

@@ -1,7 +1,8 @@
-"""Peaks of whole registrations of small random pairs, phase by phase, for the memory model to be fitted to.
+"""Peak memory of complete registrations of small random pairs, by phase, to which the memory model is fitted.
 
-Bytes are counted by ``numerics.live_bytes``, so a processor can stand in for a graphics card: the volume is
-then walked slab by slab as on a card, on long thin shapes, where slabs are as small a part as in a large one.
+Bytes are counted by ``numerics.live_bytes``, so a CPU can stand in for a GPU. The volume is then traversed
+slab by slab as on a GPU, with long thin shapes, for which a slab is as small a part as it is in a large
+volume.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ KERNELS = 2
 
 @dataclass(frozen=True)
 class SampleCase:
-    """One registration to measure: voxels per axis, classes, steps, pairs that L-BFGS keeps.
+    """One registration to measure: voxels per axis, classes, steps, and the pairs that L-BFGS keeps.
 
-    ``slabs`` is into how many slabs a card would cut the volume, at most.
+    ``slabs`` is the maximum number of slabs into which a GPU would cut the volume.
     """
 
     shape: tuple[int, int, int]
@@ -71,12 +72,12 @@ DESIGNS = {
         SampleCase((32, 12, 12), 9, 8, 2, slabs=1),
     ),
 }
-"""By the way of walking a volume. No two of classes, steps, pairs and size go together."""
+"""Cases by traversal of the volume. Classes, steps, pairs and size vary independently of one another."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one registration held at its peak, by phase; ``size`` has the pairs that were kept in fact."""
+    """Peak of one registration by phase; ``size`` has the number of pairs actually kept."""
 
     strategy: str
     size: Size
@@ -84,7 +85,7 @@ class Sample:
 
 
 class PhaseMeter(LiveBytes):  # type: ignore[no-untyped-call]
-    """Counts the peak of each phase apart; ``phase`` is the one under way."""
+    """Counts the peak of each phase separately; ``phase`` is the current one."""
 
     def __init__(self, held: Sequence[Tensor] = (), elsewhere: Sequence[Tensor] = ()) -> None:
         self._phase, self.peaks = PHASES[0], {name: Bytes(0, 0, 0) for name in PHASES}
@@ -100,7 +101,7 @@ class PhaseMeter(LiveBytes):  # type: ignore[no-untyped-call]
         self.peaks[self._phase] = self.peaks[self._phase].most(Bytes(device, host, device + host))
 
     def rises(self, name: str) -> bool:
-        """Whether more is held than at any earlier call with this name in the same phase."""
+        """Return whether more is held than at any earlier call with this name in the same phase."""
         device, host = self._live[False], self._live[True]
         before, now = self._highest.get((self._phase, name), Bytes(0, 0, 0)), Bytes(device, 0, device + host)
         self._highest[self._phase, name] = before.most(now)
@@ -108,7 +109,7 @@ class PhaseMeter(LiveBytes):  # type: ignore[no-untyped-call]
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
-        """What is counted within belongs to this phase."""
+        """Assign everything counted within this context to a phase."""
         before, self._phase = self._phase, phase
         self._note()
         try:
@@ -131,7 +132,7 @@ def random_pair(shape: Sequence[int], classes: int, seed: int = 0) -> tuple[Tens
 
 
 def settings(steps: int, pairs: int) -> Settings:
-    """A registration of a fixed number of steps that goes on until more than so many pairs have come up."""
+    """Settings with a fixed number of steps that run until more than ``pairs`` pairs have been produced."""
     return Settings(
         kernel_mm=(1.2,),
         amplitude_mm=3.0,
@@ -148,16 +149,16 @@ def settings(steps: int, pairs: int) -> Settings:
 def sample(case: SampleCase, strategy: str, walk: str = "cpu") -> Sample:
     """Measure one registration; ``walk`` is a key of DESIGNS.
 
-    The kernels' matrices are left out: beside a map of a real size they are nothing.
+    The kernels' matrices are excluded: they are negligible compared with a map of realistic size.
     """
     pair = random_pair(case.shape, case.classes)
     gc.collect()
     on_host = 0
-    if walk == "cuda":  # the pair; its target stands for the card's own copy, unless that is parked
+    if walk == "cuda":  # the pair; its target stands for the GPU's own copy, unless that is parked
         on_host = 2 if BY_NAME[strategy].host_vectors else 1
     meter, heard = PhaseMeter(pair[on_host:], pair[:on_host]), list[tuple[int, int, int]]()
 
-    def hear(_: float, one: Iteration) -> None:  # not the whole, which holds tensors
+    def hear(_: float, one: Iteration) -> None:  # not the whole iteration, which holds tensors
         heard.append((one.number, one.evaluations, one.pairs))
 
     run = Run(hear, Ladder([BY_NAME[strategy]]), apart=walk == "cuda")
@@ -177,9 +178,9 @@ def sample(case: SampleCase, strategy: str, walk: str = "cpu") -> Sample:
 
 
 def pairs_used(iterations: Sequence[tuple[int, int, int]], evaluations: int) -> int:
-    """The most pairs that L-BFGS held on the last level while another cost was evaluated.
+    """Maximum number of pairs that L-BFGS held on the last level while another cost was evaluated.
 
-    ``iterations``: of each its number, the evaluations so far, and the pairs after it.
+    ``iterations`` gives for each iteration its number, the evaluations so far, and the pairs after it.
     """
     last = max(place for place, (number, _, _) in enumerate(iterations) if number == 0)
     return max((pairs for _, used, pairs in iterations[last:] if used < evaluations), default=0)
@@ -187,9 +188,10 @@ def pairs_used(iterations: Sequence[tuple[int, int, int]], evaluations: int) -> 
 
 @contextmanager
 def slab_walk(like: Tensor, meter: PhaseMeter, count: int = passes.THINNEST_SHARE) -> Iterator[None]:
-    """On a processor, hold what a walk in slabs holds, of which a map (C, *grid) makes ``count`` at most.
+    """On a CPU, hold what a slab-wise traversal holds; a map (C, *grid) gives at most ``count`` slabs.
 
-    What a formula holds for itself is always the same, so it is only held where more than ever lies below it.
+    The temporaries of a formula always have the same size, so they are held only where the memory beneath
+    them reaches a new maximum.
     """
 
     def hold(which: passes.Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
@@ -201,19 +203,21 @@ def slab_walk(like: Tensor, meter: PhaseMeter, count: int = passes.THINNEST_SHAR
 
 
 def _slabs_of(like: Tensor, count: int) -> AbstractContextManager[None]:
-    """Within, a processor cuts a map like this one into at most so many slabs."""
+    """Make a CPU cut a map like this one into at most ``count`` slabs within this context."""
     return passes.slabs_of(-(-like.shape[1] // count) * like[:, :1].numel() * like.element_size())
 
 
 def _slab_share(like: Tensor, count: int) -> float:
-    """The share of the volume that a slab and its neighbours are."""
+    """The share of the volume covered by a slab and its neighbouring planes."""
     with _slabs_of(like, count):
         start, stop = next(passes.slabs(like))
     return min(1.0, (stop - start + 2) / like.shape[1])
 
 
 def _one_slab(formula: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
-    """Hold what a walk in slabs holds besides its results: what a formula makes of a slab in the middle."""
+    """Hold what a slab-wise traversal holds besides its results: the formula's output on a slab in the
+    middle.
+    """
     cuts = list(passes.slabs(max(passes.tensors_in((*inputs, *outputs)), key=Tensor.numel)))
     cut, _ = passes.with_halo(*cuts[len(cuts) // 2], *inputs)
     formula(*cut)

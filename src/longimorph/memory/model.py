@@ -1,14 +1,14 @@
-"""The memory model: peak bytes of a registration from its size alone, and the strategy that fits.
+"""The memory model: predicts peak bytes of a registration from its size, and selects a strategy that fits.
 
-D is the size of one probability map, classes x voxels x 4 bytes, F that of a field of one number per voxel,
-D / classes; N is the number of steps and M the pairs that L-BFGS keeps. In each phase of a registration a
-strategy holds
+D is the size of one probability map, classes x voxels x 4 bytes. F is the size of a field with one number per
+voxel, D / classes. N is the number of steps and M the number of pairs that L-BFGS keeps. In each phase of a
+registration a strategy holds
 
     (a M + b N + w + s x) D + (g N + f + s y) F + c    bytes,
 
-on the device and, apart, on the host; the peak is that of the phase that needs most. Where a volume is walked
-in slabs, s is the share of it that one slab is. The coefficients are in ``model.json``, fitted to
-measured peaks by ``longimorph memory fit``. Arithmetic only, no torch.
+on the device and, separately, on the host; the peak is that of the most demanding phase. Where a volume is
+traversed in slabs, s is the share of the volume in one slab. The coefficients are in ``model.json``, fitted
+to measured peaks by ``longimorph memory fit``. Arithmetic only, no torch.
 """
 
 from __future__ import annotations
@@ -26,20 +26,23 @@ from longimorph.errors import LongimorphError
 MODEL_FILE = Path(__file__).with_name("model.json")
 
 USUAL_STEPS = 20
-"""Steps to reckon with where the run chooses them itself (it begins with 5)."""
+"""Number of steps to assume where the run chooses it (it starts with 5)."""
 
 PAIRS_KEPT = 8
 PROCESS_BYTES = 1_200_000_000
-"""What the process of a registration takes besides its tensors: Python, its libraries, images as read. A
-model that was fitted to a cohort has its own number."""
+"""Memory of a registration's process besides its tensors: Python, its libraries, and images as read. A model
+fitted to a cohort has its own number.
+"""
 CUDA_HOST_BYTES = 2_000_000_000
-"""What CUDA's libraries take of the host's memory besides. A usual figure, not measured here."""
+"""Additional host memory of the CUDA libraries. A typical figure, not measured here."""
 HOST_MAPS, RESULT_MAPS = 2, 6
-"""Maps on the host with a graphics card: the pair while it works; the pair and a result as it is written."""
+"""Maps on the host when a GPU is used: the pair during the registration; the pair and a result during
+writing.
+"""
 
 DEFAULT_STRATEGY = "checkpoint"
 MARGIN = 0.1
-"""Share of the free memory that is left alone."""
+"""Share of the free memory that is left unused."""
 
 PHASES = ("rest", "evaluation", "direction", "solve", "attribution", "warps")
 OPTIMISATION = PHASES[:4]
@@ -55,36 +58,39 @@ TERMS = (
     "bytes",
 )
 THINNEST_SHARE, FEWEST_PLANES, CARD_SLAB_BYTES = 16, 2, 32 << 20
-"""Planes of the slabs in which a card walks volumes, as in ``numerics.passes``: a share of the volume, the
-fewest, and at least so many bytes of a map."""
+"""Planes of the slabs in which a GPU traverses volumes, as in ``numerics.passes``: a share of the volume, the
+minimum number of planes, and the minimum bytes of a map.
+"""
 
 MODEL_HINT = "make it anew with: longimorph memory fit"
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """Bytes on the device, parked on the host, and at most in both at one time."""
+    """Bytes on the device, bytes parked on the host, and the maximum of both together at one time."""
 
     device: int
     host: int
     both: int
 
     def most(self, other: Bytes) -> Bytes:
-        """The larger of each."""
+        """Return the element-wise maximum."""
         return Bytes(max(self.device, other.device), max(self.host, other.host), max(self.both, other.both))
 
     def less(self, device: int) -> Bytes:
-        """Without so many bytes on the device."""
+        """Subtract ``device`` bytes from those on the device."""
         return Bytes(max(self.device - device, 0), self.host, max(self.both - device, 0))
 
     def needed(self, device: str) -> int:
-        """What has to be free on a type of device: on a processor, host and device are one memory."""
+        """Free memory required on a type of device: on a CPU, host and device share one memory."""
         return self.both if device == "cpu" else self.device
 
 
 @dataclass(frozen=True)
 class Size:
-    """What the memory of a registration depends on; ``map_bytes`` is D, ``slab`` is s (see slab_share)."""
+    """The quantities that determine a registration's memory; ``map_bytes`` is D, ``slab`` is s (see
+    slab_share).
+    """
 
     map_bytes: int
     classes: int
@@ -93,7 +99,7 @@ class Size:
     slab: float = 0.075
 
     def terms(self) -> tuple[float, ...]:
-        """What the coefficients, in the order of TERMS, are multiplied with."""
+        """The factors of the coefficients, in the order of TERMS."""
         one_field = self.map_bytes / self.classes
         return (
             self.pairs * self.map_bytes,
@@ -108,9 +114,9 @@ class Size:
 
 
 def slab_share(planes: int, map_bytes: int) -> float:
-    """The share of a volume that a slab and its neighbours are on a card.
+    """The share of a volume covered by a slab and its neighbouring planes on a GPU.
 
-    The map has so many planes along its first axis, and so many bytes.
+    The map has ``planes`` planes along its first axis and ``map_bytes`` bytes.
     """
     by_size = CARD_SLAB_BYTES * planes // map_bytes
     slab = max(FEWEST_PLANES, -(-planes // THINNEST_SHARE), by_size)
@@ -118,20 +124,20 @@ def slab_share(planes: int, map_bytes: int) -> float:
 
 
 Coefficients = Mapping[str, float]
-"""By name (TERMS); those that are missing are zero."""
+"""Coefficients by name (TERMS); missing ones are zero."""
 Form = Mapping[str, Mapping[str, Coefficients]]
-"""Of one strategy: by phase and place."""
+"""Coefficients of one strategy, by phase and place."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """The coefficients by type of device, strategy, phase and place; ``process`` bytes by type of device."""
+    """Coefficients by type of device, strategy, phase and place; ``process`` bytes by type of device."""
 
     devices: Mapping[str, Mapping[str, Form]]
     process: Mapping[str, int] = field(default_factory=dict)
 
     def phases(self, strategy: str, size: Size, device: str = "cpu") -> dict[str, Bytes]:
-        """Peak of each phase."""
+        """Predict the peak of each phase."""
         forms = self.devices.get(device, self.devices["cpu"])
         if strategy not in forms:
             raise LongimorphError(f"The memory model does not know the strategy '{strategy}'; {MODEL_HINT}")
@@ -142,19 +148,19 @@ class Model:
         }
 
     def peak(self, strategy: str, size: Size, device: str = "cpu", phases: Iterable[str] = PHASES) -> Bytes:
-        """Peak of the phases named, by default of the whole registration."""
+        """Predict the peak of the named phases, by default of the whole registration."""
         found, most = self.phases(strategy, size, device), Bytes(0, 0, 0)
         for phase in phases:
             most = most.most(found[phase])
         return most
 
     def process_bytes(self, device: str = "cpu") -> int:
-        """What the process takes besides its tensors."""
+        """Memory of the process besides its tensors."""
         usual = PROCESS_BYTES if device == "cpu" else PROCESS_BYTES + CUDA_HOST_BYTES
         return self.process.get(device, usual)
 
     def host_peak(self, strategy: str, size: Size, device: str = "cpu") -> int:
-        """Peak of the whole process in the host's memory."""
+        """Predict the peak host memory of the whole process."""
         peak = self.peak(strategy, size, device)
         if device == "cpu":
             return self.process_bytes(device) + peak.both
@@ -165,7 +171,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Choice:
-    """The strategy to begin with, what it needs, whether that is free, and all of this as a sentence."""
+    """The strategy to start with, its memory, whether that is free, and all of this as a sentence."""
 
     strategy: str
     needed: int
@@ -175,7 +181,9 @@ class Choice:
 
 @cache
 def model(path: Path | None = None) -> Model:
-    """Read a model file, by default the package's; raises LongimorphError that says what is wrong with it."""
+    """Read a model file, by default the package's; raises a LongimorphError that describes what is wrong with
+    it.
+    """
     path = path or MODEL_FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -215,10 +223,11 @@ def _check(path: Path, device: str, forms: Any) -> None:
 
 
 def fitted(sizes: Sequence[Size], peaks: Sequence[int]) -> dict[str, float]:
-    """Coefficients, by name, by least squares on the relative error; those that are zero are left out.
+    """Fit coefficients, by name, by least squares on the relative error; those that are zero are omitted.
 
-    None is negative: nothing is held the less for more of anything. Where a phase's peak is now one piece of
-    work's and now another's, so no linear form, that keeps what is predicted for other sizes within reason.
+    Coefficients are non-negative: memory never shrinks with size. The peak of a phase may stem from different
+    operations at different sizes, and is then not linear; the constraint keeps predictions for other sizes
+    plausible.
     """
     import numpy as np
     from scipy.optimize import nnls
@@ -237,7 +246,9 @@ def fitted(sizes: Sequence[Size], peaks: Sequence[int]) -> dict[str, float]:
 def choose(
     size: Size, free_bytes: int, ladder: Sequence[str], device: str = "cpu", known: Model | None = None
 ) -> Choice:
-    """The first strategy of the ladder, fastest first, that leaves MARGIN of what is free; else the last."""
+    """Select the first strategy of the ladder, fastest first, that leaves MARGIN of the free memory; else the
+    last.
+    """
     known = known or model()
     for strategy in ladder:
         needed = known.peak(strategy, size, device).needed(device)

@@ -1,13 +1,13 @@
-"""A memory model corrected by what the registrations of a cohort took.
+"""A memory model corrected by the observed memory of a cohort's registrations.
 
-A finished pair says one number, its highest peak, at much the same size, steps and kept pairs as others.
-That cannot tell the model's terms apart, so they keep their proportions. What is fitted, by least squares on
-the relative error, is
+Each finished pair gives one number, its highest peak, at about the same size, steps and kept pairs as the
+others. This cannot separate the model's terms, so their proportions stay fixed. Least squares on the relative
+error fit
 
-- by type of device and strategy one factor on all bytes of tensors, from the peak on a graphics card, or from
-  the peak of the whole process on a processor;
-- by type of device the bytes of the process itself: on a processor along with the factors (it grows during
-  the run, so what it took before does not tell), with a card as the most that was seen beside the maps.
+- by type of device and strategy one factor on all bytes of tensors, from the peak on a GPU, or from the peak
+  of the whole process on a CPU;
+- by type of device the bytes of the process itself: on a CPU jointly with the factors (the process grows
+  during the run, so its size beforehand is not informative), with a GPU as the maximum seen beside the maps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from longimorph.text import counted
 
 FEWEST_PAIRS = 5
 LEAST_SPREAD = 1.2
-"""Of the registrations: the bytes of tensors predicted for the largest over those for the smallest."""
+"""Minimum ratio of predicted tensor bytes between the largest and the smallest registration."""
 WORST_FACTOR_ERROR = 0.05
 
 Array = NDArray[np.float64]
@@ -34,9 +34,9 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Correction:
-    """What was found for a device and strategy: the factor, from how many pairs, relative errors (P,).
+    """Result for a device and strategy: the factor, the number of pairs, and relative errors (P,).
 
-    ``before`` and ``after`` are predicted over observed peak - 1 with the model as it was and as corrected.
+    ``before`` and ``after`` are predicted over observed peak - 1, with the original and the corrected model.
     """
 
     key: Key
@@ -47,7 +47,7 @@ class Correction:
 
 @dataclass(frozen=True)
 class Refit:
-    """The corrected model, what was corrected, and sentences on what could not be."""
+    """The corrected model, its corrections, and sentences on what could not be corrected."""
 
     model: Model
     corrections: tuple[Correction, ...]
@@ -55,7 +55,9 @@ class Refit:
 
 
 def refit(table: pd.DataFrame, known: Model) -> Refit:
-    """Correct ``known`` by the rows of a ``memory.csv``; raises LongimorphError when they say too little."""
+    """Correct ``known`` by the rows of a ``memory.csv``; raises LongimorphError when they are not informative
+    enough.
+    """
     rows = usable(table)
     factors: dict[Key, float] = {}
     process, left = dict(known.process), []
@@ -84,7 +86,9 @@ def refit(table: pd.DataFrame, known: Model) -> Refit:
 
 
 def usable(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a ``memory.csv`` that say the peak of one strategy: done with what they began with."""
+    """Rows of a ``memory.csv`` that give the peak of a single strategy: the pair finished with the one it
+    started with.
+    """
     numbers = ["classes", "map_bytes", "slab_share", "steps", "pairs_kept"]
     good = (table["status"] == "ok") & (table["strategy"] == table["strategy_begun"])
     good &= table[[*numbers, "observed_host_bytes"]].notna().all(axis=1)
@@ -92,7 +96,7 @@ def usable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def errors(rows: pd.DataFrame, known: Model, key: Key) -> Array:
-    """Predicted over observed peak - 1 of the pairs of one device and strategy."""
+    """Predicted over observed peak - 1 for the pairs of one device and strategy."""
     device, strategy = key
     group = rows[(rows["device"] == device) & (rows["strategy"] == strategy)]
     if device == "cpu":
@@ -106,7 +110,7 @@ def errors(rows: pd.DataFrame, known: Model, key: Key) -> Array:
 
 
 def _enough(rows: pd.DataFrame, known: Model) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of the strategies that can be fitted, and why the others cannot."""
+    """The rows of the strategies that can be fitted, and why the others cannot be."""
     kept, refused = [], []
     for (device, strategy), group in rows.groupby(["device", "strategy"]):
         reason = None
@@ -127,14 +131,14 @@ def _enough(rows: pd.DataFrame, known: Model) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _spread(rows: pd.DataFrame, known: Model) -> float:
-    """The most bytes of tensors predicted over the least, of the pairs of one device and strategy."""
+    """Ratio of largest to smallest predicted tensor bytes, for the pairs of one device and strategy."""
     device, strategy = str(rows["device"].iloc[0]), str(rows["strategy"].iloc[0])
     needed = _tensors([known.peak(strategy, size, device) for size in _sizes(rows)], device)
     return float(needed.max() / needed.min())
 
 
 def _fit(rows: pd.DataFrame, known: Model, device: str) -> tuple[dict[Key, float], list[str], int]:
-    """Factors by strategy, sentences on those that stay uncertain, and the bytes of the process."""
+    """Factors by strategy, sentences on those that remain uncertain, and the bytes of the process."""
     strategies, host = rows["strategy"].to_numpy(), rows["observed_host_bytes"].to_numpy()
     names = sorted(set(strategies))
     peaks = [known.peak(s, size, device) for s, size in zip(strategies, _sizes(rows), strict=True)]
@@ -171,7 +175,7 @@ def _sizes(rows: pd.DataFrame) -> list[Size]:
 
 
 def _least_squares(matrix: Array, observed: Array) -> tuple[Array, Array]:
-    """The solution of least relative error, and the standard error of each number in it."""
+    """The solution with the smallest relative error, and the standard error of each of its numbers."""
     weighed = matrix / observed[:, None]
     scales = np.linalg.norm(weighed, axis=0)
     inverse = np.linalg.pinv((weighed / scales).T @ (weighed / scales))
@@ -182,7 +186,7 @@ def _least_squares(matrix: Array, observed: Array) -> tuple[Array, Array]:
 
 
 def _scaled(form: Form, device: str, factor: float) -> Form:
-    """The coefficients times a factor; for a graphics card those of its own memory alone."""
+    """Multiply the coefficients by a factor; for a GPU only those of its own memory."""
     scaled = PLACES if device == "cpu" else ("device",)
     return {
         phase: {

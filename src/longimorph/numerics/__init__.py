@@ -1,1 +1,3 @@
-"""Class-weighted metamorphosis: shooting, its adjoint, the optimiser and the split. Needs torch alone."""
+"""Class-weighted metamorphosis: shooting, its adjoint, the optimiser and the attribution. Depends on torch
+only.
+"""

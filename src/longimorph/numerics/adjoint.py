@@ -1,12 +1,12 @@
-"""The adjoint of one step, written by hand.
+"""The adjoint of one integration step, written by hand.
 
-Without the gauge term the right-hand side is F = (dH/dp, -dH/dq). For cotangents (a, b) of (dq/dt, dp/dt)
-the gradient of <a, dH/dp> - <b, dH/dq> is the derivative of grad H in the direction (-b, a). So the adjoint
-of F is its own derivative: with (dq', dp') the change of F along (q, p) -> (q - b, p + a), the pulled-back
+Without the gauge term the right-hand side is F = (dH/dp, -dH/dq). For cotangents (a, b) of (dq/dt, dp/dt) the
+gradient of <a, dH/dp> - <b, dH/dq> is the derivative of grad H in the direction (-b, a). The adjoint of F is
+therefore its own derivative: with (dq', dp') the change of F along (q, p) -> (q - b, p + a), the pulled-back
 cotangents of q and p are -dp' and dq' (E7). No graph is recorded; the working set is a few maps.
 
-H is continued off the sphere by rho = <q^2, R T> / |q|^2: the adjoint is exact for every change that keeps
-|q| = 1 and <p, q> = 0, and no other change occurs.
+H is extended off the sphere by rho = <q^2, R T> / |q|^2. The adjoint is exact for every perturbation that
+preserves |q| = 1 and <p, q> = 0, and no other perturbation occurs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from longimorph.numerics.states import Intermediates, Renormalisation, State
 
 @dataclass(frozen=True)
 class StepTrace:
-    """The inside of a step as far as its adjoint needs it, but for what drives the start."""
+    """Intermediate results of a step that its adjoint needs, apart from the intermediates of its initial
+    state.
+    """
 
     middle: State
     half: Renormalisation
@@ -31,9 +33,9 @@ class StepTrace:
 def trace(
     before: State, first: Intermediates, system: System, duration: float
 ) -> tuple[StepTrace, State, Renormalisation]:
-    """A midpoint step with all that its adjoint needs: the trace, the state after, and how that settled.
+    """Take a midpoint step and return its trace, the state after it and the renormalisation.
 
-    ``first`` is what drives the state before.
+    ``first`` holds the intermediates of the initial state.
     """
     middle, half = advance(before, before, first, system, duration / 2)
     del first
@@ -45,7 +47,7 @@ def trace(
 def pull_back_flow(
     state: State, driven: Intermediates, cotangent: State, factor: float, system: System
 ) -> State:
-    """Cotangent of a state from ``factor`` times that of its rate of change (E7)."""
+    """Return the cotangent of a state from ``factor`` times the cotangent of its rate of change (E7)."""
     alloc, u = system.alloc, system.per_mm
     direction = passes.direction(state, cotangent, factor)
     drho, dam = passes.density_change(state, direction, alloc, driven.rho, driven.am, u)
@@ -54,16 +56,17 @@ def pull_back_flow(
 
 
 def settle_back(after: State, settling: Renormalisation, end: State) -> None:
-    """Turn the cotangent ``end`` of a settled state into that of the state before it settled, in place."""
+    """Pull the cotangent ``end`` back through the renormalisation, in place."""
     passes.unsettle(after, settling, end)
 
 
 def pull_back_trace(
     before: State, first: Intermediates, traced: StepTrace, end: State, system: System, duration: float
 ) -> State:
-    """Cotangent of the state before a step; ``end`` is that of the state after, before it settled.
+    """Return the cotangent of the state before a step.
 
-    ``first`` is what drives the state before. ``end`` is written over and returned.
+    ``first`` holds the intermediates of the initial state. ``end`` is the cotangent of the state after the
+    step, before renormalisation; it is overwritten and returned.
     """
     inner = _back_to_middle(traced, end, system, duration)
     return _back_to_start(before, first, inner, end, system, duration)
@@ -77,10 +80,11 @@ def pull_back_step(
     half_way: Callable[[], None] = lambda: None,
     at_start: Callable[[Intermediates], None] = lambda _: None,
 ) -> State:
-    """Cotangent of the state before a step from that of the state after it, ``end``, which is lost.
+    """Return the cotangent of the state before a step from ``end``, the cotangent after it; overwrites
+    ``end``.
 
-    The inside of the step is made again. ``half_way`` is called when that is no longer held, ``at_start``
-    with what drives the state before when that is no longer needed here.
+    The trace of the step is recomputed. ``half_way`` is called once that trace has been released.
+    ``at_start`` receives the intermediates of the initial state once they are no longer needed here.
     """
     first = drive(before, system)
     inner = _back_to_middle(_trace_back(before, first, end, system, duration), end, system, duration)
@@ -94,14 +98,17 @@ def pull_back_step(
 def _trace_back(
     before: State, first: Intermediates, end: State, system: System, duration: float
 ) -> StepTrace:
-    """The inside of a step made again; ``end`` becomes the cotangent of the state before it settled."""
+    """Recompute the trace of a step; ``end`` becomes the final state's cotangent before renormalisation."""
     traced, after, settling = trace(before, first, system, duration)
     settle_back(after, settling, end)
     return traced
 
 
 def _back_to_middle(traced: StepTrace, end: State, system: System, duration: float) -> State:
-    """Add to ``end`` what the state half-way has of it; returns the cotangent of that before it settled."""
+    """Add the contribution of the half-way state to ``end``.
+
+    Returns the cotangent of the half-way state before renormalisation.
+    """
     inner = pull_back_flow(traced.middle, traced.second, end, duration, system)
     settle_back(traced.middle, traced.half, inner)
     _add(end, inner)

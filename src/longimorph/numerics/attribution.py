@@ -1,9 +1,9 @@
-"""Deformation and reallocation along a geodesic, split so that the parts telescope exactly.
+"""Split the change along a geodesic into deformation and reallocation so that the parts telescope exactly.
 
-Between two unit vectors q0 and q1 of one step, d = q1 - q0 is orthogonal to q0 + q1, and
-P1 - P0 = (q0 + q1) d class by class. With the step q1 = s (q0 + h (f_t + f_s)), s = 1/|q0 + h f|, one has
-d = 2 s h / (1 + s) * (f_t + f_s) projected on the plane orthogonal to q0 + q1 (E6). That sends the
-transport f_t and the source f_s each to its own share of P1 - P0; each share sums to zero over classes.
+Between two unit vectors q0 and q1 of one step, d = q1 - q0 is orthogonal to q0 + q1, and P1 - P0 = (q0 + q1)
+d class by class. With the step q1 = s (q0 + h (f_t + f_s)), s = 1/|q0 + h f|, one has d = 2 s h / (1 + s) *
+(f_t + f_s) projected on the plane orthogonal to q0 + q1 (E6). This assigns the transport f_t and the source
+f_s each its own share of P1 - P0; each share sums to zero over classes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from longimorph.numerics.states import State
 class Attribution:
     """Change of probability per class and voxel, (C, *grid), and flows between classes in mm^3.
 
-    ``final`` is the state at time 1: q^2 there is the modelled target P(1), and P(1) - P(0) =
-    ``deformation + reallocation``.
-    The flows are (C, C), rows from, columns to, non-negative, zero on the diagonal.
+    ``final`` is the state at time 1: q^2 there is the modelled target P(1), and P(1) - P(0) = ``deformation +
+    reallocation``. The flows are (C, C), with rows "from" and columns "to"; they are non-negative and zero on
+    the diagonal.
     """
 
     deformation: Tensor
@@ -40,9 +40,10 @@ class Attribution:
 def split(
     before: Tensor, after: Tensor, q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor, duration: float
 ) -> tuple[Tensor, Tensor]:
-    """Change of probability over one step by transport and by source, E6: (C, *grid) each.
+    """Return the changes of probability over one step due to transport and to the source, E6: (C, *grid)
+    each.
 
-    The step goes from ``before`` to ``after`` by the rates of the state (q, p) half-way.
+    The step starts from ``before`` and ends at ``after``, with the rates of the half-way state (q, p).
     """
     transport, source, _ = equations.rate_parts(q, p, rho, v, u)
     moved = before + duration * (transport + source)
@@ -53,9 +54,9 @@ def split(
 
 
 def flows_between(change: Tensor) -> Tensor:
-    """Flows from losing to gaining classes, each loss shared among the gains in proportion.
+    """Compute flows from losing to gaining classes; each loss is shared among the gains in proportion.
 
-    ``change`` (C, *grid) sums to zero over classes; returns the sum over voxels, (C, C) float64.
+    ``change`` (C, *grid) sums to zero over classes. Returns the sum over voxels, (C, C) float64.
     """
     flat = change.flatten(1)
     gain, loss = flat.clamp(min=0), (-flat).clamp(min=0)
@@ -66,10 +67,10 @@ def flows_between(change: Tensor) -> Tensor:
 def attribute(
     start: State, system: System, steps: int, follow: Callable[[Tensor], None] = lambda _: None
 ) -> Attribution:
-    """Follow the geodesic once more and add up what moved and what changed class, E6.
+    """Retrace the geodesic and accumulate deformation and reallocation, E6.
 
-    ``follow`` is given w at the middle of each step, (d, *grid) in mm per unit of time, when the step itself
-    is no longer held.
+    ``follow`` receives w at the midpoint of each step, (d, *grid) in mm per unit of time, after the step
+    itself has been released.
     """
     totals = torch.zeros_like(start.q), torch.zeros_like(start.q)
     none = torch.zeros(len(start.q), len(start.q), dtype=torch.float64, device=start.q.device)
@@ -88,7 +89,7 @@ def attribute(
 def _add_step(
     taken: Step, system: System, totals: tuple[Tensor, Tensor], flows: tuple[Tensor, Tensor]
 ) -> None:
-    """Add what one step moved and changed to the totals and flows, slab by slab."""
+    """Add the deformation and reallocation of one step to the totals and flows, slab by slab."""
     fields = (taken.before.q, taken.after.q, *taken.middle, taken.drive.rho, taken.drive.v)
     for start, stop in passes.slabs(taken.before.q):
         cut, inside = passes.with_halo(start, stop, *fields)

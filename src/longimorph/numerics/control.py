@@ -1,6 +1,6 @@
-"""The control allocation matrix: which share of a transition between classes is deformation.
+"""The control allocation matrix: the share of each transition between classes that is deformation.
 
-R[i, j] in [0, 1] for a change from class i to class j: 1 is deformation, 0 is reallocation.
+R[i, j] in [0, 1] applies to a change from class i to class j: 1 is deformation, 0 is reallocation.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 RHO_MIN = 1e-12
-"""Smallest rho used: keeps sqrt(rho) differentiable and is far below what float32 can see in the flow."""
+"""Smallest rho used: keeps sqrt(rho) differentiable and lies far below what float32 resolves in the flow."""
 
 
 def allocation(control: Tensor, target: Tensor) -> Tensor:
-    """R T: the share of deformation of each source class, given the target's probabilities.
+    """Return R T, the share of deformation of each source class given the target's probabilities.
 
-    ``control`` (C, C), ``target`` (C, *grid) on the simplex; returns (C, *grid) in [0, 1].
+    ``control`` is (C, C), ``target`` (C, *grid) on the simplex; returns (C, *grid) in [0, 1].
     """
     return torch.einsum("ij,j...->i...", control, target)
 

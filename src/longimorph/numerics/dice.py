@@ -11,8 +11,8 @@ PRESENT = 1e-3
 def dice(a: Tensor, b: Tensor) -> Tensor:
     """Dice of each class for two probability maps (C, *grid): 2 sum min(a, b) / sum (a + b), float64 (C,).
 
-    For maps of zeros and ones it is the usual Dice. A class that reaches PRESENT nowhere in either map is
-    absent from both and gives NaN.
+    For binary maps this is the usual Dice coefficient. A class that does not reach PRESENT in any voxel of
+    either map is absent from both and gives NaN.
     """
     shared = torch.minimum(a, b).flatten(1).sum(1, dtype=torch.float64)
     total = (a + b).flatten(1).sum(1, dtype=torch.float64)

@@ -1,14 +1,14 @@
-"""Class-weighted metamorphosis on the sphere: its Hamiltonian, its flow, and one step along it.
+"""Class-weighted metamorphosis on the sphere: the Hamiltonian, its flow, and one integration step.
 
 Discrete Hamiltonian, with D the central difference and P the projection of p to the tangent space at q:
 
     H(q, p) = 1/2 <alpha m, K(alpha m)> + 1/2 |beta Pp|^2,     m_d = sum_n (Pp)_n D_d q_n,
     alpha = sqrt(rho), beta = sqrt(1 - rho), rho = <q^2, R T>.
 
-The right-hand side is its exact symplectic gradient (equations E1 to E4 of docs/theory.md), so |q| = 1
-holds along the exact flow and H is constant. The part of p along q changes neither q nor H; the right-hand
-side moves it such that p stays tangent. Time runs from 0 (source) to 1; q and p have no unit, velocities are
-in mm, H and every integral in mm^3. The formulas are in :mod:`longimorph.numerics.equations`.
+The right-hand side is its exact symplectic gradient (equations E1 to E4 of docs/theory.md), so |q| = 1 holds
+along the exact flow and H is constant. The component of p along q affects neither q nor H; the right-hand
+side includes a gauge term that keeps p tangent. Time runs from 0 (source) to 1; q and p are dimensionless,
+velocities are in mm, H and every integral in mm^3. The formulas are in :mod:`longimorph.numerics.equations`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from longimorph.numerics.states import Intermediates, Renormalisation, State
 
 @dataclass(frozen=True)
 class System:
-    """What the Hamiltonian depends on besides the state.
+    """Everything the Hamiltonian depends on besides the state.
 
-    ``kernel`` acts on (d, *grid); ``alloc`` is R T, (C, *grid); ``spacing`` in mm, one per axis.
+    ``kernel`` acts on (d, *grid); ``alloc`` is R T, (C, *grid); ``spacing`` is in mm, one value per axis.
     """
 
     kernel: Kernel
@@ -44,22 +44,22 @@ class System:
 
     @property
     def voxel_volume(self) -> float:
-        """mm^3 (mm^2 in two dimensions)."""
+        """Volume of one voxel in mm^3 (mm^2 in two dimensions)."""
         return math.prod(self.spacing)
 
     @cached_property
     def per_mm(self) -> Tensor:
-        """1 / (2 h) per axis, (d, 1, ...): turns differences into derivatives per mm. Made once."""
+        """1 / (2 h) per axis, (d, 1, ...): converts differences to derivatives per mm. Computed once."""
         factors = [0.5 / h for h in self.spacing]
         return self.alloc.new_tensor(factors).reshape(-1, *(1 for _ in factors))
 
 
 class Flow(NamedTuple):
-    """What drives a state at one time, everything at once: for looking at, not for memory.
+    """All terms of the flow at one time, for inspection; not economical with memory.
 
-    ``transport`` and ``source`` (C, *grid) are the two tangent parts of dq/dt, ``dp`` is dp/dt, of which
-    ``gauge`` (1, *grid) times q keeps p tangent and moves nothing; ``velocity`` (d, *grid) in mm
-    is w = alpha v, ``energy`` is H in mm^3 (a scalar).
+    ``transport`` and ``source`` (C, *grid) are the two tangent parts of dq/dt. ``dp`` is dp/dt, in which
+    ``gauge`` (1, *grid) times q keeps p tangent without moving anything. ``velocity`` (d, *grid) in mm is w =
+    alpha v; ``energy`` is H in mm^3 (a scalar).
     """
 
     transport: Tensor
@@ -72,7 +72,7 @@ class Flow(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """One midpoint step: the states before, half-way and after, and what drives the one half-way."""
+    """One midpoint step: the states before, half-way and after, and the half-way intermediates."""
 
     before: State
     middle: State
@@ -82,12 +82,12 @@ class Step:
 
     @property
     def velocity(self) -> Tensor:
-        """w half-way, (d, *grid) in mm per unit of time."""
+        """w at the half-way state, (d, *grid) in mm per unit of time."""
         return equations.velocity(self.drive.rho, self.drive.v)
 
 
 def flow(state: State, system: System) -> Flow:
-    """Right-hand side of the geodesic equations (E1 to E4); can be differentiated."""
+    """Right-hand side of the geodesic equations (E1 to E4); differentiable."""
     u = system.per_mm
     rho, am = equations.density(*state, system.alloc, u)
     v = system.velocity(am)
@@ -105,7 +105,7 @@ def hamiltonian(state: State, system: System) -> Tensor:
 
 
 def drive(state: State, system: System) -> Intermediates:
-    """rho, alpha m and the velocity v = -K(alpha m) of a state (E1)."""
+    """Return rho, alpha m and the velocity v = -K(alpha m) of a state (E1)."""
     rho, am = passes.density(*state, system.alloc, system.per_mm)
     return Intermediates(rho, am, system.velocity(am))
 
@@ -120,7 +120,7 @@ def energy(state: State, driven: Intermediates, system: System) -> Tensor:
 
 
 def fastest(w: Tensor, system: System) -> Tensor:
-    """The largest component of a velocity w (d, *grid), in voxels per unit of time (a scalar)."""
+    """Return the largest component of a velocity w (d, *grid), in voxels per unit of time (a scalar)."""
     return torch.stack([one.abs().max() / h for one, h in zip(w, system.spacing, strict=True)]).max()
 
 
@@ -131,12 +131,12 @@ def _integral(density: Tensor, system: System) -> Tensor:
 def advance(
     base: State, at: State, driven: Intermediates, system: System, duration: float
 ) -> tuple[State, Renormalisation]:
-    """From ``base`` follow the rates at a state for a time, and settle on the sphere."""
+    """Advance ``base`` for a duration with the rates of the state ``at``, then renormalise to the sphere."""
     return passes.advance(base, at, system.alloc, driven, system.per_mm, duration)
 
 
 def step(state: State, system: System, duration: float, first: Intermediates | None = None) -> Step:
-    """One explicit midpoint step (order 2); ``first`` is what drives the state, where that is known."""
+    """Take one explicit midpoint step (order 2); ``first`` holds the intermediates of the state, if known."""
     middle, _ = advance(state, state, first or drive(state, system), system, duration / 2)
     driven = drive(middle, system)
     after, _ = advance(state, middle, driven, system, duration)

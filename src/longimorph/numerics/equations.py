@@ -1,12 +1,12 @@
 """The geodesic equations and the adjoint of their right-hand side, as formulas on arrays.
 
-Every function here looks at most one voxel to each side, so it may be given a part of a volume that is one
-voxel wider than what is wanted of it: how volumes are walked is the business of
-:mod:`longimorph.numerics.passes`. What is not local, the convolution with the kernel, stands between them.
+Every function here reads at most one voxel to each side, so it can be applied to a part of a volume padded by
+one voxel. The traversal of volumes is left to :mod:`longimorph.numerics.passes`. The only non-local
+operation, convolution with the kernel, takes place between these functions.
 
-Shapes: q, p and everything named after a map (C, *grid); rho and other single fields (1, *grid); am, v
-(d, *grid). ``u`` is 1 / (2 h) per axis, (d, 1, ...): differences are not scaled. Units: q, p and rates have
-none, velocities are in mm. The Hamiltonian and its continuation off the sphere are those of
+Shapes: q, p and everything named after a map (C, *grid); rho and other single fields (1, *grid); am, v (d,
+*grid). ``u`` is 1 / (2 h) per axis, (d, 1, ...): differences are not scaled. Units: q, p and rates are
+dimensionless, velocities are in mm. The Hamiltonian and its extension off the sphere are those of
 :mod:`longimorph.numerics.dynamics`; all formulas hold at |q| = 1, <p, q> = 0.
 """
 
@@ -60,13 +60,13 @@ def spread(weights: Tensor, maps: Tensor) -> Tensor:
 
 
 def density(q: Tensor, p: Tensor, alloc: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """rho and alpha m, the momentum density that the kernel turns into -v (E1)."""
+    """Return rho and alpha m, the momentum density that the kernel turns into -v (E1)."""
     rho = control.rho(q, alloc)
     return rho, rho.sqrt() * u * momentum_map(p, differences(q, len(u)))
 
 
 def metric(q: Tensor, alloc: Tensor, u: Tensor) -> Tensor:
-    """A A^T of p -> alpha m for tangent p, per voxel: the rows of its lower half, (d (d + 1) / 2, *grid)."""
+    """A A^T of p -> alpha m for tangent p, per voxel: its lower triangle by rows, (d (d + 1) / 2, *grid)."""
     slopes = differences(q, len(u))
     share, off, sides = control.rho(q, alloc)[0], momentum_map(q, slopes), range(len(u))
     rows = [(d, e) for d in sides for e in range(d + 1)]
@@ -81,7 +81,7 @@ def velocity(rho: Tensor, v: Tensor) -> Tensor:
 
 
 def rate_parts(q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Transport and source (E2), the two tangent parts of dq/dt (E3), and what was taken off along q."""
+    """Transport and source (E2), the two tangent parts of dq/dt (E3), and the component removed along q."""
     moved = combine(-u * velocity(rho, v), differences(q, len(u)))
     off_sphere = dot(moved, q)
     return moved - off_sphere * q, (1 - rho) * p, off_sphere
@@ -104,7 +104,7 @@ def rates(state: State, alloc: Tensor, drive: Intermediates, u: Tensor) -> Rates
 
 
 def _force(p: Tensor, rho: Tensor, am: Tensor, v: Tensor) -> Tensor:
-    """<m, v> / alpha + |p|^2, what drives p along drho/dq."""
+    """<m, v> / alpha + |p|^2, the coefficient of drho/dq in the equation of p."""
     return (am * v).sum(0, keepdim=True) / rho + dot(p, p)
 
 
@@ -116,9 +116,9 @@ def energy_density(p: Tensor, rho: Tensor, am: Tensor, v: Tensor) -> Tensor:
 def advance(
     base: State, at: State, alloc: Tensor, drive: Intermediates, u: Tensor, duration: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Follow the rates of one state from another (``base``) for a time, and settle on the sphere.
+    """Advance ``base`` for a duration with the rates of the state ``at``, then renormalise to the sphere.
 
-    Returns q and p, and what settling did: the length that q had, and the part of p along q taken off.
+    Returns q and p, and the renormalisation: the length of q and the component of p along q that was removed.
     """
     found = rates(at, alloc, drive, u)
     end_q = base.q + duration * (found.transport + found.source)
@@ -130,7 +130,9 @@ def advance(
 
 
 def unsettle(state: State, settling: Renormalisation, cotangent: State) -> tuple[Tensor, Tensor]:
-    """Adjoint of settling to ``state``: the cotangent of the state before, from that of the state after."""
+    """Adjoint of the renormalisation to ``state``: maps the cotangent of the state after it to that before
+    it.
+    """
     (q, p), (length, along), (cot_q, cot_p) = state, settling, cotangent
     lift = dot(cot_p, q)
     turned = cot_q - lift * (p + along * q) - along * cot_p
@@ -138,13 +140,16 @@ def unsettle(state: State, settling: Renormalisation, cotangent: State) -> tuple
 
 
 def direction(state: State, cotangent: State, factor: float) -> tuple[Tensor, Tensor]:
-    """The two fields of a :class:`Direction`: ``normal`` and ``lift``."""
+    """Return the two fields of a :class:`Direction`: ``normal`` and ``lift``."""
     q, p = state
     return factor * dot(cotangent.p, q), factor * (dot(cotangent.q, q) - dot(p, cotangent.p))
 
 
 class _Change(NamedTuple):
-    """The change of a state along which the right-hand side is derived; dp_t is the tangent part of dp."""
+    """The perturbation of a state along which the right-hand side is differentiated.
+
+    ``dp_t`` is the tangent part of dp.
+    """
 
     dq: Tensor
     dp: Tensor
@@ -160,7 +165,7 @@ def _change(state: State, direction: Direction) -> _Change:
 def density_change(
     state: State, direction: Direction, alloc: Tensor, rho: Tensor, am: Tensor, u: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Change of rho and of alpha m along the direction of a cotangent."""
+    """Changes of rho and of alpha m along the direction of a cotangent."""
     (q, p), change, dims = state, _change(state, direction), len(u)
     drho = 2 * (q * change.dq * alloc).sum(0, keepdim=True)
     drho = torch.where(rho > control.RHO_MIN, drho, 0.0)
@@ -176,10 +181,10 @@ def pull_back(
     changes: Intermediates,
     u: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Cotangent of a state from ``factor`` times that of its rates (E7), the gauge term included.
+    """Cotangent of a state from ``factor`` times the cotangent of its rates (E7), including the gauge term.
 
-    ``changes`` are those of ``drive`` along the direction. What the gauge adds is gauge b - n dp/dt for q
-    and -n dq/dt for p, up to parts that no change of the state can see.
+    ``changes`` are the changes of ``drive`` along the direction. The gauge contributes gauge b - n dp/dt to q
+    and -n dq/dt to p, up to components orthogonal to every admissible perturbation of the state.
     """
     (q, p), (rho, am, v), (drho, dam, dv) = state, drive, changes
     normal, lift = direction.normal, direction.lift
@@ -204,6 +209,6 @@ def pull_back(
 
 
 def settle(q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-    """Back to the sphere, and to its tangent space there."""
+    """Project q back to the sphere and p to the tangent space there."""
     settled = normalise(q)
     return settled, tangent(p, settled)

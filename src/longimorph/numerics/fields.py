@@ -1,9 +1,9 @@
 """Differences and interpolation on a regular grid with spacing in mm.
 
-Grid axes are the last axes of a tensor; anything in front is carried along. The derivative D is the
-central difference with the border value repeated outside. Its adjoint is exact, so a discrete
-Hamiltonian built from it has an exact gradient. The plain difference f[i+1] - f[i-1] is 2 h D f: the
-factor 1/(2 h) is left to the caller, who can put it on a field of fewer channels.
+Grid axes are the last axes of a tensor; leading axes are treated as a batch. The derivative D is the central
+difference with the border value repeated outside. Its adjoint is exact, so a discrete Hamiltonian built from
+it has an exact gradient. The plain difference f[i+1] - f[i-1] is 2 h D f: the factor 1/(2 h) is left to the
+caller, who can apply it to a field with fewer channels.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _adjoint_difference(g: Tensor, axis: int) -> Tensor:
 
 
 class _Difference(torch.autograd.Function):
-    """A linear map whose backward pass is its adjoint; nothing is kept for it."""
+    """A linear map whose backward pass is its adjoint; it saves nothing for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, f: Tensor, axis: int, transposed: bool) -> Tensor:
@@ -60,7 +60,7 @@ def difference(f: Tensor, axis: int) -> Tensor:
 
 
 def adjoint_difference(g: Tensor, axis: int) -> Tensor:
-    """Adjoint of :func:`difference`: minus the difference, away from the border."""
+    """Adjoint of :func:`difference`: minus the difference, except at the border."""
     return _apply(g, axis, True)
 
 
@@ -77,9 +77,9 @@ def positions(shape: Sequence[int], spacing: Sequence[float], like: Tensor) -> T
 
 
 def interpolate(f: Tensor, points: Tensor, spacing: Sequence[float]) -> Tensor:
-    """Values of f (K, *grid) at points (d, *any) in mm from node 0, multilinear, border value outside.
+    """Interpolate f (K, *grid) at points (d, *any) in mm from node 0: multilinear, border value outside.
 
-    Points that are not finite raise ``FloatingPointError`` (grid_sample would crash on them).
+    Non-finite points raise ``FloatingPointError`` (grid_sample would crash on them).
     """
     if not bool(torch.isfinite(points).all()):
         raise FloatingPointError("interpolation at points that are not finite")

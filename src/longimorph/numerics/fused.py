@@ -1,17 +1,17 @@
-"""The passes of :mod:`longimorph.numerics.passes` for a processor: one walk over the rows of a volume each.
+"""The passes of :mod:`longimorph.numerics.passes` for a CPU: each is one traversal of the rows of a volume.
 
-Every function does to planes ``start`` to ``stop`` of the first grid axis what the function of the same name
-in ``passes`` does to whole arrays, with all classes of a block of rows in the cache. Arrays are (K, x, y z),
-contiguous, with ``row`` voxels along z. ``u`` holds 1 / (2 h) per axis. The caller runs pieces of the first
-axis on as many threads as it likes: the interpreter's lock is released, and no two pieces write the same
-plane.
+Every function applies to planes ``start`` to ``stop`` of the first grid axis what the function of the same
+name in ``passes`` applies to whole arrays, with all classes of a block of rows in the cache. Arrays are (K,
+x, y z), contiguous, with ``row`` voxels along z. ``u`` holds 1 / (2 h) per axis. The caller may process parts
+of the first axis on any number of threads: the GIL is released, and no two parts write the same plane.
 
-First come the innermost loops, one formula each, on stretches of voxels of one length and type. A stretch
-that is written must not overlap any other argument: the compiler is promised so, and makes vector code
-without checking. ``x_up``, ``x_down``, ``y_up``, ``y_down`` are the neighbours of a stretch, and ``w``, a
-velocity, is divided by 2 h. Indices are unsigned, since a negative one would be looked for at the end.
+The innermost loops come first, one formula each, on stretches of voxels of equal length and type. A stretch
+that is written must not overlap any other argument: the compiler is promised this, and vectorises without
+checking. ``x_up``, ``x_down``, ``y_up``, ``y_down`` are the neighbours of a stretch, and ``w``, a velocity,
+is divided by 2 h. Indices are unsigned, because a negative index would wrap around to the end.
 
-All is in one file, since the machine code that is kept on disk is made again when its own file has changed.
+All loops are in one file because numba's on-disk cache is invalidated only when the file of the function
+itself changes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
 RHO_MIN = 1e-12
 BLOCK = 512
-"""Voxels, in whole rows, that are worked on together: few enough that all their values stay in the cache."""
+"""Voxels, in whole rows, that are processed together: few enough that all their values stay in the cache."""
 
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 class _Apart(CompilerBase):
-    """Numba's own pipeline, for functions none of whose written arrays overlaps another argument."""
+    """Numba's own pipeline, for functions whose written arrays do not overlap any other argument."""
 
     def define_pipelines(self) -> list[Any]:
         self.state.flags.noalias = True
@@ -43,7 +43,7 @@ def _loop(function: Any) -> Any:
 
 
 def _compiled(function: Any) -> Any:
-    """Compile on first use; keep the machine code on disk where a folder for it can be written."""
+    """Compile on first use; cache the machine code on disk where a writable folder is available."""
     try:
         return numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:
@@ -81,7 +81,7 @@ def _add_density(
     q: Any, p: Any, alloc: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any,
     rho: Any, m_x: Any, m_y: Any, m_z: Any,
 ) -> None:  # fmt: skip
-    """One class's part of rho and of m."""
+    """Add one class's contribution to rho and to m."""
     for z in range(np.uintp(q.size)):
         rho[z] += q[z] * q[z] * alloc[z]
         m_x[z] += p[z] * (x_up[z] - x_down[z])
@@ -91,7 +91,7 @@ def _add_density(
 
 @_loop
 def _scale_density(u: Any, rho: Any, m_x: Any, m_y: Any, m_z: Any) -> None:
-    """The least rho, and alpha m from m."""
+    """Apply the lower bound of rho and turn m into alpha m."""
     least = rho.dtype.type(RHO_MIN)
     for z in range(np.uintp(rho.size)):
         rho[z] = max(rho[z], least)
@@ -117,14 +117,14 @@ def _add_product(a: Any, b: Any, out: Any) -> None:
 
 @_loop
 def _add_rho(q: Any, alloc: Any, rho: Any) -> None:
-    """One class's part of rho."""
+    """Add one class's contribution to rho."""
     for z in range(np.uintp(q.size)):
         rho[z] += q[z] * q[z] * alloc[z]
 
 
 @_loop
 def _finish_metric(rho: Any, off_d: Any, off_e: Any, scale: Any, out: Any) -> None:
-    """An entry of alpha^2 A A^T from the product of two slopes, less what is along q."""
+    """An entry of alpha^2 A A^T from the product of two slopes, minus the component along q."""
     least = rho.dtype.type(RHO_MIN)
     for z in range(np.uintp(out.size)):
         out[z] = max(rho[z], least) * scale * (out[z] - off_d[z] * off_e[z])
@@ -132,14 +132,14 @@ def _finish_metric(rho: Any, off_d: Any, off_e: Any, scale: Any, out: Any) -> No
 
 @_loop
 def _weigh(rho: Any, v: Any, factor: Any, w: Any) -> None:
-    """A component of w from that of v; the factor is 1 / (2 h) with a sign."""
+    """Compute a component of w from that of v; the factor is 1 / (2 h) with a sign."""
     for z in range(np.uintp(w.size)):
         w[z] = factor * math.sqrt(rho[z]) * v[z]
 
 
 @_loop
 def _weigh_change(rho: Any, drho: Any, v: Any, dv: Any, factor: Any, w: Any, dw: Any) -> None:
-    """A component of w and its change."""
+    """Compute a component of w and its change."""
     half = rho.dtype.type(0.5)
     for z in range(np.uintp(w.size)):
         alpha = factor * math.sqrt(rho[z])
@@ -152,7 +152,7 @@ def _transport(
     q: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, w_x: Any, w_y: Any, w_z: Any,
     dq: Any, off: Any,
 ) -> None:  # fmt: skip
-    """One class's -w . grad q, and its part of what is along q."""
+    """One class's -w . grad q, and its contribution to the component along q."""
     for z in range(np.uintp(q.size)):
         dq[z] = -(w_x[z] * (x_up[z] - x_down[z]) + w_y[z] * (y_up[z] - y_down[z]) + w_z[z] * along_z[z])
         off[z] += dq[z] * q[z]
@@ -160,7 +160,7 @@ def _transport(
 
 @_loop
 def _add_source(q: Any, p: Any, rho: Any, off: Any, dq: Any) -> None:
-    """The source, and the transport's part along q taken off."""
+    """Add the source, and remove the transport's component along q."""
     one = q.dtype.type(1)
     for z in range(np.uintp(q.size)):
         dq[z] += (one - rho[z]) * p[z] - off[z] * q[z]
@@ -168,7 +168,7 @@ def _add_source(q: Any, p: Any, rho: Any, off: Any, dq: Any) -> None:
 
 @_loop
 def _add_work(am_x: Any, am_y: Any, am_z: Any, v_x: Any, v_y: Any, v_z: Any, rho: Any, force: Any) -> None:
-    """<m, v> / alpha, added to |p|^2."""
+    """Add <m, v> / alpha to |p|^2."""
     for z in range(np.uintp(rho.size)):
         force[z] += (am_x[z] * v_x[z] + am_y[z] * v_y[z] + am_z[z] * v_z[z]) / rho[z]
 
@@ -178,7 +178,7 @@ def _push_momentum(
     q: Any, p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, alloc: Any, rho: Any, off: Any,
     force: Any, w_z: Any, w_x_up: Any, w_x_down: Any, w_y_up: Any, w_y_down: Any, dp: Any, flux: Any,
 ) -> None:  # fmt: skip
-    """One class's dp/dt but for the gauge and the flux along z, which is handed out."""
+    """One class's dp/dt without the gauge and the flux along z; the flux is returned in ``flux``."""
     for z in range(np.uintp(q.size)):
         dp[z] = (
             off[z] * p[z]
@@ -193,7 +193,7 @@ def _push_momentum(
 
 @_loop
 def _add_turn(q: Any, p: Any, dq: Any, dp: Any, turn: Any) -> None:
-    """One class's part of d<p, q>/dt."""
+    """Add one class's contribution to d<p, q>/dt."""
     for z in range(np.uintp(q.size)):
         turn[z] += dp[z] * q[z] + p[z] * dq[z]
 
@@ -203,7 +203,7 @@ def _follow(
     base_q: Any, base_p: Any, q: Any, dq: Any, dp: Any, turn: Any, duration: Any, out_q: Any, out_p: Any,
     square: Any,
 ) -> None:  # fmt: skip
-    """Where the rates lead to, and one class's part of |q|^2 there."""
+    """Advance one class by its rates, and add its contribution to |q|^2 there."""
     for z in range(np.uintp(q.size)):
         out_q[z] = base_q[z] + duration * dq[z]
         out_p[z] = base_p[z] + duration * (dp[z] - turn[z] * q[z])
@@ -212,14 +212,14 @@ def _follow(
 
 @_loop
 def _square_root(values: Any) -> None:
-    """In place."""
+    """Take the square root in place."""
     for z in range(np.uintp(values.size)):
         values[z] = math.sqrt(values[z])
 
 
 @_loop
 def _shorten(length: Any, q: Any, p: Any, along: Any) -> None:
-    """q / |q|, and one class's part of <p, q>."""
+    """q / |q|, and one class's contribution to <p, q>."""
     for z in range(np.uintp(q.size)):
         q[z] /= length[z]
         along[z] += p[z] * q[z]
@@ -234,7 +234,9 @@ def _take_off(along: Any, q: Any, p: Any) -> None:
 
 @_loop
 def _lengthen(q: Any, p: Any, along: Any, lift: Any, cot_q: Any, cot_p: Any, off: Any) -> None:
-    """Adjoint of settling but for the length, and one class's part of what is then along q."""
+    """Adjoint of the renormalisation without the length, and one class's contribution to the component along
+    q.
+    """
     for z in range(np.uintp(q.size)):
         cot_q[z] -= lift[z] * (p[z] + along[z] * q[z]) + along[z] * cot_p[z]
         off[z] += cot_q[z] * q[z]
@@ -250,7 +252,7 @@ def _divide_tangent(q: Any, off: Any, length: Any, cot_q: Any) -> None:
 
 @_loop
 def _add_direction(q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any) -> None:
-    """One class's part of <b, q> and of <dp, q> + <p, dq>."""
+    """Add one class's contribution to <b, q> and to <dp, q> + <p, dq>."""
     for z in range(np.uintp(q.size)):
         normal[z] += factor * cot_p[z] * q[z]
         lift[z] += factor * (cot_q[z] * q[z] - p[z] * cot_p[z])
@@ -273,7 +275,7 @@ def _add_density_change(
     cot_x_up: Any, cot_x_down: Any, cot_y_up: Any, cot_y_down: Any, factor: Any, alloc: Any, drho: Any,
     dm_x: Any, dm_y: Any, dm_z: Any,
 ) -> None:  # fmt: skip
-    """One class's part of the changes of rho and m; ``cot`` are the neighbours' cotangents of p."""
+    """One class's contribution to the changes of rho and m; ``cot`` are the neighbours' cotangents of p."""
     two = q.dtype.type(2)
     for z in range(np.uintp(q.size)):
         drho[z] += two * q[z] * dq[z] * alloc[z]
@@ -292,7 +294,7 @@ def _add_density_change(
 def _scale_density_change(
     u: Any, rho: Any, am_x: Any, am_y: Any, am_z: Any, drho: Any, dm_x: Any, dm_y: Any, dm_z: Any
 ) -> None:
-    """The change of alpha m from that of m; none of rho where it is at its least."""
+    """The change of alpha m from that of m; the change of rho is zero where rho is at its lower bound."""
     half, none, least = rho.dtype.type(0.5), rho.dtype.type(0), rho.dtype.type(RHO_MIN)
     for z in range(np.uintp(rho.size)):
         drho[z] = drho[z] if rho[z] > least else none
@@ -325,7 +327,7 @@ def _push(
     w_x: Any, w_y: Any, w_z: Any, dw_z: Any, on_x_up: Any, on_x_down: Any, on_y_up: Any, on_y_down: Any,
     factor: Any, pushed: Any, dpushed: Any, off: Any, doff: Any, force: Any, dforce: Any,
 ) -> None:  # fmt: skip
-    """One class's beta^2 p - w . grad q and its change, and its part of four products."""
+    """One class's beta^2 p - w . grad q and its change, and its contribution to four products."""
     one, two = q.dtype.type(1), q.dtype.type(2)
     for z in range(np.uintp(q.size)):
         beta2 = one - rho[z]
@@ -360,7 +362,7 @@ def _add_work_change(
     am_x: Any, am_y: Any, am_z: Any, dam_x: Any, dam_y: Any, dam_z: Any, v_x: Any, v_y: Any, v_z: Any,
     dv_x: Any, dv_y: Any, dv_z: Any, rho: Any, drho: Any, force: Any, dforce: Any,
 ) -> None:  # fmt: skip
-    """<m, v> / alpha added to |p|^2, and its change to the change of that."""
+    """Add <m, v> / alpha to |p|^2, and its change to the change of |p|^2."""
     one = rho.dtype.type(1)
     for z in range(np.uintp(rho.size)):
         inverse = one / rho[z]
@@ -390,7 +392,7 @@ def _draw(
     q: Any, p: Any, dq: Any, dp: Any, pushed: Any, alloc: Any, rho: Any, drho: Any, off: Any, doff: Any,
     force: Any, dforce: Any, lift: Any, rate: Any, back: Any,
 ) -> None:  # fmt: skip
-    """What is local of one class's dp/dt and of its change."""
+    """The local terms of one class's dp/dt and of its change."""
     for z in range(np.uintp(q.size)):
         spread = alloc[z] - rho[z]
         rate[z] = force[z] * q[z] * spread + off[z] * p[z]
@@ -408,7 +410,7 @@ def _add_neighbours(
     p_up: Any, p_down: Any, q_up: Any, q_down: Any, cot_up: Any, cot_down: Any, w_up: Any, w_down: Any,
     on_p_up: Any, on_p_down: Any, on_q_up: Any, on_q_down: Any, factor: Any, rate: Any, back: Any,
 ) -> None:  # fmt: skip
-    """What comes from both neighbours on one axis; ``cot`` are their cotangents of q."""
+    """The contribution of both neighbours on one axis; ``cot`` are their cotangents of q."""
     for z in range(np.uintp(rate.size)):
         rate[z] += w_up[z] * p_up[z] + w_down[z] * p_down[z]
         back[z] += (
@@ -425,7 +427,7 @@ def _add_neighbours(
 def _make_tangent(
     q: Any, p: Any, dq: Any, off: Any, doff: Any, rate: Any, pushed: Any, dpushed: Any, gauge: Any
 ) -> None:
-    """One class's dq/dt and its change without what is along q, and its part of the gauge."""
+    """One class's dq/dt and its change without the component along q, and its contribution to the gauge."""
     for z in range(np.uintp(q.size)):
         dpushed[z] -= doff[z] * q[z] + off[z] * dq[z]
         pushed[z] -= off[z] * q[z]
@@ -445,13 +447,13 @@ def _cotangents(
 
 @_compiled
 def _together(row: int) -> int:
-    """How many rows make a block."""
+    """Return the number of rows in a block."""
     return max(1, BLOCK // row)
 
 
 @_compiled
 def _scratch(count: int, row: int, like: Any) -> Any:
-    """Room for ``count`` blocks, each of which begins where a line of the cache does."""
+    """Allocate scratch memory for ``count`` blocks, each aligned to a cache line."""
     per_line = 64 // like.itemsize
     most = -(-_together(row) * row // per_line) * per_line
     room = np.empty(count * most + per_line, like.dtype)
@@ -461,9 +463,10 @@ def _scratch(count: int, row: int, like: Any) -> Any:
 
 @_compiled
 def _block(y: int, ys: int, row: int) -> Any:
-    """The block of rows from y on: where it begins and ends in a plane, where its neighbours do, the next y.
+    """The block of rows from y on: its start and end in a plane, the starts of its neighbours, and the next
+    y.
 
-    The first and the last row are blocks of their own; outside the grid the border is repeated.
+    The first and the last row are blocks of their own; the border is repeated outside the grid.
     """
     end = y + 1 if y == 0 or y == ys - 1 else min(y + _together(row), ys - 1)
     below, above, size = max(y - 1, 0) * row, min(y + 1, ys - 1) * row, (end - y) * row
@@ -498,7 +501,7 @@ def density(q: Any, p: Any, alloc: Any, u: Any, rho: Any, am: Any, row: int, sta
 
 @_compiled
 def metric(q: Any, alloc: Any, u: Any, out: Any, row: int, start: int, stop: int) -> None:
-    """The matrix of p -> alpha m times its transpose, its lower half row by row."""
+    """The matrix of p -> alpha m times its transpose: the lower triangle by rows."""
     classes, xs, plane = q.shape
     fields = _scratch(7, row, q)
     for x in range(start, stop):
@@ -557,7 +560,7 @@ def advance(
     base_q: Any, base_p: Any, q: Any, p: Any, alloc: Any, rho: Any, am: Any, v: Any, u: Any, duration: Any,
     out_q: Any, out_p: Any, length: Any, along: Any, row: int, start: int, stop: int,
 ) -> None:  # fmt: skip
-    """One half or whole step, and what settling takes off."""
+    """Half a step or a whole step, and the renormalisation."""
     classes, xs, plane = q.shape
     ys = plane // row
     fields, w = _scratch(5, row, q), _scratch(7, row, q)
@@ -619,7 +622,7 @@ def advance(
 def unsettle(
     q: Any, p: Any, length: Any, along: Any, cot_q: Any, cot_p: Any, row: int, start: int, stop: int
 ) -> None:
-    """Adjoint of settling, over the cotangent."""
+    """Adjoint of the renormalisation; overwrites the cotangent."""
     classes, _, plane = q.shape
     fields = _scratch(2, row, q)
     for x in range(start, stop):
@@ -699,7 +702,7 @@ def pull_back(
     am: Any, v: Any, drho: Any, dam: Any, dv: Any, u: Any, out_q: Any, out_p: Any, row: int, start: int,
     stop: int,
 ) -> None:  # fmt: skip
-    """Cotangent of a state from that of its rates."""
+    """Cotangent of a state from the cotangent of its rates."""
     classes, xs, plane = q.shape
     ys, maps = plane // row, _scratch(6 * classes, row, q)
     maps = maps.reshape(6, classes, maps.shape[1])
@@ -798,4 +801,4 @@ LOOPS: dict[str, Any] = {
     "pull_back": pull_back,
     "unsettle": unsettle,
 }
-"""The loop of each pass: the passes and their formulas have these names."""
+"""The loop of each pass; passes, formulas and loops share these names."""

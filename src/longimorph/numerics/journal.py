@@ -1,8 +1,8 @@
-"""What a registration that is broken off needs to go on: a journal of its descents, kept by the caller.
+"""The state that an interrupted registration needs to resume: a journal of its descents, kept by the caller.
 
-A registration is a sequence of descents, coarse to fine and then with more steps, set by its inputs alone.
-What lies between two descents is computed again, so it is enough to know those that have ended and where the
-present one stands.
+A registration is a sequence of descents, first coarse to fine and then with more steps, determined by its
+inputs alone. Everything between two descents is recomputed, so the journal only needs to record the completed
+descents and the progress of the current one.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ if TYPE_CHECKING:
 
 
 class Vector(Protocol):
-    """A tensor at rest, on a device or in a file."""
+    """A stored tensor, on a device or in a file."""
 
     def get(self) -> Tensor:
-        """The tensor, on any device; not to be written over."""
+        """Return the tensor, on any device; it must not be overwritten."""
 
     def cpu(self) -> Tensor:
-        """The tensor on the host, good while the vector lives; takes no memory on a device."""
+        """Return the tensor on the host, valid while this object lives; allocates no device memory."""
 
 
 @dataclass(frozen=True)
 class OptimiserState:
-    """Where a descent stands after a step.
+    """The state of a descent after a step.
 
-    ``evaluation`` is that of the momentum, without its gradient; ``pairs`` are those of L-BFGS, oldest first;
-    ``small`` counts the last steps in a row that gained little, ``again`` says that a full step has failed.
+    ``evaluation`` is that of the momentum, without its gradient; ``pairs`` are the pairs of L-BFGS, oldest
+    first. ``small`` counts the consecutive last steps with little gain; ``again`` tells that a full step has
+    failed.
     """
 
     momentum: Vector
@@ -49,18 +50,18 @@ class OptimiserState:
 
 
 class Journal:
-    """A journal that remembers nothing; callers that can keep something override its methods."""
+    """A journal that records nothing; callers that can store the state override its methods."""
 
     def begin(self) -> Optimum | OptimiserState | None:
-        """The next descent begins: how it ended or where it stood when the registration was broken off."""
+        """Begin the next descent; return its result or its state when interrupted, or None if it is new."""
         return None
 
     def on_step(self, state: OptimiserState) -> None:
-        """The present descent has taken a step, or has evaluated its start."""
+        """Called after each step of the current descent, and after the evaluation of its starting point."""
 
     def on_end(self, optimum: Optimum) -> None:
-        """The present descent has ended."""
+        """Called when the current descent ends."""
 
     def uninterruptible(self) -> AbstractContextManager[None]:
-        """Nothing breaks off the registration within this context."""
+        """Return a context within which the registration is not interrupted."""
         return nullcontext()

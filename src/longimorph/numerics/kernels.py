@@ -1,9 +1,9 @@
 """Reproducing kernels of the velocity: means of separable Gaussians in mm.
 
-K(x, y) = a^2 * sum_s w_s G_s(x - y), with G_s a Gaussian density of standard deviation s mm (unit
-integral), w_s = 1 / (number of scales) and a the amplitude in mm: how far tissue moves for the price of
-turning by one radian, two thirds of a full change of class.
-The integral over space is taken with the voxel volume, so the result does not depend on the grid.
+K(x, y) = a^2 * sum_s w_s G_s(x - y), with G_s a Gaussian density of standard deviation s mm (unit integral),
+w_s = 1 / (number of scales) and a the amplitude in mm. The amplitude is the distance that tissue moves at the
+cost of a rotation by one radian, two thirds of a full change of class. The integral over space includes the
+voxel volume, so the result does not depend on the grid.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 NEGLIGIBLE = 1e-12
-"""Share of its peak under which a Gaussian is taken as zero: denormal numbers are very slow on a CPU."""
+"""Share of its peak below which a Gaussian is set to zero: denormal numbers are very slow on a CPU."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One symmetric matrix (n, n) per scale and grid axis; the amplitude is in the first axis's matrix."""
+    """One symmetric matrix (n, n) per scale and grid axis; the first axis's matrix includes the amplitude."""
 
     factors: tuple[tuple[Tensor, ...], ...]
 
     def __call__(self, field: Tensor) -> Tensor:
-        """Convolve (d, *grid) with the kernel; zero outside the grid. Linear and self-adjoint."""
+        """Convolve (d, *grid) with the kernel, zero-padded outside the grid. Linear and self-adjoint."""
         total = _convolve(field, self.factors[0])
         for factor in self.factors[1:]:
             total = total + _convolve(field, factor)
@@ -56,9 +56,9 @@ def _axis_matrix(n: int, spacing: float, sigma: float, like: Tensor) -> Tensor:
 def gaussian_kernel(
     shape: Sequence[int], spacing: Sequence[float], sigmas: Sequence[float], amplitude: float, like: Tensor
 ) -> Kernel:
-    """Kernel for a grid: ``sigmas`` and ``amplitude`` in mm, the scales weighted equally.
+    """Build the kernel for a grid: ``sigmas`` and ``amplitude`` in mm, the scales weighted equally.
 
-    ``like`` gives type and device. A sigma under 0.6 voxel is not resolved by the grid and raises
+    ``like`` gives dtype and device. A sigma below 0.6 voxel is not resolved by the grid and raises
     ``ValueError``.
     """
     if min(sigmas) < 0.6 * max(spacing):

@@ -1,9 +1,8 @@
-"""Copies between a device and the host's memory, in order with the device's work or beside it.
+"""Copies between a device and host memory, ordered with the device's work or overlapping it.
 
-A lane belongs to one device. Work on a graphics card is queued: the card computes in the order of its
-compute stream while Python runs ahead. A copy that the card makes on a second stream goes on beside what it
-computes; events keep the two in order. On a processor host and device are one memory, and copies are made at
-once.
+A lane belongs to one device. Work on a GPU is queued: it runs in the order of the compute stream while Python
+runs ahead. A copy on a second stream overlaps the computation; events keep the two streams in order. On a CPU
+host and device share one memory, and copies are made immediately.
 """
 
 from __future__ import annotations
@@ -17,49 +16,51 @@ from longimorph.numerics.pinned import PINNED, Block
 
 
 class Lane:
-    """Copies made at once: for a processor, whose memory is the host's."""
+    """Immediate copies: for a CPU, whose memory is the host's."""
 
     def room(self, like: Tensor) -> tuple[Tensor, Block | None]:
-        """Memory on the host for a copy of ``like``, and the page-locked block that it lies in, if any."""
+        """Allocate host memory for a copy of ``like``; return it with its page-locked block, if any."""
         return torch.empty_like(like), None
 
     def copy(self, into: Tensor, source: Tensor) -> object:
-        """Copy beside what the device computes, after all it was given so far; returns the copy's end."""
+        """Copy in parallel with the computation, after all work queued so far; return an event for its
+        completion.
+        """
         into.copy_(source)
         return None
 
     def join(self, end: object) -> None:
-        """What the device is given from now on begins after the end of a copy."""
+        """Make all work queued from now on start after a copy has completed."""
 
     def finish(self, end: object) -> None:
-        """Wait until the end of a copy."""
+        """Wait until a copy has completed."""
 
 
 class CudaLane(Lane):
-    """Copies on a stream of their own, to and from page-locked memory."""
+    """Copies on a separate stream, to and from page-locked memory."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)
 
     def room(self, like: Tensor) -> tuple[Tensor, Block | None]:
-        """Memory of the exact size from the pool of page-locked blocks."""
+        """Allocate memory of the exact size from the pool of page-locked blocks."""
         block = PINNED.take(like.numel() * like.element_size())
         return block.memory.view(like.dtype).view(like.shape), block
 
     def copy(self, into: Tensor, source: Tensor) -> object:
-        """Queue the copy after what the compute stream holds now."""
+        """Queue the copy after the present contents of the compute stream."""
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         with torch.cuda.stream(self._stream):
             into.copy_(source, non_blocking=True)
             return self._stream.record_event()
 
     def join(self, end: object) -> None:
-        """Let the compute stream wait; Python does not."""
+        """Make the compute stream wait for a copy; Python does not wait."""
         if isinstance(end, torch.cuda.Event):
             torch.cuda.current_stream(self._stream.device).wait_event(end)
 
     def finish(self, end: object) -> None:
-        """Let Python wait."""
+        """Make Python wait for a copy."""
         if isinstance(end, torch.cuda.Event):
             end.synchronize()
 
@@ -73,7 +74,7 @@ AT_ONCE = Lane()
 
 
 def lane(device: torch.device) -> Lane:
-    """The lane of a device."""
+    """Return the lane of a device."""
     if device.type != "cuda":
         return AT_ONCE
     return _cuda_lane(torch.cuda.current_device() if device.index is None else device.index)

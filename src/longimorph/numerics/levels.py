@@ -1,4 +1,4 @@
-"""Coarser versions of a pair, and rates handed from one level to the next."""
+"""Coarser versions of a pair, and transfer of rates from one level to the next."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SMALLEST_SIDE = 8
 
 
 def coarser(maps: Tensor, axes: Sequence[bool]) -> Tensor:
-    """Averages of two nodes along the chosen grid axes: (K, *grid) -> (K, *smaller grid).
+    """Average pairs of nodes along the chosen grid axes: (K, *grid) -> (K, *smaller grid).
 
-    An odd axis is first extended by its border value.
+    An axis of odd length is first extended by its border value.
     """
     dims = len(axes)
     extra = [n % 2 if halve else 0 for n, halve in zip(maps.shape[1:], axes, strict=True)]
@@ -27,10 +27,10 @@ def coarser(maps: Tensor, axes: Sequence[bool]) -> Tensor:
 
 
 def finer(momentum: Tensor, shape: Sequence[int], spacing: Sequence[float], axes: Sequence[bool]) -> Tensor:
-    """A field of a coarser level, such as dq/dt, at the nodes of the finer grid.
+    """Interpolate a field of a coarser level, such as dq/dt, at the nodes of the finer grid.
 
-    ``shape`` and ``spacing`` (mm) are those of the finer grid. Values are per point: they carry over as they
-    are.
+    ``shape`` and ``spacing`` (mm) are those of the finer grid. Values are per point, so they need no
+    rescaling.
     """
     x = positions(shape, spacing, momentum)
     offset = [0.5 * h if halve else 0.0 for h, halve in zip(spacing, axes, strict=True)]
@@ -39,9 +39,9 @@ def finer(momentum: Tensor, shape: Sequence[int], spacing: Sequence[float], axes
 
 
 def halved(shape: Sequence[int], spacing: Sequence[float], coarsest: float) -> list[bool] | None:
-    """Which axes to halve for the next coarser level, or None when nothing is left to halve.
+    """Return which axes to halve for the next coarser level, or None when no axis can be halved.
 
-    An axis is halved while its spacing stays at or under ``coarsest`` mm and it keeps SMALLEST_SIDE nodes.
+    An axis is halved while its spacing stays at or below ``coarsest`` mm and it keeps SMALLEST_SIDE nodes.
     """
     finest = min(spacing)
     axes = [

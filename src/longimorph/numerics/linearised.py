@@ -7,9 +7,9 @@ with D = beta^2 + s, one number per voxel,
 
     (K^-1 + A D^-1 A^T) y = A D^-1 b,     x = D^-1 (b - A^T y).
 
-A velocity has d values per voxel, a momentum one per class, and beta^2, which differs from voxel to voxel by
-many orders of magnitude, is divided by exactly. A D^-1 A^T is a small matrix per voxel; conjugate gradients
-preconditioned by K take one convolution per iteration and never K^-1.
+A velocity has d values per voxel, a momentum one per class. The division by D is exact, although beta^2
+varies by many orders of magnitude between voxels. A D^-1 A^T is a small matrix per voxel; conjugate gradients
+preconditioned by K take one convolution per iteration and never need K^-1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LinearMap = Callable[[Tensor], Tensor]
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
-    """Scalar product over channels and voxels, float64 scalar; one by one, so as to need little room."""
+    """Scalar product over channels and voxels, float64 scalar; summed channel by channel to save memory."""
     return torch.stack([(x * y).sum(dtype=torch.float64) for x, y in zip(a, b, strict=True)]).sum()
 
 
@@ -62,10 +62,11 @@ class LinearisedShooting:
 
 
 def _velocity(metric: Tensor, kernel: LinearMap, b: Tensor, iterations: int, tolerance: float) -> Tensor:
-    """Solve (K^-1 + G) y = b for y (d, *grid), G the symmetric matrices ``metric`` (d (d + 1) / 2, *grid).
+    """Solve (K^-1 + G) y = b for y (d, *grid), with G the symmetric matrices ``metric`` (d (d + 1) / 2,
+    *grid).
 
-    Stops when the residual, in the norm of K, is ``tolerance`` of what it was, or after the iterations. ``b``
-    is written over.
+    Stops when the residual, in the norm of K, has fallen to ``tolerance`` times its initial value, or after
+    ``iterations``. Overwrites ``b``.
     """
     y, r, direction, unsmoothed = torch.zeros_like(b), b, kernel(b), b.clone()  # unsmoothed = K^-1 direction
     rz = float(inner(r, direction))
@@ -87,7 +88,7 @@ def _velocity(metric: Tensor, kernel: LinearMap, b: Tensor, iterations: int, tol
 
 
 def multiply(metric: Tensor, field: Tensor) -> Tensor:
-    """A symmetric matrix per voxel, (d (d + 1) / 2, *grid), times a field of vectors (d, *grid)."""
+    """Multiply a vector field (d, *grid) by a symmetric matrix per voxel, (d (d + 1) / 2, *grid)."""
     out = torch.zeros_like(field)
     entries = iter(metric)
     for row in range(len(field)):

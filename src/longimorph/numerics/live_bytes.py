@@ -1,7 +1,7 @@
-"""How many bytes of tensors a piece of code holds at its peak, counted to the byte on any device.
+"""Peak bytes of tensors held by a piece of code, counted exactly on any device.
 
-PyTorch tells a dispatch mode of every operation; the storages of its results are counted while they live, by
-a weak reference on each. Scratch space that an operation takes and gives back within itself is not seen.
+PyTorch notifies a dispatch mode of every operation; the storages of its results are counted while they live,
+through a weak reference to each. Scratch space that an operation allocates and frees internally is not seen.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from longimorph.numerics.parking import parking
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A context: ``peak`` is the largest sum of bytes of storages that lived at one time within it.
+    """A context manager; ``peak`` is the largest sum of bytes of storages alive at the same time within it.
 
-    ``held`` are tensors made before that count from the start. ``host_peak`` is the same for what was
-    parked on the host (``numerics.parking``), which ``peak`` leaves out. ``elsewhere`` are tensors that are
-    never counted. Use it once, on one thread.
+    ``held`` are tensors made earlier that count from the start. ``host_peak`` is the same for tensors parked
+    on the host (``numerics.parking``), which ``peak`` excludes. ``elsewhere`` are tensors that are never
+    counted. Use each instance once, on one thread.
     """
 
     def __init__(self, held: Sequence[Tensor] = (), elsewhere: Sequence[Tensor] = ()) -> None:
@@ -37,12 +37,12 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @property
     def peak(self) -> int:
-        """Bytes, apart from what was parked."""
+        """Peak in bytes, excluding parked tensors."""
         return self._peaks[False]
 
     @property
     def host_peak(self) -> int:
-        """Bytes that were parked."""
+        """Peak in bytes of parked tensors."""
         return self._peaks[True]
 
     def __torch_dispatch__(

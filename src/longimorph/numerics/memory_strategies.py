@@ -1,8 +1,8 @@
-"""Where a registration keeps what it must come back to: the ladder from fastest to leanest.
+"""Where a registration keeps the states it needs again: the ladder from fastest to leanest.
 
-Every rung gives the same numbers. Going back over N steps needs the state before each; what is not kept is
-made again. The pairs of L-BFGS, the optimiser's vectors and on a card the target's map may wait in the
-host's memory.
+Every rung gives the same numbers. The backward pass over N steps needs the state before each step; states
+that are not kept are recomputed. The pairs of L-BFGS, the optimiser's vectors and, on a GPU, the target's map
+can be kept in host memory.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Strategy:
-    """One rung.
+    """One rung of the ladder.
 
-    ``traces``: keep the inside of every step too. ``slots``: keep that many states and nest (None: all).
-    ``host_states``, ``host_vectors``: states, or pairs, resting vectors and a card's target, wait in the
-    host's memory.
+    ``traces``: also keep the trace of every step. ``slots``: keep this many states and nest (None: all).
+    ``host_states``: keep states in host memory. ``host_vectors``: keep pairs, stored vectors and a GPU's
+    target in host memory.
     """
 
     name: str
@@ -59,13 +59,13 @@ NESTED = Strategy(
 )
 
 LADDERS = {"cuda": (STORE, CHECKPOINT, OFFLOAD, HOST, NESTED), "cpu": (STORE, CHECKPOINT, NESTED)}
-"""From fastest to leanest; on a processor the host's memory is no other memory."""
+"""From fastest to leanest; offloading to host memory does not help on a CPU."""
 
 BY_NAME = {rung.name: rung for rung in (STORE, CHECKPOINT, OFFLOAD, HOST, NESTED)}
 
 
 def ladder(device: str) -> tuple[Strategy, ...]:
-    """The rungs for a type of device, fastest first."""
+    """Return the rungs for a type of device, fastest first."""
     return LADDERS.get(device, LADDERS["cpu"])
 
 
@@ -76,15 +76,16 @@ SPELLINGS = (
     "_STATUS_ALLOC_FAILED",
     "calling `cublasCreate",
 )
-"""How PyTorch and the libraries below it say that memory ran out, where the type of the error does not.
+"""Messages by which PyTorch and the libraries below it report that memory ran out, where the type of the
+error does not tell.
 
-cuBLAS, cuSOLVER, cuFFT, cuSPARSE and cuDNN each have a status of their own; a handle of cuBLAS that cannot be
-made is "not initialized", which want of memory is the usual cause of.
+cuBLAS, cuSOLVER, cuFFT, cuSPARSE and cuDNN each have a status of their own. A cuBLAS handle that cannot be
+created is reported as "not initialized", usually for lack of memory.
 """
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device or the host has no memory left."""
+    """Return whether an error means that the device or the host is out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     if isinstance(error, OSError):
@@ -93,27 +94,27 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 class Offloadable:
-    """A tensor that waits until it is needed again, on the device or parked on the host."""
+    """A tensor stored until it is needed again, on the device or parked on the host."""
 
     def __init__(self, tensor: Tensor, on_host: bool = False) -> None:
         self._resting: Tensor | Parked = park(tensor) if on_host else tensor
 
     def get(self) -> Tensor:
-        """The tensor on its device; not to be written over."""
+        """Return the tensor on its device; it must not be overwritten."""
         return self._resting.fetch() if isinstance(self._resting, Parked) else self._resting
 
     def cpu(self) -> Tensor:
-        """The tensor on the host, good while this object lives; takes no memory on the device."""
+        """Return the tensor on the host, valid while this object lives; allocates no device memory."""
         return self._resting.cpu()
 
     def park(self) -> None:
-        """Put it on the host, if it is not there."""
+        """Move the tensor to the host, if it is not there yet."""
         if isinstance(self._resting, Tensor):
             self._resting = park(self._resting)
 
 
 class Ladder:
-    """The strategy in use; steps down when the memory runs out, and keeps going."""
+    """The strategy in use; steps down to the next rung when memory runs out, and stays there."""
 
     def __init__(
         self, rungs: Sequence[Strategy], stepped_down: Callable[[Strategy, Strategy], None] = lambda *_: None
@@ -128,15 +129,15 @@ class Ladder:
         return self._rungs[0]
 
     def keep(self, tensor: Tensor) -> Offloadable:
-        """Put a vector of the optimiser to rest, where the rung in use has room for it."""
+        """Store a vector of the optimiser where the rung in use has room for it."""
         kept = Offloadable(tensor, self.current.host_vectors)
         self._kept.add(kept)
         return kept
 
     def attempt(self, work: Callable[[], T]) -> T:
-        """Do a piece of work, again on the next rung each time that memory runs out.
+        """Run ``work``, again on the next rung each time that memory runs out.
 
-        Raises the error of the last rung when that has not enough either.
+        Raises the error of the last rung if memory runs out there as well.
         """
         while True:
             try:

@@ -1,12 +1,12 @@
-"""The cost of a momentum: what is left unexplained at the target, plus the price of the path.
+"""The cost of a momentum: the unexplained change at the target plus the energy of the path.
 
     J(p0) = 1/2 <r, r + w G_s r> + lambda H(q0, p0),   r = P(1) - T     (E5), both terms in mm^3, P = q^2.
 
-The mismatch is taken between probabilities, not between their roots: what is measured are volumes, sums of
-probabilities, and differences of roots weigh the tails of blurred boundaries so much that two visits of
-unequal sharpness are matched with a bias in volume (measured: docs/decisions.md). G_s averages over s mm
-and w weighs it: where transport cannot bring a voxel to its target (it cannot raise a peak), the
-neighbours make up for it, so that volumes match.
+The mismatch compares probabilities, not their square roots, because volumes are sums of probabilities.
+Differences of roots weigh the tails of blurred boundaries so heavily that two visits of unequal sharpness are
+matched with a bias in volume (measured: docs/decisions.md). G_s averages over s mm and w weighs it: where
+transport cannot bring a voxel to its target (it cannot raise a peak), the neighbours compensate, so that
+volumes match.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from longimorph.numerics.sphere import tangent
 from longimorph.numerics.states import Intermediates, State
 
 WILDEST_DRIFT = 0.1
-"""Drift of H, a fraction of it, above which a path counts as diverged, where more steps can still mend it."""
+"""Relative drift of H above which a path counts as diverged while more steps can still correct it."""
 WILDEST_PACE = 1.0
-"""Voxels per step, at either end of a path, above which it counts as diverged: its steps are too long."""
+"""Voxels per step, at either end of a path, above which it counts as diverged because its steps are too long.
+"""
 
 
 @dataclass(frozen=True)
 class Matching:
-    """One pair to match: source on the sphere, target on the simplex, (C, *grid) each, and how to travel.
+    """One pair to match: source on the sphere, target on the simplex, (C, *grid) each, and the dynamics.
 
-    The target may wait elsewhere: only the mismatch needs it. ``volumes`` is w G_s, which acts on what is
-    left unexplained. A path whose H drifts by more than a fraction ``most_drift`` counts as diverged.
+    The target may be stored elsewhere, since only the mismatch needs it. ``volumes`` is w G_s, which acts on
+    the residual. A path whose H drifts by more than a fraction ``most_drift`` counts as diverged.
     """
 
     source: Tensor
@@ -52,7 +53,7 @@ class Matching:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Cost and its parts in mm^3, and the gradient with respect to p0 per mm^3 (tangent, (C, *grid))."""
+    """The cost and its parts in mm^3, and the gradient with respect to p0 per mm^3 (tangent, (C, *grid))."""
 
     cost: float
     mismatch: float
@@ -62,9 +63,10 @@ class Evaluation:
 
 @phase("evaluation")
 def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOINT) -> Evaluation:
-    """J(p0), the cost (E5), and its gradient at a momentum tangent to the source. Raises ``Divergence``.
+    """Return J(p0), the cost (E5), and its gradient at a momentum tangent to the source. Raises
+    ``Divergence``.
 
-    The gradient of H at the start by p0 is dq/dt there.
+    The gradient of H at the start with respect to p0 is dq/dt there.
     """
     start, system = State(matching.source, momentum), matching.system
     energies: list[float] = []
@@ -90,7 +92,7 @@ def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOI
 
 
 def cost(momentum: Tensor, matching: Matching) -> float:
-    """J(p0), the cost (E5), alone, without its gradient. Raises ``Divergence``."""
+    """Return J(p0), the cost (E5), without its gradient. Raises ``Divergence``."""
     start, system = State(matching.source, momentum), matching.system
     with torch.no_grad():
         energy_there = _energy(start, drive(start, system), matching)
@@ -100,7 +102,7 @@ def cost(momentum: Tensor, matching: Matching) -> float:
 
 
 def mismatch(q: Tensor, matching: Matching) -> float:
-    """What is left unexplained when a shooting ends at q (C, *grid): the first term of E5, in mm^3."""
+    """Mismatch of a shooting that ends at q (C, *grid): the first term of E5, in mm^3."""
     residual = _residual(q, matching)
     return _half_product(residual, _weighed(residual, matching), matching)
 
@@ -110,7 +112,7 @@ def _residual(q: Tensor, matching: Matching) -> Tensor:
 
 
 def _terminal(end: State, matching: Matching) -> tuple[float, State]:
-    """Mismatch in mm^3 at the end of a shooting, and its cotangent there."""
+    """Return the mismatch in mm^3 at the end of a shooting, and its cotangent there."""
     residual = _residual(end.q, matching)
     weighed = _weighed(residual, matching)
     unexplained = _half_product(residual, weighed, matching)
@@ -126,9 +128,10 @@ def _weighed(residual: Tensor, matching: Matching) -> Tensor:
 
 
 def curvature(matching: Matching) -> LinearMap:
-    """W, the second derivative of the mismatch by q at the source, per mm^3, on tangent fields (C, *grid).
+    """W, the second derivative of the mismatch with respect to q at the source, per mm^3, on tangent fields
+    (C, *grid).
 
-    The part that vanishes with the residual is left out (Gauss and Newton).
+    The term that vanishes with the residual is omitted (Gauss-Newton approximation).
     """
     q = matching.source
 
@@ -143,13 +146,15 @@ def _half_product(a: Tensor, b: Tensor, matching: Matching) -> float:
 
 
 def _check_energy(before: float, after: float, matching: Matching) -> None:
-    """A path along which H is not kept is none of the model's: the steps are too long for its momentum."""
+    """Raise ``Divergence`` unless H is conserved along the path: otherwise the path is not a geodesic,
+    because the steps are too long for its momentum.
+    """
     if not abs(after - before) <= matching.most_drift * before:
         raise Divergence(f"H drifts from {before:.4g} to {after:.4g} mm3 along the shooting")
 
 
 def _energy(state: State, driven: Intermediates, matching: Matching) -> float:
-    """H in mm^3 at an end of a path; raises ``Divergence`` when tissue moves too far per step there."""
+    """H in mm^3 at one end of a path; raises ``Divergence`` when tissue moves too far per step there."""
     system = matching.system
     pace = fastest(velocity(driven.rho, driven.v), system) / matching.steps
     found, pace_there = torch.stack([energy(state, driven, system), pace.double()]).tolist()

@@ -1,7 +1,7 @@
 """L-BFGS whose initial inverse Hessian is a damped preconditioner; a trial that diverges is a failed trial.
 
-The damping follows Levenberg and Marquardt: less after a step that did what was predicted, more when a full
-step fails, which is then tried again before it is shortened.
+The damping follows Levenberg and Marquardt: it decreases after a step that gained what was predicted, and
+increases when a full step fails; that step is then tried again before it is shortened.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ SUFFICIENT_DECREASE = 1e-4
 SHORTEST_STEP = 2.0**-12
 LESS_DAMPED, MORE_DAMPED, LEAST_DAMPING = 0.2, 5.0, 3e-4
 WORTHWHILE = 0.8
-"""Share of the fall of the cost predicted by its slope that a step must reach for less damping afterwards."""
+"""Share of the cost reduction predicted by the slope that a step must reach for the damping to decrease."""
 PAIRS_KEPT = 8
-"""Curvature pairs of L-BFGS; the memory model's default is the same."""
+"""Number of curvature pairs of L-BFGS; also the memory model's default."""
 
 
 @dataclass(frozen=True)
 class Iteration:
-    """One accepted step: number, evaluations so far, step length, the evaluation there, and the number of
-    curvature pairs after it."""
+    """One accepted step: its number, the evaluations so far, the step length, the evaluation there, and the
+    number of curvature pairs after it.
+    """
 
     number: int
     evaluations: int
@@ -44,9 +45,9 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Optimum:
-    """Where the optimisation ended, why (a sentence), whether it converged; the evaluation has no gradient.
+    """Where the optimisation ended, why (a sentence), and whether it converged. No gradient is kept.
 
-    ``too_few_steps``: it ended because a full step diverged, which more steps of the shooting might bear.
+    ``too_few_steps``: it ended because a full step diverged, which more shooting steps might prevent.
     """
 
     momentum: Tensor
@@ -67,18 +68,18 @@ class History:
 
     @classmethod
     def of(cls, most: int) -> History:
-        """An empty history that keeps so many pairs."""
+        """Create an empty history that keeps at most ``most`` pairs."""
         return cls(deque(maxlen=most))
 
     def add(self, s: Tensor, y: Tensor, ladder: Ladder) -> None:
-        """Keep a pair of step and change of gradient when it has positive curvature."""
+        """Add a pair of step and gradient change if its curvature is positive."""
         sy = float(inner(s, y))
         if sy > 1e-8 * float(inner(s, s)) ** 0.5 * float(inner(y, y)) ** 0.5:
             self.pairs.append((ladder.keep(s), ladder.keep(y), sy))
 
     @phase("direction")
     def direction(self, gradient: Tensor, precondition: Callable[[Tensor], Tensor]) -> Tensor:
-        """Minus the inverse Hessian times the gradient, by the two-loop recursion."""
+        """Return minus the inverse Hessian times the gradient, by the two-loop recursion."""
         q, weights = gradient.clone(), []
         for s, y, sy in reversed(self.pairs):
             weights.append(float(inner(s.get(), q)) / sy)
@@ -92,7 +93,9 @@ class History:
 
 @dataclass
 class _Trials:
-    """Evaluations counted against a cap; a trial that is not finite counts, ``diverged``, and gives None."""
+    """Evaluations counted against a cap; a non-finite trial counts, is recorded in ``diverged``, and gives
+    None.
+    """
 
     evaluate: Callable[[Tensor], Evaluation]
     most: int
@@ -118,7 +121,7 @@ class _Trials:
 
 @dataclass
 class _Point:
-    """A momentum, its gradient and a direction from it, at rest while another is evaluated; cost in mm^3."""
+    """A momentum, its gradient and a search direction, stored while another is evaluated; cost in mm^3."""
 
     momentum: Offloadable
     gradient: Offloadable
@@ -132,7 +135,8 @@ def _moved(momentum: Offloadable, direction: Offloadable, length: float) -> Tens
 def _line_search(
     trial: _Trials, here: _Point, direction: Offloadable, slope: float, shortest: float, shorten: bool
 ) -> tuple[float, Evaluation, Tensor] | None:
-    """Step length (1 to ``shortest``), evaluation and momentum of a point that is low enough, or None.
+    """Return step length (1 to ``shortest``), evaluation and momentum of a point of sufficient decrease, or
+    None.
 
     A step that diverges is shortened only if ``shorten``.
     """
@@ -155,13 +159,13 @@ def _line_search(
 
 @dataclass(frozen=True)
 class DescentOptions:
-    """When a descent ends and how it begins.
+    """Starting conditions and stopping criteria of a descent.
 
-    ``damping`` of the first direction; ``voxel_volume`` in mm^3, which turns products of gradients into
-    changes of cost. The descent ends when two steps in a row each lower the cost by less than a share
+    ``damping`` applies to the first direction; ``voxel_volume`` in mm^3 turns products of gradients into
+    changes of cost. The descent ends when two consecutive steps each lower the cost by less than a share
     ``least_gain`` of itself, or at ``most_evaluations``, of which ``spent`` were used before. A full step
-    that diverges, with more damping too, is shortened, or ends the descent unless ``shorten``. L-BFGS keeps
-    ``pairs_kept`` curvature pairs.
+    that still diverges with more damping is shortened if ``shorten``; otherwise it ends the descent. L-BFGS
+    keeps ``pairs_kept`` curvature pairs.
     """
 
     damping: float
@@ -184,9 +188,9 @@ def minimise(
 ) -> Optimum:
     """Minimise from a finite start: the one tensor in ``start``, popped from the list so it can be freed.
 
-    ``precondition(gradient, damping)`` is an approximate inverse Hessian. ``ladder`` says where vectors wait
-    meanwhile; ``journal`` hears of every step, and may know some of them already. Raises :class:`Divergence`
-    when the start itself cannot be evaluated.
+    ``precondition(gradient, damping)`` is an approximate inverse Hessian. ``ladder`` decides where vectors
+    are stored in the meantime. ``journal`` records every step, and may supply steps recorded earlier. Raises
+    :class:`Divergence` when the start itself cannot be evaluated.
     """
     ladder, journal = ladder or Ladder([CHECKPOINT]), journal or Journal()
     damping, least_gain, shorten = options.damping, options.least_gain, options.shorten
@@ -274,7 +278,7 @@ def _direction(
     damping: float,
     ladder: Ladder,
 ) -> tuple[Offloadable, float]:
-    """Descent direction from a point, and its product with the gradient."""
+    """Return a descent direction from a point, and its product with the gradient."""
     gradient = here.gradient.get()
     found = history.direction(gradient, lambda g: precondition(g, damping))
     return ladder.keep(found), float(inner(gradient, found))
@@ -294,7 +298,7 @@ def _point(momentum: Tensor, found: Evaluation, ladder: Ladder) -> _Point:
 
 
 def _restored(known: OptimiserState, history: History, like: Tensor, ladder: Ladder) -> _Point:
-    """The point where a descent stood, its pairs put into ``history``; on the device of ``like``."""
+    """Restore the point of an interrupted descent and its pairs in ``history``, on the device of ``like``."""
 
     def restored(vector: Vector) -> Offloadable:
         return ladder.attempt(lambda: ladder.keep(vector.get().to(like)))

@@ -1,7 +1,7 @@
-"""Tensors put away in the host's memory while the device has no use for them.
+"""Tensors kept in host memory while the device does not need them.
 
-On a processor host and device are one memory; a copy is made all the same, so that what a strategy would
-hold on a device can be counted there (``numerics.live_bytes`` counts parked tensors apart).
+On a CPU host and device share one memory. A copy is made nevertheless, so that the tensors a strategy would
+hold on a device can be counted there (``numerics.live_bytes`` counts parked tensors separately).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _depth = 0
 
 
 def parking() -> bool:
-    """Whether tensors made at this moment are meant to lie in the host's memory."""
+    """Return whether tensors created now are meant for host memory."""
     return _depth > 0
 
 
@@ -33,10 +33,10 @@ def _on_host() -> Iterator[None]:
 
 
 class Parked:
-    """A copy of a tensor in the host's memory."""
+    """A copy of a tensor in host memory."""
 
     def __init__(self, tensor: Tensor) -> None:
-        """Begin to copy; the tensor must stay as it is until :meth:`settle` or the end of the copy."""
+        """Start copying; the tensor must not change until :meth:`settle` or the end of the copy."""
         self._device, self._lane = tensor.device, lane(tensor.device)
         with _on_host():
             self._away, self._block = self._lane.room(tensor)
@@ -44,17 +44,17 @@ class Parked:
         self._ahead: tuple[Tensor, object] | None = None
 
     def settle(self) -> None:
-        """What the device is given from now on begins after the copy, and may write over the tensor."""
+        """Order all later device work after the copy; that work may overwrite the tensor."""
         self._lane.join(self._end)
 
     def prefetch(self) -> None:
-        """Begin to bring it back beside what the device computes; takes its memory on the device now."""
+        """Start copying back in parallel with the computation; allocates the device memory now."""
         if self._ahead is None:
             tensor = torch.empty_like(self._away, device=self._device)
             self._ahead = tensor, self._lane.copy(tensor, self._away)
 
     def fetch(self) -> Tensor:
-        """A copy on the device."""
+        """Return a copy on the device."""
         self.prefetch()
         assert self._ahead is not None
         tensor, end = self._ahead
@@ -63,7 +63,7 @@ class Parked:
         return tensor
 
     def cpu(self) -> Tensor:
-        """The copy on the host itself, good while this object lives; takes no memory on the device."""
+        """Return the host copy itself, valid while this object lives; allocates no device memory."""
         self._lane.finish(self._end)
         return self._away
 
@@ -73,7 +73,7 @@ class Parked:
 
 
 def park(tensor: Tensor) -> Parked:
-    """Put a copy on the host; the tensor may be written over or let go of at once."""
+    """Copy a tensor to the host; the tensor may be overwritten or released immediately."""
     parked = Parked(tensor)
     parked.settle()
     return parked
@@ -81,7 +81,9 @@ def park(tensor: Tensor) -> Parked:
 
 @contextmanager
 def park_beside(*tensors: Tensor) -> Iterator[tuple[Parked, ...]]:
-    """Put copies on the host beside what the device computes within; the tensors live until its end."""
+    """Copy tensors to the host in parallel with the computation within; the tensors live until the context
+    ends.
+    """
     parked = tuple(Parked(tensor) for tensor in tensors)
     try:
         yield parked

@@ -1,8 +1,8 @@
-"""How the equations are walked over a volume: row by row in machine code, or slab by slab with torch.
+"""Traversal of a volume by the equations: row by row in machine code, or slab by slab with torch.
 
-A processor takes the fused loops of :mod:`longimorph.numerics.fused`, anything else the formulas of
-:mod:`longimorph.numerics.equations`, on slabs thin enough that what a formula needs for itself is small
-beside one map. The results differ by rounding alone. Nothing here records a graph.
+A CPU uses the fused loops of :mod:`longimorph.numerics.fused`. Any other device uses the formulas of
+:mod:`longimorph.numerics.equations`, on slabs thin enough that the temporaries of a formula are small
+compared with one map. The results differ only by rounding. Nothing here records a graph.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ from longimorph.numerics.states import Direction, Intermediates, Renormalisation
 LOGGER = logging.getLogger(__name__)
 
 SLAB_BYTES = {"cpu": 1 << 20, "cuda": 32 << 20}
-"""Bytes of a map that a slab holds at least, by type of device: what fits a processor's cache, and what keeps
-a card busy for longer than the launch of a formula's next operation takes."""
+"""Minimum bytes of a map in a slab, by type of device: enough to fit a CPU's cache, and enough to keep a GPU
+busy for longer than the launch of a formula's next operation takes.
+"""
 FEWEST_PLANES = 2
 THINNEST_SHARE = 16
 FUSED_LOOPS = True
-"""Whether a processor takes the fused loops, where they can be imported."""
+"""Whether a CPU uses the fused loops, where they can be imported."""
 
 Formula = Callable[..., Tensor | tuple[Tensor, ...]]
 Listener = Callable[["Pass", Sequence[Any], Sequence[Tensor]], None]
-"""Hears of a pass before it runs: which one, its inputs, and its outputs, still without values."""
+"""Called before a pass runs, with the pass, its inputs, and its outputs, whose values are not yet set."""
 _LISTENERS: list[Listener] = []
 
 
 class Pass(Enum):
-    """The passes over a volume, by the name of their formula and of their fused loop."""
+    """The passes over a volume, named after their formula and their fused loop."""
 
     DENSITY = "density"
     METRIC = "metric"
@@ -65,19 +66,19 @@ FORMULAS: Mapping[Pass, Formula] = {
 
 
 class PerAxis(NamedTuple):
-    """1 / (2 h) per axis, (d, 1, ...): no field of the grid, so slabs are not cut from it."""
+    """1 / (2 h) per axis, (d, 1, ...): not a field on the grid, so it is not cut into slabs."""
 
     factors: Tensor
 
 
 def slab_bytes(device: str) -> int:
-    """SLAB_BYTES of a type of device; what is no processor is walked like a card."""
+    """SLAB_BYTES of a type of device; any device other than a CPU is treated like a GPU."""
     return SLAB_BYTES["cpu" if device == "cpu" else "cuda"]
 
 
 @contextmanager
 def heard_by(listener: Listener) -> Iterator[None]:
-    """Within, ``listener`` hears of each pass before it runs."""
+    """Call ``listener`` before each pass within this context."""
     _LISTENERS.append(listener)
     try:
         yield
@@ -87,7 +88,7 @@ def heard_by(listener: Listener) -> Iterator[None]:
 
 @contextmanager
 def slabs_of(size: int, device: str = "cpu") -> Iterator[None]:
-    """Within, a slab on this type of device holds at least so many bytes of a map."""
+    """Set the minimum bytes of a map in a slab on this type of device within this context."""
     usual = SLAB_BYTES[device]
     SLAB_BYTES[device] = size
     try:
@@ -97,7 +98,7 @@ def slabs_of(size: int, device: str = "cpu") -> Iterator[None]:
 
 
 def slabs(like: Tensor) -> Iterator[tuple[int, int]]:
-    """Begin and end of the slabs that a map (C, x, ...) is walked in, along its first grid axis."""
+    """Yield start and end of the slabs in which a map (C, x, ...) is traversed along its first grid axis."""
     planes, size = like.shape[1], like[:, :1].numel() * like.element_size()
     most = max(FEWEST_PLANES, -(-planes // THINNEST_SHARE), slab_bytes(like.device.type) // size)
     for start in range(0, planes, most):
@@ -105,7 +106,9 @@ def slabs(like: Tensor) -> Iterator[tuple[int, int]]:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """The fields of an argument of a pass: a tensor, or tuples of such, in order; numbers are none."""
+    """Return the fields of an argument of a pass, a tensor or nested tuples of tensors, in order; skip
+    numbers.
+    """
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, tuple) and not isinstance(value, PerAxis):
@@ -114,9 +117,11 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 
 def with_halo(start: int, stop: int, *arguments: Any) -> tuple[list[Any], slice]:
-    """Planes ``start`` to ``stop`` of each field and one more on each side, and where the first ones are.
+    """Cut planes ``start`` to ``stop`` of each field with one more on each side; return also where ``start``
+    lies.
 
-    Tuples of fields keep their type; numbers are handed on, 1 / (2 h) as the tensor that a formula takes.
+    Tuples of fields keep their type. Numbers are passed through; 1 / (2 h) becomes the tensor that a formula
+    takes.
     """
     planes = tensors_in(arguments)[0].shape[1]
     low, high = max(start - 1, 0), min(stop + 1, planes)
@@ -142,15 +147,15 @@ def _walk(formula: Formula, inputs: Sequence[Any], outputs: Sequence[Tensor]) ->
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    """Threads for the fused loops; like the caller's, they take denormal numbers for zero."""
+    """Threads for the fused loops; like the calling thread, they flush denormal numbers to zero."""
     return ThreadPoolExecutor(initializer=lambda: torch.set_flush_denormal(True))
 
 
 @functools.cache
 def _fused_loops() -> ModuleType | None:
-    """The module of fused loops; None where numba cannot be imported, for instance beside a newer numpy."""
+    """Return the module of fused loops; None where numba cannot be imported, e.g. with a newer numpy."""
     try:
-        from longimorph.numerics import fused  # slow to import, and a graphics card needs none of it
+        from longimorph.numerics import fused  # slow to import, and not needed on a GPU
     except Exception as error:  # whatever a broken installation raises
         LOGGER.warning("numba cannot be used, the processor takes several times longer: %s", error)
         return None
@@ -158,7 +163,7 @@ def _fused_loops() -> ModuleType | None:
 
 
 def _numbers(value: Any, kind: type) -> list[Any]:
-    """An argument of a pass as a fused loop takes it: arrays (K, x, y z), and numbers of one type."""
+    """Convert an argument of a pass for a fused loop: arrays (K, x, y z), and numbers of one type."""
     if isinstance(value, Tensor):
         return [value.flatten(2).numpy()]
     if isinstance(value, PerAxis):
@@ -170,7 +175,7 @@ def _fused(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> Non
     loops = _fused_loops()
     assert loops is not None
     kernel: Callable[..., None] = loops.LOOPS[which.value]
-    given = inputs[:-1] if inputs[-1] is outputs else inputs  # what is written over is handed on once
+    given = inputs[:-1] if inputs[-1] is outputs else inputs  # pass an overwritten argument only once
     arguments = _numbers((*given, *outputs), outputs[0].numpy().dtype.type)
     planes, row, threads = outputs[0].shape[1], outputs[0].shape[3], torch.get_num_threads()
     pieces = pairwise(planes * k // threads for k in range(threads + 1))
@@ -184,7 +189,7 @@ def _can_fuse(fields: Sequence[Tensor]) -> bool:
 
 
 def _run(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
-    """Fill ``outputs`` with what the formula of a pass makes of the inputs."""
+    """Fill ``outputs`` with the result of a pass's formula on the inputs."""
     for listener in _LISTENERS:
         listener(which, inputs, outputs)
     if _can_fuse(tensors_in((*inputs, *outputs))):
@@ -221,7 +226,7 @@ def rate(q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor) -> Tensor:
 def advance(
     base: State, at: State, alloc: Tensor, drive: Intermediates, u: Tensor, duration: float
 ) -> tuple[State, Renormalisation]:
-    """The state after a time, and what settling took off: see ``equations.advance``."""
+    """The state after a duration, and the renormalisation: see ``equations.advance``."""
     after = State(torch.empty_like(at.q), torch.empty_like(at.q))
     settling = Renormalisation(_field(at.q, 1), _field(at.q, 1))
     _run(Pass.ADVANCE, (base, at, alloc, drive, PerAxis(u), duration), (*after, *settling))
@@ -259,5 +264,5 @@ def pull_back(
 
 
 def unsettle(state: State, settling: Renormalisation, cotangent: State) -> None:
-    """Adjoint of settling, written over the cotangent: see ``equations.unsettle``."""
+    """Adjoint of the renormalisation, overwriting the cotangent: see ``equations.unsettle``."""
     _run(Pass.UNSETTLE, (state, settling, cotangent), cotangent)

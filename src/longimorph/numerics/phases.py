@@ -1,4 +1,4 @@
-"""The phases of a registration, announced to whoever measures them."""
+"""The phases of a registration, announced to an observer that measures them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 Observer = Callable[[str], AbstractContextManager[None]]
-"""Given the name of a phase, a context that lasts as long as the phase."""
+"""Takes the name of a phase and returns a context that lasts as long as the phase."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -16,7 +16,7 @@ _OBSERVERS: list[Observer] = []
 
 
 def phase(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Announce every call of a function as a phase of this name; phases may be nested."""
+    """Decorator: announce every call of a function as a phase of this name; phases may be nested."""
 
     def announced(work: Callable[_P, _R]) -> Callable[_P, _R]:
         @wraps(work)
@@ -35,7 +35,7 @@ def phase(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
 
 @contextmanager
 def observed(observer: Observer) -> Iterator[None]:
-    """Announce the phases of what runs within to ``observer``, in this process."""
+    """Announce the phases that run within this context, in this process, to ``observer``."""
     _OBSERVERS.append(observer)
     try:
         yield

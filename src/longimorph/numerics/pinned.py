@@ -1,10 +1,10 @@
 """Page-locked host memory in blocks of the exact size.
 
-A graphics card copies beside its computations only to and from page-locked ("pinned") memory. PyTorch's own
-pool rounds each block up to a power of two, which can nearly double what a cluster's scheduler counts. Here a
-block is as large as what it holds. A block that is given back is used again for the same size; before memory
-of another size is locked, unused blocks are unlocked and returned to the system. So the bytes that are locked
-at the peak are those in use at the peak.
+A GPU overlaps copies with computation only for page-locked ("pinned") memory. PyTorch's own pool rounds each
+block up to a power of two, which can nearly double what a cluster's scheduler counts. Here a block is exactly
+as large as its contents. A returned block is reused for the same size; before memory of another size is
+locked, unused blocks are unlocked and returned to the system. The locked bytes at the peak are therefore the
+bytes in use at the peak.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def _lock(address: int, size: int) -> bool:
-    """Lock memory for the card; False where the driver refuses."""
+    """Page-lock memory for the GPU; return False where the driver refuses."""
     refused = int(torch.cuda.cudart().cudaHostRegister(address, size, 0)) != 0
     if refused:
         _forget_the_last_error()
@@ -30,28 +30,28 @@ def _lock(address: int, size: int) -> bool:
 
 
 def _forget_the_last_error() -> None:
-    """CUDA keeps the error of a call until somebody asks for it: the next operation would report it."""
+    """Clear the pending CUDA error, which the next operation would otherwise report."""
     with suppress(RuntimeError):
         torch.zeros(1, device="cuda")
 
 
 def _unlock(address: int) -> None:
-    torch.cuda.synchronize()  # a copy may be under way
+    torch.cuda.synchronize()  # a copy may be in progress
     torch.cuda.cudart().cudaHostUnregister(address)
 
 
 class Block:
-    """Memory of ``size`` bytes, (size,) uint8; it goes back to its pool when nothing refers to the block."""
+    """Memory of ``size`` bytes, (size,) uint8; returns to its pool when the last reference is dropped."""
 
     def __init__(self, memory: Tensor) -> None:
         self.memory = memory
 
 
 class Pool:
-    """Blocks in use and blocks to use again. ``bytes`` are locked now, ``peak`` is the most so far.
+    """Blocks in use and blocks for reuse. ``bytes`` are locked now, ``peak`` is the maximum so far.
 
-    ``lock`` gets an address and a size and says whether that was locked; memory that cannot be locked is used
-    all the same, copies are slower then. Not for several threads.
+    ``lock`` takes an address and a size and returns whether the memory was locked. Memory that cannot be
+    locked is used nevertheless; copies are then slower. Not thread-safe.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Pool:
         self.bytes = self.peak = 0
 
     def take(self, size: int) -> Block:
-        """A block of so many bytes."""
+        """Return a block of ``size`` bytes."""
         waiting = self._unused.get(size)
         memory, locked = waiting.pop() if waiting else self._locked(size)
         block = Block(memory)
@@ -71,7 +71,7 @@ class Pool:
         return block
 
     def trim(self) -> None:
-        """Unlock the blocks that are not in use and return their memory to the system."""
+        """Unlock the unused blocks and return their memory to the system."""
         for waiting in self._unused.values():
             for memory, locked in waiting:
                 if locked:
@@ -80,7 +80,7 @@ class Pool:
         self._unused.clear()
 
     def reset_peak(self) -> None:
-        """Let ``peak`` begin anew at what is locked now."""
+        """Reset ``peak`` to the bytes locked now."""
         self.peak = self.bytes
 
     def _give_back(self, memory: Tensor, locked: bool) -> None:

@@ -1,7 +1,7 @@
-"""Products of matrices in full float32 precision, whatever the process has been set to.
+"""Matrix products in full float32 precision, whatever the setting of the process.
 
-The convolutions are products of matrices. TensorFloat-32, which an environment variable or a library can
-switch on for the whole process, keeps 10 bits of each factor: the gradient is then wrong by some 1e-4.
+The convolutions are matrix products. TensorFloat-32, which an environment variable or a library can enable
+for the whole process, keeps 10 bits of each factor; the relative error of the gradient is then about 1e-4.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import torch
 
 
 def _backends() -> list[Any]:
-    """Where PyTorch keeps the precision of products, for a card and for a processor; none before 2.9."""
+    """Where PyTorch keeps the precision of products, for a GPU and for a CPU; empty before PyTorch 2.9."""
     found = (torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None))
     return [one for one in found if hasattr(one, "fp32_precision")]
 
 
 def _set_before() -> str | None:
-    """The precision by its older name; None where the newer alone was used, which PyTorch refuses to read."""
+    """The precision by its older name; None if only the newer setting was used, which PyTorch refuses to
+    read.
+    """
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
@@ -29,7 +31,7 @@ def _set_before() -> str | None:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Full precision within; what was set before is set again afterwards."""
+    """Use full precision within this context and restore the previous setting afterwards."""
     backends, before = _backends(), _set_before()
     each = [one.fp32_precision for one in backends]
     torch.set_float32_matmul_precision("highest")

@@ -1,4 +1,4 @@
-"""Preconditioner of the momentum's optimisation, from the shooting linearised at p0 = 0.
+"""Preconditioner for the optimisation of the momentum, from the shooting linearised at p0 = 0.
 
 There q(1) = q0 + M p0, and the Hessian of the cost E5 is M W M + lambda M with W the curvature of the
 mismatch. Its inverse is approximated by two regularised solves with M and, between them, one with W.
@@ -15,9 +15,9 @@ from longimorph.numerics.linearised import LinearisedShooting, LinearMap, inner
 
 
 def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance: float) -> Tensor:
-    """Solve A x = b for symmetric positive A; stops at |r| <= tolerance |b| or after the iterations.
+    """Solve A x = b for symmetric positive A; stops at |r| <= tolerance |b| or after ``iterations``.
 
-    ``b`` is written over.
+    Overwrites ``b``.
     """
     x, r, direction = torch.zeros_like(b), b, b.clone()
     rr = float(inner(r, r))
@@ -36,7 +36,7 @@ def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance:
 
 
 CURVATURE_FLOOR = 8.0
-"""Added to W, whose eigenvalues lie between 0 and 2 (1 + w): the voxels that W hardly sees stay in bounds."""
+"""Added to W, whose eigenvalues lie between 0 and 2 (1 + w), to bound voxels to which W is nearly blind."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,10 @@ class Preconditioner:
         return conjugate_gradients(shifted, b, self.iterations, self.tolerance)
 
     def momentum(self, rate: Tensor, shift: float) -> Tensor:
-        """A momentum for a tangent rate of change (C, *grid): M^2 (M + shift)^-3 rate, about.
+        """Return a momentum for a tangent rate of change (C, *grid): approximately M^2 (M + shift)^-3 rate.
 
-        Directions that hardly move the map (the kernel of M), where it would only grow, are left alone.
+        Directions that hardly move the map (the kernel of M) are left alone; the momentum would only grow
+        there.
         """
         found = self.shooting.inverse(self.shooting(rate), shift + self.regularisation)
         return self.shooting.inverse(self.shooting(self.shooting.inverse(found, shift)), shift)

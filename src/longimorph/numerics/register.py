@@ -1,4 +1,4 @@
-"""One pair from two probability maps to its geodesic, its attribution and its health."""
+"""Registration of one pair: from two probability maps to the geodesic, its attribution and its quality."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from longimorph.numerics.warps import Warping, Warps
 
 @dataclass(frozen=True)
 class Registration:
-    """A matched pair. ``mismatch_before`` and ``mismatch_after`` in mm^3; ``drift`` is a fraction of H."""
+    """A matched pair. ``mismatch_before`` and ``mismatch_after`` in mm^3; ``drift`` as a fraction of H."""
 
     momentum: Tensor
     attribution: Attribution
@@ -68,7 +68,7 @@ def register(
 
 @contextmanager
 def _denormals_flushed() -> Iterator[None]:
-    """Denormal numbers count as zero inside: a processor is some thirty times slower on them."""
+    """Flush denormal numbers to zero within this context: a CPU is about thirty times slower on them."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -105,7 +105,7 @@ def _describe(control: Tensor, optimum: Optimum, matching: Matching, ladder: Lad
 
 
 def _follow(start: State, matching: Matching) -> tuple[Attribution, Warps]:
-    """What moved and what changed class along the geodesic, and where its points go."""
+    """Compute the attribution along the geodesic, and the warps of its points."""
     warping = Warping(matching.system.spacing, matching.steps, start.q)
     attribution = attribute(start, matching.system, matching.steps, warping.follow)
     return attribution, warping.finish()

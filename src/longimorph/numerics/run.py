@@ -1,4 +1,4 @@
-"""How a registration is run: what none of its results depends on beyond rounding."""
+"""How a registration is run; the results do not depend on these settings beyond rounding."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def silent(spacing_mm: float, iteration: Iteration) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """Who hears of a registration, and where it works.
+    """Who observes a registration, and where it runs.
 
-    ``report`` hears of each iteration, with the spacing of its level in mm; ``ladder`` says what is kept
-    where (one state per step by default); ``journal`` lets a registration that was interrupted go on;
-    ``device`` is where to work (None: where the source lies). With ``apart`` the maps count as lying on
-    another device, as they do for a card: measurements of memory on a processor ask for it.
+    ``report`` receives each iteration, with the spacing of its level in mm. ``ladder`` decides what is kept
+    where (one state per step by default). ``journal`` lets an interrupted registration resume. ``device`` is
+    where to run (None: where the source lies). With ``apart`` the maps count as lying on another device, as
+    they do for a GPU; memory measurements on a CPU use this.
     """
 
     report: Report = silent

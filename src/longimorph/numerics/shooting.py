@@ -1,6 +1,6 @@
-"""Geodesic shooting, and its adjoint with as much kept as a strategy says.
+"""Geodesic shooting and its adjoint; a strategy decides how much is kept.
 
-What is kept decides memory and time and nothing else: every strategy gives the same numbers.
+The strategy affects memory and time only: every strategy gives the same numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from longimorph.numerics.states import Intermediates, Renormalisation, State
 
 T = TypeVar("T")
 Terminal = Callable[[State], tuple[T, State]]
-"""From the final state to a value and the cotangent of that state."""
+"""Maps the final state to a value and the cotangent of that state."""
 
 
 class Divergence(ArithmeticError):
@@ -29,9 +29,10 @@ class Divergence(ArithmeticError):
 
 
 def walk(start: State, system: System, steps: int) -> Iterator[Step]:
-    """The midpoint steps of E1 to E4, one by one.
+    """Yield the midpoint steps of E1 to E4 one by one.
 
-    None is held here while the caller works with it: what the caller lets go of is free.
+    No reference is held while the caller uses a step: drop each step before requesting the next to limit
+    memory.
     """
     state = start
     for _ in range(steps):
@@ -41,7 +42,7 @@ def walk(start: State, system: System, steps: int) -> Iterator[Step]:
 
 
 def shoot(start: State, system: System, steps: int) -> State:
-    """The end of the shooting from a source map and a tangent momentum, E1 to E4.
+    """Return the end of the shooting from a source map and a tangent momentum, E1 to E4.
 
     Raises :class:`Divergence` when it is not finite.
     """
@@ -59,16 +60,16 @@ def _finite(state: State) -> State:
 
 
 def _ignore(_: Intermediates) -> None:
-    """What drives the start is not asked for."""
+    """Ignore the intermediates of the initial state."""
 
 
 @dataclass(frozen=True)
 class Ends(Generic[T]):
-    """What is asked at the ends of a path.
+    """Callbacks at the ends of a path.
 
-    ``turn`` makes of the final state a value and the cotangent of that state, which is written over.
-    ``leave`` hears what drives the start before the first step is taken, ``arrive`` hears the same again when
-    the cotangent is back at the start.
+    ``turn`` maps the final state to a value and the cotangent of that state; it overwrites the state.
+    ``leave`` receives the intermediates of the initial state before the first step. ``arrive`` receives the
+    same intermediates once the cotangent is back at the start.
     """
 
     turn: Terminal[T]
@@ -79,7 +80,7 @@ class Ends(Generic[T]):
 def sweep(
     start: State, system: System, steps: int, ends: Ends[T], strategy: Strategy = CHECKPOINT
 ) -> tuple[T, State]:
-    """Shoot, ask ``ends`` for a value and the cotangent of the final state, and carry that to the start.
+    """Shoot, obtain a value and the final cotangent from ``ends``, and carry the cotangent back to the start.
 
     Raises :class:`Divergence`.
     """
@@ -92,14 +93,14 @@ def sweep(
 
 
 class _Resting:
-    """A state that waits for the way back, on the device or in the host's memory."""
+    """A state stored for the backward pass, on the device or in host memory."""
 
     def __init__(self, state: State, parked: tuple[Parked, ...]) -> None:
         self._state = None if parked else state
         self._parked = parked
 
     def prefetch(self) -> None:
-        """Begin to bring back the half of it that there is room for while a step is half gone back."""
+        """Start copying back the half of the state that fits in memory midway through a backward step."""
         for half in self._parked[:1]:
             half.prefetch()
 
@@ -110,7 +111,7 @@ class _Resting:
 def _first_step(
     start: State, system: System, duration: float, leave: Callable[[Intermediates], None]
 ) -> State:
-    """The state after the first step; ``leave`` hears what drives the start."""
+    """Return the state after the first step; ``leave`` receives the intermediates of the initial state."""
     first = drive(start, system)
     leave(first)
     return step(start, system, duration, first).after
@@ -154,7 +155,7 @@ def _with_traces(start: State, system: System, steps: int, ends: Ends[T]) -> tup
 
 @cache
 def nested_split(steps: int, slots: int) -> tuple[int, int]:
-    """How many steps to go before the next kept state, and the fewest steps to make again in all.
+    """Return the number of steps to the next kept state, and the minimum total number of recomputed steps.
 
     The optimum for going back over ``steps`` steps with ``slots`` more states to keep (Griewank and Walther's
     binomial checkpointing), by dynamic programming.
@@ -173,7 +174,7 @@ def nested_split(steps: int, slots: int) -> tuple[int, int]:
 
 @dataclass
 class _Nested(Generic[T]):
-    """Going back with few kept states: the steps between two of them are made again."""
+    """Backward pass with few kept states: the steps between two of them are recomputed."""
 
     system: System
     steps: int
@@ -185,7 +186,7 @@ class _Nested(Generic[T]):
         return found[0], cotangent
 
     def _ahead(self, state: State, begin: int, mid: int, cotangent: State | None) -> State:
-        """From one kept state to the next; ``ends.leave`` hears of the start on the first pass."""
+        """Advance to the next kept state; ``ends.leave`` receives the start on the first pass."""
         duration = 1.0 / self.steps
         for k in range(begin, mid):
             if k == 0 and cotangent is None:
@@ -223,11 +224,11 @@ def energies(start: State, system: System, steps: int) -> Tensor:
 
 
 def drift_of(energies_along: Tensor) -> float:
-    """Largest relative departure of H from its start along the shooting; 0 for a zero momentum."""
+    """Largest relative deviation of H from its initial value along the shooting; 0 for a zero momentum."""
     h = energies_along
     return float((h - h[0]).abs().max() / h[0]) if h[0] > 0 else 0.0
 
 
 def drift(start: State, system: System, steps: int) -> float:
-    """Drift of H along a shooting, a fraction of H."""
+    """Drift of H along a shooting, as a fraction of H."""
     return drift_of(energies(start, system, steps))

@@ -25,8 +25,9 @@ from longimorph.numerics.sphere import log_map, tangent, to_sphere
 from longimorph.numerics.states import State
 
 FEWEST_STEPS, MOST_STEPS = 5, 80
-"""An optimiser's step that diverges asks for twice as many steps; with the most it is shortened, and diverges
-where H drifts beyond DRIFT_LIMIT already."""
+"""Bounds on the number of steps. A diverging step of the optimiser doubles it; at the maximum the step is
+shortened instead, and drift of H beyond DRIFT_LIMIT already counts as divergence.
+"""
 CFL_LIMIT = 0.5
 DRIFT_LIMIT = 0.02
 START_DAMPINGS, FIRST_DAMPING = (3e-4, 3e-3, 3e-2), 3e-3
@@ -36,11 +37,11 @@ FEWEST_VOXELS_PER_SIGMA = 0.6
 
 @dataclass(frozen=True)
 class Settings:
-    """How to match: lengths in mm, ``regularisation`` and ``tolerance`` without unit.
+    """Settings of a match: lengths in mm, ``regularisation`` and ``tolerance`` dimensionless.
 
-    ``volume_mm`` and ``volume_weight`` are s and w of E5. ``steps`` None lets the displacement and the drift
-    of H decide; ``tolerance`` is the share of the cost that a step must gain to count; ``pairs_kept`` is how
-    many curvature pairs L-BFGS keeps.
+    ``volume_mm`` and ``volume_weight`` are s and w of E5. With ``steps`` None the displacement and the drift
+    of H determine the number of steps. ``tolerance`` is the share of the cost that a step must gain to count;
+    ``pairs_kept`` is the number of curvature pairs that L-BFGS keeps.
     """
 
     kernel_mm: tuple[float, ...]
@@ -58,8 +59,8 @@ class Settings:
 class MapPair:
     """Two maps on the simplex, (C, *grid) each, the control matrix (C, C) and the spacing in mm.
 
-    They may lie on another device than ``device``, on which they are matched (None: where the source lies),
-    and with ``apart`` they count as if they did.
+    The maps may lie on a device other than ``device``, on which they are matched (None: where the source
+    lies); with ``apart`` they count as if they did.
     """
 
     source: Tensor
@@ -71,13 +72,15 @@ class MapPair:
 
     @property
     def at_hand(self) -> bool:
-        """Whether the maps lie on the device already: to put one of them away would save nothing."""
+        """Whether the maps already lie on the device, so that storing one of them elsewhere would save
+        nothing.
+        """
         return not self.apart and (self.device is None or self.target.device.type == self.device.type)
 
     def matching(self, settings: Settings, ladder: Ladder | None = None) -> Matching:
-        """The problem on this grid; a kernel that the grid cannot resolve is widened until it can.
+        """Return the problem on this grid; a kernel that the grid cannot resolve is widened until it can.
 
-        The target rests where the ladder says.
+        The target is stored where the ladder says.
         """
         narrowest = FEWEST_VOXELS_PER_SIGMA * max(self.spacing)
         sigmas = [max(sigma, narrowest) for sigma in settings.kernel_mm]
@@ -92,14 +95,14 @@ class MapPair:
         return Matching(source, kept, system, volumes, settings.regularisation, steps)
 
     def coarser(self, axes: Sequence[bool]) -> MapPair:
-        """The same pair with the chosen axes halved."""
+        """Return the same pair with the chosen axes halved."""
         small = [levels.coarser(maps, axes) for maps in (self.source, self.target)]
         wide = tuple(h * (2 if halve else 1) for h, halve in zip(self.spacing, axes, strict=True))
         return MapPair(small[0], small[1], self.control, wide, self.device, self.apart)
 
 
 def solve(pair: MapPair, settings: Settings, run: Run) -> tuple[Optimum, Matching]:
-    """The optimal momentum of a pair whose maps differ. Raises ``Divergence``."""
+    """Find the optimal momentum of a pair whose maps differ. Raises ``Divergence``."""
     ladder = run.ladder
     matching = ladder.attempt(lambda: pair.matching(settings, ladder))
     precondition = _preconditioner(matching)
@@ -124,7 +127,7 @@ def solve(pair: MapPair, settings: Settings, run: Run) -> tuple[Optimum, Matchin
 
 
 def _finer(matching: Matching, steps: int) -> Matching:
-    """With so many steps; with the most, H must be kept as well as the result is to keep it."""
+    """Set the number of steps; at the maximum, H must be conserved to the accuracy required of the result."""
     return replace(
         matching, steps=steps, most_drift=DRIFT_LIMIT if steps >= MOST_STEPS else matching.most_drift
     )
@@ -136,7 +139,7 @@ def _preconditioner(matching: Matching) -> Preconditioner:
 
 
 def _with_steps_enough(optimum: Optimum, matching: Matching, ladder: Ladder) -> tuple[Optimum, Matching]:
-    """The same momentum with more steps, when no evaluations are left to optimise with them."""
+    """Increase the steps for the same momentum, when no evaluations are left to optimise with them."""
     while (enough := _steps_needed(optimum.momentum, matching, ladder)) > matching.steps:
         matching = replace(matching, steps=enough)
     start, energy_there = State(matching.source, optimum.momentum), optimum.evaluation.energy
@@ -155,7 +158,7 @@ def _descend(
 ) -> Optimum:
     """Optimise with the present number of steps; ``used`` evaluations count against the cap.
 
-    ``start`` holds one momentum, which is taken out of it.
+    ``start`` holds one momentum, popped from the list so that it can be freed.
     """
 
     options = DescentOptions(
@@ -189,7 +192,7 @@ def _start(
     settings: Settings,
     run: Run,
 ) -> Tensor:
-    """The better of two momenta: along the great circles, or as the coarser level moves."""
+    """Return the better of two momenta: along the great circles, or following the coarser level."""
     rates = [run.ladder.attempt(lambda: log_map(matching.source, to_sphere(matching.target.get())))]
     coarsest = min(settings.kernel_mm) / FEWEST_VOXELS_PER_SIGMA
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
@@ -200,7 +203,9 @@ def _start(
 
 
 def _damped(rate: Tensor, source: Tensor, precondition: Preconditioner, ladder: Ladder) -> Iterator[Tensor]:
-    """Momenta for a rate of change, ever tamer: more damped, which spares what is smooth, then halved."""
+    """Yield increasingly conservative momenta for a rate of change: with more damping, which preserves smooth
+    components, then halved.
+    """
     for damping in START_DAMPINGS:
         momentum = ladder.attempt(partial(_start_momentum, rate, source, precondition, damping))
         yield momentum
@@ -212,7 +217,7 @@ def _start_momentum(rate: Tensor, source: Tensor, precondition: Preconditioner, 
 
 
 def _halved(momentum: Tensor) -> Iterator[Tensor]:
-    """A momentum and its halves."""
+    """Yield a momentum and its successive halves."""
     for _ in range(1 + HALVINGS):
         yield momentum
         momentum = momentum / 2
@@ -227,8 +232,8 @@ def _coarse_rate(
 ) -> Tensor:
     """dq/dt at time 0 when this level's source moves and changes as the coarser level's optimum does.
 
-    Velocity and source are handed over, which are smooth or local, and moved with this level's own
-    boundaries; the momentum, and dq/dt itself, scale with the sharpness of the boundaries.
+    Velocity and source are transferred, since they are smooth or local, and are applied to this level's own
+    boundaries. The momentum, and dq/dt itself, scale with the sharpness of the boundaries.
     """
     optimum, coarse = solve(pair.coarser(axes), settings, run)
     at = State(coarse.source, optimum.momentum)
@@ -248,9 +253,10 @@ def _handed_over(
 
 
 def _best(starts: Iterable[Iterable[Tensor]], matching: Matching, ladder: Ladder) -> Tensor:
-    """The momentum of lowest cost among starts, each given as ever tamer forms, and no movement at all.
+    """Return the momentum of lowest cost among the starts, each given in increasingly conservative forms, and
+    zero.
 
-    Of each start, forms are tried until one is worse than the one before.
+    The forms of each start are tried until one is worse than the one before.
     """
 
     def cost_of(momentum: Tensor) -> float:
@@ -284,7 +290,7 @@ def _steps_needed(momentum: Tensor, matching: Matching, ladder: Ladder) -> int:
 
 
 def _pace_and_drift(start: State, matching: Matching) -> tuple[float, float]:
-    """The fastest movement along a path, in voxels per unit of time, and the drift of H, a fraction of it."""
+    """The fastest movement along a path, in voxels per unit of time, and the relative drift of H."""
     system, state, paces, energies = matching.system, start, [], []
     with torch.no_grad():
         for _ in range(matching.steps):

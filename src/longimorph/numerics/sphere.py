@@ -1,7 +1,7 @@
 """Probability maps as points on the unit sphere, one sphere per voxel.
 
-The map P on the simplex becomes q = sqrt(P), |q| = 1: up to a factor 2 an isometry between the
-Fisher-Rao metric of the simplex and the sphere. Classes come first: shape (C, *grid).
+The map P on the simplex becomes q = sqrt(P), |q| = 1: up to a factor 2 an isometry between the Fisher-Rao
+metric of the simplex and the sphere. Classes come first: shape (C, *grid).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def tangent(a: Tensor, q: Tensor) -> Tensor:
 
 
 def log_map(q: Tensor, target: Tensor) -> Tensor:
-    """The tangent vector at q that leads along the great circle to ``target``; zero where they agree.
+    """The tangent vector at q that points along the great circle to ``target``; zero where they agree.
 
-    Both (C, *grid) with norm 1; its norm is the angle between them (rho = 0: the exact momentum).
+    Both are (C, *grid) with norm 1. Its norm is the angle between them (rho = 0: the exact momentum).
     """
     across = tangent(target, q)
     sine = dot(across, across).sqrt()

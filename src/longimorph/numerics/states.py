@@ -1,7 +1,7 @@
-"""What the passes over a volume are given and give: states of the flow and what belongs to them.
+"""Inputs and outputs of the passes over a volume: states of the flow and related fields.
 
 Shapes: q, p and everything named after a map (C, *grid); rho and other single fields (1, *grid); alpha m and
-v (d, *grid). q, p and rates have no unit, velocities are in mm.
+v (d, *grid). q, p and rates are dimensionless, velocities are in mm.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from torch import Tensor
 
 
 class State(NamedTuple):
-    """q on the sphere and p tangent to it at q: both (C, *grid). Also their cotangents."""
+    """q on the sphere and p tangent to it at q: both (C, *grid). Also used for their cotangents."""
 
     q: Tensor
     p: Tensor
 
 
 class Intermediates(NamedTuple):
-    """What a state's motion needs besides the state: rho (1, *grid), alpha m and v (d, *grid)."""
+    """The fields derived from a state that its motion needs: rho (1, *grid), alpha m and v (d, *grid)."""
 
     rho: Tensor
     am: Tensor
@@ -27,17 +27,17 @@ class Intermediates(NamedTuple):
 
 
 class Renormalisation(NamedTuple):
-    """What settling took off after a step: the length of q and the part of p along q, (1, *grid) each."""
+    """What the renormalisation removed after a step: length of q and part of p along q, (1, *grid) each."""
 
     length: Tensor
     along: Tensor
 
 
 class Direction(NamedTuple):
-    """The change of a state, (E7), that belongs to ``factor`` times a cotangent (a, b) of its rates.
+    """The perturbation of a state (E7) that corresponds to ``factor`` times a cotangent (a, b) of its rates.
 
-    The change is dq = n q - factor b, dp = factor a - n p with ``normal`` n = factor <b, q>; ``lift`` is
-    <dp, q> + <p, dq>. Both (1, *grid).
+    The perturbation is dq = n q - factor b, dp = factor a - n p with ``normal`` n = factor <b, q>; ``lift``
+    is <dp, q> + <p, dq>. Both fields are (1, *grid).
     """
 
     cotangent: State

@@ -1,9 +1,9 @@
-"""How far the split of a pair can be trusted, and what it would be if nothing were left unexplained.
+"""Uncertainty of a pair's split, and the split if nothing were left unexplained.
 
-Three things speak against a number: what the model left unexplained, of which the control matrix says which
-kind it would be; tissue that the model reallocated although the control matrix calls that transition
-deformation (and the other way round), which happens where classes mix within a voxel; and the rounding of
-any measurement, taken as a hundredth of what changed. None of them can tell that the control matrix is wrong.
+Three sources contribute. The first is the unexplained change, split by kind according to the control matrix.
+The second is tissue that the model reallocated although the control matrix calls that transition deformation
+(and vice versa), which happens where classes mix within a voxel. The third is the rounding of any
+measurement, taken as one hundredth of the change. None of them can reveal that the control matrix is wrong.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SHARE_OF_CHANGE = 0.01
 class Uncertainty:
     """Per class, (C,) float64 in mm^3.
 
-    ``deformation`` and ``reallocation`` are uncertainties, never negative; the closed numbers are what was
-    measured and, split by the control matrix, what is left unexplained: they sum to the change of volume.
+    ``deformation`` and ``reallocation`` are uncertainties and never negative. The closed numbers are the
+    measured ones plus the unexplained change, split by the control matrix; they sum to the change of volume.
     """
 
     deformation: Tensor
@@ -34,12 +34,12 @@ class Uncertainty:
 
 
 def net(flows: Tensor) -> Tensor:
-    """What each class gains less what it loses, from flows (C, C) between classes."""
+    """Net gain of each class from flows (C, C) between classes."""
     return flows.sum(0) - flows.sum(1)
 
 
 def unexplained_flows(attribution: Attribution, target: Tensor, voxel_volume: float) -> Tensor:
-    """Flows between classes (C, C) in mm^3 that are still missing at the modelled target."""
+    """Flows between classes (C, C) in mm^3 still missing at the modelled target."""
     q, classes = attribution.final.q, len(target)
     total = torch.zeros(classes, classes, dtype=torch.float64, device=q.device)
     for start, stop in passes.slabs(q):

@@ -1,8 +1,8 @@
 """The diffeomorphism of a geodesic: where each point goes, where it came from, and its Jacobian.
 
-phi(x) is where the point x of the source visit lies at the target visit: d phi/dt = w(t, phi), phi(0) = x.
-Both maps are integrated from the same velocities, so that they invert each other up to the error of the
-integration. Displacements are in mm along the grid's axes.
+phi(x) is the position at the target visit of the point x of the source visit: d phi/dt = w(t, phi), phi(0) =
+x. Both maps are integrated from the same velocities, so they invert each other up to the integration error.
+Displacements are in mm along the grid's axes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from longimorph.numerics.phases import phase
 class Warps:
     """``inverse`` u with phi(x) = x + u(x) on the source's grid; ``forward`` w with phi^-1(y) = y + w(y).
 
-    Forward is the field that a resampler needs to bring the source to the target (pull-back); both are
+    ``forward`` is the field that a resampler needs to bring the source to the target (pull-back). Both are
     (d, *grid) in mm along the grid's axes. ``log_jacobian`` (*grid) is log det of D phi on the source's grid:
-    + where tissue expands from source to target. ``folded`` is the share of voxels where the determinant of
-    ``inverse`` as sampled, from differences of neighbours, is <= 0: phi may change faster than the grid can
-    show. ``inverse_error`` is the mean of |phi^-1(phi(x)) - x| in mm.
+    positive where tissue expands from source to target. ``folded`` is the share of voxels where the
+    determinant of ``inverse`` as sampled, from differences of neighbours, is <= 0: phi may vary faster than
+    the grid can resolve. ``inverse_error`` is the mean of |phi^-1(phi(x)) - x| in mm.
     """
 
     forward: Tensor
@@ -39,8 +39,8 @@ class Warps:
 class Warping:
     """Both maps from the velocities of a path, (d, *grid) in mm per unit of time, as they are shot.
 
-    Points of the source are followed ahead while each velocity is there; it is then parked, and brought back
-    once more for the way back.
+    Points of the source are advanced while each velocity is available; the velocity is then parked, and
+    fetched once more for the backward integration.
     """
 
     def __init__(self, spacing: Sequence[float], steps: int, like: Tensor) -> None:
@@ -51,10 +51,10 @@ class Warping:
         self._velocities: list[Parked] = []
 
     def follow(self, w: Tensor) -> None:
-        """Take the velocity in the middle of the next step.
+        """Take the velocity at the midpoint of the next step.
 
         The log of the volume around each point grows by the integral of the divergence along its path
-        (Liouville), finite however much it expands.
+        (Liouville); it stays finite for any expansion.
         """
         with park_beside(w) as parked:
             middle, self._ahead = _moved(self._ahead, w, self._spacing, self._duration)
@@ -64,7 +64,7 @@ class Warping:
 
     @phase("warps")
     def finish(self) -> Warps:
-        """Go back from the target's grid and describe both maps; the velocities are lost."""
+        """Integrate back from the target's grid and return both maps; releases the velocities."""
         back, x, spacing = self._x, self._x, self._spacing
         while self._velocities:
             w = self._velocities.pop().fetch()
@@ -107,7 +107,7 @@ def jacobian(displacement: Tensor, spacing: Sequence[float]) -> Tensor:
 
 
 def _slope(u: Tensor, axis: int, h: float, own: bool) -> Tensor:
-    """One entry of the derivative of x + u(x); ``own`` on the diagonal."""
+    """One entry of the derivative of x + u(x); ``own`` marks the diagonal."""
     slope = difference(u[None], axis)[0].div_(2 * h)
     return slope.add_(1.0) if own else slope
 

@@ -1,1 +1,1 @@
-"""What the workflow needs around the stages: parameters, resources and logs of jobs, the state of a run."""
+"""Support for the workflow besides the stages: parameters, resources and logs of jobs, state of a run."""

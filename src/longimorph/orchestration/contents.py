@@ -1,10 +1,10 @@
-"""Whether the scans still hold what finished results were made from, whatever date they carry.
+"""Detect scans whose content differs from what finished results were made from, whatever their dates.
 
-Results say what they were made from: the SHA-256 of each file (``alignment.json``, ``qc.json``). Before jobs
-are planned, each file is compared with that: by its stamp, so that an unchanged cohort costs one look at each
-file's entry, and by its content where the stamp differs. For a patient with other content a mark is written,
-a small file that is an input of the patient's alignment from then on, and newer than it: Snakemake runs the
-alignment and all after it again.
+Results record their inputs: the SHA-256 of each file (``alignment.json``, ``qc.json``). Before jobs are
+planned, each file is compared with this record: by its stamp, so that an unchanged cohort costs only one
+look-up of file metadata per file, and by its content where the stamp differs. For a patient with changed
+content a mark is written. This small file becomes an input of the patient's alignment and is newer than it,
+so that Snakemake repeats the alignment and all later steps.
 """
 
 from __future__ import annotations
@@ -40,15 +40,17 @@ Hashes = dict[str, str | None]
 
 @dataclass
 class Known:
-    """What was read in earlier runs: the contents of files by path, and of results what they were made from,
-    both valid while the stamp of the file, or of the result, stays the same."""
+    """What was read in earlier runs: contents of files by path, and the recorded inputs of results.
+
+    Both are valid while the stamp of the file, or of the result, stays the same.
+    """
 
     files: dict[str, Content] = field(default_factory=dict)
     results: dict[str, tuple[Stamp, dict[str, Content]]] = field(default_factory=dict)
     changed: bool = False
 
     def made_from(self, result: Path, log_file: Path) -> dict[str, Content]:
-        """Return what a result was made from, as it and its job's log say."""
+        """Return the inputs of a result, as recorded in it and in its job's log."""
         found = stamp(result)
         if found is None:
             return {}
@@ -59,7 +61,7 @@ class Known:
         return held[1]
 
     def put(self, name: str, found: Content) -> None:
-        """Keep the content of a file that was read."""
+        """Store the content of a file that was read."""
         if self.files.get(name) != found:
             self.files[name] = found
             self.changed = True
@@ -67,8 +69,10 @@ class Known:
 
 @dataclass(frozen=True)
 class Look:
-    """One patient: what each result was made from, the files that are to be compared with it, and those of
-    visits with results that say nothing of what they were made from."""
+    """One patient: the recorded inputs of each result, the files to compare, and files without record.
+
+    The last are the files of visits whose results do not record their inputs.
+    """
 
     patient: str
     made_from: tuple[Mapping[str, Content], ...]
@@ -77,17 +81,17 @@ class Look:
 
 
 def mark(patient: str) -> Path:
-    """Return where the mark of a patient with changed scans lies."""
+    """Return the path of the mark of a patient with changed scans."""
     return MARKS / f"{patient}.json"
 
 
 def marks(patient: str) -> list[str]:
-    """Return the mark of a patient, if there is one, as inputs of its alignment."""
+    """Return the mark of a patient, if there is one, as inputs of the alignment."""
     return [str(mark(patient))] if mark(patient).exists() else []
 
 
 def notice(jobs: Jobs) -> list[str]:
-    """Mark the patients whose scans hold something else than their results were made from; say which."""
+    """Mark the patients whose scans differ from the recorded inputs of their results; return which."""
     known = _read()
     with ThreadPool(_READERS) as readers:
         looks = readers.map(lambda patient: _look(patient, jobs.visits_of(patient), known), jobs.patients)
@@ -121,8 +125,10 @@ def _look(patient: str, visits: Sequence[Visit], known: Known) -> Look:
 
 
 def _made_from(result: Path, log_file: Path) -> dict[str, Content]:
-    """Return what ``alignment.json`` or ``qc.json`` says of its inputs, with the stamps in its job's log;
-    nothing where it is damaged or older than such records."""
+    """Return the inputs recorded in ``alignment.json`` or ``qc.json``, with the stamps from the job's log.
+
+    Returns nothing where the file is damaged or predates such records.
+    """
     held = stamps(log_file)
     try:
         inputs = json.loads(result.read_bytes())["inputs_sha256"]
@@ -132,7 +138,7 @@ def _made_from(result: Path, log_file: Path) -> dict[str, Content]:
 
 
 def _current(looks: Iterable[Look], known: Known, readers: Any) -> Hashes:
-    """Return the hash of each file now; only those are read whose stamp is not known."""
+    """Return the current hash of each file; only files without a known stamp are read."""
     found: Hashes = {}
     unknown: list[str] = []
     wanted = {name: look for look in looks for name in look.files}
@@ -160,8 +166,10 @@ def _tell_reading(names: Sequence[str]) -> None:
 
 
 def _changed(look: Look, current: Hashes) -> list[str]:
-    """Return the files of a patient with other content than some result was made from. Where no result says
-    so, as those of earlier versions for a visit that failed, the date decides."""
+    """Return the files of a patient whose content differs from the recorded inputs of some result.
+
+    Without a record, as for a visit that failed in an earlier version, the modification date decides.
+    """
     changed = dict.fromkeys(
         name for made in look.made_from for name, held in made.items() if held.sha256 != current[name]
     )
@@ -172,8 +180,10 @@ def _changed(look: Look, current: Hashes) -> list[str]:
 
 
 def _set_mark(patient: str, changed: Sequence[str]) -> None:
-    """Write the mark of a patient where there is none that waits; put an earlier one, or none, in the place
-    of one that waits in vain, since the earlier content is back."""
+    """Write the mark of a patient unless one is already pending.
+
+    If a pending mark is obsolete because the earlier content is back, restore the previous mark, or none.
+    """
     own, alignment = mark(patient), Path("results", "patients", patient, "alignment.json")
     earlier = own.with_suffix(".earlier")
     made, marked = stamp(alignment), stamp(own)
@@ -223,7 +233,7 @@ def _read() -> Known:
 
 
 def _keep(known: Known) -> None:
-    """Write what was read, if anything is new; a disk that refuses is no error."""
+    """Write what was read, if anything is new; a failure to write is not an error."""
     if not known.changed:
         return
     results = {name: (made, _plain(held)) for name, (made, held) in known.results.items()}

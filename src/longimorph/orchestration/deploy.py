@@ -1,9 +1,9 @@
-"""longimorph itself in an environment that Snakemake makes (``--sdm conda``).
+"""Installs longimorph itself in an environment created by Snakemake (``--sdm conda``).
 
-Such an environment has what longimorph needs, by ``envs/*.yaml``. The script beside that file
-(``envs/*.post-deploy.sh``) then runs this file with the environment's Python, by its path: it uses the
-standard library alone. A link puts the very package there that plans the run, so that jobs never run another
-version.
+Such an environment holds the dependencies of longimorph, from ``envs/*.yaml``. The script beside that file
+(``envs/*.post-deploy.sh``) then runs this file with the environment's Python, by its path, so this file uses
+the standard library only. A link makes the package that plans the run available there, so that jobs never run
+another version.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sysconfig
 from pathlib import Path
 
 PACKAGE = "LONGIMORPH_PACKAGE"
-"""The variable that tells the script where the package is."""
+"""The variable that tells the script the location of the package."""
 
 _HERE = Path(__file__).resolve().parents[1]
 
@@ -25,9 +25,9 @@ def offer() -> None:
 
 
 def install(packages: Path) -> str:
-    """Link this package into ``packages``, a folder that another Python imports from; returns what was done.
+    """Link this package into ``packages``, a folder of another Python's import path; return what was done.
 
-    An earlier link is replaced, a package that is there in earnest is left alone.
+    An earlier link is replaced. An actual installation of the package is left alone.
     """
     link = packages / _HERE.name
     if link.resolve() == _HERE:

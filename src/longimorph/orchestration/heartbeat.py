@@ -1,7 +1,8 @@
-"""Signs of life of a job, left in its log: a time stamp that beats, and each iteration as a sentence.
+"""Heartbeat of a job in its log: a time stamp updated at intervals, and a sentence per iteration.
 
-The log suffices: it is on the shared disk, each job has one, and it begins anew with each attempt. Touching a
-file makes a network disk store what was written to it, so that others see the log at most a beat late.
+The log suffices: it is on the shared disk, each job has one, and each attempt starts a new one. Touching a
+file makes a network disk store what was written to it, so others see the log with a delay of at most one
+beat.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 BEAT_SECONDS = 30.0
 SILENT_SECONDS = 600.0
-"""A job that was not heard of for so long is thought dead: network disks show changes late, clocks differ."""
+"""A job silent for this long is presumed dead. It is long because network disks lag and clocks differ."""
 
 _SENTENCE = re.compile(
     r"^(\d+-\d+-\d+ \d+:\d+:\d+)?.*?(\S+ mm: iteration \d+, \d+ of at most \d+ evaluations, cost \S+ mm3)",
@@ -26,12 +27,12 @@ _SENTENCE = re.compile(
 
 @contextmanager
 def beating(log: Path, every: float = BEAT_SECONDS) -> Iterator[None]:
-    """Touch ``log`` every so many seconds while the block runs."""
+    """Touch ``log`` every ``every`` seconds while the block runs."""
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(every):
-            with suppress(OSError):  # a disk that is away for a moment ends no job
+            with suppress(OSError):  # a temporarily unavailable disk must not end a job
                 os.utime(log)
 
     thread = threading.Thread(target=beat, name="sign of life", daemon=True)
@@ -44,13 +45,13 @@ def beating(log: Path, every: float = BEAT_SECONDS) -> Iterator[None]:
 
 
 def iteration(spacing_mm: float, number: int, evaluations: int, most: int, cost_mm3: float) -> str:
-    """Return the sentence that tells of an iteration on the level with this spacing."""
+    """Return the sentence that reports an iteration on the level with this spacing."""
     counts = f"iteration {number}, {evaluations} of at most {most} evaluations"
     return f"{spacing_mm:.3g} mm: {counts}, cost {cost_mm3:.4g} mm3"
 
 
 def last_iteration(log: str) -> tuple[str, datetime | None] | None:
-    """Return the last such sentence of a log and when it was said (the writer's clock), None without one."""
+    """Return the last such sentence of a log and its time (the writer's clock); None without one."""
     found = list(_SENTENCE.finditer(log))
     if not found:
         return None

@@ -1,6 +1,6 @@
-"""The log of one job: how to repeat it at the top, whatever the job says, its outcome on the last line.
+"""The log of one job: the command to repeat it at the top, its output, and its outcome on the last line.
 
-Imports nothing heavy: the log has to be open before anything can go wrong.
+Imports nothing heavy, since the log must be open before anything can go wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MADE_OF = "made of: "
 INPUT, STAMP = "input: ", " stamp "
 OUTCOME, STOPPED = "outcome: ", "interrupted: "
 CONTEXT = "longimorph"
-"""Key of Snakemake's ``config`` under which every job finds the study's files and the command of the run."""
+"""Key of Snakemake's ``config`` that gives every job the study's files and the command of the run."""
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -42,11 +42,11 @@ _SHOWN_RESOURCES = ("mem_mb", "runtime", "device", "gpu", "gres")
 
 @contextmanager
 def job_log(job: Any) -> Iterator[None]:
-    """Run the block with all output in the job's log file, between a head and an outcome.
+    """Run the block with all output in the job's log file, between a header and the outcome.
 
-    ``job`` is the object that Snakemake gives to scripts. Numerical libraries that are imported inside the
-    block get the job's number of threads. An error of the block ends the process with status 1, after one
-    sentence on the terminal; its traceback is in the log unless the error is one that is expected.
+    ``job`` is the object that Snakemake passes to scripts. Numerical libraries imported inside the block use
+    the job's number of threads. An error in the block ends the process with status 1, after one sentence on
+    the terminal; its traceback is in the log unless the error is an expected one.
     """
     path = Path(str(job.log[0]))
     try:
@@ -67,7 +67,7 @@ def job_log(job: Any) -> Iterator[None]:
 
 @contextmanager
 def _output_to(path: Path) -> Iterator[TextIO]:
-    """Send standard output and error, of C libraries as well, to ``path``; yield the terminal's own error."""
+    """Redirect standard output and error, even of C libraries, to ``path``; yield the original error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("")
     with (
@@ -84,7 +84,7 @@ def _output_to(path: Path) -> Iterator[TextIO]:
         finally:
             os.dup2(output.fileno(), 1)
             os.dup2(error.fileno(), 2)
-            with suppress(OSError):  # on a full disk the terminal has been told, and the log cannot be
+            with suppress(OSError):  # on a full disk only the terminal can be informed
                 log.close()
 
 
@@ -126,13 +126,13 @@ def _head(job: Any) -> str:
 
 
 def made_of(params: Any) -> str:
-    """Return a fingerprint of the parameters of a job: two jobs with the same one do the same."""
+    """Return a fingerprint of a job's parameters: two jobs with the same fingerprint do the same."""
     text = json.dumps(dict(params.items()), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def repeat_command(job: Any) -> str:
-    """Return the command that runs this one job again, in any shell and folder."""
+    """Return the command that repeats this one job, in any shell and folder."""
     command = [*job.config[CONTEXT]["command"], "--cores", str(job.threads)]
     return shlex.join([*command, "--force", str(job.output[0])])
 
@@ -150,13 +150,13 @@ def _size(name: str) -> str:
 
 
 def _stamp(name: str) -> str:
-    """Return what shows later on whether the file has changed since, where it is old enough for that."""
+    """Return a stamp that later shows whether the file has changed, if the file is old enough for that."""
     found = settled(name)
     return STAMP + " ".join(map(str, found)) if found else ""
 
 
 def stamps(log: Path) -> dict[str, Stamp]:
-    """Return the stamps that the inputs of a job had when it began, by its log."""
+    """Return the stamps of a job's inputs when it started, as recorded in its log."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         found = (line.removeprefix(INPUT).rpartition(STAMP) for line in lines if line.startswith(INPUT))
@@ -187,7 +187,7 @@ def _log_failed(error: Exception) -> None:
 
 
 def outcome(outputs: Iterable[object]) -> str:
-    """Return what the job's own status files say: ``ok``, or the failures that they record."""
+    """Return the outcome recorded in the job's own status files: ``ok``, or the failures."""
     failures = []
     for path in (Path(str(name)) for name in outputs):
         if path.suffix == ".json":

@@ -1,8 +1,8 @@
-"""Which jobs a study has, and what the result of each depends on.
+"""The jobs of a study, and what the result of each depends on.
 
-Whatever is given to a job as a parameter and changes makes Snakemake run the job again. So a job is given
-the settings that its stage uses and no others, fingerprints instead of whole tables, and a version that is
-raised when the stage's results change.
+Snakemake repeats a job whenever one of its parameters changes. A job therefore receives only the settings
+that its stage uses, fingerprints instead of whole tables, and a version that is raised when the stage's
+results change.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from longimorph.study.suggest import did_you_mean
 from longimorph.study.table import Visit
 
 VERSIONS = {"align": 1, "maps": 2, "register": 5, "figure": 3, "tables": 2, "report": 4}
-"""Raise a stage's number when the same inputs give other results: its jobs and all after them run again."""
+"""Raise a stage's number when the same inputs give other results: its jobs and all later ones run again."""
 
 SETTINGS = {
     "align": ("reference", "spacing_mm", "margin_mm", "align"),
     "maps": ("smoothing_mm", "floor"),
     "register": (*REGISTRATION, "compared_min"),
 }
-"""The settings that the results of each stage depend on. Device and threads are none of them."""
+"""The settings that the results of each stage depend on; device and threads are not among them."""
 
 LOGS = "results/logs"
 
 
 class UnknownName(LongimorphError):
-    """A job was asked for a patient, visit or pair that the study does not have."""
+    """The requested patient, visit or pair is not part of the study."""
 
     def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
         hint = did_you_mean(name, known)
@@ -52,7 +52,7 @@ class Jobs:
 
     @cached_property
     def patients(self) -> tuple[str, ...]:
-        """The patients that have at least one pair."""
+        """The patients with at least one pair."""
         return tuple(self._pairs)
 
     @cached_property
@@ -95,7 +95,7 @@ class Jobs:
 
     @cached_property
     def labels_version(self) -> str:
-        """Fingerprint of what turns labels into classes; names and colours for show are not part of it."""
+        """Fingerprint of the mapping from labels to classes; it excludes display names and colours."""
         return fingerprint([(row.name, row.regions, row.states) for row in self.study.classes.rows])
 
     @cached_property
@@ -119,7 +119,7 @@ class Jobs:
         return [pair_row(pair) for pair in self.study.plan.pairs]
 
     def left_out(self) -> list[dict[str, str]]:
-        """Return the patients without a pair, with the reason."""
+        """Return the excluded patients, with the reason."""
         return [{"patient": p.patient, "reason": p.reason} for p in self.study.plan.left_out]
 
 
@@ -138,14 +138,14 @@ def files(visits: Sequence[Visit]) -> list[str]:
 
 
 def visit_record(visit: Visit) -> dict[str, Any]:
-    """Return what a job needs to know of a visit. Its date is left out: no map depends on it."""
+    """Return the record of a visit for a job. The date is omitted, since no map depends on it."""
     paths: dict[str, str | None] = dict.fromkeys(("image", "regions", "states"))
     paths |= {name: display(path) for name, path in visit.files().items()}
     return {"patient": visit.patient, "timepoint": visit.timepoint, **paths}
 
 
 def pair_record(pair: Pair) -> dict[str, Any]:
-    """Return what a registration needs to know of a pair."""
+    """Return the record of a pair for a registration."""
     visits = {"source": visit_record(pair.source), "target": visit_record(pair.target)}
     return {"patient": pair.patient, "from": pair.source.timepoint, "to": pair.target.timepoint, **visits}
 

@@ -1,6 +1,6 @@
-"""Where a registration runs: on which kind of card, with which strategy of memory, or on a processor.
+"""Where a registration runs: on which kind of GPU and with which memory strategy, or on a CPU.
 
-Arithmetic with the memory model; nothing is read and torch is not needed.
+Uses arithmetic with the memory model only; reads no file and does not need torch.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ LADDERS = {
     "cuda": ("store", "checkpoint", "offload", "host", "nested"),
     "cpu": ("store", "checkpoint", "nested"),
 }
-"""Strategies from fastest to leanest, those of ``numerics.strategies``."""
+"""Strategies from fastest to leanest, as in ``numerics.memory_strategies``."""
 
 CONTEXT_BYTES = 600_000_000
-"""What driver and libraries take of a card for themselves. A usual figure, not measured here."""
+"""GPU memory used by the driver and libraries. A typical figure, not measured here."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """The place of one registration.
+    """The placement of one registration.
 
-    ``gpu`` is the kind of card, None for a processor or for whatever card there is; ``device`` is cuda or
-    cpu. ``device_bytes`` are predicted on the card, ``host_bytes`` are those of the process in the host's
-    memory, with room.
+    ``gpu`` is the kind of GPU; None means a CPU or any available GPU. ``device`` is cuda or cpu.
+    ``device_bytes`` are the predicted bytes on the GPU; ``host_bytes`` are those of the process in host
+    memory, with a margin.
     """
 
     device: str
@@ -41,16 +41,17 @@ class Placement:
 
 
 def usable_bytes(gpu: Gpu) -> int:
-    """What a registration may take of a card."""
+    """GPU memory available to a registration."""
     return int((1 - MARGIN) * max(gpu.memory_gb * 1e9 - CONTEXT_BYTES, 0))
 
 
 @lru_cache(maxsize=4096)
 def place(size: Size, gpus: Sequence[Gpu], device: str, known: Path | None = None) -> Placement | None:
-    """Return the place of a registration; None when a card is a must and none holds it.
+    """Return the placement of a registration; None when a GPU is required and none is large enough.
 
-    The smallest card that holds the fastest strategy, else the largest one with the first leaner strategy
-    that it holds, else a processor. ``device`` is the setting: auto, cpu or cuda; ``known`` a model's file.
+    The choice is the smallest GPU on which the fastest strategy fits, else the largest one with the first
+    leaner strategy that fits, else a CPU. ``device`` is the setting: auto, cpu or cuda; ``known`` is a model
+    file.
     """
     if device == "cpu" or (device == "auto" and not gpus):
         return _on_processor(size, known)
@@ -66,12 +67,12 @@ def place(size: Size, gpus: Sequence[Gpu], device: str, known: Path | None = Non
 
 
 def least_bytes(size: Size, known: Path | None = None) -> int:
-    """What a card has to hold at the least."""
+    """Minimum GPU memory of a registration."""
     return min(device_bytes(size, strategy, known) for strategy in LADDERS["cuda"])
 
 
 def device_bytes(size: Size, strategy: str, known: Path | None = None) -> int:
-    """What a registration takes of a card."""
+    """GPU memory of a registration."""
     return model(known).peak(strategy, size, "cuda").device
 
 
@@ -81,7 +82,7 @@ def _on_card(size: Size, gpu: Gpu | None, strategy: str, known: Path | None) -> 
 
 
 def _on_any_card(size: Size, known: Path | None) -> Placement:
-    """On a card of unknown size: as fast as it goes, with host memory for whichever strategy that is."""
+    """Placement on a GPU of unknown size: the fastest strategy, with host memory for any strategy."""
     placed = [_on_card(size, None, strategy, known) for strategy in LADDERS["cuda"]]
     return Placement(
         "cuda", None, placed[0].strategy, placed[0].device_bytes, max(p.host_bytes for p in placed)
@@ -89,7 +90,7 @@ def _on_any_card(size: Size, known: Path | None) -> Placement:
 
 
 def _on_processor(size: Size, known: Path | None) -> Placement:
-    """With memory such that the run, which leaves a margin of what is free alone, takes this strategy."""
+    """Placement on a CPU, with enough memory that the run takes this strategy after reserving its margin."""
     found = model(known)
     process = found.process_bytes("cpu")
     tensors = found.host_peak(DEFAULT_STRATEGY, size, "cpu") - process

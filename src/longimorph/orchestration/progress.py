@@ -1,4 +1,4 @@
-"""How far a run got, read from its files alone: the same for a run that goes on, stopped or ended."""
+"""Progress of a run, read from its files alone; works for a running, stopped or finished run."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ DONE, FAILED, RUNNING, SILENT, INTERRUPTED, WAITING = STATES = (
 
 _HEAD_BYTES, _TAIL_BYTES = 4_000, 60_000
 _READERS = 16
-"""Patients that are read at a time: on a network disk each file is a wait."""
+"""Number of patients read in parallel, since every file on a network disk has a latency."""
 
 Pairs = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a run; ``name`` is the visit's or the pair's."""
+    """One job of a run; ``name`` is the name of the visit or pair."""
 
     patient: str
     stage: str
@@ -50,16 +50,16 @@ class Job:
 
     @property
     def title(self) -> str:
-        """The job in words, such as ``register V1 to V2``."""
+        """Describe the job, as in ``register V1 to V2``."""
         return f"{self.stage} {self.name.replace('__', ' to ', 1)}".rstrip()
 
 
 @dataclass(frozen=True)
 class JobState:
-    """A job's state; of a failed one why, of one that runs where it is by now.
+    """State of a job, with the reason if it failed and its progress if it is running.
 
-    ``age`` and ``said``: seconds since its last sign of life and since its last iteration; ``machine``: where
-    it runs; ``broke_off``: it ended without its output, which even an expected failure writes.
+    ``age`` and ``said``: seconds since its last heartbeat and since its last iteration. ``machine``: where it
+    runs. ``broke_off``: it ended without its output, which is written even on an expected failure.
     """
 
     job: Job
@@ -73,15 +73,14 @@ class JobState:
 
 @dataclass(frozen=True)
 class Progress:
-    """What was seen of every job of a run, by patient, the patients that have no pair, and what lies beside
-    them from earlier runs."""
+    """State of every job of a run, by patient; patients without pairs; leftovers of earlier runs."""
 
     patients: dict[str, tuple[JobState, ...]]
     left_out: tuple[str, ...] = ()
     leftovers: Leftovers = field(default_factory=Leftovers)
 
     def count(self, stage: str) -> Counter[str]:
-        """Return how many jobs of ``stage`` are in each state, over all patients."""
+        """Count the jobs of ``stage`` in each state, over all patients."""
         return Counter(
             seen.state for jobs in self.patients.values() for seen in jobs if seen.job.stage == stage
         )
@@ -91,15 +90,15 @@ class Progress:
         return [seen for jobs in self.patients.values() for seen in jobs if seen.state == state]
 
     def failures(self) -> list[JobState]:
-        """Return the failed pairs and the jobs that broke off; a failed visit is told by its pairs."""
+        """Return the failed pairs and the jobs that broke off; failed visits are reported by their pairs."""
         return [s for s in self.of_state(FAILED) if s.job.stage == "register" or s.broke_off]
 
 
 def read_progress(results: Path, patient: str | None = None) -> Progress:
-    """Read the progress of the run whose outputs are in ``results``, of all patients or of one.
+    """Read the progress of the run whose outputs are in ``results``, for all patients or for one.
 
-    The pairs are those that the run lists in ``cohort/pairs.csv``; before that file is there, those that
-    have a folder. Raises LongimorphError when there is no such patient.
+    The pairs are those that the run lists in ``cohort/pairs.csv``; before that file exists, those that have a
+    folder. Raises LongimorphError if the patient does not exist.
     """
     pairs, left_out = _listed(results)
     beside = leftovers.find(results, ((p["patient"], p["from"], p["to"]) for p in pairs), left_out)
@@ -155,7 +154,7 @@ def _jobs(results: Path, patient: str, pairs: Pairs) -> Iterator[Job]:
 
 
 def _look(job: Job, now: float) -> JobState:
-    """A job with its output has ended; one whose log has no outcome runs, or was killed."""
+    """Determine a job's state: ended if its output exists; running or killed if its log has no outcome."""
     record = _output(job.output)
     if record is not None:
         if record.get("status", "ok") == "ok":
@@ -180,7 +179,7 @@ def _look(job: Job, now: float) -> JobState:
 
 
 def _output(path: Path) -> dict[str, Any] | None:
-    """Return what a job's status file says, None before it is there; other kinds of file say nothing."""
+    """Return the contents of a job's status file, None if there is none; empty for other kinds of file."""
     if path.suffix != ".json":
         return {} if path.exists() else None
     try:
@@ -193,7 +192,7 @@ def _output(path: Path) -> dict[str, Any] | None:
 
 
 def _log(path: Path) -> tuple[str, float | None]:
-    """Return the head and the tail of a log and when it was last touched, None when it cannot be read."""
+    """Return the head and the tail of a log and its modification time; None when it cannot be read."""
     try:
         with path.open("rb") as file:
             state = os.fstat(file.fileno())

@@ -1,4 +1,4 @@
-"""The progress of a run as text: totals first, then what runs, what has gone silent and what failed."""
+"""The progress of a run as text: totals first, then running, silent and failed jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from longimorph.text import aligned, counted
 
 _SAID = (RUNNING, SILENT, INTERRUPTED, FAILED)
 MOST_SHOWN = 20
-"""Lines of one kind, unless all are wanted."""
+"""Maximum number of lines of one kind, unless all are requested."""
 
 _ADVICE = f"""\
   A job that lives gives a sign in its log every {heartbeat.BEAT_SECONDS:.0f} s. See whether these do: with
@@ -35,9 +35,9 @@ _ADVICE = f"""\
 
 
 def table(progress: Progress, everything: bool = False) -> str:
-    """Return the totals by stage, the patients of whom there is something to say, and what that is.
+    """Return the totals by stage, and the patients with something to report.
 
-    ``everything``: every patient, and no list cut short.
+    ``everything``: every patient, with complete lists.
     """
     most = None if everything else MOST_SHOWN
     states = range(1, len(STATES) + 1)
@@ -54,7 +54,7 @@ def table(progress: Progress, everything: bool = False) -> str:
 
 
 def jobs_of(progress: Progress, patient: str) -> str:
-    """Return every job of one patient, a line each."""
+    """Return all jobs of one patient, one per line."""
     if patient in progress.left_out:
         return f"{patient} is left out: it has one visit."
     rows = [[seen.job.title, seen.state, _where(seen)] for seen in progress.patients[patient]]
@@ -74,7 +74,7 @@ def totals(progress: Progress) -> str:
 
 
 def closing(pairs: Pairs, results: Path = Path("results")) -> str:
-    """Return the last words of a run: how many pairs are done, where the tables are, where to look."""
+    """Return the closing lines of a run: how many pairs are done, where the tables are, where to look."""
     progress = of_pairs(results, pairs)
     lines = [f"longimorph: {totals(progress)}", f"  one folder per patient: {results / 'patients'}"]
     cohort, failures = results / "cohort", progress.failures()
@@ -87,7 +87,7 @@ def closing(pairs: Pairs, results: Path = Path("results")) -> str:
 
 
 def ago(seconds: float | None) -> str:
-    """Return a time that has passed, in its largest unit."""
+    """Return an elapsed time in its largest unit."""
     if seconds is None:
         return ""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -102,7 +102,7 @@ def _totals_row(progress: Progress, stage: str) -> list[str]:
 
 
 def _patients(progress: Progress, most: int | None) -> list[str]:
-    """A row per patient: all of them when they are few or all are wanted, else those that need a look."""
+    """One row per patient: all if they are few or all are requested, else those that need attention."""
     chosen = progress.patients
     if most is not None and len(chosen) > most:
         busy = [seen.job.patient for state in _SAID for seen in progress.of_state(state)]
@@ -162,7 +162,7 @@ def _interrupted(seen: JobState) -> list[str]:
 
 
 def _where(seen: JobState) -> str:
-    """What a job said last, and when."""
+    """The last message of a job, and its time."""
     if seen.state == RUNNING:
         return f"{seen.words} ({ago(seen.said)})" if seen.words else f"alive {ago(seen.age)}"
     if seen.state == SILENT:
@@ -177,6 +177,6 @@ def _failed(found: Sequence[JobState], most: int | None) -> list[str]:
 
 
 def _sentence(seen: JobState) -> str:
-    """A failure: a pair by its name, a job that broke off with its stage."""
+    """Describe a failure: a pair by its name, a job that broke off with its stage."""
     what = seen.job.title if seen.broke_off else seen.job.title.removeprefix("register ")
     return f"  {seen.job.patient} {what}: {seen.words}"

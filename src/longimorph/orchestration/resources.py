@@ -1,7 +1,7 @@
-"""How much memory, time and disk each job asks for, from the headers of its images alone.
+"""Memory, time and disk requests of each job, from the headers of its images alone.
 
-Estimates are on the safe side: they decide where a cluster puts a job and when it stops it. ``plan`` tells
-the same numbers before anything runs.
+The estimates are conservative: they decide where a cluster places a job and when it stops it. ``plan``
+reports the same numbers before anything runs.
 """
 
 from __future__ import annotations
@@ -22,25 +22,28 @@ from longimorph.study.study import Study
 from longimorph.study.table import Visit
 
 HEAD_MM = 220.0
-"""The longest side of a head, with room: background beyond it is cut away."""
+"""The longest side of a head, with a margin: background beyond it is cropped."""
 
 STARTERS_MB = 600
-"""What Snakemake takes beside a job on a cluster: it runs twice around it, with the study in memory."""
+"""Memory of Snakemake around a cluster job: it runs twice, each time with the study in memory."""
 
 SECONDS_PER_MB = 0.07
-"""Of a registration per MB of one map, evaluation and step, on one thread, everything included, where all its
-evaluations are taken (226 s for 16 MB, 40 evaluations and 5 steps)."""
+"""Time of a registration per MB of one map, evaluation and step, on one thread, including everything, when
+all its evaluations are used (226 s for 16 MB, 40 evaluations and 5 steps).
+"""
 FIRST_STEPS = 5
-"""Steps that a registration begins with where it chooses them itself; most keep them."""
+"""Number of steps with which a registration starts when it chooses them itself; most keep it."""
 LIMIT = 4
-"""How much longer than expected a registration may take: more steps, a slower or a busy processor."""
+"""Ratio of the time limit to the expected time: more steps, or a slower or busy CPU."""
 
 _BASE_MB = ceil(PROCESS_BYTES / 1e6) + STARTERS_MB
 _LIGHT_MB = 600 + STARTERS_MB
 _NATIVE_BYTES, _MAPS_MADE = 20, 3
 _SECONDS_PER_VOXEL, _SECONDS_PER_MAP_MB = 3e-6, 0.3
-"""Of alignment and maps, some five times what was measured: three visits of 256³ voxels with an image each
-are aligned in 60 s with 1.0 GB, and maps of 420 MB made in 15 to 29 s with 1.3 GB, on one busy processor."""
+"""Requests of alignment and maps, about five times the measured values: three visits of 256³ voxels with an
+image each are aligned in 60 s with 1.0 GB, and maps of 420 MB are made in 15 to 29 s with 1.3 GB, on one busy
+CPU.
+"""
 _MAPS_DRAWN = 8
 _MAPS_READ, _MAPS_HELD = 6, 5
 _SECONDS_PER_MB_READ = 0.1
@@ -51,7 +54,7 @@ _UNREADABLE = ((256, 256, 256), (1.0, 1.0, 1.0))
 
 @dataclass(frozen=True)
 class Request:
-    """What a job asks for: memory and disk in MB (10^6 bytes), and a time limit in minutes."""
+    """Request of a job: memory and disk in MB (10^6 bytes), and a time limit in minutes."""
 
     mem_mb: int
     minutes: int
@@ -60,14 +63,14 @@ class Request:
 
 @dataclass(frozen=True)
 class PairSize:
-    """The registration of one pair: voxels of its grid along each axis, and number of classes."""
+    """The size of one pair's registration: voxels of its grid along each axis, and number of classes."""
 
     shape: tuple[int, ...]
     classes: int
 
     @property
     def voxels(self) -> int:
-        """Voxels of the grid."""
+        """Number of voxels of the grid."""
         return prod(self.shape)
 
     @property
@@ -78,45 +81,45 @@ class PairSize:
 
 @dataclass(frozen=True)
 class Needs:
-    """What the jobs of a study ask for, on one processor thread where no graphics card is chosen."""
+    """Requests of a study's jobs, on one CPU thread unless a GPU is chosen."""
 
     study: Study
 
     def align(self, visits: Sequence[Visit]) -> Request:
-        """Of the alignment of a patient's ``visits``."""
+        """Request of the alignment of a patient's ``visits``."""
         return self._opening(visits, 0, 10)
 
     def maps(self, visit: Visit) -> Request:
-        """Of a visit's probability maps."""
+        """Request of a visit's probability maps."""
         size = self.grid(visit)
         return self._opening([visit], size.map_mb, 10 + size.map_mb * (1 + 1 / size.classes))
 
     def figure(self, pair: Pair) -> Request:
-        """Of a pair's picture."""
+        """Request of a pair's figure."""
         size = self.size(pair)
         return Request(_BASE_MB + ceil(_MAPS_DRAWN * size.map_mb), 5 + ceil(size.map_mb / 60), 20)
 
     def patient_report(self, pairs: Sequence[Pair]) -> Request:
-        """Of the page of a patient with ``pairs``: one map after the other is read, up to a few times."""
+        """Request of the page of a patient with ``pairs``: maps are read one by one, up to a few times."""
         size = self.size(pairs[0])
         seconds = 2 * len(pairs) * _MAPS_READ * size.map_mb * _SECONDS_PER_MB_READ
         return Request(_BASE_MB + ceil(_MAPS_HELD * size.map_mb), 5 + ceil(seconds / 60), 20)
 
     def tables(self, pairs: int) -> Request:
-        """Of the tables of so many pairs."""
+        """Request of the tables of ``pairs`` pairs."""
         flows = pairs * len(self.study.classes.rows) ** 2
         memory = _LIGHT_MB + ceil(flows * _TABLE_BYTES_PER_FLOW / 1e6)
         return Request(memory, 5 + pairs // 200, 10 + pairs // 10)
 
     def register(self, pair: Pair) -> Request:
-        """Of a pair's registration."""
+        """Request of a pair's registration."""
         size = self.size(pair)
         disk = size.map_mb * (_REGISTRATION_MAPS + _REGISTRATION_FIELDS / size.classes)
         memory = STARTERS_MB + ceil(self.placed(pair).host_bytes / 1e6)
         return Request(memory, 10 + ceil(LIMIT * self.seconds(pair) / 60), 10 + ceil(disk))
 
     def seconds(self, pair: Pair) -> float:
-        """How long a registration is expected to take at most, if it keeps the steps that it begins with."""
+        """Maximum expected duration of a registration if it keeps its initial number of steps."""
         config, gpu = self.study.config, self.placed(pair).gpu
         steps = FIRST_STEPS if config.steps == "auto" else config.steps
         work = self.size(pair).map_mb * config.max_evaluations * steps
@@ -124,24 +127,24 @@ class Needs:
 
     @property
     def cards_wanted(self) -> bool:
-        """Whether registrations may run on graphics cards that are asked for."""
+        """Whether registrations may run on requested GPUs."""
         chosen = self.study.config.device
         return chosen == "cuda" or (chosen == "auto" and bool(self.study.gpus))
 
     def device(self, pair: Pair) -> str:
-        """Return the device that a registration is to take: auto still takes a processor where no card is."""
+        """Return the device of a registration; auto still falls back to a CPU where there is no GPU."""
         chosen = self.study.config.device
         return "cpu" if self.placed(pair).device == "cpu" and self.study.gpus else chosen
 
     def card(self, pair: Pair) -> Mapping[str, str | int]:
-        """Return what a registration asks for to get its card, by the names of Snakemake's resources."""
+        """Return the request for a registration's GPU, by the names of Snakemake's resources."""
         placed = self.placed(pair)
         if placed.gpu is not None:
             return placed.gpu.resources
         return {"gpu": 1} if placed.device == "cuda" else {}
 
     def card_resources(self) -> list[str]:
-        """Return the names that ``card`` uses for some pair."""
+        """Return the resource names that ``card`` uses for some pair."""
         if not self.cards_wanted:
             return []
         if not self.study.gpus:
@@ -150,14 +153,14 @@ class Needs:
         return [name for name in RESOURCES if name in used]
 
     def placed(self, pair: Pair) -> Placement:
-        """The place of a registration; raises InputError where a card is a must and none holds it."""
+        """The placement of a registration; raises InputError if none of the required GPUs is large enough."""
         found = self._place(self.size(pair))
         if found is None:
             raise InputError(self.refusals())
         return found
 
     def refusals(self) -> list[Problem]:
-        """Return a problem for each size of registration that has to run on a card and fits none."""
+        """Return a problem for each size of registration that requires a GPU and fits none."""
         if self.study.config.device != "cuda" or not self.study.gpus:
             return []
         sizes: dict[PairSize, list[Pair]] = {}
@@ -166,11 +169,11 @@ class Needs:
         return [self._refusal(size, pairs) for size, pairs in sizes.items() if self._place(size) is None]
 
     def size(self, pair: Pair) -> PairSize:
-        """Return the size of a pair on the registration grid, at most: the brain's box is not known yet."""
+        """Return the maximum size of a pair on the registration grid; the brain's box is not known yet."""
         return self.grid(pair.source)
 
     def grid(self, visit: Visit, spacing_mm: float | None = None) -> PairSize:
-        """Return the size of a visit on the registration grid, or on one of ``spacing_mm``, at most."""
+        """Return the maximum size of a visit on the registration grid, or on one of ``spacing_mm``."""
         shape, spacing = _header(visit.regions)
         chosen = spacing_mm or self.study.config.spacing_mm
         steps = spacing if chosen == "native" else (float(chosen),) * 3
@@ -180,7 +183,7 @@ class Needs:
         return PairSize(voxels, len(self.study.classes.rows))
 
     def _opening(self, visits: Sequence[Visit], map_mb: float, disk_mb: float) -> Request:
-        """Of a job that opens the files of ``visits`` and makes a map of so many MB."""
+        """Request of a job that opens the files of ``visits`` and makes a map of ``map_mb`` MB."""
         voxels = sum(prod(_header(path)[0]) for visit in visits for path in visit.files().values())
         memory = _BASE_MB + ceil(voxels * _NATIVE_BYTES / 1e6 + _MAPS_MADE * map_mb)
         seconds = voxels * _SECONDS_PER_VOXEL + map_mb * _SECONDS_PER_MAP_MB
@@ -194,7 +197,7 @@ class Needs:
         return least_bytes(self._of_memory(size), self.study.config.memory_model)
 
     def _of_memory(self, size: PairSize) -> Size:
-        """What the memory model asks for; the steps are those to reckon with."""
+        """The input of the memory model, with the number of steps to assume."""
         steps = self.study.config.steps
         chosen = USUAL_STEPS if steps == "auto" else steps
         map_bytes = size.voxels * size.classes * 4
@@ -216,7 +219,7 @@ class Needs:
         return Problem(table, text, hint=f"{hint}; or allow a processor with device: auto")
 
     def _fitting_mm(self, visit: Visit, usable: int) -> float | None:
-        """Return the finest voxel size, in tenths of a millimetre, at which a visit's pair fits a card."""
+        """Return the finest voxel size, in tenths of a millimetre, at which a visit's pair fits a GPU."""
         for tenths in range(1, 501):
             if self._least_bytes(self.grid(visit, tenths / 10)) <= usable:
                 return tenths / 10
@@ -225,7 +228,7 @@ class Needs:
 
 @cache
 def _header(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Return shape and voxel size in mm; those of a common scan when the file cannot be read."""
+    """Return shape and voxel size in mm; typical values when the file cannot be read."""
     from longimorph.io.volumes import read_grid  # slow to import, and only needed where jobs are planned
 
     try:

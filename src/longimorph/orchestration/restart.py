@@ -1,7 +1,7 @@
-"""What a run does about an earlier run of the same folder that was killed while its cluster jobs went on.
+"""Handling of an earlier run in the same folder that was killed while its cluster jobs continued.
 
-Their results are good, but Snakemake has no record of what they were made of: it would neither wait for them
-nor notice, later on, that a setting of theirs has changed. Snakemake's objects are taken as they come.
+Their results are valid, but Snakemake has no record of their inputs: it would neither wait for them nor
+notice later that one of their settings has changed. Snakemake's objects are used untyped.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _SHOWN = 5
 
 
 class Refused(LongimorphError):
-    """A run that must not begin."""
+    """The run must not start."""
 
 
 class StillQueued(Refused):
-    """Jobs that a run is about to submit are in SLURM already, from an earlier run."""
+    """Jobs about to be submitted are already in SLURM, from an earlier run."""
 
     def __init__(self, jobs: Sequence[slurm.SlurmJob]) -> None:
         numbers = " ".join(job.number for job in jobs)
@@ -35,8 +35,7 @@ class StillQueued(Refused):
 
 
 class MadeOtherwise(Refused):
-    """Results in the folder were made of something else than what this run would make them of, or of
-    something that nothing tells."""
+    """Results in the folder were made from inputs other than this run's, or from unknown inputs."""
 
     def __init__(self, outputs: Sequence[str], of_unknown: Sequence[str]) -> None:
         parts = []
@@ -56,7 +55,7 @@ class MadeOtherwise(Refused):
 
 
 def check_earlier_run(workflow: Any) -> None:
-    """Refuse to repeat what still runs, and write the records that a killed run could not write."""
+    """Refuse to repeat jobs that are still running, and write the records that a killed run did not write."""
     planned = list(workflow.dag.needrun_jobs())
     if again := _queued_again(planned, workflow.dag):
         raise StillQueued(again)

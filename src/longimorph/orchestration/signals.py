@@ -1,7 +1,7 @@
-"""Hands SLURM's signals on to the process that computes.
+"""Forwards SLURM's signals to the process that computes.
 
-On most clusters a signal of SLURM, early or at the end of a job, reaches the one process that it started: a
-job's Snakemake, which does nothing but wait for its script. The script is who can save what it has.
+On most clusters a SLURM signal, whether early or at the end of a job, reaches only the process that SLURM
+started: the job's Snakemake, which merely waits for its script. Only the script can save its state.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ HANDED_ON = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def in_slurm_step() -> bool:
-    """Tell whether this process was started by SLURM as a step of a job."""
+    """Return whether this process was started by SLURM as a step of a job."""
     return "SLURM_STEP_ID" in os.environ
 
 
 def hand_on() -> None:
-    """From now on send SIGTERM and SIGUSR1 to this process's children as well. For the main thread.
+    """Forward SIGTERM and SIGUSR1 to this process's children from now on. Call it in the main thread.
 
-    The signals are seen in the wake-up socket of Python, since Snakemake sets a handler of its own later.
+    The signals are read from Python's wake-up socket, since Snakemake later sets its own handler.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -35,7 +35,7 @@ def hand_on() -> None:
 
 
 def _watch(reader: socket.socket, writer: socket.socket) -> None:
-    """Read signal numbers for ever; ``writer`` is held here so that it stays open."""
+    """Read signal numbers forever; ``writer`` is referenced here so that it stays open."""
     while number := reader.recv(1):
         if number[0] in HANDED_ON:
             for process in children():

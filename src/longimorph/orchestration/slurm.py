@@ -1,4 +1,4 @@
-"""What SLURM knows of the jobs of a working folder, asked for once and never required."""
+"""Information from SLURM about the jobs of a working folder; queried once and never required."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENDED = (
     "TIMEOUT",
 )
 _USUAL = ("", "None", "Priority", "Resources", "BeginTime", "Prolog", "Cleaning")
-"""Reasons of a job that will start, or has."""
+"""Reasons of a job that will start, or has started."""
 _ADVICE = {
     "PREEMPTED": "pushed aside, and it may not come back: Ctrl-C in Snakemake, then the same command",
     "SUSPENDED": "stopped by an administrator; it goes on by itself, or: scancel {}",
@@ -35,12 +35,12 @@ _ADVICE = {
 _TIMEOUT = 30.0
 _PLUGIN = "snakemake_executor_plugin_slurm"
 SHORTEST_MEMORY = 200
-"""Seconds for which SLURM has to know an ended job: longer than the plugin's longest pause of 180 s."""
+"""Seconds for which SLURM must remember an ended job: above the plugin's longest pause of 180 s."""
 
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """A job in the queue: its number, its state, why it waits, and SLURM's comment, which names the rule."""
+    """A job in the queue: number, state, reason for waiting, and SLURM's comment, which names the rule."""
 
     number: str
     state: str
@@ -49,12 +49,12 @@ class SlurmJob:
 
     @property
     def what(self) -> str:
-        """The rule and what it is for, as ``register P001 V1__V2``."""
+        """The rule and its subject, as in ``register P001 V1__V2``."""
         return self.comment.removeprefix("rule_").replace("_wildcards_", " ", 1)
 
     @property
     def advice(self) -> str | None:
-        """What to do about a job that Snakemake may wait for in vain, None for any other."""
+        """Advice on a job for which Snakemake may wait in vain; None for any other."""
         held = "held" in self.reason.lower() or self.state in ("REQUEUE_HOLD", "SPECIAL_EXIT")
         kind = "HELD" if held else self.state
         if kind == "PENDING" and self.reason in _USUAL:
@@ -67,9 +67,9 @@ class SlurmJob:
 
 
 def queued(folder: Path) -> tuple[SlurmJob, ...] | None:
-    """Return this user's jobs whose working folder is ``folder``: waiting, running or pushed aside.
+    """Return this user's jobs whose working folder is ``folder``: waiting, running or suspended.
 
-    None where there is no SLURM, or where it does not answer.
+    None if there is no SLURM, or if it does not answer.
     """
     if shutil.which("squeue") is None:
         return None
@@ -83,7 +83,7 @@ def queued(folder: Path) -> tuple[SlurmJob, ...] | None:
 
 
 def of_folder(listing: str, folder: Path) -> tuple[SlurmJob, ...]:
-    """Return the jobs of ``folder`` in a listing of number, state, reason, folder and comment."""
+    """Return the jobs of ``folder`` from a listing of number, state, reason, folder and comment."""
     own = os.path.realpath(folder)
     rows = [line.split("|", 4) for line in listing.splitlines() if line.count("|") >= 4]
     return tuple(
@@ -94,14 +94,14 @@ def of_folder(listing: str, folder: Path) -> tuple[SlurmJob, ...]:
 
 
 def told(jobs: Sequence[SlurmJob]) -> list[str]:
-    """Return the numbers of jobs by state, and those that Snakemake may wait for in vain."""
+    """Describe the numbers of jobs by state, and the jobs for which Snakemake may wait in vain."""
     states = Counter(job.state for job in jobs)
     lines = ["in SLURM: " + ", ".join(f"{n} {state.lower()}" for state, n in states.items())]
     return lines + [f"  {job}: {job.advice}" for job in jobs if job.advice]
 
 
 def min_job_age() -> int | None:
-    """Return for how many seconds SLURM knows a job that has ended; None when it does not answer."""
+    """Return for how many seconds SLURM remembers an ended job; None if it does not answer."""
     try:
         command = ["scontrol", "show", "config"]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
@@ -112,10 +112,10 @@ def min_job_age() -> int | None:
 
 
 def settle_plugin() -> str | None:
-    """Let Snakemake's plugin ask for MinJobAge once instead of before every look; returns a warning.
+    """Make Snakemake's plugin query MinJobAge once instead of before every poll; return a warning.
 
-    Where the controller does not answer that question, the plugin turns to sacct, and without accounting it
-    then forgets its jobs and waits for them for ever. No option of the plugin prevents it (2.8.0).
+    Where the controller does not answer this query, the plugin falls back to sacct. Without accounting it
+    then loses track of its jobs and waits for them forever. No option of the plugin prevents this (2.8.0).
     """
     plugin = sys.modules.get(_PLUGIN)
     if plugin is None or not hasattr(plugin, "get_min_job_age"):
@@ -128,7 +128,7 @@ def settle_plugin() -> str | None:
 
 
 def memory_problem(seconds: int) -> str | None:
-    """Return what is wrong with SLURM's MinJobAge, if anything."""
+    """Return the problem with SLURM's MinJobAge, if any."""
     if seconds >= SHORTEST_MEMORY:
         return None
     return (

@@ -1,4 +1,4 @@
-"""How a workflow run begins: its configuration becomes a study, or a list of every problem."""
+"""Start of a workflow run: its configuration becomes a study, or a list of all problems."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from longimorph.text import counted
 SCAN_CACHE = Path(".snakemake", "longimorph", "scans.json")
 
 CODE = "__use_yte__"
-"""By this key Snakemake takes a configuration for a template of YTE, with code in it."""
+"""A configuration with this key is treated by Snakemake as a YTE template, which may contain code."""
 
 PATIENT = "patient_"
-"""What the target of a patient begins with."""
+"""Prefix of a patient's target."""
 
 _MOST_REMARKS = 10
 _MOST_NAMES = 5
@@ -42,7 +42,7 @@ _TABLES = ("cohort", "classes", "control", "gpus", "memory_model")
 
 
 def before_reading(file: str) -> None:
-    """Refuse a configuration that Snakemake cannot read, or would run code from; raises InputError."""
+    """Refuse a configuration that Snakemake cannot read, or would execute as code; raises InputError."""
     if not Path(file).exists():
         return  # Snakemake says so
     content, source, problems = read_yaml(Path(file))
@@ -53,12 +53,12 @@ def before_reading(file: str) -> None:
 
 
 def begin(workflow: Any, settings: dict[str, Any]) -> Study:
-    """Return the study that Snakemake's ``workflow`` object and its ``config`` describe.
+    """Return the study described by Snakemake's ``workflow`` object and its ``config``.
 
-    Every input file is checked when a run is planned; single jobs and the linter read the tables only.
-    Afterwards ``settings`` also holds the tables' paths and the command of the run, for the jobs. They are
-    no parameters: a study whose tables lie elsewhere but say the same is not computed again.
-    Raises InputError with all problems of all files.
+    Every input file is checked when a run is planned; single jobs and the linter only read the tables.
+    Afterwards ``settings`` also holds the tables' paths and the command of the run, for the jobs. These are
+    not parameters: moving tables without changing them repeats no computation. Raises InputError with all
+    problems of all files.
     """
     files = [Path(file) for file in workflow.configfiles]
     overrides = dict(workflow.config_settings.config)
@@ -99,10 +99,10 @@ def _read(workflow: Any, source: Settings) -> Study:
 
 
 def _unknown_targets(arguments: Iterable[str], study: Study) -> list[Problem]:
-    """Return a problem for each target that names a patient whom the study does not have, or not in pairs.
+    """Return a problem for each target that names a patient that the study lacks, or that has no pairs.
 
-    ``arguments``: those of the command line. Snakemake's own objects know the targets only when it is too
-    late to say more than that there is no rule for them.
+    ``arguments``: those of the command line. Snakemake's own objects know the targets too late for any
+    message other than that there is no rule for them.
     """
     problems, known = [], study.plan.patients()
     for target in sorted(set(_targets(arguments))):
@@ -124,11 +124,11 @@ _WITH_VALUE = (
     *("-d", "--directory", "--configfile", "--configfiles", "--profile", "--workflow-profile", "--report"),
     *("-s", "--snakefile", "-U", "--until", "-O", "--omit-from", "--group-components", "-e", "--executor"),
 )
-"""Options of Snakemake whose value may look like a target."""
+"""Snakemake options whose value may look like a target."""
 
 
 def _targets(arguments: Iterable[str]) -> Iterator[str]:
-    """Yield what can only be the target of a patient: neither a file nor the value of an option."""
+    """Yield the arguments that can only be a patient's target: neither a file nor the value of an option."""
     before = ""
     for word in arguments:
         if word.startswith(PATIENT) and before not in _WITH_VALUE and not set(word) & set("/=:."):
@@ -137,7 +137,7 @@ def _targets(arguments: Iterable[str]) -> Iterator[str]:
 
 
 def _of_unknown_origin() -> Problem | None:
-    """Return a problem when the working folder has results, and nothing that says what they were made of."""
+    """Return a problem when the working folder has results but no record of their inputs."""
     records = Path(".snakemake", "metadata")
     if not Path("results", "patients").is_dir() or Path("results", "logs").is_dir():
         return None
@@ -149,7 +149,7 @@ def _of_unknown_origin() -> Problem | None:
 
 
 def _ahead(study: Study) -> Problem | None:
-    """Return a problem when what was made of scans is dated later than now: no other scan would be newer."""
+    """Return a problem when a result of scans has a date in the future: no changed scan would be newer."""
     visits = {(v.patient, v.timepoint) for pair in study.plan.pairs for v in (pair.source, pair.target)}
     names = sorted(
         {f"{patient}/{name}" for patient, visit in visits for name in ("alignment.json", f"{visit}/qc.json")}
@@ -168,7 +168,7 @@ def _ahead(study: Study) -> Problem | None:
 
 
 def _changed(study: Study) -> list[str]:
-    """See to it that results of scans with other content are made again; return the first few sentences."""
+    """Make sure that results of scans with changed content are repeated; return the first few sentences."""
     try:
         told = contents.notice(Jobs(study))
     except OSError as error:
@@ -180,7 +180,7 @@ def _changed(study: Study) -> list[str]:
 
 
 def _first(remarks: Sequence[ScanRemark]) -> list[str]:
-    """Return the remarks on scans as text, the first few of many."""
+    """Return the remarks on scans as text, limited to the first few."""
     more = len(remarks) - _MOST_REMARKS
     words = f"and {counted(more, 'more remark')} on scans; longimorph check lists all of them"
     tail = [words] if more > 0 else []
@@ -188,10 +188,11 @@ def _first(remarks: Sequence[ScanRemark]) -> list[str]:
 
 
 def source_of(settings: Mapping[str, Any], files: Sequence[Path], overrides: Mapping[str, Any]) -> Settings:
-    """Return the one configuration file, or the settings put together from several and the command line.
+    """Return the single configuration file, or the settings merged from several files and the command line.
 
-    ``settings`` holds the contents of ``files``, of which later ones win, and ``overrides`` over all. The
-    path of a table starts at the folder of the file that gives it, or at the working folder for an override.
+    ``settings`` holds the contents of ``files``, later ones taking precedence, and ``overrides`` above all.
+    The path of a table starts at the folder of the file that gives it, or at the working folder for an
+    override.
     """
     if len(files) == 1 and not overrides:
         return files[0]
@@ -205,7 +206,7 @@ def source_of(settings: Mapping[str, Any], files: Sequence[Path], overrides: Map
 
 
 def command(snakefile: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> list[str]:
-    """Return the start of a command that runs this workflow again from any folder."""
+    """Return the beginning of a command that runs this workflow again from any folder."""
     words = ["snakemake", "--snakefile", str(snakefile.resolve()), "--directory", str(Path.cwd())]
     if files:
         words += ["--configfile", *(str(file.resolve()) for file in files)]

@@ -1,4 +1,4 @@
-"""The jobs of a sweep: which registrations, with which settings, and what each asks for."""
+"""The jobs of a sweep: its registrations, their settings, and their resource requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER = "results/sweep"
 
 
 class NoSweep(LongimorphError):
-    """The target was asked for and the configuration does not say of what."""
+    """A sweep was requested but the configuration does not define one."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -43,7 +43,7 @@ class SweepJobs:
         return {combination.name: combination for combination in self.sweep.combinations}
 
     def combination(self, name: str) -> Combination:
-        """Return a combination by its name."""
+        """Return a combination by name."""
         if name not in self._combinations:
             raise UnknownName("combination in its sweep called", name, tuple(self._combinations))
         return self._combinations[name]
@@ -57,13 +57,13 @@ class SweepJobs:
         return fingerprint(self.combination(name).matrix.tolist())
 
     def needs(self, name: str) -> Needs:
-        """Return what the jobs of a combination ask for."""
+        """Return the resource requests of a combination's jobs."""
         chosen = self.combination(name).settings.items()
         values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in chosen}
         return Needs(dataclasses.replace(self.study, config=dataclasses.replace(self.study.config, **values)))
 
     def results(self) -> list[str]:
-        """Return the files that every registration leaves behind."""
+        """Return the files that every registration produces."""
         return [
             f"{FOLDER}/{combination.name}/{pair.patient}/{pair.name}/{name}"
             for combination in self.sweep.combinations
@@ -81,5 +81,5 @@ class SweepJobs:
 
 
 def controls(study: Study) -> dict[str, str]:
-    """Return the source of each combination's control matrix: for the jobs, but no parameter of them."""
+    """Return the source of each combination's control matrix; for the jobs, but not a parameter."""
     return {c.name: c.control for c in study.sweep.combinations} if study.sweep else {}

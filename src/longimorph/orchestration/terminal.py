@@ -1,6 +1,6 @@
-"""What a run says on the terminal: a line per job and how far it is, unless details are asked for.
+"""Terminal output of a run: one line per job and the progress, unless details are requested.
 
-Snakemake's own log, below ``.snakemake/log``, has all of it. Snakemake's objects are taken as they come.
+Snakemake's own log, below ``.snakemake/log``, is complete. Snakemake's objects are used untyped.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _CHATTER = "Select jobs to execute..."
 
 
 def be_brief(settings: Any) -> None:
-    """Say less on the terminal from now on.
+    """Reduce the terminal output from now on.
 
-    Nothing changes when ``settings``, Snakemake's own of its output, ask for details (``--printshellcmds`` or
-    ``--verbose``), choose what to leave out (``--quiet``), or belong to a dry run.
+    Nothing changes when ``settings``, Snakemake's own output settings, request details (``--printshellcmds``
+    or ``--verbose``), choose what to omit (``--quiet``), or belong to a dry run.
     """
     own = ("verbose", "printshellcmds", "dryrun", "debug_dag")
     if settings is None or settings.quiet or any(getattr(settings, name, False) for name in own):
@@ -38,14 +38,14 @@ def _worth_saying(record: logging.LogRecord) -> bool:
 
 
 class Brief(logging.Formatter):
-    """Tells a job that begins in one line, and leaves everything else to another formatter."""
+    """Reports a starting job in one line, and leaves everything else to another formatter."""
 
     def __init__(self, others: logging.Formatter) -> None:
         super().__init__()
         self._others = others
 
     def format(self, record: logging.LogRecord) -> str:
-        """A record as text."""
+        """Format a record as text."""
         if _event(record) != "JOB_INFO":
             return self._others.format(record)
         wildcards = getattr(record, "wildcards", None) or {}

@@ -1,1 +1,1 @@
-"""Pages that open from disk: one per patient, one for the cohort. No server, no network."""
+"""Report pages that open from disk: one per patient, one for the cohort. No server, no network."""

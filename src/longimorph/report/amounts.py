@@ -1,4 +1,4 @@
-"""How much of a pair's tissue changed, in one sentence, without what passed to and from the background."""
+"""The amount of tissue change of a pair, in one sentence, excluding exchange with the background."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from longimorph.study.config import PRESET
 
 
 def passed(flows: pd.DataFrame, kind: str, background: str | None) -> float:
-    """How much volume passed from one class of tissue to another by one way, in the unit of ``flows``.
+    """Net volume exchanged between tissue classes by one mechanism, in the unit of ``flows``.
 
     ``flows``: rows of ``transitions.csv``; ``kind``: one of its columns of volumes.
     """
@@ -23,7 +23,7 @@ def passed(flows: pd.DataFrame, kind: str, background: str | None) -> float:
 
 
 def crossed(flows: pd.DataFrame, kinds: Iterable[str], background: str | None) -> float:
-    """How much volume passed between the background and each class, net, in the unit of ``flows``."""
+    """Net volume exchanged between the background and each class, summed, in the unit of ``flows``."""
     total = 0.0
     for kind in kinds:
         volumes = pd.to_numeric(flows[kind], errors="coerce").fillna(0.0)
@@ -34,7 +34,7 @@ def crossed(flows: pd.DataFrame, kinds: Iterable[str], background: str | None) -
 
 
 def left(classes: Iterable[str], rest: Iterable[float], background: str | None) -> float:
-    """How much of the change between classes of tissue is unexplained, given that of each class."""
+    """Unexplained change between tissue classes, from the unexplained change of each class."""
     signs = (
         -abs(value) if name == background else abs(value) for name, value in zip(classes, rest, strict=True)
     )
@@ -42,7 +42,7 @@ def left(classes: Iterable[str], rest: Iterable[float], background: str | None) 
 
 
 def control_of(status: Mapping[str, Any]) -> str:
-    """What decided between the two ways, in words; empty where a result does not say so."""
+    """Name what decided between deformation and reallocation; empty if a result does not record it."""
     control = str(status.get("control") or "")
     if control.startswith(PRESET):
         return f"the control preset {control.removeprefix(PRESET)}"
@@ -50,7 +50,7 @@ def control_of(status: Mapping[str, Any]) -> str:
 
 
 def sentence(control: str, moved: float, changed: float, rest: float) -> str:
-    """The pair in one sentence, volumes in mL."""
+    """Describe the pair in one sentence, volumes in mL."""
     said = f"{moved:.1f} mL of tissue moved, {changed:.1f} mL changed class in place"
     said += f", {rest:.1f} mL stay unexplained."
     return f"By {control}: {said}" if control else said

@@ -1,4 +1,4 @@
-"""One pair, one row per class: moved, changed class, unexplained."""
+"""Bar chart of one pair, one row per class: moved, changed class, unexplained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KINDS = (("moved", "moved"), ("changed", "changed class"), ("rest", "unexplaine
 
 
 def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
-    """Bars in mL to the right of zero where the class grew; thin lines are the uncertainty."""
+    """Bars in mL, to the right of zero where the class grew; thin lines show the uncertainty."""
     height = _TOP + _ROW * len(amounts) + _BOTTOM
     drawing = Drawing(_WIDTH, height, "Change per class")
     widest = max((room_for(amount.name, "strong") for amount in amounts), default=0.0)

@@ -1,4 +1,4 @@
-"""Closure on a patient's page: the change over two steps in a row, beside the pair measured directly.
+"""Closure on a patient's page: the change over two consecutive steps, beside the pair measured directly.
 
 ``section(folder, colors)`` reads the patient's ``closure.csv``; ``closure.html`` has the macro that shows it.
 """
@@ -16,7 +16,7 @@ from longimorph.report.svg import Drawing, axis_in_ml, hint, signed
 from longimorph.tables import columns
 
 MOST_DRAWN = 12
-"""The table beside the figures has every three visits; those that differ most are drawn."""
+"""Maximum number of triples drawn, those that differ most; the table beside the figures has all of them."""
 
 _WIDTH, _LEFT, _RIGHT = 560.0, 110.0, 46.0
 _ROW, _TOP, _BOTTOM, _KIND = 40.0, 6.0, 36.0, 15.0
@@ -26,8 +26,10 @@ _ML = 1000.0
 
 @dataclass(frozen=True)
 class Figure:
-    """Three visits of which all three pairs are done: ``title``, the ``drawing``, and how many of the numbers
-    differ by more than their uncertainty."""
+    """Three visits whose three pairs are all done: ``title``, ``drawing``, and number of discrepancies.
+
+    A discrepancy is a difference that exceeds its uncertainty.
+    """
 
     title: str
     drawing: Markup
@@ -36,9 +38,9 @@ class Figure:
 
 
 def section(folder: Path, colors: Mapping[str, str]) -> list[Figure]:
-    """The figures of a patient's folder, those that differ most first; none without three such visits.
+    """The figures of a patient's folder, those that differ most first; empty without such triples.
 
-    ``colors``: class → colour, for the classes that are shown, in that order.
+    ``colors``: class → colour, for the classes to show, in that order.
     """
     file = folder / "closure.csv"
     if not file.exists():

@@ -1,4 +1,4 @@
-"""The page of the cohort."""
+"""The report page of the cohort."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ from longimorph.tables import columns
 _STANDS_OUT = 3.5
 _FIRST = 10
 _MOST_BYTES = 4_600_000
-"""Of what a page shows per pair and per class; the rest of it is small."""
+"""Maximum size of what a page shows per pair and per class; the rest of it is small."""
 _KINDS = ("moved", "changed")
 
 
 @dataclass(frozen=True)
 class CohortResults:
-    """The cohort's tables, its pairs with their numbers, what lies beside them from earlier runs, how far
-    each pair is from the usual, and whether it can be trusted."""
+    """The cohort's tables, pairs with their numbers, leftovers of earlier runs, scores and verdicts."""
 
     changes: pd.DataFrame
     failures: pd.DataFrame
@@ -51,8 +50,10 @@ class CohortResults:
 
 
 def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) -> None:
-    """Write the page ``out`` from the cohort's tables in ``folder``, and ``administration.html`` beside it;
-    ``command`` makes the results again."""
+    """Write the page ``out`` from the cohort's tables in ``folder``, and ``administration.html`` beside it.
+
+    ``command`` reproduces the results.
+    """
     cohort = load_cohort_results(folder, classes)
     build = Builder()
     inner = [name for name in classes.names if name != BACKGROUND]
@@ -85,7 +86,7 @@ def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) ->
 
 
 def _administration(cohort: CohortResults, memory: Path, out: Path) -> None:
-    """The page for who looks after the machines: what the registrations took."""
+    """Write the page for system administrators: the resources used by the registrations."""
     picture = image_source(memory.read_bytes()) if memory.exists() and memory.stat().st_size else None
     write_page(
         out,
@@ -99,7 +100,7 @@ def _administration(cohort: CohortResults, memory: Path, out: Path) -> None:
 
 
 def _distrusted(cohort: CohortResults) -> list[tuple[PairResults, Verdict]]:
-    """The pairs that are not to be trusted, with the verdicts."""
+    """The pairs whose verdict is not to trust them, with the verdicts."""
     known = ((pair, cohort.verdicts[pair.name_in_cohort]) for pair in cohort.pairs)
     return [(pair, found) for pair, found in known if found.level == verdict.DISTRUST]
 
@@ -152,8 +153,10 @@ def _pair(
 
 
 def table(cohort: CohortResults, classes: list[str]) -> dict[str, Any]:
-    """What the page's table is made from: a row per pair, and per class three whole numbers of mm³ per row:
-    moved, changed class, unexplained."""
+    """The data of the page's table: a row per pair, and per class three integers of mm³ per row.
+
+    They are the amounts moved, changed class and unexplained.
+    """
     rows = []
     for pair in cohort.pairs:
         score = cohort.scores.get((pair.patient, pair.source, pair.target))
@@ -179,7 +182,7 @@ def table(cohort: CohortResults, classes: list[str]) -> dict[str, Any]:
 
 
 def _cells(cohort: CohortResults, name: str) -> list[int | None]:
-    """The numbers of one class, none where a pair has none."""
+    """The numbers of one class, None if a pair has none."""
     found: list[int | None] = []
     for pair in cohort.pairs:
         amount = next((a for a in pair.amounts if a.name == name), None)
@@ -189,13 +192,13 @@ def _cells(cohort: CohortResults, name: str) -> list[int | None]:
 
 
 def _only(data: dict[str, Any], kept: Sequence[str]) -> dict[str, Any]:
-    """The table's data with the classes ``kept`` alone."""
+    """The table's data restricted to the classes ``kept``."""
     cells = [c for name, c in zip(data["classes"], data["cells"], strict=True) if name in kept]
     return {**data, "classes": kept, "cells": cells}
 
 
 def _kept(cohort: CohortResults, classes: Sequence[str], data: Any, panels: Any) -> list[str]:
-    """The classes that a page has room for: all, or those with the largest changes, at least one."""
+    """The classes for which a page has room: all, or those with the largest changes, at least one."""
     room, sizes = _MOST_BYTES, dict.fromkeys(classes, 0)
     if isinstance(data, dict):
         room -= _length(data["rows"])
@@ -215,7 +218,7 @@ def _length(data: Any) -> int:
 
 
 def _first(cohort: CohortResults) -> list[dict[str, Any]]:
-    """The pairs that stand out most."""
+    """The pairs with the largest outlier scores."""
     order = outliers.first(cohort.scores, _FIRST, _STANDS_OUT)
     keys = ("patient", "source", "target")
     return [
@@ -226,7 +229,7 @@ def _first(cohort: CohortResults) -> list[dict[str, Any]]:
 
 
 def _spreads(cohort: CohortResults, classes: list[str], colors: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Per class: the distribution of yearly changes, and a line per patient for each kind."""
+    """Per class: the distribution of yearly changes, and a line per patient for each kind of change."""
     done = [pair for pair in cohort.pairs if pair.ok and pair.days > 0]
     out = set(outliers.first(cohort.scores, 50, _STANDS_OUT))
     marked = {
@@ -250,7 +253,7 @@ def _spreads(cohort: CohortResults, classes: list[str], colors: Mapping[str, str
 
 
 def _rates(changes: pd.DataFrame, name: str) -> dict[str, Any]:
-    """mL per year of one class, a number per pair that has some, in the order of the table."""
+    """Yearly change of one class in mL, one number per pair that has numbers, in the order of the table."""
     rows = changes[(changes["class"] == name) & (changes["status"] == "ok") & (changes["days"] > 0)]
     years = rows["days"].to_numpy(dtype=float) / columns.DAYS_PER_YEAR
     named = {"moved": "deformation_mm3", "changed": "reallocation_mm3"}
@@ -258,18 +261,18 @@ def _rates(changes: pd.DataFrame, name: str) -> dict[str, Any]:
 
 
 def _courses(cohort: CohortResults, patient: str, classes: list[str]) -> list[courses.VolumeCourse]:
-    """A patient's courses, days counted from the first visit."""
+    """A patient's courses, with days counted from the first visit."""
     own = [pair for pair in cohort.pairs if pair.patient == patient]
     return courses.courses(days_of(own), own, classes)
 
 
 def days_of(known: list[PairResults]) -> dict[str, float]:
-    """Days of the visits of one patient, the first at 0, from the days between visits."""
+    """Days of the visits of one patient, the first at 0, computed from the days between visits."""
     days = {known[0].source: 0.0}
     waiting = list(known)
     while waiting:
         pair = next((p for p in waiting if p.source in days or p.target in days), None)
-        if pair is None:  # a part that hangs together with nothing: begins anew
+        if pair is None:  # a disconnected group of visits starts at 0 again
             days.setdefault(waiting[0].source, 0.0)
             continue
         waiting.remove(pair)

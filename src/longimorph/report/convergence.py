@@ -1,4 +1,4 @@
-"""How the cost fell during the optimisation."""
+"""Plot of the cost during the optimisation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LABEL, _LINE = 46.0, 14.0
 
 
 def convergence(table: pd.DataFrame) -> Markup | None:
-    """Cost over evaluations, logarithmic, one line per voxel size; None where there was none."""
+    """Cost over evaluations, logarithmic, one line per voxel size; None if there were no iterations."""
     needed = ("spacing_mm", "evaluations", "cost_mm3")
     if not len(table) or any(name not in table for name in needed):
         return None
@@ -56,7 +56,7 @@ def convergence(table: pd.DataFrame) -> Markup | None:
 
 
 def _free(point: Point, taken: list[Point]) -> Point:
-    """A place for a short label beside a point, below those that are ``taken``."""
+    """A position for a short label beside a point, below the positions in ``taken``."""
     x, y = min(point[0] + 6, _WIDTH - _RIGHT - _LABEL), max(point[1] - 7, 7.0)
     for u, v in sorted(taken, key=lambda other: other[1]):
         if abs(x - u) < _LABEL and abs(y - v) < _LINE:
@@ -65,7 +65,7 @@ def _free(point: Point, taken: list[Point]) -> Point:
 
 
 def _running(rows: pd.DataFrame) -> list[float]:
-    """Evaluations counted on from level to level; they start again at each."""
+    """Cumulative evaluations over all levels; the counts restart at each level."""
     found, offset, last, level = [], 0.0, 0.0, None
     for row in rows.to_dict("records"):
         if level is not None and row["spacing_mm"] != level and float(row["evaluations"]) < last:
@@ -76,7 +76,7 @@ def _running(rows: pd.DataFrame) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten, with 2 and 5 between them where there is room."""
+    """Powers of ten, with 2 and 5 between them if there is room."""
     factors = (1, 2, 5) if high - low < 2.5 else (1,)
     powers = range(math.floor(low), math.ceil(high) + 1)
     return [f * 10.0**p for p in powers for f in factors if low <= math.log10(f * 10.0**p) <= high]

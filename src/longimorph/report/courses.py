@@ -1,4 +1,4 @@
-"""Volumes over time: how much of each class's change moved, and how much changed class."""
+"""Volumes over time: the part of each class's change that moved, and the part that changed class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KINDS = (("total", "all"), ("moved", "moved"), ("changed", "changed"))
 
 @dataclass(frozen=True)
 class VolumeCourse:
-    """Change of one class since the first visit, in mL: a day and an amount per step that is known."""
+    """Change of one class since the first visit, in mL: a day and an amount for each known step."""
 
     name: str
     before: float
@@ -29,8 +29,10 @@ class VolumeCourse:
 def courses(
     days: Mapping[str, float], pairs: Sequence[PairResults], classes: Sequence[str]
 ) -> list[VolumeCourse]:
-    """The courses of all classes: at each visit what the pair of the first visit and this one says, and where
-    there is no such pair, the change up to an earlier visit and the pair that leads on from there."""
+    """The courses of all classes: at each visit the result of the pair of the first visit and this one.
+
+    Without such a pair, it is the change up to an earlier visit plus that of the pair from there.
+    """
     order = sorted(days, key=lambda name: days[name])
     known = {(pair.source, pair.target): pair for pair in pairs if pair.ok}
     ways: dict[str, list[PairResults]] = {order[0]: []} if order else {}
@@ -47,7 +49,7 @@ def _way(
     known: Mapping[tuple[str, str], PairResults],
     ways: Mapping[str, list[PairResults]],
 ) -> list[PairResults] | None:
-    """The fewest pairs that lead from the first visit to this one, among equals by the latest visit."""
+    """The shortest chain of pairs from the first visit to this one; ties go to the latest visit."""
     last = [via for via in reversed(earlier) if via in ways and (via, visit) in known]
     return min(([*ways[via], known[via, visit]] for via in last), key=len, default=None)
 
@@ -62,7 +64,7 @@ def _course(name: str, days: Mapping[str, float], ways: Mapping[str, Sequence[Pa
 
 
 def _plus(first: Amount, second: Amount) -> Amount:
-    """Two changes after one another; uncertainties add, which is an upper bound."""
+    """Sum of two consecutive changes; uncertainties are added, which is an upper bound."""
     return Amount(
         first.name,
         first.before,
@@ -76,7 +78,7 @@ def _plus(first: Amount, second: Amount) -> Amount:
 
 
 def panel(course: VolumeCourse, first_day: float, color: str) -> Markup:
-    """One class: days across, mL up; total, moved and changed class, each with its uncertainty."""
+    """Plot of one class: days across, mL up; total, moved and changed class, each with its uncertainty."""
     drawing = Drawing(_WIDTH, _HEIGHT, f"Change of {course.name} over time")
     drawing.box((_LEFT, 7), (11, 11), "swatch", color)
     volumes = f"{course.before:.1f} → {course.steps[-1][2].after:.1f} mL" if course.steps else ""
@@ -114,7 +116,7 @@ def _line(
     place: Callable[[float, float], Point],
     first_day: float,
 ) -> None:
-    """One line with a disc and an upright of uncertainty per step."""
+    """Draw one line with a disc and an uncertainty bar per step."""
     drawing.way(
         [place(first_day, 0.0), *(place(day, getattr(a, kind)) for _, day, a in course.steps)],
         f"line {style}",
@@ -134,7 +136,7 @@ def _line(
 
 
 def _values(course: VolumeCourse) -> list[float]:
-    """What has to fit in: all values, and uncertainties as far as they do not dwarf them."""
+    """The values that must fit the axis: all values, and uncertainties unless they dwarf the values."""
     values = [v for _, _, a in course.steps for v in (a.total, a.moved, a.changed)]
     largest = max(map(abs, values), default=0.0)
     uncertainties = [

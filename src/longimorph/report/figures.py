@@ -1,4 +1,4 @@
-"""One picture per pair that a person can judge: before, after, target, what moved, what changed class."""
+"""One figure per pair for visual assessment: before, after, target, what moved, what changed class."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ Array = NDArray[np.float32]
 
 MOVED, CHANGED, UNEXPLAINED = "#762a83", "#1b7837", "#b0b0b0"
 VEIL, NOT_COMPARED, COMPARED = "#9a9a9a", "not compared", 0.5
-"""Colour and name of what lies beyond or at the edge of a visit's field of view, and the weight from which on
-a voxel counts as compared."""
+"""Colour and name of the area beyond or at the edge of a visit's field of view, and the minimum weight at
+which a voxel counts as compared.
+"""
 
 _DPI, _POINTS = 120, 72
 _WIDTH, _TITLE, _PANELS, _COLOUR_BARS = 17.0, 1.2, 4.9, 0.75
 _LEGEND_LINE, _BARS_KEY, _CLASS, _UNITS, _WORDS_LINE = 0.25, 0.4, 0.5, 0.55, 0.22
-"""Inches: of the picture's parts from the top, and of a line in each."""
+"""Inches: heights of the figure's parts from the top, and of a line in each."""
 _LABELS, _LABEL_POINTS, _WORDS_ROOM = 2.1, 150.0, 0.465 * 17 * 72
 _MOST_CLASSES = 24
-"""Classes that the picture names, with numbers and colours."""
+"""Maximum number of classes named in the figure, with numbers and colours."""
 
 _COLUMNS = ("Before", "After, as modelled", "Target", "Tissue moved", "Tissue changed class",
             "Local volume")  # fmt: skip
@@ -53,11 +54,11 @@ _CONVENTION = "Radiological convention: the patient's right (R) is on the left o
 class PairMaps:
     """Maps of a pair, axes along right, front, up.
 
-    ``before``, ``after``, ``target`` (C, i, j, k): probability of each class. ``moved``, ``changed``
-    (i, j, k): share of the voxel, in %, that deformation or reallocation gave from one class to another,
-    the background apart. ``growth`` (i, j, k): change of the volume of the tissue there, in %. ``grid``: RAS
-    mm of the reference. ``focus``: the voxel that the slices go through. ``unseen`` (i, j, k): whether a
-    field of view ends there, so that the visits were not compared; None where all was.
+    ``before``, ``after``, ``target`` (C, i, j, k): probability of each class. ``moved``, ``changed`` (i, j,
+    k): share of the voxel, in %, that deformation or reallocation transferred from one class to another,
+    excluding the background. ``growth`` (i, j, k): local change of tissue volume, in %. ``grid``: RAS mm of
+    the reference. ``focus``: the voxel through which the slices pass. ``unseen`` (i, j, k): whether a field
+    of view ends there, so that the visits were not compared; None if everything was compared.
     """
 
     before: Array
@@ -72,7 +73,7 @@ class PairMaps:
 
 
 def pair_figure(folder: Path, source: Path, target: Path, classes: ClassTable, out: Path) -> None:
-    """Draw the pair of ``folder`` as PNG ``out``; a failed pair gives a plain picture that says why.
+    """Draw the pair of ``folder`` as PNG ``out``; a failed pair gives a plain figure with the reason.
 
     ``source`` and ``target`` are the folders of the two visits; ``out`` appears only when it is complete.
     """
@@ -96,9 +97,9 @@ def draw(
     status: Mapping[str, Any],
     classes: ClassTable,
 ) -> Figure:
-    """The picture of a pair that is done: slices above, numbers per class and the run's own figures below.
+    """The figure of a pair that is done: slices above, numbers per class and quality measures below.
 
-    It is as high as its classes and words ask for; of very many classes it names those that matter most.
+    Its height depends on its classes and text; of very many classes it names those that matter most.
     """
     shown = _shown(changes, classes)
     words = health(status, shown)
@@ -121,12 +122,12 @@ def draw(
 
 
 def failure_figure(name: str, code: str, message: str, out: Path) -> None:
-    """Write a plain picture that names a pair, what failed (``code``) and why (``message``)."""
+    """Write a plain figure that names a pair, what failed (``code``) and why (``message``)."""
     save(failure(name, code, message), out)
 
 
 def failure(name: str, code: str, message: str) -> Figure:
-    """The picture of `failure_figure`; a long message is cut short, since ``status.json`` has all of it."""
+    """The figure of `failure_figure`; a long message is truncated, since ``status.json`` has all of it."""
     figure, room = Figure(figsize=(10, 3.4), dpi=_DPI, facecolor="white"), 0.88 * 10 * _POINTS
     title = lettering.shortened(name, room, 16, bold=True)
     figure.text(0.06, 0.80, title, fontsize=16, weight="bold", va="center")
@@ -160,18 +161,18 @@ def load_maps(folder: Path, source: Path, target: Path, classes: ClassTable) -> 
 
 
 def _tissue(maps: Array, background: int | None) -> NDArray[np.bool_]:
-    """Where there is something that is not background."""
+    """Mask of the voxels that are not background."""
     return np.asarray(maps[background] < 0.5 if background is not None else maps.sum(axis=0) > 0)
 
 
 def _shares(file: Path, grid: Grid, classes: ClassTable) -> tuple[Array, Array]:
-    """What changed of each voxel, in % and apart from the background: in all, and of pathological classes."""
+    """Changed share of each voxel, in %, excluding the background: in total, and of pathological classes."""
     change = _ordered(grid, volumes.read_maps(file)[0])
     return focus.exchanged(change, classes.background), focus.pathological(change, classes)
 
 
 def _unseen(file: Path) -> NDArray[np.bool_] | None:
-    """Where visits were compared by less than a half, from a file that is there only for some pairs."""
+    """Mask of voxels compared with a weight below one half, from a file that exists only for some pairs."""
     if not file.exists():
         return None
     image: Any = nib.load(file)
@@ -179,14 +180,14 @@ def _unseen(file: Path) -> NDArray[np.bool_] | None:
 
 
 def _ordered(grid: Grid, array: NDArray[Any]) -> NDArray[Any]:
-    """An array (i, j, k) or (C, i, j, k) with its voxel axes along right, front, up."""
+    """Reorder an array (i, j, k) or (C, i, j, k) to voxel axes along right, front, up."""
     if array.ndim == 3:
         return np.asarray(canonical(grid, array)[0])
     return np.moveaxis(np.asarray(canonical(grid, np.moveaxis(array, 0, -1))[0]), -1, 0)
 
 
 def _heading(figure: Figure, name: str, said: str, height: float) -> None:
-    """The pair, what happened in short, and on which side the patient's right is."""
+    """Draw the pair's name, a summary, and the side of the patient's right."""
     room = 0.975 * _WIDTH * _POINTS
     title = lettering.shortened(name, room, 15, bold=True)
     figure.text(0.012, 1 - 0.26 / height, title, fontsize=15, weight="bold", va="center")
@@ -195,7 +196,7 @@ def _heading(figure: Figure, name: str, said: str, height: float) -> None:
 
 
 def _panels(figure: Figure, maps: PairMaps, classes: ClassTable, height: float) -> None:
-    """Two rows of six slices and one colour bar under each of the last three columns."""
+    """Draw two rows of six slices, with one colour bar under each of the last three columns."""
     top, bottom = 1 - _TITLE / height, 1 - (_TITLE + _PANELS) / height
     grid = figure.add_gridspec(2, 6, left=0.035, right=0.99, top=top, bottom=bottom, wspace=0.04, hspace=0.05)
     shown: list[AxesImage] = []
@@ -224,7 +225,7 @@ def _panels(figure: Figure, maps: PairMaps, classes: ClassTable, height: float) 
 def _scales(maps: PairMaps) -> tuple[tuple[str, Normalize], ...]:
     """Colours of the three maps; moved and changed share one scale, never finer than 10 % of a voxel.
 
-    It is stretched at its lower end, since movement of a fraction of a voxel is pale beside a lesion.
+    The lower end of the scale is stretched, since movement by a fraction of a voxel is pale beside a lesion.
     """
     change = np.concatenate([maps.moved.ravel(), maps.changed.ravel()])
     limit = max(float(np.percentile(change[change > 0.5], 99)) if (change > 0.5).any() else 0.0, 10.0)
@@ -234,7 +235,7 @@ def _scales(maps: PairMaps) -> tuple[tuple[str, Normalize], ...]:
 
 
 def _label_row(axes: list[Axes], row: int, plane: str, axis: int, index: int, grid: Grid) -> None:
-    """Column titles above the first row, the slice's position beside it, and the patient's sides."""
+    """Draw column titles above the first row, the slice's position beside it, and the patient's sides."""
     middle = (np.array(grid.shape) - 1) / 2
     middle[axis] = index
     position = grid.index_to_world(middle)[axis]
@@ -255,7 +256,7 @@ def _colours(probabilities: Array, classes: ClassTable) -> Array:
 
 
 def cut(volume: Array, axis: int, index: int) -> Array:
-    """A slice as a picture with up upwards and the patient's right on the left, (row, column[, 3])."""
+    """A slice as an image with up upwards and the patient's right on the left, (row, column[, 3])."""
     picture = np.take(volume, index, axis=axis + volume.ndim - 3)
     rows = np.moveaxis(picture, 0, -1).swapaxes(0, 1) if volume.ndim == 4 else picture.T
     return np.asarray(rows[:, ::-1])
@@ -263,7 +264,7 @@ def cut(volume: Array, axis: int, index: int) -> Array:
 
 def _show(panel: Axes, volume: Array, axis: int, index: int, grid: Grid, colormap: str | None = None,
           norm: Normalize | None = None) -> AxesImage:  # fmt: skip
-    """Draw one slice with square millimetres."""
+    """Draw one slice with equal scales in mm."""
     across, up = (spacing for a, spacing in enumerate(grid.spacing) if a != axis)
     panel.set_xticks([])
     panel.set_yticks([])
@@ -275,7 +276,7 @@ def _show(panel: Axes, volume: Array, axis: int, index: int, grid: Grid, colorma
 
 
 def _outline(panel: Axes, maps: PairMaps, axis: int, index: int) -> None:
-    """Thin lines where the most probable class changes before the change."""
+    """Draw thin outlines of the most probable class before the change."""
     best = maps.before.argmax(axis=0)
     for label in range(len(maps.before)):
         inside = cut((best == label).astype(np.float32), axis, index)
@@ -284,13 +285,13 @@ def _outline(panel: Axes, maps: PairMaps, axis: int, index: int) -> None:
 
 
 def _veil(panel: Axes, unseen: NDArray[np.bool_], axis: int, index: int) -> None:
-    """Grey hatching over what was not compared, since a field of view ends there."""
+    """Hatch in grey the area that was not compared because a field of view ends there."""
     inside = cut(unseen.astype(np.float32), axis, index)
     if inside.any():
         veil = np.zeros((*inside.shape, 4), dtype=np.float32)
         veil[inside > 0] = (*to_rgb(VEIL), 0.75)
         panel.imshow(veil, origin="lower", aspect=panel.get_aspect(), interpolation="nearest")
-        # One row and column more on each side, so that hatching reaches the edges of the picture.
+        # Pad by one row and column on each side, so that hatching reaches the edges of the image.
         hatched = np.pad(inside, 1, mode="edge")
         rows, columns_ = (np.arange(-1, size + 1) for size in inside.shape)
         limits = panel.get_xlim(), panel.get_ylim()
@@ -299,8 +300,10 @@ def _veil(panel: Axes, unseen: NDArray[np.bool_], axis: int, index: int) -> None
 
 
 def _shown(changes: pd.DataFrame, classes: ClassTable) -> pd.DataFrame:
-    """The rows of the classes that the picture names, in order: all but the background, or those of very
-    many that matter most, the pathological ones first."""
+    """The rows of the classes named in the figure, in order: all but the background.
+
+    Of very many classes it selects those that matter most, the pathological ones first.
+    """
     inner = [name for name in classes.names if name != BACKGROUND]
     table = changes.set_index("class").loc[inner]
     if len(table) <= _MOST_CLASSES:
@@ -312,8 +315,10 @@ def _shown(changes: pd.DataFrame, classes: ClassTable) -> pd.DataFrame:
 
 
 def _entries(classes: ClassTable, shown: pd.DataFrame, hidden: bool) -> tuple[list[Patch], int]:
-    """Colours of the classes that are ``shown``, the hatching where something is ``hidden`` by it, and how
-    many of them fit into a line under the pictures."""
+    """Legend entries of the classes ``shown`` and, if something is ``hidden``, the hatching.
+
+    Returns also how many entries fit into a line under the slices.
+    """
     colours = dict(zip(classes.names, classes.colors, strict=True))
     names = [*shown.index, *(name for name in classes.names if name == BACKGROUND)]
     patches = [
@@ -332,13 +337,13 @@ def _entries(classes: ClassTable, shown: pd.DataFrame, hidden: bool) -> tuple[li
 
 
 def _legend(figure: Figure, entries: Sequence[Patch], per_line: int, middle: float) -> None:
-    """The colours under the pictures of the classes."""
+    """Draw the legend of class colours under the slices."""
     figure.legend(handles=list(entries), loc="center", bbox_to_anchor=(0.26, middle), ncol=per_line,
                   frameon=False, fontsize=10, handlelength=1.2, columnspacing=1.4)  # fmt: skip
 
 
 def _bars(panel: Axes, changes: pd.DataFrame, table: pd.DataFrame) -> None:
-    """Deformation, reallocation and what is left unexplained of each class in ``table``, in mL."""
+    """Draw deformation, reallocation and unexplained change of each class in ``table``, in mL."""
     places = np.arange(len(table), dtype=np.float64)
     kinds = (("deformation", MOVED, "moved"), ("reallocation", CHANGED, "changed class"),
              ("unexplained", UNEXPLAINED, "unexplained"))  # fmt: skip
@@ -366,14 +371,14 @@ def _name(folder: Path) -> str:
 
 
 def headline(changes: pd.DataFrame, flows: pd.DataFrame, status: Mapping[str, Any]) -> str:
-    """The pair in one sentence: the control matrix, since it decides, and volumes in mL."""
+    """The pair in one sentence: the control matrix, since it determines the split, and volumes in mL."""
     moved, changed = (amounts.passed(flows, kind, BACKGROUND) / 1000 for kind in columns.FLOWS)
     rest = amounts.left(changes["class"], changes["unexplained_mm3"], BACKGROUND) / 1000
     return amounts.sentence(amounts.control_of(status), moved, changed, rest)
 
 
 def health(status: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
-    """The run's own figures as lines that fit beside the bars; what the status does not hold is left out."""
+    """Quality measures of the run as lines that fit beside the bars; missing values are omitted."""
     before, after = status.get("dice_before") or {}, status.get("dice_after") or {}
     pairs = [
         f"{name} {_ratio(before.get(name))} to {_ratio(after.get(name))}"
@@ -397,7 +402,7 @@ def _ratio(value: float | None) -> str:
 
 
 def save(figure: Figure, out: Path) -> None:
-    """Write the PNG whole or not at all; equal content gives equal bytes."""
+    """Write the PNG atomically; equal content gives equal bytes."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})

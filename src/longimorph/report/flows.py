@@ -1,4 +1,4 @@
-"""From which class to which: a ribbon per flow, from what gave on the left to what received on the right."""
+"""Flow diagram between classes: one ribbon per flow, from source (left) to target (right)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KINDS = (("deformation_mm3", "moved", "moved"), ("reallocation_mm3", "changed",
 
 @dataclass(frozen=True)
 class Ribbon:
-    """Volume in mL that passed from one class to another by one way."""
+    """Volume in mL transferred from one class to another by one mechanism."""
 
     source: str
     target: str
@@ -29,10 +29,10 @@ class Ribbon:
 
 
 def flows_of(table: pd.DataFrame, background: str | None = None) -> tuple[list[Ribbon], float]:
-    """The flows that are worth a ribbon, and the sum of those that are not, in mL.
+    """The flows large enough for a ribbon, and the sum of the others, in mL.
 
-    Those from and to the ``background`` are the outline of the brain mask and are not told.
-    Two opposite flows of one kind are shown as their difference: only that changes the classes' volumes.
+    Flows from and to the ``background`` follow the outline of the brain mask and are omitted. Two opposite
+    flows of one kind are shown as their difference, since only that changes the classes' volumes.
     """
     net: dict[tuple[str, str, str, str], float] = {}
     for row in table.to_dict("records"):
@@ -51,7 +51,7 @@ def flows_of(table: pd.DataFrame, background: str | None = None) -> tuple[list[R
 
 
 def diagram(flows: Sequence[Ribbon], classes: Sequence[str], colors: Mapping[str, str]) -> Markup:
-    """The ribbons; their width is the volume, their colour the way."""
+    """The ribbons; their width shows the volume, their colour the mechanism."""
     places = {"source": [c for c in classes if any(f.source == c for f in flows)],
               "target": [c for c in classes if any(f.target == c for f in flows)]}  # fmt: skip
     total = sum(flow.volume for flow in flows)
@@ -86,7 +86,7 @@ def _column(
     scale: float,
     colors: Mapping[str, str],
 ) -> dict[str, float]:
-    """Boxes of one side with their names, as far apart as the labels need; returns their tops."""
+    """Draw the boxes of one side with their names, spaced as the labels require; return their tops."""
     sums = {name: sum(f.volume for f in flows if getattr(f, end) == name) for name in names}
     x = _SIDE if end == "source" else _WIDTH - _SIDE - _COLUMN
     y, tops, label_end = _TOP, {}, 0.0

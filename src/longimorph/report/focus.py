@@ -1,8 +1,8 @@
-"""The change that a pair's pictures and crosshair go to.
+"""The change on which a pair's figures and crosshair are centred.
 
-It is the largest change of a pathological class; where there is none, the largest change well inside the
-brain. What a class gives to the background or receives from it is no change of tissue: along the edge of a
-brain mask it says how two skull strips differ.
+It is the largest change of a pathological class. Without any, it is the largest change well inside the brain.
+Exchange with the background is not a change of tissue: along the edge of a brain mask it reflects the
+difference of two skull strips.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Mask = NDArray[np.bool_]
 Index = tuple[int, int, int]
 
 LEAST_PERCENT = 5.0
-"""Share of a voxel from which on its change is worth a picture."""
+"""Minimum changed share of a voxel for a change to be shown."""
 
-_NEAR_MM = 4.0  # changes as close as this count together
-_EDGE_MM, _DEEP = 5.0, 0.9  # inside: this share of what lies as near as this is brain
+_NEAR_MM = 4.0  # changes within this distance are combined
+_EDGE_MM, _DEEP = 5.0, 0.9  # inside: this share of the voxels within this distance is brain
 
 
 def exchanged(change: NDArray[Any], background: int | None) -> Array:
-    """The share of each voxel, in %, that one class gave to another, the background apart.
+    """The share of each voxel, in %, transferred from one class to another, excluding the background.
 
     ``change``: change of probability, (C, i, j, k).
     """
@@ -39,7 +39,7 @@ def exchanged(change: NDArray[Any], background: int | None) -> Array:
 
 
 def pathological(change: NDArray[Any], classes: ClassTable) -> Array:
-    """The part of `exchanged` that pathological classes gave or received, in % of the voxel."""
+    """The part of `exchanged` lost or gained by pathological classes, in % of the voxel."""
     total = np.zeros(change.shape[1:], dtype=np.float32)
     for one, ill in zip(change, classes.pathological, strict=True):
         if ill:
@@ -48,17 +48,17 @@ def pathological(change: NDArray[Any], classes: ClassTable) -> Array:
 
 
 def inside(brain: Mask, spacing: Sequence[float]) -> Mask:
-    """The voxels well away from the edge of ``brain``; of a very small one, its middle."""
+    """The voxels well away from the edge of ``brain``; for a very small brain, its middle."""
     sigma = [_EDGE_MM / side for side in spacing]
     share = ndimage.gaussian_filter(brain.astype(np.float32), sigma, mode="constant")
     return np.asarray(share >= min(_DEEP, 0.9 * float(share.max()))) & brain
 
 
 def place(ill: Array, change: Array, brain: Mask, spacing: Sequence[float]) -> Index:
-    """The voxel that matters most: where most changed close by; without any change, the middle of ``brain``.
+    """The voxel with the most change nearby; without any change, the middle of ``brain``.
 
-    ``ill`` and ``change`` (i, j, k): the change of pathological classes, and that of all, in % of the voxel;
-    ``brain``: where there is tissue at both visits and they were compared.
+    ``ill`` and ``change`` (i, j, k): the change of pathological classes, and that of all, in % of the voxel.
+    ``brain``: mask of tissue at both visits, where they were compared.
     """
     seen = np.where(brain, ill, np.float32(0))
     if seen.max() < LEAST_PERCENT:
@@ -72,7 +72,7 @@ def place(ill: Array, change: Array, brain: Mask, spacing: Sequence[float]) -> I
 
 
 def _middle(brain: Mask) -> Index:
-    """The slices across each axis that halve ``brain``."""
+    """The index along each axis of the slice that halves ``brain``."""
     found = []
     for axis, size in enumerate(brain.shape):
         below = brain.sum(axis=tuple(a for a in range(3) if a != axis)).cumsum()

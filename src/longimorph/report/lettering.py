@@ -1,6 +1,6 @@
-"""How wide words are when they are drawn, so that labels fit the room they have.
+"""Width of rendered text, for fitting labels into the available space.
 
-Widths are those of DejaVu Sans, matplotlib's own font: few fonts of a browser are wider.
+Widths are those of DejaVu Sans, matplotlib's default font; few browser fonts are wider.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ ELLIPSIS = "…"
 
 @lru_cache(maxsize=4096)
 def width(words: str, size: float, bold: bool = False) -> float:
-    """The width of one line of ``words`` in the unit of ``size``, the height of the font."""
+    """Width of one line of ``words`` in the unit of ``size``, the height of the font."""
     font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
     return float(text_to_path.get_text_width_height_descent(words, font, ismath=False)[0])
 
 
 def shortened(words: str, room: float, size: float, bold: bool = False) -> str:
-    """``words``, or as much of their beginning and end as fits into ``room`` with an ellipsis between."""
+    """Shorten ``words`` to fit into ``room``, with an ellipsis between their beginning and end."""
     if width(words, size, bold) <= room:
         return words
     fits = ELLIPSIS
@@ -35,7 +35,7 @@ def shortened(words: str, room: float, size: float, bold: bool = False) -> str:
 
 
 def wrapped(words: str, room: float, size: float) -> list[str]:
-    """``words`` as lines that fit into ``room``; a word that is too long on its own is shortened."""
+    """Break ``words`` into lines that fit into ``room``; a single word that is too long is shortened."""
     lines: list[str] = []
     for word in words.split():
         longer = f"{lines[-1]} {word}" if lines else word

@@ -1,4 +1,4 @@
-"""Maps of a visit or a pair as the pages show them: axes along right, front, up, one byte per voxel."""
+"""Maps of a visit or a pair prepared for the pages: axes along right, front, up, one byte per voxel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class GreyScan:
-    """A visit in shades of grey, (i, j, k), on ``grid``; ``real``: it is the scan, not its classes."""
+    """A visit in grey levels, (i, j, k), on ``grid``; ``real``: it is the scan, not its classes."""
 
     grey: Bytes
     grid: Grid
@@ -31,7 +31,7 @@ class GreyScan:
 def picture(visit: Path, classes: ClassTable) -> GreyScan | None:
     """The aligned scan of a visit's folder, else its classes in grey; None for a visit without maps.
 
-    A scan's greys are spread over what its brain has, whatever is bright around it.
+    A scan's grey levels span the intensities of the brain, however bright its surroundings are.
     """
     known = (visit / "simplex.nii.gz").exists()
     if (visit / "image.nii.gz").exists():
@@ -46,7 +46,7 @@ def picture(visit: Path, classes: ClassTable) -> GreyScan | None:
 
 
 def scalar(file: Path) -> tuple[Floats, Grid]:
-    """One volume, (i, j, k) along right, front, up."""
+    """Read one volume, (i, j, k) along right, front, up."""
     image: Any = nib.load(file)
     data = np.asarray(image.dataobj, dtype=np.float32)
     i, j, k = data.shape
@@ -55,22 +55,24 @@ def scalar(file: Path) -> tuple[Floats, Grid]:
 
 
 def class_maps(file: Path) -> tuple[Floats, Grid]:
-    """Maps (C, i, j, k) with their voxel axes along right, front, up."""
+    """Read maps (C, i, j, k) with their voxel axes along right, front, up."""
     maps, grid = volumes.read_maps(file)
     ordered, upright = canonical(grid, np.moveaxis(maps, 0, -1))
     return np.moveaxis(ordered, -1, 0), upright
 
 
 def tissue(maps: Floats, classes: ClassTable) -> NDArray[np.bool_]:
-    """Where there is something that is not background."""
+    """Mask of the voxels that are not background."""
     if classes.background is None:
         return np.asarray(maps.sum(axis=0) > 0)
     return np.asarray(maps[classes.background] < 0.5)
 
 
 def windowed(data: Floats, brain: NDArray[np.bool_] | None) -> Bytes:
-    """Grey from the darkest to the brightest in the ``brain``, without the rarest one in two hundred at each
-    end; in all that is not 0 where there is no brain. The darkest is not black, as what lies around it is."""
+    """Grey levels from darkest to brightest in ``brain``, without the extreme 0.5 % at each end.
+
+    Without a brain the non-zero voxels are used. The darkest level is not black, unlike the surroundings.
+    """
     inside = data[brain & (data != 0)] if brain is not None else data[:0]
     inside = inside if inside.size else data[data != 0]
     if not inside.size:

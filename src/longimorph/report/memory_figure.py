@@ -1,4 +1,4 @@
-"""One picture of a cohort's memory: what was predicted against what was taken."""
+"""Figure of a cohort's memory: predicted against observed peaks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def memory_figure(table: Path, out: Path) -> None:
 
 
 def draw(table: Path) -> Figure:
-    """The picture of a cohort's ``memory.csv``: a panel for cards where there are any, one for hosts."""
+    """Draw a cohort's ``memory.csv``: a panel for GPUs if there are any, and one for hosts."""
     rows = read_memory_rows(table)
     known = {place: _known(rows, place) for place in _PLACES}
     shown = [place for place in _PLACES if len(known[place])] or ["host"]
@@ -46,14 +46,14 @@ def draw(table: Path) -> Figure:
 
 
 def _known(rows: pd.DataFrame, place: str) -> pd.DataFrame:
-    """The rows with both numbers of a place, in GB, as ``predicted`` and ``observed``."""
+    """The rows with both numbers for a place, in GB, as ``predicted`` and ``observed``."""
     names = {f"{kind}_{place}_bytes": kind for kind in ("predicted", "observed")}
     found = rows.dropna(subset=list(names)).rename(columns=names)
     return found.assign(predicted=found["predicted"] / 1e9, observed=found["observed"] / 1e9)
 
 
 def _panel(panel: Axes, rows: pd.DataFrame, place: str) -> None:
-    """Observed over predicted peaks, with the identity and a band around it."""
+    """Plot observed against predicted peaks, with the identity and a band around it."""
     panel.set_title(_PLACES[place], fontsize=11)
     panel.set_xlabel("predicted peak, GB")
     panel.set_ylabel("observed peak, GB")
@@ -76,7 +76,7 @@ def _panel(panel: Axes, rows: pd.DataFrame, place: str) -> None:
 
 
 def _logarithmic(panel: Axes) -> None:
-    """Both axes, with plain numbers at 1, 2 and 5."""
+    """Make both axes logarithmic, with plain numbers at 1, 2 and 5."""
     panel.set_xscale("log")
     panel.set_yscale("log")
     for axis in (panel.xaxis, panel.yaxis):
@@ -86,7 +86,7 @@ def _logarithmic(panel: Axes) -> None:
 
 
 def _points(panel: Axes, rows: pd.DataFrame) -> None:
-    """A colour per strategy; circles for processors, squares for cards; hollow where a run stepped down."""
+    """Draw a colour per strategy; circles for CPUs, squares for GPUs; hollow if a run stepped down."""
     stepped = (rows["strategy"] != rows["strategy_begun"]).rename("stepped")
     for (device, strategy, down), group in rows.groupby(["device", "strategy", stepped]):
         color = _COLORS.get(str(strategy), "#404040")

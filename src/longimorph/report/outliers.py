@@ -1,4 +1,4 @@
-"""Which pairs stand out of the cohort: robust scores per class and number."""
+"""Outlying pairs of the cohort: robust scores per class and number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Name = tuple[str, str, str]
 """A pair: patient, from, to."""
 
 FEWEST = 5
-"""With fewer pairs there is no usual."""
+"""Minimum number of pairs for a meaningful reference."""
 
 _SIGMA = 1.4826  # of a normal distribution, in median absolute deviations
 _MEASURES = {
@@ -30,17 +30,17 @@ _LEAST_MM3_PER_YEAR = 1.0
 
 @dataclass(frozen=True)
 class Score:
-    """How far a pair is from the usual, in robust standard deviations, and for which number that is so."""
+    """Distance of a pair from the cohort's median in robust standard deviations, and the number concerned."""
 
     value: float
     why: str
 
 
 def scores(changes: pd.DataFrame, background: str | None = None) -> dict[Name, Score]:
-    """The largest score of each pair that has numbers, of all classes but the ``background``.
+    """The largest score of each pair that has numbers, over all classes but the ``background``.
 
     A score is the distance of a yearly change from the cohort's median in 1.4826 median absolute deviations,
-    or in median uncertainties where these are larger: what lies within the uncertainty does not stand out.
+    or in median uncertainties if these are larger: a change within the uncertainty is not an outlier.
     """
     best: dict[Name, Score] = {}
     done = changes[(changes["status"] == "ok") & (changes["days"] > 0) & (changes["class"] != background)]

@@ -1,7 +1,7 @@
-"""A page from its template: everything in one file, and nothing that could be fetched or injected.
+"""Rendering of a page from its template: a single file that fetches nothing and prevents injection.
 
-Templates escape all they are given. The page's security policy lists the fingerprints of its own scripts,
-so that a browser runs no other, and forbids every connection.
+Templates escape all their input. The page's security policy lists the fingerprints of its own scripts, so
+that a browser runs no other, and forbids all connections.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from longimorph.io.atomic import write_text
 log = logging.getLogger(__name__)
 
 PROBLEMS = "longimorph-problems"
-"""Name of the meta element that counts what could not be drawn; it stands in the first kilobyte."""
+"""Name of the meta element that counts the parts that could not be drawn; it is in the first kilobyte."""
 
 P = ParamSpec("P")
 
 
 @dataclass
 class Builder:
-    """Builds the parts of a page; what goes wrong in one leaves a sentence there, and the others stand."""
+    """Builds the parts of a page; a part that fails is replaced by a sentence, and the others remain."""
 
     problems: list[str] = field(default_factory=list)
 
     def part(self, what: str, make: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
-        """The result of ``make``, or a sentence in its place; its traceback goes into the log."""
+        """The result of ``make``, or a sentence in its place; the traceback is logged."""
         try:
             return make(*args, **kwargs)
         except Exception as error:
@@ -68,7 +68,7 @@ def write_page(out: Path, template: str, scripts: Sequence[str], **content: Any)
 
 
 def problems_of(page: Path) -> int:
-    """How many parts of a written page could not be made."""
+    """Number of parts of a written page that could not be made."""
     with page.open(encoding="utf-8", errors="replace") as file:
         head = file.read(2000)
     _, found, rest = head.partition(f'name="{PROBLEMS}" content="')
@@ -77,19 +77,19 @@ def problems_of(page: Path) -> int:
 
 @cache
 def static(name: str) -> str:
-    """A style sheet or script of the package."""
+    """Read a style sheet or script of the package."""
     return (files("longimorph.report") / "static" / name).read_text(encoding="utf-8")
 
 
 @cache
 def viewer_library() -> str:
-    """niivue, compressed and in base64: a browser unpacks it when the viewer is opened."""
+    """niivue, compressed and in base64; the browser decompresses it when the viewer is opened."""
     library = _vendored("niivue.umd.js")
     return base64.b64encode(gzip.compress(library, 9, mtime=0)).decode("ascii")
 
 
 def viewer_licence() -> str:
-    """The notice that has to come with niivue wherever it goes."""
+    """The licence notice that must accompany niivue."""
     return _vendored("LICENSE").decode("utf-8")
 
 
@@ -98,12 +98,12 @@ def _vendored(name: str) -> bytes:
 
 
 def image_source(data: bytes, kind: str = "png") -> str:
-    """A picture as an address that holds it."""
+    """A data URL that contains an image."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """Scripts of the page and blobs that they make; pictures, workers and data from the page itself."""
+    """Content security policy: scripts of the page and their blobs; images, workers and data of the page."""
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     own = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (

@@ -1,4 +1,4 @@
-"""What the pages know of a pair: its files, read as they are; what is not there is empty."""
+"""The data of a pair for the pages, read from its files; missing data are empty."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ML = 1000.0
 
 _FLOWS = {"moved": "deformation_mm3", "changed": "reallocation_mm3"}
 _LEAST_ML = 0.1
-"""Changes below that are not told in words."""
+"""Smallest change described in words."""
 _CROSSED_ML = 0.5
 _MOST_ILL, _MOST_OTHERS = 12, 4
 
@@ -47,7 +47,7 @@ class Amount:
 
     @property
     def certain(self) -> bool:
-        """Whether one of the two changes is larger than its uncertainty, and large enough to be told."""
+        """Whether one of the two changes exceeds its uncertainty and is large enough to be reported."""
         both = ((self.moved, self.moved_uncertainty), (self.changed, self.changed_uncertainty))
         return any(
             abs(value) >= max(_LEAST_ML, 0.0 if math.isnan(uncertainty) else uncertainty)
@@ -57,7 +57,7 @@ class Amount:
 
 @dataclass(frozen=True)
 class PairResults:
-    """A pair of visits: ``status`` as in ``status.json``, the amounts empty when it failed."""
+    """A pair of visits: ``status`` as in ``status.json``; the amounts are empty if it failed."""
 
     patient: str
     source: str
@@ -71,22 +71,22 @@ class PairResults:
 
     @property
     def name(self) -> str:
-        """``<from>__<to>``, the name of its folder."""
+        """``<from>__<to>``, the name of the pair's folder."""
         return f"{self.source}__{self.target}"
 
     @property
     def name_in_cohort(self) -> tuple[str, str, str]:
-        """Patient and visits."""
+        """Patient and visits of the pair."""
         return self.patient, self.source, self.target
 
     @property
     def title(self) -> str:
-        """The pair in words."""
+        """Describe the pair in words."""
         return f"{self.source} to {self.target}"
 
     @property
     def ok(self) -> bool:
-        """Whether it has numbers."""
+        """Whether the pair has numbers."""
         return bool(self.status.get("status") == "ok" and self.amounts)
 
     @property
@@ -96,12 +96,14 @@ class PairResults:
 
     @property
     def control(self) -> str:
-        """What decided between the two ways, in words."""
+        """Name what decided between deformation and reallocation."""
         return amounts.control_of(self.status)
 
     def gross(self, kind: str) -> float:
-        """How much volume of tissue went from one class to another, in mL: ``moved`` or ``changed``, or how
-        much of it is unexplained, ``rest``. What the background gave or received is none of it."""
+        """Gross volume transferred between tissue classes, in mL, excluding exchange with the background.
+
+        ``kind``: ``moved`` or ``changed``, or ``rest`` for the unexplained volume.
+        """
         if kind == "rest":
             return amounts.left([a.name for a in self.amounts], [a.rest for a in self.amounts], BACKGROUND)
         return amounts.passed(self.flows, _FLOWS[kind], BACKGROUND)
@@ -124,7 +126,7 @@ def load_pair_results(row: Mapping[str, Any], folder: Path, classes: Sequence[st
 
 
 def amounts_in(changes: pd.DataFrame, classes: Sequence[str]) -> tuple[Amount, ...]:
-    """The amounts of one pair's rows of ``changes.csv`` in the order of ``classes``; none where it failed."""
+    """The amounts of one pair's rows of ``changes.csv`` in the order of ``classes``; empty if it failed."""
     known = {str(row["class"]): row for row in changes.to_dict("records") if row["status"] == "ok"}
     return tuple(_amount(name, known[name]) for name in classes if name in known)
 
@@ -141,14 +143,14 @@ def _convergence(table: Path) -> pd.DataFrame:
 
 
 def headline(pair: PairResults) -> str:
-    """The pair in one sentence: the control matrix, since it decides, and gross volumes in mL."""
+    """The pair in one sentence: the control matrix, since it determines the split, and gross mL."""
     if not pair.ok:
         return "No result for this pair."
     return amounts.sentence(pair.control, *(pair.gross(kind) for kind in ("moved", "changed", "rest")))
 
 
 def of_illness(pair: PairResults, classes: ClassTable) -> list[str]:
-    """What happened to the pathological classes, the largest change first; a clause each."""
+    """Changes of the pathological classes, the largest first; one clause each."""
     ill = {row.name for row in classes.rows if row.pathological}
     found = sorted((a for a in pair.amounts if a.name in ill), key=_size, reverse=True)
     more = len(found) - _MOST_ILL
@@ -156,8 +158,10 @@ def of_illness(pair: PairResults, classes: ClassTable) -> list[str]:
 
 
 def of_others(pair: PairResults, classes: ClassTable) -> list[str]:
-    """What happened to the other classes that changed most, as far as it exceeds its uncertainty; and what
-    passed to or from the background, where that is much."""
+    """The largest changes of the other classes that exceed their uncertainty.
+
+    Exchange with the background is included if it is large.
+    """
     ill = {row.name for row in classes.rows if row.pathological}
     found = [a for a in pair.amounts if a.name not in ill and a.name != BACKGROUND and a.certain]
     clauses = [_clause(a) for a in sorted(found, key=_size, reverse=True)[:_MOST_OTHERS]]
@@ -175,7 +179,7 @@ def _size(amount: Amount) -> float:
 
 
 def _clause(amount: Amount) -> str:
-    """One class: its volumes, and its change by either way with the uncertainty."""
+    """Describe one class: its volumes, and its change by either mechanism with the uncertainty."""
     volumes = f"{amount.name} {amount.before:.1f} → {amount.after:.1f} mL"
     if not amount.certain:
         return f"{volumes}: no change beyond its uncertainty"

@@ -1,4 +1,4 @@
-"""The page of one patient."""
+"""The report page of one patient."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from longimorph.text import counted
 
 _PICTURES_BYTES, _VOLUMES_BYTES = 3_500_000, 9_000_000
 PAIRS_A_PAGE = 10
-"""More pairs go to further pages, so that each page stays small and its viewer fine."""
+"""Maximum number of pairs on one page; further pages keep each one small and its viewer fine."""
 
 _QUALITY = {
     "driver": ("driven by", ""),
@@ -46,7 +46,7 @@ _QUALITY = {
 
 @dataclass(frozen=True)
 class PatientResults:
-    """A patient's visits (name → days), pairs with their logs, and what became of each visit."""
+    """A patient's visits (name → days), pairs with their logs, and the outcome of each visit."""
 
     name: str
     days: Mapping[str, float]
@@ -67,7 +67,7 @@ class PatientResults:
 
 @dataclass(frozen=True)
 class _Page:
-    """One of a patient's pages: its number from 1, its file, and the places of its pairs."""
+    """One of a patient's pages: its number from 1, its file, and the indices of its pairs."""
 
     number: int
     out: Path
@@ -85,13 +85,13 @@ def patient_report(
 ) -> None:
     """Write the page ``out`` from the results in ``folder``; with many pairs, further pages beside it.
 
-    ``days``: visit → days; ``rows``: ``from``, ``to``, ``days`` and ``log`` of each pair; ``command`` makes
-    the patient's results again. What cannot be drawn leaves a sentence in its place. ``out`` is written last
-    and names the problems of all pages.
+    ``days``: visit → days; ``rows``: ``from``, ``to``, ``days`` and ``log`` of each pair; ``command``
+    reproduces the patient's results. A part that cannot be drawn is replaced by a sentence. ``out`` is
+    written last and lists the problems of all pages.
     """
     known = load_patient_results(patient, days, rows, classes, folder)
     for file in out.parent.glob(f"{out.stem}_[0-9]*{out.suffix}"):
-        file.unlink()  # of a run with more pairs
+        file.unlink()  # left by a run with more pairs
     pages = _pages(known, out)
     problems: list[str] = []
     for page in reversed(pages):
@@ -99,7 +99,7 @@ def patient_report(
 
 
 def _pages(patient: PatientResults, out: Path) -> list[_Page]:
-    """The pages that the pairs are spread over evenly; one where there are few."""
+    """The pages over which the pairs are evenly distributed; a single one for few pairs."""
     count = max(math.ceil(len(patient.pairs) / PAIRS_A_PAGE), 1)
     ends = [len(patient.pairs) * number // count for number in range(count + 1)]
     files = [out, *(out.with_name(f"{out.stem}_{number}{out.suffix}") for number in range(2, count + 1))]
@@ -117,7 +117,7 @@ def _write(
     command: str,
     problems: Sequence[str],
 ) -> list[str]:
-    """Write one page, which also tells the ``problems`` of those after it; return them and its own."""
+    """Write one page, which also lists the ``problems`` of later pages; return them and its own."""
     build = Builder()
     own = [patient.pairs[index] for index in page.pairs]
     shown = build.part("The volume viewer", volumes.pack, own, patient.days, patient.folder, classes,
@@ -149,7 +149,7 @@ def _write(
 def _first_part(
     build: Builder, pages: Sequence[_Page], patient: PatientResults, classes: ClassTable
 ) -> dict[str, Any]:
-    """What the first page alone shows: every pair in short, the visits, and the volumes over time."""
+    """The content of the first page only: a summary of every pair, the visits, and the volumes over time."""
     return {
         "control": next((pair.control for pair in patient.pairs if pair.control), ""),
         "ill_classes": any(classes.pathological),
@@ -187,7 +187,7 @@ def load_patient_results(
 
 
 def _in_short(pair: PairResults, classes: ClassTable) -> dict[str, Any]:
-    """What the summary says of a pair: whether to trust it, what became of illness, and of the rest."""
+    """The summary of a pair: its verdict, changes of pathological classes, and other changes."""
     return {
         "pair": pair,
         "headline": pairs.headline(pair),
@@ -206,8 +206,10 @@ def _section(
     beside: int,
     spots: Mapping[str, Sequence[float]],
 ) -> dict[str, Any]:
-    """Everything that the template shows of one pair, one of ``beside`` on its page; ``spots``: where the
-    pairs' pictures are cut, mm."""
+    """The content of the template for one pair, one of ``beside`` on its page.
+
+    ``spots``: where the slices of the pairs' figures intersect, mm.
+    """
     pair = patient.pairs[index]
     what = f"of {pair.title}"
     colors = dict(zip(classes.names, classes.colors, strict=True))
@@ -252,7 +254,7 @@ def _inner_colors(classes: ClassTable) -> dict[str, str]:
 
 
 def facts(status: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How the registration went, as pairs of a name and what it says."""
+    """Quality measures of the registration, as pairs of name and value."""
     rows: list[tuple[str, str]] = []
     if status.get("stop_reason"):
         rows.append(("Why it stopped", str(status["stop_reason"])))
@@ -279,7 +281,7 @@ def facts(status: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _dice(status: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Overlap with the second visit per class, before and after the fit; classes without any are left out."""
+    """Overlap with the second visit per class, before and after the fit; absent classes are omitted."""
     before, after = status.get("dice_before") or {}, status.get("dice_after") or {}
     return [
         (name, _ratio(before.get(name)), _ratio(after.get(name)))
@@ -305,8 +307,10 @@ def _said(value: object) -> str:
 
 
 def _provenance(patient: PatientResults, command: str) -> dict[str, Any]:
-    """What the results were made from and with; settings of the first pair that has any; hashes of
-    the visits' files and of their maps."""
+    """Provenance of the results: settings of the first pair that has any, and versions used.
+
+    It includes hashes of the visits' files and of their maps.
+    """
     done = [pair for pair in patient.pairs if pair.status.get("versions")]
     records = [*patient.visits.values(), *(pair.status for pair in done)]
     hashes = {key: value for record in records for key, value in (record.get("inputs_sha256") or {}).items()}

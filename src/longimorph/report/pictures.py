@@ -1,4 +1,4 @@
-"""Still pictures: the overview of a pair, and the two visits as aligned, to be shown in turn."""
+"""Still images: the overview of a pair, and its two aligned visits, to be shown alternately."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PANEL_HEIGHT = 260
 
 @dataclass(frozen=True)
 class Aligned:
-    """Three slices of each visit of a pair, as addresses of pictures; ``words`` begin a sentence on them."""
+    """Three slices of each visit of a pair, as data URLs; ``words`` begin a sentence about them."""
 
     source: str
     target: str
@@ -32,7 +32,7 @@ class Aligned:
 
 
 def overview(folder: Path, most_bytes: int) -> str | None:
-    """``overview.png``; with fewer colours, and smaller, where it takes more than ``most_bytes``."""
+    """``overview.png``, with fewer colours and reduced size if it exceeds ``most_bytes``."""
     file = folder / "overview.png"
     if not file.exists() or not file.stat().st_size:
         return None
@@ -46,9 +46,9 @@ def overview(folder: Path, most_bytes: int) -> str | None:
 def aligned(
     pair: PairResults, classes: ClassTable, most_bytes: int, spot: Sequence[float] | None = None
 ) -> Aligned | None:
-    """Both visits on the common grid through the same three planes; None where one visit has no maps.
+    """Both visits on the common grid in the same three planes; None if one visit has no maps.
 
-    The planes cross at ``spot`` (RAS, mm), else in the middle.
+    The planes intersect at ``spot`` (RAS, mm), else in the middle.
     """
     scans = [maps.picture(pair.folder.parent / name, classes) for name in (pair.source, pair.target)]
     if scans[0] is None or scans[1] is None:
@@ -63,7 +63,7 @@ def aligned(
 
 
 def _montage(volume: NDArray[np.uint8], grid: Grid, spot: Sequence[float] | None) -> Image.Image:
-    """Axial, coronal and sagittal slices through one place, side by side, one height."""
+    """Axial, coronal and sagittal slices through one point, side by side, of equal height."""
     pages, indices = [], _slices(grid, spot)
     for axis in (2, 1, 0):
         slice_ = cut(volume.astype(np.float32), axis, indices[axis])[::-1].astype(np.uint8)
@@ -79,7 +79,7 @@ def _montage(volume: NDArray[np.uint8], grid: Grid, spot: Sequence[float] | None
 
 
 def _slices(grid: Grid, spot: Sequence[float] | None) -> list[int]:
-    """The voxel at a place of the common space, or the one in the middle."""
+    """The voxel at a point of the common space, or the middle one."""
     if spot is None:
         return [size // 2 for size in grid.shape]
     index = np.rint(np.linalg.solve(grid.affine, [*spot, 1.0])[:3]).astype(int)
@@ -87,7 +87,7 @@ def _slices(grid: Grid, spot: Sequence[float] | None) -> list[int]:
 
 
 def _fitted(picture: Image.Image, most_bytes: int) -> str:
-    """A PNG of at most ``most_bytes`` as an address, smaller and smaller until it fits."""
+    """A PNG of at most ``most_bytes`` as a data URL, reduced repeatedly until it fits."""
     while True:
         few = picture.quantize(256, kmeans=1, dither=Image.Dither.NONE) if picture.mode == "RGB" else picture
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The cohort class by class: how its yearly changes are spread, and how each patient goes on."""
+"""The cohort by class: the distribution of its yearly changes, and the course of each patient."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _STRIP, _STRIPS_TOP, _STRIPS_BOTTOM = 46.0, 30.0, 30.0
 _HEIGHT, _TOP, _BOTTOM = 210.0, 30.0, 34.0
 _WORDS = {"moved": "moved", "changed": "changed class"}
 _FEW = 30
-"""So many lines can be drawn strongly without covering each other."""
+"""Maximum number of lines that can be drawn boldly without covering each other."""
 
 Marked = Mapping[int, str]
 
 
 def strips(name: str, color: str, rates: Mapping[str, NDArray[np.float64]], marked: Marked) -> Markup:
-    """A disc per pair, mL per year; box: the middle half, upright: the median.
+    """Draw a disc per pair, mL per year; box: interquartile range, vertical line: median.
 
-    ``rates``: kind → one number per pair; ``marked``: place of a pair that stands out → its name.
+    ``rates``: kind → one number per pair; ``marked``: index of an outlying pair → its name.
     """
     height = _STRIPS_TOP + _STRIP * len(rates) + _STRIPS_BOTTOM
     drawing = Drawing(_WIDTH, height, f"Yearly change of {name}")
@@ -59,7 +59,7 @@ def _strip(
     across: Callable[[float], float],
     middle: float,
 ) -> None:
-    """The discs of one kind around the height ``middle``, with box and median."""
+    """Draw the discs of one kind around the height ``middle``, with box and median."""
     lower, median, upper = (float(q) for q in np.nanpercentile(values, (25, 50, 75)))
     drawing.box((across(lower), middle - 15), (across(upper) - across(lower), 30), "half")
     places = [(across(float(v)), middle + 11 * math.sin(2.4 * i)) for i, v in enumerate(values)]
@@ -73,7 +73,7 @@ def _strip(
 
 
 def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, VolumeCourse]]) -> Markup:
-    """A line per patient: how much of the class moved, or changed class, since the patient's first visit.
+    """Draw a line per patient: how much of the class moved, or changed class, since the first visit.
 
     ``known``: patient and course, with days since the first visit.
     """
@@ -117,7 +117,7 @@ def _points(course: VolumeCourse, kind: str) -> list[Point]:
 
 
 def _heading(drawing: Drawing, name: str, color: str, tail: str = "") -> None:
-    """The class, shortened where it is too long, and what is told of it."""
+    """Draw the class name, shortened if it is too long, and the caption."""
     room = _WIDTH - _LEFT - 17 - room_for(tail, "strong")
     drawing.box((_LEFT, 7), (11, 11), "swatch", color)
     shown = lettering.shortened(name, room, size_of("strong"), bold=True)

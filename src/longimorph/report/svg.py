@@ -14,7 +14,7 @@ Point = tuple[float, float]
 
 
 class Drawing:
-    """A drawing of ``width`` × ``height`` units that grows and shrinks with the page, up to its own size."""
+    """A drawing of ``width`` × ``height`` units that scales with the page, up to its nominal size."""
 
     def __init__(self, width: float, height: float, label: str) -> None:
         self.width, self.height = width, height
@@ -23,36 +23,36 @@ class Drawing:
         self._root = ET.Element("svg", frame | {"style": style})
 
     def line(self, start: Point, end: Point, kind: str) -> ET.Element:
-        """A straight line of the style ``kind``."""
+        """Draw a straight line of the style ``kind``."""
         ends = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
         return self._add("line", {k: _n(v) for k, v in ends.items()}, kind)
 
     def box(self, corner: Point, size: Point, kind: str, color: str | None = None) -> ET.Element:
-        """A rectangle from its upper left corner; ``color`` fills it where the style does not."""
+        """Draw a rectangle from its upper left corner; ``color`` fills it if the style does not."""
         place = {"x": corner[0], "y": corner[1], "width": max(size[0], 0.0), "height": max(size[1], 0.0)}
         return self._add("rect", {k: _n(v) for k, v in place.items()}, kind, color)
 
     def dot(self, centre: Point, radius: float, kind: str) -> ET.Element:
-        """A disc."""
+        """Draw a disc."""
         return self._add("circle", {"cx": _n(centre[0]), "cy": _n(centre[1]), "r": _n(radius)}, kind)
 
     def way(self, points: Sequence[Point], kind: str) -> ET.Element:
-        """A line through ``points``."""
+        """Draw a line through ``points``."""
         text = " ".join(f"{_n(x, 1)},{_n(y, 1)}" for x, y in points)
         return self._add("polyline", {"points": text, "fill": "none"}, kind)
 
     def ways(self, lines: Iterable[tuple[Sequence[Point], str]], kind: str) -> None:
-        """Many lines of one style, written shortly, each with words that appear under the pointer."""
+        """Draw many lines of one style compactly, each with a tooltip."""
         group = ET.SubElement(self._root, "g", {"class": kind})
         for points, words in lines:
             data = "M" + " ".join(f"{_n(x, 1)} {_n(y, 1)}" for x, y in points)
             hint(ET.SubElement(group, "path", {"d": data}), words)
 
     def dots(self, places: Iterable[Point], kind: str) -> None:
-        """Many discs as strokes without length, made round by their ends; written shortly.
+        """Draw many discs compactly, as strokes of zero length with round ends.
 
-        Places count in half units, each from the one before. Of discs in one place one is enough: they are
-        one shape, which is nowhere darker than elsewhere.
+        Positions are in half units, each relative to the previous one. Coinciding discs are drawn once: all
+        discs form one shape, so overlaps are not darker.
         """
         known = sorted({(round(2 * x), round(2 * y)) for x, y in places if math.isfinite(x + y)})
         steps = [(x - u, y - v) for (x, y), (u, v) in zip(known, [(0, 0), *known[:-1]], strict=True)]
@@ -60,25 +60,25 @@ class Drawing:
         self._add("path", {"d": data, "transform": "scale(.5)"}, kind)
 
     def path(self, data: str, kind: str) -> ET.Element:
-        """A shape in SVG's own path language."""
+        """Draw a shape given in SVG path syntax."""
         return self._add("path", {"d": data}, kind)
 
     def text(self, at: Point, words: str, kind: str = "", anchor: str = "start") -> ET.Element:
-        """Words whose middle height is at ``at``; ``anchor``: start, middle or end."""
+        """Draw text vertically centred at ``at``; ``anchor``: start, middle or end."""
         attributes = {"x": _n(at[0]), "y": _n(at[1]), "dy": "0.35em", "text-anchor": anchor}
         element = self._add("text", attributes, kind)
         element.text = words
         return element
 
     def label(self, at: Point, words: str, room: float, kind: str = "", anchor: str = "start") -> None:
-        """Words in at most ``room``; shortened ones appear whole under the pointer."""
+        """Draw text in at most ``room``; shortened text appears in full as a tooltip."""
         fits = lettering.shortened(words, room, size_of(kind), "strong" in kind.split())
         element = self.text(at, fits, kind, anchor)
         if fits != words:
             hint(element, words)
 
     def markup(self) -> Markup:
-        """The drawing as text that a page can hold."""
+        """The drawing as markup for a page."""
         return Markup(ET.tostring(self._root, encoding="unicode"))
 
     def _add(self, tag: str, attributes: dict[str, str], kind: str, color: str | None = None) -> ET.Element:
@@ -90,22 +90,22 @@ class Drawing:
 
 
 def size_of(kind: str) -> float:
-    """The height of the letters of a style, as the style sheet has it."""
+    """Font size of a style, as in the style sheet."""
     return 11.0 if "small" in kind.split() else 12.0
 
 
 def room_for(words: str, kind: str = "") -> float:
-    """The width that words of a style take."""
+    """Width of text in a style."""
     return lettering.width(words, size_of(kind), "strong" in kind.split())
 
 
 def hint(element: ET.Element, words: str) -> None:
-    """Words that appear under the pointer."""
+    """Add a tooltip."""
     ET.SubElement(element, "title").text = words
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers from at or above ``low`` to at or below ``high``, about ``count`` of them."""
+    """About ``count`` round numbers between ``low`` and ``high``, inclusive."""
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return [low]
@@ -118,7 +118,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def reach(values: Iterable[float], least: float) -> tuple[float, float]:
-    """The span of finite ``values`` and 0, with a little room, never narrower than ``least``."""
+    """The range of finite ``values`` and 0, with a small margin, never narrower than ``least``."""
     known = [0.0, *(v for v in values if math.isfinite(v))]
     low, high = min(known), max(known)
     short = max(least - (high - low), 0.0) / 2
@@ -129,10 +129,10 @@ def reach(values: Iterable[float], least: float) -> tuple[float, float]:
 def axis_in_ml(
     drawing: Drawing, values: Iterable[float], sides: tuple[float, float], ends: tuple[float, float]
 ) -> Callable[[float], float]:
-    """Draw a horizontal axis for ``values`` in mL, and return the place of a value along it.
+    """Draw a horizontal axis for ``values`` in mL, and return the function from values to positions.
 
-    ``sides``: its left and right; ``ends``: top and bottom of its grid lines. What lies beyond is put at its
-    edge.
+    ``sides``: its left and right; ``ends``: top and bottom of its grid lines. Values beyond the axis are
+    clipped to its end.
     """
     (left, right), (top, bottom) = sides, ends
     low, high = reach(values, 0.2)
@@ -150,12 +150,12 @@ def axis_in_ml(
 
 
 def plain(value: float) -> str:
-    """A number as an axis says it, with a true minus sign."""
+    """Format a number for an axis, with a true minus sign."""
     return f"{value:g}".replace("-", "−")
 
 
 def signed(value: float, decimals: int = 1) -> str:
-    """A number with its sign, a true minus; what rounds to zero has none."""
+    """Format a number with its sign, a true minus; a number that rounds to zero has no sign."""
     rounded = round(value, decimals)
     if rounded == 0:
         return f"{0:.{decimals}f}"

@@ -1,4 +1,4 @@
-"""The page of a sweep: what each combination says of a pair, and how the split depends on each setting."""
+"""The page of a sweep: each combination's result for a pair, and each setting's effect on the split."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PARTS = {
     "reallocation_mm3": ("changed", "changed class"),
     "unexplained_mm3": ("all", "unexplained"),
 }
-"""The columns that a picture shows, their styles and words."""
+"""The columns shown in a figure, with their styles and labels."""
 
 _WIDTH, _HEIGHT = 330.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 10.0, 12.0, 36.0
@@ -33,7 +33,7 @@ _LEAST_ROOM = 34.0  # for the name of a value
 def sweep_page(table: pd.DataFrame, settings: Sequence[str], command: str, out: Path) -> None:
     """Write the page of a sweep's ``table`` to ``out``.
 
-    ``settings`` are its columns that vary, ``command`` makes the sweep again.
+    ``settings`` are its columns that vary; ``command`` reproduces the sweep.
     """
     builder = Builder()
     varied = [name for name in settings if table[name].nunique() > 1]
@@ -60,8 +60,7 @@ def sweep_page(table: pd.DataFrame, settings: Sequence[str], command: str, out: 
 
 
 def summary(rows: pd.DataFrame, settings: Sequence[str]) -> list[dict[str, Any]]:
-    """One entry per combination: gross volumes in mL, the background apart, what the fit left, and where its
-    files lie."""
+    """One entry per combination: gross mL excluding the background, the mismatch, and the folder."""
     found = []
     for name, group in rows.groupby("combination", sort=False):
         first = group.iloc[0]
@@ -81,7 +80,7 @@ def summary(rows: pd.DataFrame, settings: Sequence[str]) -> list[dict[str, Any]]
 
 
 def _pictures(rows: pd.DataFrame, settings: Sequence[str], varied: Sequence[str]) -> list[dict[str, Any]]:
-    """One entry per class: its name and a picture per setting that takes several values."""
+    """One entry per class: its name and a figure for each setting with several values."""
     found = []
     for name, group in rows.groupby("class", sort=False):
         if name != BACKGROUND:
@@ -90,9 +89,9 @@ def _pictures(rows: pd.DataFrame, settings: Sequence[str], varied: Sequence[str]
 
 
 def picture(rows: pd.DataFrame, setting: str, settings: Sequence[str]) -> Markup:
-    """The parts of one class's change in mL, over the values of ``setting``.
+    """The parts of one class's change in mL, as a function of ``setting``.
 
-    A line joins the combinations that differ in this setting alone.
+    A line joins the combinations that differ only in this setting.
     """
     values = list(dict.fromkeys(rows[setting]))
     low, high = reach(rows[list(PARTS)].astype(float).to_numpy().ravel() / ML, _LEAST_ML)
@@ -131,7 +130,7 @@ def picture(rows: pd.DataFrame, setting: str, settings: Sequence[str]) -> Markup
 def _courses(
     rows: pd.DataFrame, setting: str, settings: Sequence[str]
 ) -> list[tuple[str, list[dict[Any, Any]]]]:
-    """The rows that differ in ``setting`` alone, with what they share in words."""
+    """The rows that differ only in ``setting``, with a description of their common settings."""
     others = [name for name in settings if name != setting]
     found: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
     for row in rows.to_dict("records"):
@@ -163,5 +162,5 @@ def _ml(mm3: float, uncertainty: float = math.nan) -> str:
 
 
 def _number(value: Any, form: str, times: float = 1) -> str:
-    """A number as text; nothing where there is none."""
+    """Format a number; empty if there is none."""
     return "" if value is None or pd.isna(value) else f"{times * float(value):{form}}"

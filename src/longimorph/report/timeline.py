@@ -1,4 +1,4 @@
-"""When the visits were, and which pairs of them were registered."""
+"""Timeline of the visits and of the registered pairs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LEVEL, _GAP, _LONGEST = 28.0, 8.0, 160.0
 
 
 def timeline(days: Mapping[str, float], failed: Mapping[str, str], pairs: Sequence[PairResults]) -> Markup:
-    """A line of visits with an arc per pair; ``failed``: visits without maps, with the reason."""
+    """Draw the visits on a line with an arc per pair; ``failed``: visits without maps, with the reason."""
     low, span = min(days.values()), max(max(days.values()) - min(days.values()), 1e-9)
     at = {name: _LEFT + (day - low) / span * (_WIDTH - _LEFT - _RIGHT) for name, day in days.items()}
     rise = {pair.name: 16 + 54 * abs(at[pair.target] - at[pair.source]) / (_WIDTH - _LEFT - _RIGHT)
@@ -44,7 +44,7 @@ def _visits(
     line: float,
     levels: Mapping[str, int],
 ) -> None:
-    """Discs with names under them."""
+    """Draw discs with names under them."""
     for name in days:
         bad = name in failed
         disc = drawing.dot((at[name], line), 7, "visit failed" if bad else "visit")
@@ -56,7 +56,7 @@ def _visits(
 
 
 def _levels(days: Mapping[str, float], at: Mapping[str, float]) -> dict[str, int]:
-    """Below the line, the first level at which each visit's label touches none before it."""
+    """Per visit, the first level below the line at which its label overlaps no earlier one."""
     ends: list[float] = []
     found = {}
     for name in sorted(days, key=lambda name: days[name]):

@@ -1,7 +1,7 @@
-"""Whether a pair can be trusted: one verdict, with its reasons, the most important first, each said once.
+"""The verdict on a pair with its reasons, the most important first, without repetitions.
 
-Results say so themselves in ``status.json`` (``verdict``, ``verdict_reasons``). Those of older versions hold
-warnings alone, from which the verdict is made here.
+Results contain the verdict in ``status.json`` (``verdict``, ``verdict_reasons``). Those of older versions
+only contain warnings, from which the verdict is derived here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from longimorph.tables import columns
 from longimorph.text import counted
 
 NO_RESULT, DISTRUST, LOOK, TRUST = LEVELS = ("no result", "do not trust", "look", "trust")
-"""The worst first."""
+"""Worst first."""
 
 ADVICE = {
     NO_RESULT: "This pair has no numbers.",
@@ -31,7 +31,7 @@ ADVICE = {
 _MATTERS_ML = 0.5
 _UNCERTAIN, _UNEXPLAINED = 0.5, 0.25
 _REPEATABLE = 0.01
-"""The share of a class's volume by which two segmentations of one brain differ in any case."""
+"""Share of a class's volume by which two segmentations of the same brain differ in any case."""
 
 _PLAIN_WORDS = (
     (
@@ -41,12 +41,12 @@ _PLAIN_WORDS = (
     ),
     (r"The warp folds in 0\.000 % of the voxels\.", ""),
 )
-"""Warnings of older versions as they are said now; one that says nothing is left out."""
+"""Current wording of warnings of older versions; a warning with empty text is omitted."""
 
 
 @dataclass(frozen=True)
 class ReasonShown:
-    """Why a pair is not simply trusted: how bad it is, and a sentence."""
+    """A reason not simply to trust a pair: its severity, and a sentence."""
 
     severity: str
     sentence: str
@@ -54,24 +54,24 @@ class ReasonShown:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of `LEVELS`, and why."""
+    """One of `LEVELS`, and the reasons."""
 
     level: str
     reasons: tuple[ReasonShown, ...] = ()
 
     @property
     def rank(self) -> int:
-        """0 for the worst."""
+        """0 for the worst verdict."""
         return LEVELS.index(self.level)
 
     @property
     def style(self) -> str:
-        """The verdict as a name of the style sheet."""
+        """The class name of the verdict in the style sheet."""
         return self.level.replace(" ", "-")
 
     @property
     def advice(self) -> str:
-        """What follows from it."""
+        """The action that the verdict suggests."""
         return ADVICE[self.level]
 
     @property
@@ -81,14 +81,14 @@ class Verdict:
 
     @property
     def first(self) -> str:
-        """The most important reason, and how many more there are."""
+        """The most important reason, and the number of further ones."""
         more = len(self.reasons) - 1
         tail = f" (and {counted(more, 'more reason')})" if more > 0 else ""
         return f"{self.reasons[0].sentence}{tail}" if self.reasons else ""
 
 
 def of(pair: PairResults) -> Verdict:
-    """The verdict on a pair; one that failed has the reason for that."""
+    """The verdict on a pair; for a failed one with the reason of the failure."""
     if not pair.ok:
         return Verdict(NO_RESULT, (ReasonShown(NO_RESULT, _sentence(_failure(pair.status))),))
     level = pair.status.get("verdict")
@@ -101,7 +101,7 @@ def of(pair: PairResults) -> Verdict:
 
 
 def remarks(pair: PairResults) -> list[str]:
-    """What is to be known of a pair and speaks against none of its numbers."""
+    """Remarks on a pair that do not affect the trust in its numbers."""
     if not pair.ok:
         return []
     said = {reason.sentence for reason in of(pair).reasons}
@@ -109,8 +109,10 @@ def remarks(pair: PairResults) -> list[str]:
 
 
 def listed(table: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """What the cohort's ``verdicts.csv`` says of each pair with a verdict, as ``status.json`` would; nothing
-    where there is no such table."""
+    """The entries of the cohort's ``verdicts.csv`` by pair, in the form of ``status.json``.
+
+    Empty if there is no such table.
+    """
     if not table.exists():
         return {}
     rows = columns.read_table(table).to_dict("records")
@@ -125,7 +127,7 @@ def listed(table: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
 
 
 def status_of(folder: Path, otherwise: str) -> dict[str, Any]:
-    """The ``status.json`` of a pair's folder; where there is none, the status that is known ``otherwise``."""
+    """The ``status.json`` of a pair's folder; if there is none, the status known ``otherwise``."""
     try:
         found = json.loads((folder / "status.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -138,7 +140,7 @@ def _given(reasons: Sequence[Mapping[str, Any]]) -> list[ReasonShown]:
 
 
 def _once(reasons: Iterable[ReasonShown]) -> tuple[ReasonShown, ...]:
-    """The reasons as sentences, without those that say nothing or what has been said."""
+    """The reasons as sentences, without empty ones and repetitions."""
     found: dict[str, ReasonShown] = {}
     for reason in reasons:
         said = _sentence(reason.sentence.strip())
@@ -161,7 +163,7 @@ def _plain(warning: str) -> str:
 
 
 def _uncertain(amounts: Sequence[Amount]) -> list[str]:
-    """One sentence on numbers that exceed their uncertainty, but by little: those within it are no change."""
+    """One sentence on numbers that exceed their uncertainty only slightly; those within it are no change."""
     found = [
         f"{amount.name}, {words}, {signed(value)} ± {uncertainty:.1f} mL"
         for amount in amounts
@@ -175,7 +177,7 @@ def _uncertain(amounts: Sequence[Amount]) -> list[str]:
 
 
 def _unexplained(amounts: Sequence[Amount]) -> list[str]:
-    """One sentence on classes of whose change much is unexplained, beyond what segmentations differ by."""
+    """One sentence on classes with a large unexplained change, beyond the variability of segmentations."""
     found = [
         f"{a.name}, {signed(a.rest)} mL of a change of {signed(a.total)} mL"
         for a in amounts

@@ -1,8 +1,8 @@
-"""Volumes for the viewer of a patient's page: the head alone, a byte per voxel, as coarse as the page asks.
+"""Volumes for the viewer of a patient's page: only the head, one byte per voxel, coarsened to fit the page.
 
-Every volume is a compressed NIfTI in base64. What is lost against the files of the results: values are
-rounded (shares to 0.5 %, local volume to 1/126 of its range), classes are the most probable one, and a
-patient with many or fine maps is shown with larger voxels, which grow along their short sides first.
+Every volume is a compressed NIfTI in base64. Compared with the result files, values are rounded (shares to
+0.5 %, local volume to 1/126 of its range) and classes are reduced to the most probable one. A patient with
+many or fine maps is shown with larger voxels, which are first enlarged along their short sides.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Factors = tuple[int, int, int]
 _KINDS = ("deformation", "reallocation")
 _MARGIN_MM = 6.0
 _COARSEST = 16**3
-"""Voxels in a block, at most."""
+"""Maximum number of voxels in a block."""
 _ALIKE = 1.25
-"""Sides that differ by less than this factor grow together."""
+"""Sides that differ by less than this factor are enlarged together."""
 _SHARE_STEP = 0.5
-"""Of the shares of a voxel that moved or changed class, %."""
+"""Quantisation of the shares of a voxel that moved or changed class, %."""
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What the viewer reads: ``data`` for its script, and the voxel sizes here and in the files, mm."""
+    """The input of the viewer: ``data`` for its script, and the voxel sizes here and in the files, mm."""
 
     data: dict[str, Any]
     spacing: tuple[float, ...]
@@ -50,12 +50,12 @@ class Packed:
 
     @property
     def shown(self) -> str:
-        """Voxel size of the viewer, in words."""
+        """Voxel size of the viewer, as text."""
         return _sides(self.spacing)
 
     @property
     def own(self) -> str:
-        """Voxel size of the results, in words."""
+        """Voxel size of the results, as text."""
         return _sides(self.own_spacing)
 
     @property
@@ -65,12 +65,12 @@ class Packed:
 
     @property
     def opens(self) -> str:
-        """The map that the viewer begins with: what happened most where the first pair's crosshair is."""
+        """The initial map of the viewer: the predominant kind of change at the first pair's crosshair."""
         return str(self.data["pairs"][0]["mainly"])
 
     @property
     def hidden(self) -> bool:
-        """Whether something of a pair was not compared."""
+        """Whether a part of some pair was not compared."""
         return any(pair["unseen"] for pair in self.data["pairs"])
 
 
@@ -82,7 +82,7 @@ def _sides(spacing: tuple[float, ...]) -> str:
 
 @dataclass(frozen=True)
 class _Spot:
-    """Where a pair's crosshair begins, mm to the right, front and up, and which map shows more there."""
+    """Initial crosshair of a pair, mm to the right, front and up, and the map that shows more there."""
 
     place: list[float]
     mainly: str
@@ -90,7 +90,7 @@ class _Spot:
 
 @dataclass(frozen=True)
 class _Box:
-    """The part of the common grid that is shown, in blocks of ``factors`` voxels along each axis."""
+    """The displayed part of the common grid, in blocks of ``factors`` voxels along each axis."""
 
     grid: Grid
     slices: Slices
@@ -107,7 +107,7 @@ class _Box:
         return Grid((i, j, k), affine)
 
     def means(self, array: Floats | Bytes) -> Floats:
-        """Means over blocks of (…, i, j, k); incomplete blocks at the far ends are filled with their edge."""
+        """Means over blocks of (…, i, j, k); incomplete blocks at the far ends are padded with their edge."""
         part = np.asarray(array[(..., *self.slices)], dtype=np.float32)
         if max(self.factors) == 1:
             return part
@@ -126,7 +126,7 @@ def pack(
     classes: ClassTable,
     most_bytes: int,
 ) -> Packed | None:
-    """The volumes of all pairs that have maps, in at most ``most_bytes`` of base64; None where none has."""
+    """The volumes of all pairs that have maps, in at most ``most_bytes`` of base64; None without maps."""
     done = [pair for pair in pairs if pair.ok and (pair.folder / "final_simplex.nii.gz").exists()]
     visits = [name for name in days if any(name in (pair.source, pair.target) for pair in done)]
     if not done:
@@ -152,9 +152,9 @@ def pack(
 
 
 def coarsenings(spacing: tuple[float, ...]) -> Iterator[Factors]:
-    """Larger and larger blocks of voxels with sides of ``spacing``: what is short grows first.
+    """Yield increasingly large blocks of voxels with sides of ``spacing``; short sides grow first.
 
-    Thick slices keep their thickness until blocks in their plane are about as large.
+    Thick slices keep their thickness until the in-plane size of the blocks is similar.
     """
     i, j, k = 1, 1, 1
     while True:
@@ -166,7 +166,7 @@ def coarsenings(spacing: tuple[float, ...]) -> Iterator[Factors]:
 def _reduction(
     pair: PairResults, pairs: int, visits: int, classes: ClassTable, box: _Box, most: int
 ) -> float:
-    """How many times too much all is expected to be, if it compresses as one pair and its first visit do."""
+    """Expected size of all volumes over the limit, if they compress like one pair and its first visit."""
     visit = _visit(pair.folder.parent / pair.source, classes, box)
     return (pairs * size(_pair(pair, _Spot([], ""), classes, box)) + visits * size(visit)) / most
 
@@ -174,7 +174,7 @@ def _reduction(
 def _head(
     visits: Sequence[str], folder: Path, classes: ClassTable
 ) -> tuple[Grid, Slices, dict[str, NDArray[np.bool_]]]:
-    """The common grid, the box around everything that is not background at any visit, and that of each."""
+    """The common grid, the box around everything that is not background at any visit, and each brain."""
     brains, grid = {}, None
     for name in visits:
         maps, grid = class_maps(folder / name / "simplex.nii.gz")
@@ -238,14 +238,14 @@ def _pair(pair: PairResults, spot: _Spot, classes: ClassTable, box: _Box) -> dic
 
 
 def _unseen(file: Path, box: _Box) -> str | None:
-    """1 where a field of view ends and the visits were not compared; None where all was."""
+    """1 where a field of view ends and the visits were not compared; None if everything was compared."""
     if not file.exists():
         return None
     return _nifti((box.means(scalar(file)[0]) < COMPARED).astype(np.uint8), box.shown)
 
 
 def _share(file: Path, classes: ClassTable, box: _Box) -> Floats:
-    """What one class of tissue gave to another, in % of the voxel."""
+    """The share transferred between tissue classes, in % of the voxel."""
     return box.means(focus.exchanged(class_maps(file)[0], classes.background))
 
 
@@ -260,7 +260,7 @@ def _labels(maps: Floats, box: _Box) -> str:
 def _spot(
     pair: PairResults, brains: Mapping[str, NDArray[np.bool_]], grid: Grid, classes: ClassTable
 ) -> _Spot:
-    """Where the change that matters most lies."""
+    """Locate the most important change."""
     brain = brains[pair.source] & brains[pair.target]
     if (pair.folder / "compared.nii.gz").exists():
         brain = brain & (scalar(pair.folder / "compared.nii.gz")[0] >= COMPARED)
@@ -288,7 +288,7 @@ def _nifti(data: Bytes, grid: Grid, slope: float = 1.0, offset: float = 0.0) -> 
 
 
 def size(data: Any) -> int:
-    """Characters of all texts of ``data``."""
+    """Number of characters of all strings in ``data``."""
     if isinstance(data, str):
         return len(data)
     if isinstance(data, dict):

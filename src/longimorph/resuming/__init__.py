@@ -1,1 +1,1 @@
-"""A registration that is interrupted and goes on later: its state on the disk."""
+"""Interruption and resumption of a registration: its state on disk."""

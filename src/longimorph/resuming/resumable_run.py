@@ -1,8 +1,8 @@
-"""A registration that is interrupted goes on where it stood.
+"""An interrupted registration resumes where it stopped.
 
-SIGTERM, SIGUSR1 and SIGINT break it off, and what stands is written to a folder that Snakemake does not know
-of and so does not delete. It is written on the clock as well, so that a process that is killed without a word
-loses minutes. The state of other inputs, settings or code is not used.
+SIGTERM, SIGUSR1 and SIGINT interrupt it, and its state is written to a folder that Snakemake does not know
+and therefore does not delete. The state is also written at intervals, so that a process killed without
+warning loses only minutes. A state from other inputs, settings or code is not used.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ FOLDER = "resume"
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAVE_SECONDS = 300.0
 SAVE_SHARE = 0.05
-"""Of the time, at most, that saving on the clock may take."""
+"""Maximum share of the time spent on saving at intervals."""
 
 
 class ResumableRun(journal.Journal):
     """The journal of one registration, in ``folder``, for states that belong to ``key``.
 
-    ``rows`` is the list to which the registration adds a row per iteration; those of earlier attempts come
-    first. As a context it turns the signals into Interrupted, saves the state then, and leaves the folder to
-    be deleted (``delete``) when the results are written.
+    ``rows`` is the list to which the registration adds a row per iteration, after those of earlier attempts.
+    As a context manager it turns the signals into Interrupted and then saves the state. The folder remains
+    until it is deleted (``delete``) after the results are written.
     """
 
     def __init__(self, folder: Path, key: str, rows: list[dict[str, float]]) -> None:
@@ -55,24 +55,24 @@ class ResumableRun(journal.Journal):
 
     @property
     def seconds(self) -> float:
-        """How long this attempt has taken so far, together with what it builds on."""
+        """Duration of this attempt so far, including the attempts on which it builds."""
         return self._earlier + time.monotonic() - self._began
 
     def begin(self) -> Optimum | OptimiserState | None:
-        """How the next descent ended in an earlier attempt, or where it stood."""
+        """Return the result of the next descent in an earlier attempt, or its last state."""
         self._begun += 1
         if self._begun <= len(self._ended):
             return self._files.optimum(self._ended[self._begun - 1])
         return self._state
 
     def on_step(self, state: OptimiserState) -> None:
-        """Note a step; write it when the last time is long ago."""
+        """Record a step; write it if the last write is long ago."""
         self._state = state
         if time.monotonic() - self._saved > max(SAVE_SECONDS, self._cost / SAVE_SHARE):
             self.save()
 
     def on_end(self, optimum: Optimum) -> None:
-        """Write how the descent ended."""
+        """Write the result of the descent."""
         with self.uninterruptible():
             self._state = None
             self._keep(lambda: self._ended.append(self._files.record_end(optimum)))
@@ -80,7 +80,7 @@ class ResumableRun(journal.Journal):
 
     @contextmanager
     def uninterruptible(self) -> Iterator[None]:
-        """Hold a signal back until the end of this context."""
+        """Defer signals until the end of this context."""
         self._masks += 1
         try:
             yield
@@ -96,7 +96,7 @@ class ResumableRun(journal.Journal):
         self._cost = self._saved - began
 
     def _save_if_possible(self) -> None:
-        """Write the state although memory ran out; where that fails too, what was last written stays."""
+        """Write the state after running out of memory; if that fails too, the last written state remains."""
         try:
             self.save()
         except RuntimeError as error:
@@ -130,14 +130,17 @@ class ResumableRun(journal.Journal):
         self._break_off()
 
     def _break_off(self) -> None:
-        """Raise when a signal was heard and nothing holds it back."""
+        """Raise if a signal was received and is not deferred."""
         if self._signal and not self._masks:
             name, done = signal.Signals(self._signal).name, counted(len(self._rows), "iteration")
             raise Interrupted(f"{name} after {done}; the next attempt goes on from there")
 
     def _keep(self, work: Callable[[], None]) -> None:
-        """Do what writes files. What cannot be written ends the journal, but not the registration: where the
-        disk is full or away its files are deleted, where memory ran out what was written before stays."""
+        """Run a function that writes files; a failure to write ends the journal but not the registration.
+
+        If the disk is full or unavailable the files are deleted; if memory ran out the previous state
+        remains.
+        """
         if self._broken:
             return
         try:

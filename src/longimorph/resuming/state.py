@@ -1,7 +1,7 @@
-"""The state of a registration on the disk: numbers in one JSON file, each vector in a file of its own.
+"""The state of a registration on disk: numbers in one JSON file, each vector in a separate file.
 
-Vectors are written once and named by the JSON file, which is replaced in one step: whenever the process ends,
-what it names is there. Vectors that it no longer names are deleted.
+Vectors are written once and named by the JSON file, which is replaced atomically: whenever the process ends,
+all files that it names exist. Vectors that it no longer names are deleted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Record = dict[str, Any]
 
 
 def fingerprint(*parts: object) -> str:
-    """What a state belongs to: ``parts`` by their text, the code of the numerics, the version of PyTorch."""
+    """What a state belongs to: ``parts`` as text, the code of the numerics, and the version of PyTorch."""
     digest = hashlib.sha256(repr((parts, torch.__version__)).encode())
     for file in sorted(Path(numerics.__path__[0]).glob("*.py")):
         digest.update(file.read_bytes())
@@ -48,23 +48,23 @@ class Stored:
     file: Path
 
     def get(self) -> Tensor:
-        """Read it."""
+        """Read the vector."""
         return torch.from_numpy(np.load(self.file))
 
     def cpu(self) -> Tensor:
-        """Read it."""
+        """Read the vector."""
         return self.get()
 
 
 class StateFiles:
-    """The states of one registration in a folder; ``key`` is what they belong to."""
+    """The states of one registration in a folder; ``key`` identifies what they belong to."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self._folder, self._key, self._count = folder, key, 0
         self._names: WeakKeyDictionary[Vector, str] = WeakKeyDictionary()
 
     def read(self) -> Record | None:
-        """The record last written, None when there is none of this key; what cannot be used is deleted."""
+        """The last record written, None if there is none for this key; unusable records are deleted."""
         try:
             found = json.loads((self._folder / NAME).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -77,7 +77,7 @@ class StateFiles:
         return record
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Put ``record`` in the place of the last one, and delete the vectors that it does not name."""
+        """Replace the last record by ``record``, and delete the vectors that it does not name."""
         write_json(self._folder / NAME, {"key": self._key, "files": self._count, "record": record})
         named = set(_names_in(record))
         for file in self._folder.glob("*.npy"):
@@ -89,7 +89,7 @@ class StateFiles:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def record_end(self, optimum: Optimum) -> Record:
-        """The record of a descent that has ended; its momentum is written."""
+        """Create the record of a completed descent, and write its momentum."""
         name = self._put(optimum.momentum)
         return {
             "vectors": [name],
@@ -103,7 +103,7 @@ class StateFiles:
         return Optimum(Stored(self._folder / name).get(), _evaluation(record), **record["outcome"])
 
     def record_state(self, state: OptimiserState) -> Record:
-        """The record of where a descent stands; vectors that are not on the disk yet are written."""
+        """Create the record of a descent's current state, and write the vectors that are not on disk yet."""
         pairs = list(state.pairs)
         vectors = [state.momentum, state.gradient, *(v for s, y, _ in pairs for v in (s, y))]
         return {
@@ -114,7 +114,7 @@ class StateFiles:
         }
 
     def state(self, record: Mapping[str, Any]) -> OptimiserState:
-        """Where a descent stands by such a record; its vectors are read when they are asked for."""
+        """The state of a descent from such a record; its vectors are read on demand."""
         momentum, gradient, *rest = (self._stored(name) for name in record["vectors"])
         pairs = list(zip(rest[::2], rest[1::2], record["products"], strict=True))
         return OptimiserState(momentum, gradient, pairs, _evaluation(record), **record["counters"])

@@ -23,8 +23,8 @@ def align(
     """Write ``alignment.json`` into the patient's folder ``out`` and ``rigid.tfm`` into each visit's.
 
     ``alignment.json`` holds the registration grid and, per visit, its status, the matrix that maps the
-    reference to the visit (4×4, RAS, mm) and figures of quality. A visit that fails has no ``rigid.tfm``.
-    ``inputs_sha256`` says what the visits' files held before they were read.
+    reference to the visit (4×4, RAS, mm) and quality measures. A visit that fails has no ``rigid.tfm``.
+    ``inputs_sha256`` holds the hashes of the visits' files, taken before they were read.
     """
     names = [str(record["timepoint"]) for record in visits]
     remove(out / name / "rigid.tfm" for name in names)
@@ -53,6 +53,6 @@ def _scan(record: Mapping[str, Any], table: ClassTable) -> VisitVolumes | PairFa
 
 
 def align_settings(settings: Mapping[str, Any]) -> AlignSettings:
-    """The settings of the alignment among those of a configuration."""
+    """Extract the alignment settings from a configuration."""
     grid = {key: settings[key] for key in ("reference", "spacing_mm", "margin_mm")}
     return AlignSettings(**grid, **settings["align"], threads=settings["threads"])

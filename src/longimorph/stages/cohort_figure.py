@@ -1,4 +1,4 @@
-"""The picture of a cohort."""
+"""The figure of a cohort."""
 
 from __future__ import annotations
 

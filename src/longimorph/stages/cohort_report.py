@@ -1,4 +1,4 @@
-"""The page of the cohort."""
+"""The report page of the cohort."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from longimorph.study import classes as class_tables
 
 
 def cohort_report(classes: str, command: str, out: Path) -> None:
-    """Write ``out``, and ``administration.html`` beside it, from the cohort's tables there; ``command`` makes
-    the cohort's results again."""
+    """Write ``out``, and ``administration.html`` beside it, from the cohort's tables in the same folder.
+
+    ``command`` reproduces the cohort's results.
+    """
     cohort.cohort_report(class_tables.load_classes(classes), command, out.parent, out)

@@ -1,4 +1,4 @@
-"""Whether every pair of a patient or of the cohort is done."""
+"""Check that every pair of a patient or of the cohort is done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from longimorph.tables import require_complete
 
 
 def complete(pages: Iterable[Path], out: Path) -> None:
-    """Write ``out`` when every pair in the tables beside it is done and every page is whole.
+    """Write ``out`` when every pair in the tables beside it is done and every page is complete.
 
     Raises SomePairsFailed or PagesIncomplete otherwise.
     """

@@ -1,4 +1,4 @@
-"""What a pair's verdict is made from: how alike its visits are, how classes changed, how the fit ended."""
+"""The evidence for a pair's verdict: similarity of its visits, changes of classes, and how the fit ended."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def evidence(
     folders: tuple[Path, Path],
     rows: Sequence[Mapping[str, float]],
 ) -> dict[str, Any]:
-    """The numbers that :mod:`longimorph.verdict.trust` judges, for status.json.
+    """Return the numbers that :mod:`longimorph.verdict.trust` assesses, for status.json.
 
-    ``folders`` of the two visits, which may hold scans; ``rows`` of ``convergence.csv``.
+    ``folders`` are those of the two visits, which may hold scans; ``rows`` are those of ``convergence.csv``.
     """
     maps = loaded.source.numpy(), loaded.target.numpy()
     images, kinds = _images(folders, loaded.grid), kinds_of(table)
@@ -50,7 +50,9 @@ def evidence(
 
 
 def kinds_of(table: ClassTable) -> list[str]:
-    """How each class may change, by what makes a class alone: names for show cause no new registration."""
+    """How each class may change, from the definition of the class only: display names cause no new
+    registration.
+    """
     return [
         trust.kind_of(row.name, row.pathological, place == table.background)
         for place, row in enumerate(table.rows)
@@ -58,7 +60,7 @@ def kinds_of(table: ClassTable) -> list[str]:
 
 
 def _images(folders: tuple[Path, Path], grid: Grid) -> tuple[Array, Array] | None:
-    """The scans of both visits on the common grid, None where one has none."""
+    """The scans of both visits on the common grid; None where one of them has no scan."""
     files = [folder / "image.nii.gz" for folder in folders]
     if not all(file.exists() for file in files):
         return None
@@ -67,8 +69,10 @@ def _images(folders: tuple[Path, Path], grid: Grid) -> tuple[Array, Array] | Non
 
 
 def _left_to_gain(rows: Sequence[Mapping[str, float]], before: float) -> float:
-    """What the steps on the finest level promise; ``before`` is what no change costs. A descent that begins
-    anew, with more steps in time, gains nothing by that."""
+    """The cost reduction still expected from the finest level; ``before`` is the cost of no change.
+
+    A descent that restarts with more time steps gains nothing by the restart.
+    """
     finest = [row for row in rows if row["spacing_mm"] == rows[-1]["spacing_mm"]]
     gains = [a["cost_mm3"] - b["cost_mm3"] for a, b in pairwise(finest) if b["iteration"] > a["iteration"]]
     return trust.left_to_gain(gains, before, finest[-1]["cost_mm3"] if finest else before)

@@ -1,4 +1,4 @@
-"""The picture of one pair."""
+"""The figure of one pair."""
 
 from __future__ import annotations
 

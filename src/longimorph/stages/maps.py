@@ -26,13 +26,13 @@ def maps(
 ) -> None:
     """Write ``simplex.nii.gz``, ``image.nii.gz`` (if the visit has an image) and ``qc.json`` into ``out``.
 
-    ``qc.json`` is written in any case: status, volumes before and after, share of the grid in view, where
-    the field of view cuts the brain, what only wildcards of the class table took, and hashes of the visit's
-    files.
+    ``qc.json`` is always written. It holds the status, volumes before and after, share of the grid in view,
+    where the field of view cuts the brain, the labels matched only by wildcards of the class table, and
+    hashes of the visit's files.
     """
     remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
     scan = visit_of(visit)
-    inputs = hashes(scan.files().values())  # before they are read: what changes meanwhile is then noticed
+    inputs = hashes(scan.files().values())  # before they are read, so that later changes are noticed
     try:
         aligned = record_of(alignment, "maps")
         own = aligned["visits"][visit["timepoint"]]

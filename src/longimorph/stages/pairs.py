@@ -1,4 +1,4 @@
-"""The list of planned pairs, and of the patients that are left out."""
+"""The list of planned pairs and of excluded patients."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from longimorph import tables
 
 
 def pairs(planned: Sequence[Mapping[str, Any]], left_out: Sequence[Mapping[str, str]], out: Path) -> None:
-    """Write ``out``, a CSV with a row for each planned pair and for each patient that is left out."""
+    """Write ``out``, a CSV with one row per planned pair and one per excluded patient."""
     tables.write_pair_list(planned, left_out, out)

@@ -1,4 +1,4 @@
-"""The page of one patient."""
+"""The report page of one patient."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def patient_report(
 ) -> None:
     """Write ``out`` from the results beside it: ``days`` of each visit, ``pairs`` as rows of ``pairs.csv``.
 
-    ``command`` makes the patient's results again; a pair's log is named where it failed.
+    ``command`` reproduces the patient's results. Failed pairs are shown with their log.
     """
     failures = columns.read_table(out.parent / "failures.csv")
     logs = {(row["from"], row["to"]): row["log"] for row in failures.to_dict("records")}

@@ -1,4 +1,4 @@
-"""Registration of one pair: two probability maps in, deformation and reallocation out."""
+"""Registration of one pair: from two probability maps to deformation and reallocation."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ TRACE = (
     "step_length",
 )
 MEMORY_CODES = ("gpu_memory", "memory")
-"""Failures after which another attempt, with more memory, goes on from the state that was kept."""
+"""Failures after which another attempt, with more memory, resumes from the saved state."""
 
 
 @dataclass
 class ConvergenceTrace:
-    """Every iteration of a registration, said in the log as it happens; ``most``: the cap on evaluations."""
+    """Records every iteration of a registration and logs it immediately; ``most``: the cap on evaluations."""
 
     most: int
     rows: list[dict[str, float]] = field(default_factory=list)
 
     def __call__(self, spacing: float, iteration: Iteration) -> None:
-        """Hear of an iteration on the level with this spacing in mm."""
+        """Record an iteration on the level with this spacing in mm."""
         found = iteration.evaluation
         counts = (spacing, iteration.number, iteration.evaluations)
         values = (*counts, found.cost, found.mismatch, found.energy, iteration.step_length)
@@ -86,12 +86,12 @@ class ConvergenceTrace:
 
     @property
     def longest(self) -> int:
-        """The most iterations of one descent on the finest level."""
+        """Maximum number of iterations of one descent on the finest level."""
         finest = [row for row in self.rows if row["spacing_mm"] == self.rows[-1]["spacing_mm"]]
         return int(max((row["iteration"] for row in finest), default=0))
 
     def table(self) -> pd.DataFrame:
-        """One row per iteration; empty when there was none."""
+        """One row per iteration; empty when there is none."""
         return pd.DataFrame(self.rows, columns=list(TRACE))
 
 
@@ -104,7 +104,7 @@ def register(
     out: Path,
     settings: Mapping[str, Any],
 ) -> None:
-    """Write all results of a pair into ``out``; tables and ``status.json`` also when it fails.
+    """Write all results of a pair into ``out``; on failure still the tables and ``status.json``.
 
     ``source`` and ``target`` are the ``qc.json`` of the two visits, beside their probability maps.
     """
@@ -147,12 +147,12 @@ def register(
     write_csv(out / "convergence.csv", trace.table())
     status |= {"seconds": journal.seconds, "attempts": journal.attempts}
     write_json(out / "status.json", status | _provenance(inputs, control, settings))
-    if status["status"] not in MEMORY_CODES:  # with more memory, another attempt goes on where this one stood
+    if status["status"] not in MEMORY_CODES:  # with more memory, another attempt resumes from here
         journal.delete()
 
 
 def _present(files: Iterable[Path]) -> dict[str, str]:
-    """The SHA-256 of those of the files that are there, by path."""
+    """The SHA-256 of the files that exist, by path."""
     return {name: sha256 for name, sha256 in hashes(files).items() if sha256}
 
 
@@ -200,7 +200,7 @@ def _match(
 def _failures(
     chosen: Settings, device: torch.device, memory: Callable[[], budget.MemoryUse | None]
 ) -> Iterator[None]:
-    """What may go wrong while a pair is matched and its results are written becomes a failure of the pair."""
+    """Turn expected errors during matching and writing into a failure of the pair."""
     try:
         yield
     except Divergence as error:
@@ -241,13 +241,15 @@ def _changes(found: Registration, loaded: Loaded) -> PairChanges:
 
 
 def _volumes(maps: Tensor, grid: Grid) -> np.ndarray:
-    """Sum over voxels per class, in mm³, added up in float64."""
+    """Sum over voxels per class, in mm³, accumulated in float64."""
     sums: np.ndarray = maps.flatten(1).sum(1, dtype=torch.float64).cpu().numpy()
     return sums * grid.voxel_volume
 
 
 def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterations: int) -> dict[str, Any]:
-    """How the run went, for status.json; distances in mm, mismatch and H in mm³, drift as a fraction."""
+    """Quality measures of the run for status.json; distances in mm, mismatch and H in mm³, drift as a
+    fraction.
+    """
     final = found.attribution.final.q.cpu().square()
     dices = {
         f"dice_{when}": dict(zip(names, dice(maps, loaded.target).tolist(), strict=True))
@@ -271,7 +273,9 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
 
 
 def _verdict(status: Mapping[str, Any], remarks: Sequence[str]) -> dict[str, Any]:
-    """The verdict as far as it needs no dates; as ``warnings`` its sentences and the other ``remarks``."""
+    """The part of the verdict that does not depend on dates; ``warnings`` holds its sentences and
+    ``remarks``.
+    """
     found = trust.judged(status)
     sentences = [reason["sentence"] for reason in found["verdict_reasons"]]
     return {**found, "warnings": [*sentences, *(remark for remark in remarks if remark not in sentences)]}

@@ -19,7 +19,7 @@ def sweep(
     table: Path,
     page: Path,
 ) -> None:
-    """Write ``table`` and ``page`` from the registrations beside them; ``command`` makes them again."""
+    """Write ``table`` and ``page`` from the registrations beside them; ``command`` reproduces them."""
     found = sweep_table(table.parent, combinations, pairs)
     write_csv(table, columns.as_text(found), "%.6g")
     sweep_page(found, list(combinations[0]["settings"]), command, page)

@@ -1,4 +1,4 @@
-"""The two visits of a pair in memory: their maps, and how much of the brain both show."""
+"""The two visits of a pair in memory: their maps, and the part of the brain that both show."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from longimorph.verdict import trust
 
 @dataclass(frozen=True)
 class Loaded:
-    """A pair in memory: maps (C, i, j, k) on one grid, alike where one visit does not show the brain, what
-    of the brain is compared, and the device that is to match them."""
+    """A pair in memory: maps (C, i, j, k) on one grid, the compared part of the brain, and the device to use.
+
+    The maps are equal where one visit does not show the brain.
+    """
 
     source: Tensor
     target: Tensor
@@ -35,7 +37,7 @@ def load_visit_maps(
 ) -> Loaded:
     """Read the maps, of ``count`` classes, beside the ``qc.json`` of two visits.
 
-    Raises the failure of a visit that has none, or one of the pair when the maps do not fit.
+    Raises the failure of a visit without maps, or a failure of the pair when the maps are incompatible.
     """
     records = record_of(source, "register"), record_of(target, "register")
     for record in records:
@@ -55,7 +57,7 @@ def load_visit_maps(
 
 
 def compared(shared: Shared, pair: Mapping[str, Any]) -> dict[str, Any]:
-    """How much of the brain is compared, for status.json."""
+    """The share of the brain that is compared, for status.json."""
     lost = {"compared_share": shared.compared, "not_compared_mm3": shared.lost_mm3}
     return {**lost, "not_shown_mm3": _lacking(shared, pair)}
 
@@ -69,13 +71,13 @@ def require_brain(shared: Shared, pair: Mapping[str, Any], least: float) -> None
 
 
 def not_compared(shared: Shared, pair: Mapping[str, Any]) -> list[str]:
-    """The sentence on brain that one of the visits does not show, if there is any."""
+    """A sentence on the brain that one of the visits does not show, if there is any."""
     lacking = {name: mm3 for name, mm3 in _lacking(shared, pair).items() if mm3 > 0}
     return [trust.not_compared(shared.compared, shared.lost_mm3, lacking)] if lacking else []
 
 
 def _lacking(shared: Shared, pair: Mapping[str, Any]) -> dict[str, float]:
-    """How much of the brain lies beyond the view of each visit, mm³."""
+    """Volume of the brain outside the view of each visit, mm³."""
     return {str(pair[key]): mm3 for key, mm3 in zip(("from", "to"), shared.lacking_mm3, strict=True)}
 
 

@@ -1,4 +1,4 @@
-"""What several steps need: visits from their records, the classes of a scan, a clean folder."""
+"""Code shared by several stages: visits from their records, the classes of a scan, removal of old results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def visit_of(record: Mapping[str, Any]) -> Visit:
-    """The visit of a job's record (patient, timepoint, image, regions, states; paths or None)."""
+    """Create the visit of a job's record (patient, timepoint, image, regions, states; paths or None)."""
     image, states = (Path(record[name]) if record[name] else None for name in ("image", "states"))
     return Visit(record["patient"], record["timepoint"], 0.0, image, Path(record["regions"]), states)
 
@@ -38,8 +38,10 @@ def classes_of(visit: Visit, table: ClassTable) -> tuple[NDArray[np.int16], Grid
 
 
 def read_classes(visit: Visit, table: ClassTable) -> tuple[NDArray[np.int16], Grid, list[str]]:
-    """As `classes_of`, and what only wildcards of the table took, in the words of ``longimorph check``; these
-    are logged too."""
+    """As `classes_of`, with the labels matched only by wildcards, in the words of ``longimorph check``.
+
+    These are also logged.
+    """
     regions, states, grid = read_visit(visit)
     try:
         index = table.lookup(regions, states, grid.voxel_volume)
@@ -54,13 +56,13 @@ def read_classes(visit: Visit, table: ClassTable) -> tuple[NDArray[np.int16], Gr
 
 
 def remove(files: Iterable[Path]) -> None:
-    """Delete results of an earlier run, so that none outlives what it was made from."""
+    """Delete results of an earlier run, so that no result outlives its inputs."""
     for file in files:
         file.unlink(missing_ok=True)
 
 
 def record_of(path: Path, stage: str) -> dict[str, Any]:
-    """A JSON object that an earlier step wrote; PairFailure of ``stage`` when it is damaged."""
+    """Read a JSON object written by an earlier step; raises PairFailure of ``stage`` when it is damaged."""
     try:
         return read_json(path)
     except (OSError, ValueError) as error:
@@ -71,6 +73,6 @@ def record_of(path: Path, stage: str) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object that an earlier step wrote."""
+    """Read a JSON object written by an earlier step."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content

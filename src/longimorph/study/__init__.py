@@ -1,1 +1,1 @@
-"""A study's input: configuration, cohort, classes and control matrix, and every check of them."""
+"""Input of a study: configuration, cohort, classes and control matrix, and all checks of them."""

@@ -1,4 +1,4 @@
-"""What differs between the scans of a patient's visits although it should not: voxel size, storage, sides."""
+"""Unexpected differences between the scans of a patient's visits: voxel size, storage order, sides."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from longimorph.study.layout import Layout
 from longimorph.study.table import Visit
 
 SAME_SIZE = 0.01
-"""Voxel sizes count as the same up to this share."""
+"""Relative difference up to which voxel sizes count as equal."""
 
 OTHER_VOLUME = 1.5
-"""A voxel so many times larger than at another visit is another resolution."""
+"""Ratio of voxel volumes above which two visits count as having different resolutions."""
 
 
 def remarks(visits: Sequence[tuple[Visit, Layout]]) -> Iterator[tuple[Visit, str]]:
-    """Yield what is odd about each visit of a patient, compared with the earliest one, in sentences."""
+    """Yield sentences on what is unusual about each visit of a patient, compared with the earliest one."""
     told = {}
     for visit, layout in visits:
         told[visit.timepoint] = sides.swapped_twins(layout)

@@ -1,4 +1,4 @@
-"""Which pairs cannot run although the study can: what is wrong with a visit, or with the two together."""
+"""Pairs that cannot run although the study can: problems of a visit, or of the two together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from longimorph.study.study import Study
 from longimorph.study.table import Visit
 
 _MARGIN = 0.05
-"""By this share a brain may be smaller than another for other reasons than the field of view."""
+"""Share by which one brain may be smaller than another for reasons other than the field of view."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Blocked:
 
 
 def blocked(study: Study, reports: Sequence[ScanReport], warnings: Sequence[ScanWarning]) -> list[Blocked]:
-    """Return the pairs of a study that will fail; ``reports`` are those of its visits, in their order.
+    """Return the pairs of a study that will fail; ``reports`` are those of its visits, in the same order.
 
-    What shows only after the alignment of the visits is not predicted.
+    Failures that only appear after the alignment of the visits are not predicted.
     """
     faulty = {(one.patient, one.timepoint): one for one in reversed(warnings)}
     seen = dict(zip(study.cohort.visits, reports, strict=True))
@@ -56,7 +56,7 @@ def _of_visit(warning: ScanWarning) -> str:
 def _too_little_in_view(
     pair: Pair, seen: dict[Visit, ScanReport], classes: ClassTable, least: float
 ) -> Iterator[str]:
-    """Yield how much less of the brain a visit that is cut shows than the other, where that is too little."""
+    """Yield how much less of the brain a truncated visit shows than the other, where that is too little."""
     sizes = {visit.timepoint: _brain_mm3(classes, seen[visit]) for visit in (pair.source, pair.target)}
     (small, least_mm3), (_, most_mm3) = sorted(sizes.items(), key=lambda item: item[1])
     cut = next(visit for visit in (pair.source, pair.target) if visit.timepoint == small)
@@ -72,13 +72,13 @@ def _brain_mm3(classes: ClassTable, report: ScanReport) -> float:
 
 
 def _brain_voxels(classes: ClassTable, counts: LabelCounts) -> int:
-    """The voxels of all classes but background."""
+    """Number of voxels of all classes but background."""
     found = np.asarray(classes.classify(counts.regions, counts.states))
     return int(counts.voxels[found != classes.background].sum())
 
 
 def _is_cut(classes: ClassTable, report: ScanReport) -> bool:
-    """Whether the brain reaches a face of the volume."""
+    """Return whether the brain reaches a face of the volume."""
     extent = report.extent
     return extent is not None and any(
         _brain_voxels(classes, face) * area > CUT_MM2

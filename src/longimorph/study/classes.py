@@ -40,8 +40,9 @@ Spans = tuple[tuple[int, int], ...]
 class ClassRow:
     """One row: the class takes voxels whose region is in ``regions`` and whose state is in ``states``.
 
-    Spans include both ends. None, written ``*``, stands for any region, and for state 0 and every state that
-    some row of the table names: a number that no row knows is never healthy tissue by default.
+    Spans include both ends. None, written ``*``, stands for any region. For states it stands for state 0 and
+    every state named by some row of the table: a number that no row names never becomes healthy tissue by
+    default.
     """
 
     name: str
@@ -53,7 +54,7 @@ class ClassRow:
 
     @property
     def pathological(self) -> bool:
-        """Whether the row asks for a state other than 0: the class is a pathology."""
+        """Whether the row requires a state other than 0, so that the class is a pathology."""
         return self.states is not None and any(last > 0 for _, last in self.states)
 
 
@@ -76,7 +77,7 @@ class ClassTable:
 
     @property
     def region_names(self) -> tuple[str, ...]:
-        """The name under which each class is summed by region; the class's own when none is given."""
+        """The name under which each class is summed by region; the class's own name when none is given."""
         return tuple(row.region for row in self.rows)
 
     @property
@@ -86,7 +87,7 @@ class ClassTable:
 
     @property
     def pathological(self) -> tuple[bool, ...]:
-        """For each class, whether its row asks for a state other than 0."""
+        """For each class, whether its row requires a state other than 0."""
         return tuple(row.pathological for row in self.rows)
 
     @property
@@ -95,7 +96,7 @@ class ClassTable:
         return self.names.index(BACKGROUND) if BACKGROUND in self.names else None
 
     def named(self, column: Literal["regions", "states"]) -> frozenset[int]:
-        """Return the labels that the rows name in a column, of long ranges the first ones."""
+        """Return the labels that the rows name in a column; only the first ones of long ranges."""
         spans = _all_spans(row.regions if column == "regions" else row.states for row in self.rows)
         return frozenset(
             label for first, last in spans for label in range(first, min(last, first + _LONGEST_RANGE) + 1)
@@ -108,17 +109,17 @@ class ClassTable:
         return any(row.regions is None or (row.states is None and beyond) for row in self.rows)
 
     def unnamed_states(self, states: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return for each state whether it is neither 0 nor named by any row."""
+        """Return, for each state, whether it is neither 0 nor named by any row."""
         return _outside(states, self._named_states)
 
     def unnamed_regions(self, regions: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return for each region whether no row names it, so that only ``*`` can take it."""
+        """Return, for each region, whether no row names it, so that only ``*`` can take it."""
         return _outside(regions, _all_spans(row.regions for row in self.rows))
 
     def classify(self, regions: NDArray[Any], states: NDArray[Any] | None = None) -> NDArray[np.int16]:
         """Return the class index of each voxel, -1 where no row matches.
 
-        ``regions`` and ``states`` are integer arrays of one shape; without ``states`` each state is 0.
+        ``regions`` and ``states`` are integer arrays of the same shape; without ``states`` every state is 0.
         """
         region_bins = _bins(regions, self._region_breaks)
         table = self._first_match
@@ -133,8 +134,10 @@ class ClassTable:
     def lookup(
         self, regions: NDArray[Any], states: NDArray[Any] | None = None, voxel_mm3: float | None = None
     ) -> NDArray[np.int16]:
-        """Return the class index of each voxel; PairFailure naming the labels that match no row, with their
-        volume where that of a voxel is given."""
+        """Return the class index of each voxel; raises PairFailure naming the labels that match no row.
+
+        The message includes their volume if the volume of a voxel is given.
+        """
         index = self.classify(regions, states)
         if index.size and index.min() < 0:
             lost = index < 0
@@ -144,8 +147,10 @@ class ClassTable:
         return index
 
     def complaints(self, unknown: LabelCounts, voxel_mm3: float | None = None) -> list[tuple[str, str]]:
-        """Return the labels that match no row in words, each with the column that is to blame: states that no
-        row names, and what else matches none."""
+        """Describe the labels that match no row, each with the column responsible.
+
+        States that no row names are listed separately from other unmatched labels.
+        """
         if not len(unknown):
             return []
         strange = np.zeros(len(unknown), bool)
@@ -156,7 +161,7 @@ class ClassTable:
         return told + ([("regions", rest.describe(voxel_mm3))] if len(rest) else [])
 
     def unknown(self, counts: LabelCounts) -> LabelCounts:
-        """Return those of the counted labels that match no row."""
+        """Return the counted labels that match no row."""
         return counts.where(self.classify(counts.regions, counts.states) < 0)
 
     @cached_property
@@ -169,12 +174,12 @@ class ClassTable:
 
     @cached_property
     def _named_states(self) -> Spans:
-        """State 0 and those that some row names: what ``*`` stands for."""
+        """State 0 and the states named by some row: the meaning of ``*``."""
         return ((0, 0), *_all_spans(row.states for row in self.rows))
 
     @cached_property
     def _first_match(self) -> NDArray[np.int16]:
-        """The class of each (region bin, state bin); bins are the stretches between breaks, 0 = negative."""
+        """The class of each (region bin, state bin); bins lie between breaks, bin 0 is negative."""
         table = np.full((len(self._region_breaks) + 1, len(self._state_breaks) + 1), -1, np.int16)
         for index in reversed(range(len(self.rows))):
             in_regions = _covered(self.rows[index].regions, self._region_breaks)
@@ -212,7 +217,7 @@ def _covered(spans: Spans | None, breaks: NDArray[np.int64]) -> NDArray[np.intp]
 
 
 def _bins(labels: NDArray[Any], breaks: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Return each label's bin, through a table when the labels are small enough for one."""
+    """Return each label's bin, by a look-up table when the labels are small enough."""
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, not {labels.dtype}")
     if labels.size == 0:
@@ -225,7 +230,7 @@ def _bins(labels: NDArray[Any], breaks: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 def load_classes(file: Path | str) -> ClassTable:
-    """Read the class table ``file``; raises InputError with every problem of it."""
+    """Read the class table ``file``; raises InputError with all its problems."""
     classes, problems = examine_classes(Path(file))
     if problems or classes is None:
         raise InputError(problems)
@@ -233,7 +238,7 @@ def load_classes(file: Path | str) -> ClassTable:
 
 
 def examine_classes(file: Path) -> tuple[ClassTable | None, list[Problem]]:
-    """Read the class table: all problems, and the table (as far as usable) when its columns are there."""
+    """Read the class table: all problems, and the table (as far as usable) if its columns are present."""
     table, problems = tsv.read_tsv(file, REQUIRED + OPTIONAL)
     if table is None:
         return None, problems
@@ -272,7 +277,7 @@ def _read_row(table: Table, row: TableRow, position: int) -> tuple[ClassRow | No
 
 
 def _with_defaults(row: ClassRow, position: int) -> ClassRow:
-    """Fill in the state's name and the colour where the table leaves them open."""
+    """Fill in the state's name and the colour where the table omits them."""
     state = row.state or (row.name if row.pathological else HEALTHY)
     own = _BACKGROUND_COLOR if row.name == BACKGROUND else PALETTE[position % len(PALETTE)]
     return ClassRow(row.name, row.regions, row.states, row.region, state, row.color.lower() or own)
@@ -327,7 +332,7 @@ def _duplicates(table: Table) -> list[Problem]:
 
 
 def _never_reached(classes: ClassTable, table: Table) -> list[Problem]:
-    """Return a problem for each row whose labels are all taken by the rows above it."""
+    """Return a problem for each row whose labels are all taken by rows above it."""
     reached = set(np.unique(classes._first_match).tolist())
     hint = "The first row that matches wins: move this row up, or mend its labels"
     text = "can never match: the rows above it take all its labels"

@@ -1,4 +1,4 @@
-"""The settings of one study: ``config.yaml`` as a frozen object, every default filled in."""
+"""The settings of one study: ``config.yaml`` as a frozen object, with all defaults filled in."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PATHS = ("cohort", "classes", "control", "gpus", "memory_model")
 
 @dataclass(frozen=True)
 class AlignConfig:
-    """When a rigid alignment counts as failed, and how it is searched; lengths in mm, angles in degrees."""
+    """Acceptance limits and search settings of the rigid alignment; lengths in mm, angles in degrees."""
 
     metric_min: float
     overlap_min: float
@@ -44,9 +44,9 @@ class AlignConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Every setting of a study; the schema ``workflow/schemas/config.schema.yaml`` describes each.
+    """All settings of a study; the schema ``workflow/schemas/config.schema.yaml`` describes each of them.
 
-    Paths are absolute; ``control`` is one too, or ``preset:NAME``.
+    Paths are absolute. ``control`` is an absolute path or ``preset:NAME``.
     """
 
     cohort: Path
@@ -77,28 +77,28 @@ class Config:
 
 
 def load_config(file: Path | str) -> Config:
-    """Read the configuration ``file``; raises InputError with every problem of it."""
+    """Read the configuration ``file``; raises InputError with all its problems."""
     values, problems = examine_file(Path(file))
     return _finish(values, problems)
 
 
 def from_mapping(settings: Mapping[str, Any], folder: Path | str, name: str = "configuration") -> Config:
-    """Make the configuration of settings that were read already, such as Snakemake's ``config``.
+    """Build the configuration from settings that were already read, such as Snakemake's ``config``.
 
-    Relative paths start at ``folder``; ``name`` stands in messages where a file would be named.
+    Relative paths start at ``folder``; messages show ``name`` in place of a file name.
     """
     values, problems = examine_config(settings, Path(folder), Source(name))
     return _finish(values, problems)
 
 
 def defaults() -> Config:
-    """The configuration of a study that sets nothing but its three tables."""
+    """The configuration of a study that sets only its three tables."""
     tables = {"cohort": "cohort.tsv", "classes": "classes.tsv", "control": "preset:lesion"}
     return from_mapping(tables, Path("."))
 
 
 def examine_file(file: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """Read the configuration ``file`` as far as it goes: usable values, and all problems."""
+    """Read the configuration ``file`` as far as possible: usable values, and all problems."""
     settings, source, problems = yamlfile.read_yaml(file)
     if settings is None:
         return {}, problems
@@ -109,7 +109,7 @@ def examine_file(file: Path) -> tuple[dict[str, Any], list[Problem]]:
 def examine_config(
     settings: Mapping[Any, Any], folder: Path, source: Source
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Check ``settings``: the constructor arguments of Config as far as they are usable, and all problems."""
+    """Check ``settings``; return the usable constructor arguments of Config, and all problems."""
     values, problems = schemas.check_settings(settings, schemas.load_schema(), source)
     for key in _PATHS:
         if values.get(key) is not None and not (key == "control" and values[key].startswith(PRESET)):
@@ -135,12 +135,12 @@ def _unusable_model(file: Path, source: Source) -> list[Problem]:
 def _resolve(text: str, folder: Path) -> Path:
     try:
         return (folder.absolute() / Path(text.strip()).expanduser()).absolute()
-    except RuntimeError:  # ~somebody who has no home folder
+    except RuntimeError:  # ~user without a home folder
         return folder.absolute() / text.strip()
 
 
 def _resolve_sweep(sweep: Mapping[Any, Any], folder: Path) -> dict[Any, Any]:
-    """Make the paths of a sweep's control tables absolute; whatever else it holds is checked elsewhere."""
+    """Make the paths of a sweep's control tables absolute; its other contents are checked elsewhere."""
     settings = sweep.get("settings")
     if not isinstance(settings, Mapping) or not isinstance(settings.get("control"), list):
         return dict(sweep)
@@ -152,7 +152,7 @@ def _resolve_sweep(sweep: Mapping[Any, Any], folder: Path) -> dict[Any, Any]:
 
 
 def _convert(values: dict[str, Any]) -> None:
-    """Give the checked values the types that Config declares."""
+    """Convert the checked values to the types that Config declares."""
     patients = values["patients"]
     if patients is not None:
         values["patients"] = (patients,) if isinstance(patients, str) else tuple(patients)
@@ -170,5 +170,5 @@ def _finish(values: dict[str, Any], problems: list[Problem]) -> Config:
 
 
 def build(values: Mapping[str, Any]) -> Config:
-    """Make the Config of examined ``values`` that hold every key."""
+    """Build the Config from examined ``values`` that hold every key."""
     return Config(**{**values, "align": AlignConfig(**values["align"])})

@@ -1,6 +1,6 @@
 """The control allocation matrix: which transitions between classes are deformation, ``control.tsv``.
 
-Entry (from, to) is rho in [0, 1]: 1 says that a change of the first class into the second is deformation
+Entry (from, to) is rho in [0, 1]: 1 means that a change of the first class into the second is deformation
 (tissue moved), 0 that it is reallocation (tissue changed class in place).
 """
 
@@ -28,7 +28,7 @@ _EXPECTED = "a number from 0 (reallocation) to 1 (deformation)"
 def load_control(source: Path | str, classes: ClassTable) -> Matrix:
     """Return the matrix (C, C), rows from and columns to, in the order of ``classes``.
 
-    ``source`` is a table's path or ``preset:NAME``. Raises InputError with every problem of it.
+    ``source`` is a table's path or ``preset:NAME``. Raises InputError with all its problems.
     """
     matrix, problems = examine_control(source, classes)
     if problems or matrix is None:
@@ -37,9 +37,9 @@ def load_control(source: Path | str, classes: ClassTable) -> Matrix:
 
 
 def examine_control(source: Path | str, classes: ClassTable | None) -> tuple[Matrix | None, list[Problem]]:
-    """Return the matrix when it is whole, and all problems.
+    """Return the matrix if it is complete, and all problems.
 
-    Without ``classes`` (their table is unusable) the names are not checked and there is no matrix.
+    Without ``classes`` (their table is unusable) the names are not checked and no matrix is returned.
     """
     if str(source).startswith(PRESET):
         return presets.examine_presets(str(source)[len(PRESET) :].strip(), classes)

@@ -1,4 +1,4 @@
-"""The kinds of graphics cards that a cluster offers, ``gpus.tsv``, and how each is asked for."""
+"""The kinds of GPUs that a cluster offers, ``gpus.tsv``, and how to request each of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REQUIRED = ("name", "memory_gb", "request")
 OPTIONAL = ("constraint", "partition", "speed")
 
 RESOURCES = ("gpu", "gpu_model", "gres", "constraint", "slurm_partition")
-"""The resources of Snakemake by which a job asks for a card."""
+"""The Snakemake resources by which a job requests a GPU."""
 
 _NAME = re.compile(r"\w[\w .+-]{0,49}")
 _GRES = re.compile(r"gres=\w+(:[\w.]+)?(:\d+)?")
@@ -27,9 +27,9 @@ _MOST_GB = 10_000
 
 @dataclass(frozen=True)
 class Gpu:
-    """One kind of card: its memory in GB (10^9 bytes), and how a job asks for one.
+    """One kind of GPU: its memory in GB (10^9 bytes), and how a job requests one.
 
-    ``speed`` says how many times faster than one processor thread a registration is taken to be.
+    ``speed`` is the assumed speed-up of a registration relative to one CPU thread.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Gpu:
 
     @property
     def resources(self) -> Mapping[str, str | int]:
-        """What a job asks for, by the names of Snakemake's resources."""
+        """The job's request, by the names of Snakemake's resources."""
         asked: dict[str, str | int] = {}
         option, _, value = self.request.partition("=")
         if option == "gres":
@@ -56,7 +56,7 @@ class Gpu:
 
 
 def load_gpus(file: Path | str) -> tuple[Gpu, ...]:
-    """Read the table ``file``; raises InputError with every problem of it."""
+    """Read the table ``file``; raises InputError with all its problems."""
     gpus, problems = examine_gpus(Path(file))
     if problems:
         raise InputError(problems)
@@ -64,7 +64,7 @@ def load_gpus(file: Path | str) -> tuple[Gpu, ...]:
 
 
 def examine_gpus(file: Path) -> tuple[tuple[Gpu, ...], list[Problem]]:
-    """Read the table: the usable kinds of cards, in the order of their rows, and all problems."""
+    """Read the table: the usable kinds of GPUs, in the order of their rows, and all problems."""
     table, problems = tsv.read_tsv(file, REQUIRED + OPTIONAL)
     if table is None:
         return (), problems
@@ -86,7 +86,7 @@ def _gpu(row: TableRow) -> Gpu:
 
 
 def _problems(table: Table, row: TableRow, earlier: list[str]) -> list[Problem]:
-    """Return what is wrong with the cells of one row."""
+    """Return the problems of the cells of one row."""
     checks = (
         ("name", *_name_fault(row["name"], earlier)),
         ("memory_gb", *_number_fault(row["memory_gb"], _MOST_GB, "the card's memory in GB, such as 40")),
@@ -105,7 +105,7 @@ def _problems(table: Table, row: TableRow, earlier: list[str]) -> list[Problem]:
 _SPEED = "how many times faster than one processor thread the card is, such as 20"
 
 Fault = tuple[str | None, str | None]
-"""What is wrong and what is expected; None and None for nothing."""
+"""What is wrong and what is expected; (None, None) if nothing is wrong."""
 
 
 def _name_fault(text: str, earlier: list[str]) -> Fault:

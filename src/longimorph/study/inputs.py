@@ -1,7 +1,7 @@
-"""Input files before they are opened: what lies at a path, and the bytes of a text.
+"""Checks of input files before they are opened: the type of file at a path, and the bytes of a text.
 
-Only regular files of a sensible size are read, so that a pipe or a device can neither make a check hang nor
-fill the memory.
+Only regular files of plausible size are read, so that a pipe or a device can neither block a check nor
+exhaust the memory.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from longimorph.io.pointers import unfetched
 FILE = "file"
 MISSING = "file not found"
 MOST_BYTES = 100 << 20
-"""More than any table or configuration has: a million visits take half of it."""
+"""Larger than any table or configuration: a million visits take half of it."""
 
-_SKEW_S = 60.0  # by which the clocks of a file server and of this machine may differ
+_SKEW_S = 60.0  # allowed difference between the clocks of a file server and this machine
 _FORBIDDEN = "may not be read: its permissions forbid it"
 _LEADS_NOWHERE = "is a link that leads to no file"
 
 
 class Unreadable(Exception):
-    """A text that cannot be read; the message says what lies at its path instead."""
+    """A text that cannot be read; the message says what is at its path instead."""
 
 
 def state(path: Path) -> str:
-    """Return ``FILE`` for a readable file, ``MISSING`` for none, else what is there, in words."""
+    """Return ``FILE`` for a readable file, ``MISSING`` for none, otherwise a description of what is there."""
     try:
         mode = os.stat(path).st_mode
     except PermissionError:
@@ -51,12 +51,12 @@ def _reason(path: Path, error: OSError | ValueError) -> str:
 
 
 def from_the_future(path: Path) -> bool:
-    """Whether a file's time of change is yet to come: the workflow would take all made of it for outdated."""
+    """Return whether a file was modified in the future: all results derived from it would look outdated."""
     return path.stat().st_mtime > time.time() + _SKEW_S
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a text; raises Unreadable."""
+    """Return the bytes of a text file; raises Unreadable."""
     found = state(path)
     if found != FILE:
         raise Unreadable(found)

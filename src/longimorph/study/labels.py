@@ -1,4 +1,4 @@
-"""How many voxels of a label volume carry each label, or each pair of region and state."""
+"""Voxel counts of each label in a label volume, or of each pair of region and state."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """The labels that occur, ascending, with their voxel counts; arrays of one length.
+    """The labels that occur, in ascending order, with their voxel counts; arrays of the same length.
 
-    ``states`` is None where there is no volume of states.
+    ``states`` is None without a volume of states.
     """
 
     regions: NDArray[np.int64]
@@ -28,12 +28,12 @@ class LabelCounts:
         return len(self.regions)
 
     def where(self, mask: NDArray[np.bool_]) -> LabelCounts:
-        """Return the counts of the entries chosen by ``mask``."""
+        """Return the counts of the entries selected by ``mask``."""
         states = self.states[mask] if self.states is not None else None
         return LabelCounts(self.regions[mask], states, self.voxels[mask])
 
     def by_state(self) -> LabelCounts:
-        """Return the counts of the states alone, as if these were the regions; none without states."""
+        """Return the counts of the states alone, as if these were the regions; empty without states."""
         states = self.states if self.states is not None else self.regions[:0]
         labels, where = np.unique(states, return_inverse=True)
         totals = np.zeros(len(labels), np.int64)
@@ -41,8 +41,10 @@ class LabelCounts:
         return LabelCounts(labels, None, totals)
 
     def describe(self, voxel_mm3: float | None = None, noun: str = "label") -> str:
-        """Return the labels and their voxel counts in words, the most frequent first; with their volumes
-        where that of a voxel is given."""
+        """Describe the labels and their voxel counts, the most frequent first.
+
+        Volumes are included if the volume of a voxel is given.
+        """
         order = np.argsort(-self.voxels, kind="stable")
         named = [self._describe_one(int(i), voxel_mm3) for i in order[:_MOST_NAMED]]
         rest = order[_MOST_NAMED:]
@@ -56,26 +58,26 @@ class LabelCounts:
 
 
 def amount(voxels: int, voxel_mm3: float | None = None) -> str:
-    """Return a number of voxels in words, with the volume where that of a voxel is given."""
+    """Describe a number of voxels, with its volume if the volume of a voxel is given."""
     text = f"{voxels:,} voxel{'' if voxels == 1 else 's'}"
     return text if voxel_mm3 is None else f"{text}, {millilitres(voxels * voxel_mm3)}"
 
 
 def millilitres(mm3: float) -> str:
-    """Return a volume in mL, with so many decimals as a small one needs."""
+    """Format a volume in mL, with enough decimals for a small one."""
     ml = mm3 / 1000
     return f"{ml:.1f} mL" if ml >= 1 else f"{ml:.2g} mL"
 
 
 def count(regions: NDArray[Any], states: NDArray[Any] | None = None) -> LabelCounts:
-    """Count the voxels of each label, or of each (region, state) when there are states of the same shape.
+    """Count the voxels of each label, or of each (region, state) if there are states of the same shape.
 
-    Works through the volume in pieces, so that little memory is needed beside it.
+    Processes the volume in pieces to limit memory.
     """
     if states is not None and states.shape != regions.shape:
         raise ValueError(f"regions have shape {regions.shape}, states {states.shape}")
     alike = states is None or states.strides == regions.strides
-    order: Literal["K", "C"] = "K" if alike else "C"  # as they lie in memory, without a copy
+    order: Literal["K", "C"] = "K" if alike else "C"  # in memory order, without a copy
     flat_regions = regions.ravel(order)
     flat_states = states.ravel(order) if states is not None else None
     parts = []
@@ -93,7 +95,7 @@ def count(regions: NDArray[Any], states: NDArray[Any] | None = None) -> LabelCou
 def _count_piece(
     regions: NDArray[Any], states: NDArray[Any] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct (region, state), one a row, and their counts; the state is 0 without states."""
+    """Return the distinct (region, state), one per row, and their counts; the state is 0 without states."""
     if states is None:
         labels, voxels = _unique(regions)
         return np.stack([labels, np.zeros_like(labels)], axis=1), voxels
@@ -105,7 +107,7 @@ def _count_piece(
 
 
 def _unique(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct values, ascending, and their counts, by a histogram when they are small."""
+    """Return the distinct values, in ascending order, and their counts; small values use a histogram."""
     if int(values.min()) >= 0 and int(values.max()) < _LARGEST_HISTOGRAM:
         histogram = np.bincount(values)
         present = np.flatnonzero(histogram)
@@ -115,7 +117,7 @@ def _unique(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def _compact(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct values and, for each entry, the position of its value among them."""
+    """Return the distinct values and, for each entry, the index of its value among them."""
     wide = values.astype(np.int64)
     labels, _ = _unique(wide)
     if labels[0] >= 0 and labels[-1] < _LARGEST_HISTOGRAM:

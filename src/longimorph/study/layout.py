@@ -1,4 +1,4 @@
-"""How a label volume is stored, and where its labels lie in the world: enough to compare two visits."""
+"""How a label volume is stored, and where its labels lie in the world, for comparing two visits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from longimorph.geometry.grid import Grid, axis_codes
 
 STEP = 3
-"""Every third voxel along each axis tells where a label lies."""
+"""Stride along each axis at which voxels are sampled to locate the labels."""
 
 _FEWEST, _MOST_LABELS = 5, 500
-"""A label needs so many of these voxels to have a place; a volume with more labels is no atlas."""
+"""Minimum number of sampled voxels for a label to have a position; a volume with more labels is no atlas."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The voxels along each axis of a label volume, their sizes (mm) and where the axes lead (``RAS``);
-    ``right_mm``: how far to the patient's right the middle of each label lies, from that of all labels."""
+    """Number of voxels of a label volume along each axis, their sizes (mm) and directions (``RAS``).
+
+    ``right_mm``: distance of each label's centre to the patient's right of the centre of all labels.
+    """
 
     shape: tuple[int, ...]
     sizes: tuple[float, ...]
@@ -35,7 +37,7 @@ class Layout:
         return cls(grid.shape, sizes, axis_codes(grid), _right(regions, grid))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Plain values for JSON."""
         places = [[label, round(place, 2)] for label, place in self.right_mm.items()]
         return {"shape": self.shape, "sizes": self.sizes, "codes": self.codes, "right_mm": places}
 

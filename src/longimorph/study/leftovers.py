@@ -1,4 +1,4 @@
-"""Folders of results that no longer belong to a study: of an earlier ``pairs`` setting or patient."""
+"""Result folders that no longer belong to a study, left by an earlier ``pairs`` setting or patient."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Leftovers:
-    """Folders below ``results/patients``: pairs of patients of the study, and patients that it does not
-    have, both as ``<patient>/<from>__<to>`` or ``<patient>``."""
+    """Unplanned folders below ``results/patients``, as ``<patient>/<from>__<to>`` or ``<patient>``.
+
+    They belong to pairs of the study's patients, or to patients that the study does not have.
+    """
 
     pairs: tuple[str, ...] = ()
     patients: tuple[str, ...] = ()
 
     def of(self, patient: str) -> Leftovers:
-        """Those of one patient."""
+        """Return the leftovers of one patient."""
         own = tuple(name for name in self.pairs if name.startswith(f"{patient}/"))
         return Leftovers(own, tuple(name for name in self.patients if name == patient))
 
     def sentences(self, most: int | None = SHOWN) -> list[str]:
-        """What there is, and what may be done about it."""
+        """Describe the leftovers, and what can be done about them."""
         found = []
         if self.pairs:
             found.append(f"Pairs that are not of this study's plan any more: {_listed(self.pairs, most)}.")
@@ -38,7 +40,7 @@ class Leftovers:
 
 
 def find(results: Path, pairs: Iterable[tuple[str, str, str]], others: Iterable[str] = ()) -> Leftovers:
-    """Return what lies in ``results`` beside the planned ``pairs`` (patient, from, to).
+    """Return what lies in ``results`` besides the planned ``pairs`` (patient, from, to).
 
     ``others``: patients of the study that have no pair.
     """

@@ -1,4 +1,4 @@
-"""Names of patients and visits: they become folders, files, rules and targets of the workflow."""
+"""Names of patients and visits, which become folders, files, rules and targets of the workflow."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from longimorph.study.tsv import Table, TableRow
 
 LONGEST = 100
 RESERVED = frozenset({"cohort", "report", "sweep", "tables", "complete"})
-"""No patient is called so: the logs of the cohort and of a sweep have such folders, and rules of the workflow
-are called ``patient_report`` and so on, as the target ``patient_NAME`` of a patient is."""
+"""Names that no patient may have. The logs of the cohort and of a sweep use such folders, and workflow rules
+are called ``patient_report`` and so on, like the target ``patient_NAME`` of a patient.
+"""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -31,7 +32,7 @@ def fault(text: str, column: str) -> tuple[str, str] | None:
 
 
 def repeated(table: Table) -> list[Problem]:
-    """Return a problem for each visit that is given again, and for each name that differs by case only."""
+    """Return a problem for each repeated visit, and for each name that differs only by case from another."""
     first: dict[tuple[str, str], int] = {}
     problems = []
     for row in table.rows:
@@ -43,8 +44,10 @@ def repeated(table: Table) -> list[Problem]:
 
 
 def _by_case(table: Table, columns: Sequence[str]) -> list[Problem]:
-    """Return a problem for each name in the last of ``columns`` that differs only by case from one above,
-    among rows that agree in the others."""
+    """Return a problem for each name in the last of ``columns`` that differs only by case from one above.
+
+    Only rows that agree in the other columns are compared.
+    """
     first: dict[tuple[str, ...], TableRow] = {}
     told: set[str] = set()
     problems = []

@@ -1,4 +1,4 @@
-"""What the class table makes of a cohort's labels: volumes per class and visit, and how visits differ."""
+"""The cohort's labels as read by the class table: volumes per class, and differences of visits."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from longimorph.study.table import Cohort, Visit
 
 COLUMNS = ("patient", "timepoint", "days", "class", "region", "state", "voxels", "ml", "by_wildcard")
 _CHANGED = 2.0
-"""Between two visits in a row a class that grows or shrinks by more than this factor is told of."""
+"""Factor of growth or shrinkage between consecutive visits above which a class is reported."""
 _LEAST_MM3 = 100.0
-"""Classes that are smaller than this at both visits may change by any factor."""
+"""Classes smaller than this at both visits may change by any factor."""
 _MOST_LABELS = 5
 _MOST_SPANS = 6
 
 
 @dataclass(frozen=True)
 class Looked:
-    """One visit whose labels could be read: ``index`` is the class of each entry of ``counts``, and
-    ``volumes`` are those of the classes, (C,) mm³."""
+    """One visit whose labels could be read.
+
+    ``index`` is the class of each entry of ``counts``; ``volumes`` are those of the classes, (C,) mm³.
+    """
 
     visit: Visit
     counts: LabelCounts
@@ -38,7 +40,7 @@ class Looked:
     scheme: schemes.Scheme | None
 
     def by_label(self, column: str) -> dict[int, float]:
-        """Return the volume of each label of a column, mm³; without states nothing."""
+        """Return the volume of each label of a column, mm³; empty without states."""
         labels = self.counts.regions if column == "regions" else self.counts.states
         if labels is None:
             return {}
@@ -50,7 +52,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that differs between the visits of one patient; the most ``weighty`` is told first."""
+    """A difference between the visits of one patient; the most ``weighty`` is reported first."""
 
     patient: str
     message: str
@@ -62,18 +64,18 @@ class Difference:
 
 @dataclass(frozen=True)
 class Overview:
-    """The visits of each patient that could be read, earliest first, as the class table reads them."""
+    """The readable visits of each patient, earliest first, as interpreted by the class table."""
 
     classes: ClassTable
     patients: dict[str, tuple[Looked, ...]]
 
     @property
     def visits(self) -> tuple[Looked, ...]:
-        """All visits that could be read, by patient."""
+        """All readable visits, by patient."""
         return tuple(one for visits in self.patients.values() for one in visits)
 
     def labels_of(self, index: int) -> str:
-        """Return in words which labels of all scans are of a class."""
+        """Describe which labels of all scans belong to a class."""
         regions: set[int] = set()
         states: set[int] = set()
         for one in self.visits:
@@ -86,7 +88,7 @@ class Overview:
         return where if states <= {0} else f"state {spans(states)} in {where}"
 
     def differences(self) -> list[Difference]:
-        """Return what differs between the visits of each patient, what weighs most first."""
+        """Return the differences between the visits of each patient, the most important first."""
         patients = self.patients.items()
         found = [one for name, visits in patients for one in _between(name, visits, self.classes)]
         return sorted(found, key=lambda one: one.weight)
@@ -108,9 +110,9 @@ class Overview:
 
 
 def overview(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport]) -> Overview:
-    """Return the overview of a cohort; ``reports`` are those of its visits, in its order.
+    """Return the overview of a cohort; ``reports`` are those of its visits, in the same order.
 
-    Every label has to have its class, as after a check without problems.
+    Every label must have a class, as after a check without problems.
     """
     by_visit = dict(zip(cohort.visits, reports, strict=True))
     patients = {
@@ -135,7 +137,7 @@ def _look(visit: Visit, classes: ClassTable, report: ScanReport) -> Looked | Non
 
 
 def spans(labels: set[int], most: int = _MOST_SPANS) -> str:
-    """Return labels as a class table would have them, such as ``2,41,1001-1035``; the first of many."""
+    """Format labels as in a class table, such as ``2,41,1001-1035``; only the first of many."""
     runs: list[list[int]] = []
     for label in sorted(labels):
         if runs and label == runs[-1][1] + 1:
@@ -148,7 +150,7 @@ def spans(labels: set[int], most: int = _MOST_SPANS) -> str:
 
 
 def _between(patient: str, visits: Sequence[Looked], classes: ClassTable) -> Iterator[Difference]:
-    """Yield what differs between one patient's visits."""
+    """Yield the differences between one patient's visits."""
     named = {one.visit.timepoint: one for one in visits}
     without = [name for name, one in named.items() if one.visit.states is None]
     if without and len(without) < len(visits):
@@ -179,7 +181,7 @@ def _jumps(patient: str, earlier: Looked, later: Looked, classes: ClassTable) ->
 
 
 def _absent(patient: str, visits: Sequence[Looked], column: str) -> Iterator[Difference]:
-    """Yield for each visit the labels of a column that it lacks and another visit has, the largest first."""
+    """Yield, for each visit, the labels of a column that only other visits have, the largest first."""
     with_labels = [one for one in visits if column == "regions" or one.visit.states is not None]
     seen = [(one, one.by_label(column)) for one in with_labels]
     largest: dict[int, float] = {}

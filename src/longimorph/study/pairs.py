@@ -1,4 +1,4 @@
-"""Which visits are compared with which."""
+"""The pairs of visits to compare."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The pair's folder under its patient's: ``<from>__<to>``."""
+        """The pair's folder within its patient's: ``<from>__<to>``."""
         return f"{self.source.timepoint}__{self.target.timepoint}"
 
     @property
     def days(self) -> float:
-        """Days from the source to the target, above 0."""
+        """Days from the source to the target, greater than 0."""
         return self.target.days - self.source.days
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A patient without any pair, and why."""
+    """A patient without any pair, and the reason."""
 
     patient: str
     reason: str
@@ -40,23 +40,26 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Plan:
-    """All pairs, by patient in the order of the table, and the patients that have none."""
+    """All pairs, by patient in the order of the table, and the patients without pairs."""
 
     pairs: tuple[Pair, ...]
     left_out: tuple[LeftOut, ...]
 
     def of(self, patient: str) -> tuple[Pair, ...]:
-        """Return the pairs of one patient, earliest first; empty for one that is left out."""
+        """Return the pairs of one patient, earliest first; empty for an excluded patient."""
         return tuple(pair for pair in self.pairs if pair.patient == patient)
 
     def patients(self) -> tuple[str, ...]:
-        """Return the patients that have a pair, in order."""
+        """Return the patients that have at least one pair, in order."""
         return tuple(dict.fromkeys(pair.patient for pair in self.pairs))
 
 
 def plan_pairs(cohort: Cohort, mode: Mode = "consecutive") -> Plan:
-    """Pair each visit with the next (``consecutive``), the first with each later one (``baseline``), or
-    every visit with every later one (``all``)."""
+    """Plan the pairs of a cohort.
+
+    ``consecutive`` pairs each visit with the next, ``baseline`` the first with each later one, and ``all``
+    every visit with every later one.
+    """
     pairs: list[Pair] = []
     left_out: list[LeftOut] = []
     for patient in cohort.patients():

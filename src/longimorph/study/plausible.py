@@ -1,4 +1,4 @@
-"""Whether the labels of a visit can be those of a whole brain, as the class table reads them."""
+"""Check whether a visit's labels, as interpreted by the class table, can be those of a whole brain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FACES = "left", "right", "back", "front", "bottom", "top"
 
 
 def remarks(classes: ClassTable, counts: LabelCounts, extent: Extent) -> Iterator[str]:
-    """Yield what is odd, in sentences; nothing is known without a class of background."""
+    """Yield sentences on what is implausible; nothing can be checked without a background class."""
     if classes.background is None:
         return
     volume = _brain(classes, counts) * extent.voxel_mm3
@@ -39,6 +39,6 @@ def remarks(classes: ClassTable, counts: LabelCounts, extent: Extent) -> Iterato
 
 
 def _brain(classes: ClassTable, counts: LabelCounts) -> int:
-    """The voxels of all classes but background; labels of no class count as brain."""
+    """Number of voxels of all classes but background; labels without a class count as brain."""
     found = classes.classify(counts.regions, counts.states)
     return int(counts.voxels[np.asarray(found) != classes.background].sum())

@@ -1,7 +1,7 @@
-"""Control matrices in words: rules by the kind of class, so that a preset fits any class table.
+"""Control matrices given as rules by kind of class, so that a preset fits any class table.
 
-A preset is a YAML file of ``config/presets``: ``description``, and ``rules``, each with ``from``, ``to`` and
-``rho``. For each pair of classes the first rule that matches gives rho.
+A preset is a YAML file in ``config/presets`` with ``description`` and ``rules``, each with ``from``, ``to``
+and ``rho``. For each pair of classes the first matching rule gives rho.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KINDS = ("any", "healthy", "pathological", BACKGROUND, "same")
 
 
 def available() -> dict[str, str]:
-    """Return the presets' names with their descriptions."""
+    """Return the names of the presets with their descriptions."""
     found = {}
     for file in sorted(paths.presets().glob("*.yaml")):
         settings, _, _ = yamlfile.read_yaml(file)
@@ -63,7 +63,7 @@ def _first_rho(rules: list[dict[str, Any]], source: ClassRow, target: ClassRow) 
 
 
 def _is(row: ClassRow, kind: str) -> bool:
-    """Whether the class of ``row`` is of ``kind``; the background counts as healthy too."""
+    """Return whether the class of ``row`` is of ``kind``; the background also counts as healthy."""
     if kind == BACKGROUND:
         return row.name == BACKGROUND
     return kind == "any" or kind == ("pathological" if row.pathological else "healthy")
@@ -81,7 +81,7 @@ def _rule_problems(file: Path, rules: Any) -> list[Problem]:
 
 
 def _rule_faults(rule: Any) -> Iterator[tuple[str, Any, str]]:
-    """Yield what is wrong with one rule: the message, what was found, what was expected."""
+    """Yield the faults of one rule: the message, what was found, what was expected."""
     if not isinstance(rule, dict) or set(rule) != {"from", "to", "rho"}:
         yield "is not a rule", None, "the keys from, to and rho"
         return

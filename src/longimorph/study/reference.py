@@ -1,6 +1,6 @@
-"""The table of all settings in ``config/README.md``, made from the schema.
+"""The table of all settings in ``config/README.md``, generated from the schema.
 
-``python -m longimorph.study.reference`` brings the page up to date.
+``python -m longimorph.study.reference`` updates the page.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def preset_table() -> str:
 
 
 def updated(page: str) -> str:
-    """Return ``page`` with its generated parts, those between the marks, made anew."""
+    """Return ``page`` with its generated parts, those between the markers, regenerated."""
     for name, made in zip(_PARTS, (key_table(), preset_table()), strict=True):
         first, last = f"<!-- {name}: generated -->", f"<!-- {name}: end -->"
         before, rest = page.split(first)

@@ -1,7 +1,7 @@
-"""Reports on scans kept between runs, so that unchanged files are not read twice.
+"""Reports on scans, cached between runs so that unchanged files are not read again.
 
-A report is valid while the path and the stamp of each of the visit's files stay the same. The file is a
-convenience: when it cannot be read or written, the scans are simply read again.
+A report is valid while the path and the stamp of each of the visit's files stay the same. The cache is
+optional: when it cannot be read or written, the scans are read again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ScanCache:
         self._changed = False
 
     def get(self, visit: Visit) -> ScanReport | None:
-        """Return the visit's report when none of its files has changed since."""
+        """Return the visit's report if none of its files has changed since."""
         entry = self._entries.get(_key(visit))
         try:
             if entry is not None and entry["files"] == _signature(visit):
@@ -41,7 +41,7 @@ class ScanCache:
         return None
 
     def put(self, visit: Visit, report: ScanReport) -> None:
-        """Keep the visit's report, unless it is unusually large."""
+        """Store the visit's report, unless it is unusually large."""
         if report.counts is not None and len(report.counts) > _MOST_LABELS:
             return
         try:
@@ -51,7 +51,7 @@ class ScanCache:
         self._changed = True
 
     def save(self) -> None:
-        """Write the reports if there are new ones; a disk that refuses is no error."""
+        """Write the reports if there are new ones; a failure to write is not an error."""
         if self.file is None or not self._changed:
             return
         try:
@@ -75,6 +75,6 @@ def _key(visit: Visit) -> str:
 
 
 def _signature(visit: Visit) -> list[list[int]]:
-    """Return the stamp of each of the visit's files; TypeError where one is not there."""
+    """Return the stamp of each of the visit's files; raises TypeError if one is missing."""
     files = (part for path in visit.files().values() for part in parts(path))
     return [list(stamp(file)) for file in files]  # type: ignore[arg-type]

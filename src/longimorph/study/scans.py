@@ -1,5 +1,7 @@
-"""What the scans of one visit hold, without any table: can they be read, do they fit, which labels occur,
-is anything odd about their headers."""
+"""Examination of one visit's scans without any table.
+
+Checks whether they can be read and fit together, which labels occur, and whether their headers are unusual.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,12 @@ from longimorph.study.table import Visit
 Labels = NDArray[np.int32]
 
 GRID_TOLERANCE_MM = 0.01
-"""Regions and states count as on one grid when no voxel centre differs by more; in any order of storage."""
+"""Maximum distance of voxel centres for regions and states to count as on one grid, in any storage order."""
 
 
 @dataclass(frozen=True)
 class ScanWarning:
-    """A defect of one visit's scans, found before the run; the visit's pairs will fail with it."""
+    """A defect of one visit's scans, found before the run; it will make the visit's pairs fail."""
 
     patient: str
     timepoint: str
@@ -51,7 +53,7 @@ class Defect:
 
 @dataclass(frozen=True)
 class ScanRemark:
-    """Something odd about one visit's scans that can be used nevertheless, with what to do."""
+    """Something unusual about one visit's scans, which can still be used, with advice."""
 
     patient: str
     timepoint: str
@@ -63,10 +65,10 @@ class ScanRemark:
 
 @dataclass(frozen=True)
 class Extent:
-    """How large a voxel is, and what lies on the six faces of the label volume.
+    """The size of a voxel, and the labels on the six faces of the label volume.
 
-    ``voxel_mm3``; ``face_mm2``: the area of a voxel on each face; ``faces``: the labels there. The order is
-    left, right, back, front, bottom, top, by the axes that come nearest.
+    ``voxel_mm3``: volume of a voxel; ``face_mm2``: area of a voxel on each face; ``faces``: the labels there.
+    The order is left, right, back, front, bottom, top, by the nearest axes.
     """
 
     voxel_mm3: float
@@ -76,8 +78,10 @@ class Extent:
 
 @dataclass(frozen=True)
 class ScanReport:
-    """The labels of one visit, their extent and their layout, None when they cannot be read; the defects of
-    its scans, and what is odd about their headers."""
+    """The labels of one visit, their extent and layout, defects of its scans, and remarks on headers.
+
+    Labels, extent and layout are None when the labels cannot be read.
+    """
 
     counts: LabelCounts | None
     defects: tuple[Defect, ...] = ()
@@ -87,10 +91,10 @@ class ScanReport:
 
 
 def read_visit(visit: Visit) -> tuple[Labels, Labels | None, Grid]:
-    """Read the label volumes of a visit: regions, states (None without), both (i, j, k) in the order of the
-    regions, and their grid.
+    """Read the label volumes of a visit: regions, states (None without), and their grid.
 
-    Raises PairFailure of the stage maps when one cannot be read or the two lie on different grids.
+    Both volumes are (i, j, k) in the storage order of the regions. Raises PairFailure of the stage maps when
+    one cannot be read or the two lie on different grids.
     """
     return _together(visit, [read_labels(path) for path in _label_files(visit)])
 
@@ -98,7 +102,7 @@ def read_visit(visit: Visit) -> tuple[Labels, Labels | None, Grid]:
 def examine_visit(visit: Visit) -> ScanReport:
     """Read the visit's scans and report their labels and defects; never raises for a bad scan.
 
-    Depends on nothing but the visit's files, so the report can be kept as long as they do not change.
+    The report depends only on the visit's files, so it can be cached as long as they do not change.
     """
     defects: list[Defect] = []
     image = _image_grid(visit, defects)
@@ -127,7 +131,7 @@ def _label_files(visit: Visit) -> list[Path]:
 
 
 def _image_grid(visit: Visit, defects: list[Defect]) -> Grid | None:
-    """Return where the image lies, None where it says nowhere; a defect of its voxels is added."""
+    """Return the grid of the image, None if it has no position; adds a defect of its voxels."""
     if visit.image is None:
         return None
     grid = None
@@ -156,8 +160,7 @@ def _defect(failure: PairFailure) -> Defect:
 
 
 def _together(visit: Visit, volumes: list[tuple[Labels, Grid]]) -> tuple[Labels, Labels | None, Grid]:
-    """Return regions and states as one, in the order of the regions, after the check that they hold the same
-    voxels."""
+    """Return regions and states in the order of the regions, after checking that their voxels coincide."""
     regions, grid = volumes[0]
     if len(volumes) == 1:
         return regions, None, grid
@@ -180,9 +183,9 @@ def _describe(grid: Grid) -> str:
 def check_labels(
     visit: Visit, classes: ClassTable, table: str, report: ScanReport | None = None
 ) -> list[Problem | ScanWarning]:
-    """Return what is wrong with one visit's scans: labels that no class takes, and defects as warnings.
+    """Return the problems of one visit's scans: labels without a class, and defects as warnings.
 
-    ``table`` names the cohort table in messages; ``report`` saves reading the scans again.
+    ``table`` names the cohort table in messages; ``report`` avoids reading the scans again.
     """
     report = report if report is not None else examine_visit(visit)
     found: list[Problem | ScanWarning] = [
@@ -208,7 +211,7 @@ _REGION_HINT = "Write them into the row of their class, or of 'background' where
 
 
 def _state_hint(classes: ClassTable) -> str:
-    """Return what to write where a volume holds a state that no row names."""
+    """Return advice on what to write where a volume holds a state that no row names."""
     sick = [row.name for row in classes.rows if row.pathological]
     where = f"the column 'states' of {_either(sick)}" if sick else "the column 'states' of a row of its own"
     text = f"If it is a lesion, write the number into {where}"
@@ -221,7 +224,7 @@ def _either(names: Sequence[str]) -> str:
 
 
 def to_dict(report: ScanReport) -> dict[str, Any]:
-    """Return the report as plain data for JSON."""
+    """Return the report as plain values for JSON."""
     counts, extent = report.counts, report.extent
     return {
         "counts": _plain_counts(counts) if counts is not None else None,
@@ -246,7 +249,7 @@ def _counts_of(plain: dict[str, Any]) -> LabelCounts:
 
 
 def from_dict(data: dict[str, Any]) -> ScanReport:
-    """Return the report that ``to_dict`` made plain."""
+    """The inverse of ``to_dict``."""
     defects = tuple(Defect(*entry) for entry in data["defects"])
     counts = None if data["counts"] is None else _counts_of(data["counts"])
     extent = None

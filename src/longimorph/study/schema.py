@@ -1,4 +1,4 @@
-"""The configuration's schema: checks with sentences, defaults, and the text that describes each key."""
+"""The configuration's schema: checks with readable messages, defaults, and descriptions of the keys."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _LONGEST_SHOWN = 80
 
 @dataclass(frozen=True)
 class Source:
-    """Where settings come from: the name shown in messages, and the line of each key (``align.seed``)."""
+    """Origin of settings: the name shown in messages, and the line of each key (``align.seed``)."""
 
     name: str
     lines: Mapping[str, int] = field(default_factory=dict)
 
     def problem(self, key: str, message: str, **details: Any) -> Problem:
-        """Return a problem of this source's ``key``."""
+        """Return a problem with this source's ``key``."""
         return Problem(self.name, message, row=self.lines.get(key), column=key, **details)
 
 
@@ -50,10 +50,10 @@ def load_schema(name: str = "config") -> Schema:
 def check_settings(
     settings: Mapping[Any, Any], schema: Schema, source: Source
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the usable settings with every default filled in, and a problem for each unusable one.
+    """Return the usable settings with all defaults filled in, and a problem for each unusable one.
 
-    A setting with a problem takes its default, so that the rest of the input can still be examined;
-    a required one that is missing or unusable is absent from the result.
+    A setting with a problem takes its default, so that the rest of the input can still be examined. A
+    required setting that is missing or unusable is absent from the result.
     """
     return _check_group(settings, schema, source, "")
 
@@ -95,8 +95,10 @@ def _check_nested(
 
 
 def check_value(value: Any, rule: Schema, source: Source, key: str) -> tuple[Any, list[Problem]]:
-    """Return the value, numbers made of ``1e-3`` where a number is meant, and the problem when ``rule``
-    does not allow it."""
+    """Return the value, and a problem if ``rule`` does not allow it.
+
+    Texts such as ``1e-3`` are converted to numbers where a number is expected.
+    """
     value = _numbers(value) if _takes_numbers(rule) else value
     if _finite(value) and Draft202012Validator(rule).is_valid(value):
         return value, []
@@ -122,12 +124,12 @@ def _unknown(key: Any, known: list[str], source: Source, prefix: str) -> Problem
 
 
 def _mistyped(key: str, settings: Mapping[Any, Any], known: Mapping[str, Schema]) -> bool:
-    """Whether an unknown key of ``settings`` is reported with ``key`` as the one that was meant."""
+    """Return whether an unknown key of ``settings`` is already reported as a misspelling of ``key``."""
     return any(nearest(str(given), known) == key for given in settings if given not in known)
 
 
 def shown(value: Any) -> Any:
-    """Return ``value`` short enough for a message."""
+    """Return ``value`` shortened for a message."""
     if isinstance(value, str | int | float | bool) or value is None:
         text = value if isinstance(value, str) else repr(value)
         return text[:_LONGEST_SHOWN] + "…" if len(text) > _LONGEST_SHOWN else value
@@ -147,7 +149,7 @@ def _takes_numbers(rule: Schema) -> bool:
 
 
 def _numbers(value: Any) -> Any:
-    """Return ``value`` with texts such as ``1e-3``, which YAML 1.1 does not take for numbers, as numbers."""
+    """Return ``value`` with texts such as ``1e-3``, which YAML 1.1 does not read as numbers, as numbers."""
     if isinstance(value, list):
         return [_numbers(entry) for entry in value]
     return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value.strip()) else value
@@ -163,7 +165,7 @@ def _finite(value: Any) -> bool:
 
 
 def expected_text(rule: Schema) -> str:
-    """Return what a key takes, in words: ``a number above 0 (mm), or native``."""
+    """Describe the values that a key takes: ``a number above 0 (mm), or native``."""
     if "expected" in rule:
         return str(rule["expected"])
     texts = [t for t in (_kind_text(r) for r in _alternatives(rule)) if t]

@@ -1,6 +1,6 @@
-"""Whose numbers a segmentation has: the tools for which ``config/examples`` holds a class table.
+"""Recognition of the tool behind a segmentation, among those with a class table in ``config/examples``.
 
-The labels of a tool are those that its table names, so that there is one list of them.
+The labels of a tool are those named by its table, so that there is only one list of them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from longimorph.study.scans import ScanReport
 from longimorph.text import counted
 
 Column = Literal["regions", "states"]
-_FEWEST = 2  # labels that tell anything: any tool writes a mask of one number
+_FEWEST = 2  # minimum of informative labels: any tool writes a mask of one number
 _ALIKE = 0.9
-"""The share of a scan's labels that a tool has to know for the scan to be one of its own."""
+"""Share of a scan's labels that a tool must know for the scan to be attributed to it."""
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """The numbers of a tool: its name, its table in ``config/examples``, the column that its labels go to,
-    and labels without which a segmentation is not its own."""
+    """The label numbers of a tool: its name, its table in ``config/examples``, and the column of its labels.
+
+    It also holds labels that every segmentation by the tool contains.
+    """
 
     name: str
     table: str
@@ -36,7 +38,7 @@ class Scheme:
 
     @property
     def shown(self) -> str:
-        """The table as a message names it."""
+        """The table's name as shown in messages."""
         return f"config/examples/{self.table}"
 
 
@@ -53,9 +55,9 @@ SCHEMES = (
 
 
 def recognise(labels: Collection[int], column: Column) -> Scheme | None:
-    """Return the tool whose numbers these labels of a scan are; None when it is none that is known.
+    """Return the tool that produced these labels of a scan; None if it is not known.
 
-    Of several the one that knows the most of them, and of these the one with the fewest others.
+    Of several candidates the one that knows the most labels is chosen, then the one with the fewest others.
     """
     found = frozenset(labels) - {0}
     best: tuple[float, int, Scheme] | None = None
@@ -68,17 +70,17 @@ def recognise(labels: Collection[int], column: Column) -> Scheme | None:
 
 
 def of_scan(report: ScanReport, column: Column) -> Scheme | None:
-    """Return the tool whose numbers a visit's labels are."""
+    """Return the tool that produced a visit's labels."""
     return recognise(_found(report, column), column)
 
 
 def of_table(classes: ClassTable, column: Column) -> Scheme | None:
-    """Return the tool for which a class table is made."""
+    """Return the tool for which a class table was written."""
     return recognise(classes.named(column), column)
 
 
 def mismatches(classes: ClassTable, reports: Sequence[ScanReport]) -> list[str]:
-    """Return a sentence for each tool whose numbers scans have while the table names others."""
+    """Return a sentence for each tool whose labels occur in scans while the table names another's."""
     told = []
     for column in ("regions", "states"):
         own, named = of_table(classes, column), classes.named(column)
@@ -108,7 +110,7 @@ def _found(report: ScanReport, column: Column) -> frozenset[int]:
 
 @cache
 def _labels(scheme: Scheme) -> frozenset[int]:
-    """The labels that the tool's table names; none where the table is not there."""
+    """The labels named by the tool's table; empty if the table is missing."""
     try:
         table = class_tables.load_classes(paths.repository() / "config" / "examples" / scheme.table)
     except LongimorphError:

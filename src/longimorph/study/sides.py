@@ -1,4 +1,4 @@
-"""Whether left and right are exchanged: what labels can tell of it, and nothing where they cannot."""
+"""Detection of exchanged left and right from the labels, where they are informative."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ FREESURFER = {
     26: 58,
     28: 60,
 }
-"""Labels of the left half and their twins of the right, as FreeSurfer, FastSurfer, SynthSeg and
-SAMSEG number them."""
+"""Left labels and their right counterparts, as numbered by FreeSurfer, FastSurfer, SynthSeg and SAMSEG."""
 
 APART_MM = 10.0
-"""Twins lie so far apart at least, and a label so far from the middle, half of it, to tell of a side."""
+"""Minimum distance of a label pair that indicates a side; a label must be half as far from the midline."""
 
 _FEWEST_TWINS, _FEWEST_LABELS = 3, 4
 _ALIKE = 0.5
-"""Cosine between the places of labels at two visits, above which they lie on the same sides."""
+"""Cosine between the positions of labels at two visits above which they lie on the same sides."""
 
 
 def swapped_twins(layout: Layout) -> list[int] | None:
-    """Return FreeSurfer's labels of the left half that lie on the right of their twins, no label where each
-    lies on its own side, None where the labels do not tell. They tell only if all twins say the same."""
+    """Return FreeSurfer's left labels that lie to the right of their counterparts.
+
+    Returns an empty list when each label lies on its own side, and None when the labels are not
+    informative. They are informative only if all pairs agree.
+    """
     place = layout.right_mm
     apart = {
         left: place[right] - place[left]
@@ -51,7 +53,7 @@ def swapped_twins(layout: Layout) -> list[int] | None:
 
 
 def same_sides(one: Layout, other: Layout) -> bool | None:
-    """Return whether the labels of two visits lie on the same sides, None where they do not tell."""
+    """Return whether the labels of two visits lie on the same sides; None if they are not informative."""
     shared = [
         label
         for label in one.right_mm.keys() & other.right_mm.keys()

@@ -1,4 +1,4 @@
-"""A study: the configuration with its three tables, read together so that all problems show at once."""
+"""A study: the configuration with its three tables, read together to report all problems at once."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ Settings = Path | str | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that the input files say.
+    """The contents of all input files.
 
-    ``cohort`` holds the chosen patients only; ``control`` is (C, C), rows from and columns to, in the order
-    of ``classes``; ``plan`` lists the pairs and the patients that have none; ``gpus`` are the kinds of cards
-    that a cluster offers; ``sweep`` is what is to be tried with other settings, if anything.
+    ``cohort`` holds the chosen patients only. ``control`` is (C, C), rows from and columns to, in the order
+    of ``classes``. ``plan`` lists the pairs and the patients without pairs. ``gpus`` are the kinds of GPUs
+    that a cluster offers. ``sweep`` describes the runs with other settings, if any.
     """
 
     config: Config
@@ -51,9 +51,9 @@ class Study:
 
 @dataclass(frozen=True)
 class Draft:
-    """What could be read of a study, whole or not, and every problem found on the way.
+    """The readable part of a study, complete or not, and all problems found.
 
-    ``classes`` is None unless its table is free of problems, since a table with gaps misleads.
+    ``classes`` is None unless its table is free of problems, since an incomplete table is misleading.
     """
 
     values: dict[str, Any]
@@ -65,7 +65,7 @@ class Draft:
     problems: tuple[Problem, ...]
 
     def finish(self) -> Study:
-        """Return the study; raises InputError when there is any problem."""
+        """Return the study; raises InputError if there is any problem."""
         if self.problems or self.cohort is None or self.classes is None or self.control is None:
             raise InputError(self.problems)
         config = configs.build(self.values)
@@ -79,11 +79,11 @@ def load_study(
     file: Path | str | None = None,
     check_files: bool = True,
 ) -> Study:
-    """Read a study; raises InputError with every problem of every file.
+    """Read a study; raises InputError with all problems of all files.
 
-    ``settings`` is the configuration file, or its content (such as Snakemake's ``config``); then relative
-    paths start at ``folder``, by default the working folder, and ``file``, where the content was read from,
-    gives messages its name and lines. With ``check_files`` each scan has to exist.
+    ``settings`` is the configuration file, or its content (such as Snakemake's ``config``). For content,
+    relative paths start at ``folder``, by default the working folder, and ``file``, from which the content
+    was read, provides names and lines for messages. With ``check_files`` each scan must exist.
     """
     return draft(settings, folder, file, check_files).finish()
 
@@ -94,7 +94,7 @@ def draft(
     file: Path | str | None = None,
     check_files: bool = True,
 ) -> Draft:
-    """Read a study as far as it goes; arguments as for ``load``."""
+    """Read a study as far as possible; arguments as for ``load``."""
     values, source, problems = _settings(settings, folder, file)
     cohort = classes = control = None
     gpus: tuple[Gpu, ...] = ()
@@ -125,7 +125,7 @@ def draft(
 def _settings(
     settings: Settings, folder: Path | str | None, file: Path | str | None
 ) -> tuple[dict[str, Any], Source, list[Problem]]:
-    """Return the checked settings, where messages place them, and all problems."""
+    """Return the checked settings, their location for messages, and all problems."""
     source = Source("configuration")
     problems: list[Problem] = []
     content: Mapping[str, Any] | None
@@ -144,7 +144,7 @@ def _settings(
 
 
 def _unknown_patients(cohort: Cohort | None, chosen: tuple[str, ...] | None, source: Source) -> list[Problem]:
-    """Return a problem for each chosen name that the cohort table has not."""
+    """Return a problem for each chosen patient that is not in the cohort table."""
     known = sorted(cohort.named) if cohort is not None else []
     text = "is not a patient of the cohort table"
     return [

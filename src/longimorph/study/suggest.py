@@ -1,4 +1,4 @@
-"""The nearest known name to a mistyped one."""
+"""Suggest the known name nearest to a mistyped one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the entry of ``known`` that is most like ``name`` whatever the case, None when none is near."""
+    """Return the entry of ``known`` most similar to ``name``, ignoring case; None if none is similar."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     cutoff = 0.6 if len(name) > 3 else 0.5
     match = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
@@ -15,6 +15,6 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Return the sentence that proposes the nearest known name, None when none is near."""
+    """Return a sentence that suggests the nearest known name; None if none is similar."""
     near = nearest(name, known)
     return f"Did you mean '{near}'?" if near is not None else None

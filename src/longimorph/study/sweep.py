@@ -1,4 +1,4 @@
-"""The sweep of a study: chosen pairs, to be registered with every combination of chosen settings."""
+"""The sweep of a study: chosen pairs to register with every combination of chosen settings."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from longimorph.study.schema import Source, shown
 from longimorph.study.suggest import did_you_mean
 
 SETTINGS = (*REGISTRATION, "control")
-"""What a sweep may vary: the maps of the visits depend on none of these."""
+"""The settings that a sweep may vary; the maps of the visits depend on none of them."""
 
 MOST = 200
-"""More combinations than this are a typing error, or nobody will look at them."""
+"""Maximum number of combinations; more are presumably a typing error, and too many to inspect."""
 
 _KEYS = ("pairs", "settings")
 _LONGEST = 180
@@ -35,8 +35,8 @@ _LONGEST = 180
 class Combination:
     """One combination of settings.
 
-    ``name``: of its folder; ``settings``: without ``control``, whose source and ``matrix`` (C, C) stand
-    apart; ``texts``: the value of each varied setting as text.
+    ``name``: of its folder. ``settings``: without ``control``, whose source and ``matrix`` (C, C) are
+    separate fields. ``texts``: the value of each varied setting as text.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The pairs of a sweep and all its combinations, in the order in which they were given."""
+    """The pairs of a sweep and all its combinations, in the given order."""
 
     pairs: tuple[Pair, ...]
     combinations: tuple[Combination, ...]
@@ -61,10 +61,10 @@ def examine_sweep(
     plan: Plan | None,
     classes: ClassTable | None,
 ) -> tuple[Sweep | None, list[Problem]]:
-    """Return the sweep of the setting ``given`` when it is whole, and all problems.
+    """Return the sweep of the setting ``given`` if it is complete, and all problems.
 
-    ``own`` is the study's own control, its source and its matrix. Without matrix, ``plan`` or ``classes``,
-    whose tables are unusable, there is no sweep, and what depends on them is not checked.
+    ``own`` is the study's own control, its source and its matrix. If the matrix, ``plan`` or ``classes`` is
+    missing because its table is unusable, no sweep is returned, and what depends on it is not checked.
     """
     problems = [_unknown(key, source) for key in given if key not in _KEYS]
     pairs, wrong_pairs = _pairs(given.get("pairs"), plan, source)
@@ -166,7 +166,7 @@ def _combination(chosen: Mapping[str, Any], own_control: str, matrices: Mapping[
 
 
 def text_of(value: Any) -> str:
-    """Return a value as it stands in tables and names of folders: letters, digits and ``_.+-``."""
+    """Format a value for tables and folder names: letters, digits and ``_.+-``."""
     if isinstance(value, list):
         return "+".join(map(text_of, value))
     if isinstance(value, int | float):

@@ -24,15 +24,16 @@ _DAYS = "the number of days since a day zero of this patient"
 SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".mha", ".mhd", ".nrrd", ".nhdr")
 _MOST_HINTS = 20
 _MOST_DAYS = 1e7
-"""Beyond it a number of days is a date: 20240301. Day counts from the year 0, and Julian days, are below."""
+"""A larger number of days is a date such as 20240301. Days since the year 0 and Julian days are smaller."""
 
 
 @dataclass(frozen=True)
 class Visit:
     """One visit of one patient.
 
-    ``days`` is the time since any day zero of the patient; ``image`` is the intensity image, ``regions`` and
-    ``states`` are integer label volumes on one grid, all absolute paths. ``line`` is the row's line.
+    ``days`` is the time since an arbitrary day zero of the patient. ``image`` is the intensity image;
+    ``regions`` and ``states`` are integer label volumes on one grid. All paths are absolute. ``line`` is the
+    row's line.
     """
 
     patient: str
@@ -44,7 +45,7 @@ class Visit:
     line: int = field(default=0, compare=False)
 
     def files(self) -> dict[str, Path]:
-        """Return the visit's files by the name of their column."""
+        """Return the visit's files by column name."""
         named = {"image": self.image, "regions": self.regions, "states": self.states}
         return {column: path for column, path in named.items() if path is not None}
 
@@ -53,7 +54,7 @@ class Visit:
 class Cohort:
     """All visits, in the order of the table, and the name of the table in messages.
 
-    ``named`` are all patients that the table names, those whose rows are unusable too.
+    ``named`` are all patients named by the table, including those whose rows are unusable.
     """
 
     name: str
@@ -68,7 +69,7 @@ class Cohort:
         return {name: tuple(sorted(group, key=lambda v: v.days)) for name, group in groups.items()}
 
     def patients(self) -> tuple[str, ...]:
-        """Return the patients' names in the order in which the table first names them."""
+        """Return the patients' names in the order of their first appearance in the table."""
         return tuple(self._by_patient)
 
     def visits_of(self, patient: str) -> tuple[Visit, ...]:
@@ -76,14 +77,14 @@ class Cohort:
         return self._by_patient[patient]
 
     def visit(self, patient: str, timepoint: str) -> Visit:
-        """Return one visit by name; KeyError when there is none."""
+        """Return one visit by name; raises KeyError if there is none."""
         for visit in self._by_patient[patient]:
             if visit.timepoint == timepoint:
                 return visit
         raise KeyError(f"{patient} {timepoint}")
 
     def select(self, patients: Iterable[str] | None) -> Cohort:
-        """Return the cohort of these patients only; all of them for None."""
+        """Return the cohort restricted to these patients; the whole cohort for None."""
         if patients is None:
             return self
         wanted = set(patients)
@@ -92,9 +93,9 @@ class Cohort:
 
 
 def load_cohort(file: Path | str, check_files: bool = True) -> Cohort:
-    """Read the cohort table ``file``; raises InputError with every problem of it.
+    """Read the cohort table ``file``; raises InputError with all its problems.
 
-    With ``check_files`` each named file has to exist.
+    With ``check_files`` each named file must exist.
     """
     cohort, problems = examine_cohort(Path(file), check_files)
     if problems or cohort is None:
@@ -103,7 +104,7 @@ def load_cohort(file: Path | str, check_files: bool = True) -> Cohort:
 
 
 def examine_cohort(file: Path, check_files: bool = True) -> tuple[Cohort | None, list[Problem]]:
-    """Read the cohort table as far as it goes: the usable rows, and all problems."""
+    """Read the cohort table as far as possible: the usable rows, and all problems."""
     table, problems = tsv.read_tsv(file, REQUIRED + OPTIONAL)
     if table is None:
         return None, problems
@@ -120,7 +121,7 @@ def examine_cohort(file: Path, check_files: bool = True) -> tuple[Cohort | None,
 
 
 class _RowReader:
-    """Reads rows into visits and gathers what is wrong with them."""
+    """Converts rows to visits and collects their problems."""
 
     def __init__(self, table: Table, folder: Path, check_files: bool) -> None:
         self.table, self.folder, self.check_files = table, folder, check_files
@@ -128,7 +129,7 @@ class _RowReader:
         self._missing = 0
 
     def read(self, row: TableRow) -> Visit | None:
-        """Return the row's visit, None when it is unusable; unusable optional cells are left out."""
+        """Return the row's visit, None if it is unusable; unusable optional cells are omitted."""
         before = len(self.problems)
         patient, timepoint = (self._name(row, column) for column in ("patient", "timepoint"))
         days = self._days(row)
@@ -187,7 +188,7 @@ class _RowReader:
         return None
 
     def _missing_hint(self, text: str, path: Path) -> str:
-        """Propose the nearest file, for the first few missing ones: looking through folders takes time."""
+        """Suggest the nearest file for the first few missing ones only: searching folders takes time."""
         self._missing += 1
         near = None
         if "\\" in text:
@@ -199,7 +200,7 @@ class _RowReader:
 
 
 def parse_number(text: str) -> float | None:
-    """Return the finite number that ``text`` spells, None when it spells none."""
+    """Parse ``text`` as a finite number; None if it is not one."""
     try:
         value = float(text) if "_" not in text else math.nan
     except ValueError:
@@ -208,15 +209,15 @@ def parse_number(text: str) -> float | None:
 
 
 def resolve(text: str, folder: Path) -> Path:
-    """Return the absolute path that a cell means; relative ones start at the table's ``folder``."""
+    """Return the absolute path given by a cell; relative paths start at the table's ``folder``."""
     try:
         return folder / Path(text).expanduser()
-    except RuntimeError:  # ~somebody who has no home folder
+    except RuntimeError:  # ~user without a home folder
         return folder / text
 
 
 def nearest_path(text: str, folder: Path) -> str | None:
-    """Propose an existing path near a missing one: its first part that is missing, mended."""
+    """Suggest an existing path near a missing one by correcting its first missing part."""
     path = resolve(text, folder)
     missing = next((p for p in [*reversed(path.parents), path] if not p.exists()), path)
     try:
@@ -233,7 +234,7 @@ def nearest_path(text: str, folder: Path) -> str | None:
 
 
 def _order_problems(name: str, visits: Sequence[Visit]) -> list[Problem]:
-    """Return a problem for each visit on the day of another, or earlier than one in a row above it."""
+    """Return a problem for each visit on the same day as another, or earlier than one in a row above it."""
     above: dict[str, dict[float, Visit]] = {}
     named: set[tuple[str, str]] = set()
     problems = []
@@ -262,7 +263,7 @@ def _order_problem(name: str, visit: Visit, other: Visit) -> Problem:
 
 
 def _folder_problems(name: str, visits: Sequence[Visit]) -> list[Problem]:
-    """Return a problem for each two results that would share a folder: 'a' to 'b__c' and 'a__b' to 'c'."""
+    """Return a problem for any two results that would share a folder: 'a' to 'b__c' and 'a__b' to 'c'."""
     groups: dict[str, list[Visit]] = {}
     for visit in visits:
         groups.setdefault(visit.patient, []).append(visit)

@@ -1,7 +1,7 @@
-"""Tab-separated tables as their authors wrote them: cells by column name, with line numbers.
+"""Tab-separated tables as written by their authors: cells by column name, with line numbers.
 
-Blank lines and lines that start with ``#`` are skipped, spaces and one pair of double quotes around a cell
-are dropped (spreadsheets add them), and a UTF-8 byte-order mark is accepted.
+Blank lines and lines that start with ``#`` are skipped. Spaces and one pair of double quotes around a cell
+are removed (spreadsheets add them). A UTF-8 byte-order mark is accepted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that was read: the name shown in messages, the header's line, its columns and its rows."""
+    """A table as read: the name shown in messages, the header's line, its columns and its rows."""
 
     name: str
     header_line: int
@@ -46,7 +46,7 @@ class Table:
 
 
 def read_tsv(file: Path, known: Sequence[str]) -> tuple[Table | None, list[Problem]]:
-    """Read a table whose columns should be among ``known``; None when it is no tab-separated table."""
+    """Read a table whose columns should be among ``known``; None if it is not a tab-separated table."""
     content, problems = _read_text(file)
     if content is None:
         return None, problems
@@ -74,9 +74,9 @@ def read_tsv(file: Path, known: Sequence[str]) -> tuple[Table | None, list[Probl
 
 
 def check_columns(table: Table, required: Sequence[str], optional: Sequence[str]) -> list[Problem]:
-    """Return a problem for each missing column and for each unknown one that is near a known, absent one.
+    """Return a problem for each missing column and for each unknown one that resembles a known, absent one.
 
-    Other columns are left alone: they are the author's own.
+    Other columns are the author's own and are ignored.
     """
     problems = []
     own = [c for c in table.columns if c not in required and c not in optional]
@@ -115,7 +115,7 @@ def _read_text(file: Path) -> tuple[str | None, list[Problem]]:
 
 
 def missing_file_hint(file: Path) -> str | None:
-    """Return the sentence that proposes the most similar entry of the folder where ``file`` should be."""
+    """Return a sentence that suggests the most similar entry of the folder where ``file`` should be."""
     try:
         present = sorted(entry.name for entry in file.parent.iterdir())
     except OSError:
@@ -124,7 +124,7 @@ def missing_file_hint(file: Path) -> str | None:
 
 
 def _lines(content: str) -> list[tuple[int, str]]:
-    """Return the lines that count, each with its number."""
+    """Return the lines that are neither blank nor comments, with their numbers."""
     numbered = enumerate(re.split(r"\r\n|\n|\r", content), 1)
     return [(n, line) for n, line in numbered if line.strip() and not line.lstrip().startswith("#")]
 
@@ -138,7 +138,7 @@ def _unquote(cell: str) -> str:
 
 
 def _wrong_separator(header: str, known: Sequence[str]) -> str | None:
-    """Return the name of the separator in use when it is not the tab."""
+    """Return the name of the separator in use if it is not the tab."""
     if "\t" in header.strip():
         return None
     names = {name.lower() for name in known}

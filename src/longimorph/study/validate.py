@@ -1,7 +1,7 @@
-"""Every check of the input before anything runs, scans included.
+"""All checks of the input before anything runs, including the scans.
 
-What was typed wrongly stops the run: problems of the configuration and the tables, missing files, labels
-that no class takes. Defects of one scan are warnings, since the other scans can still be used.
+User errors stop the run: problems of the configuration and the tables, missing files, labels without a class.
+Defects of one scan are warnings, since the other scans can still be used.
 """
 
 from __future__ import annotations
@@ -26,16 +26,15 @@ log = logging.getLogger(__name__)
 
 _MOST_THREADS = 4
 _MANY = 100
-"""Visits whose scans take so long to read that the user is told."""
+"""Number of visits from which reading the scans takes so long that the user is informed."""
 
 
 @dataclass(frozen=True)
 class Validated:
-    """A study that can run, the visits whose scans will fail, remarks that ask for nothing, and what is odd
-    about scans that can be used.
+    """A study that can run, the visits whose scans will fail, notes, and remarks on usable scans.
 
-    ``by_wildcards``: those of the notes that name labels which only a wildcard took; ``reports``: one for
-    each visit of the cohort, in its order.
+    Notes require no action. ``by_wildcards``: the notes on labels that only a wildcard matched. ``reports``:
+    one for each visit of the cohort, in the same order.
     """
 
     study: Study
@@ -55,8 +54,8 @@ def validate(
 ) -> Validated:
     """Check every input file and every scan; raises InputError with all problems of all files.
 
-    ``settings``, ``folder`` and ``file`` as for ``study.load``. ``cache`` is a file that keeps the reports on
-    scans, so that only changed ones are read again; ``threads`` scans are read at a time.
+    ``settings``, ``folder`` and ``file`` are as for ``study.load``. ``cache`` is a file that stores the
+    reports on scans, so that only changed ones are read again. ``threads`` scans are read in parallel.
     """
     draft = studies.draft(settings, folder, file)
     problems = list(draft.problems)
@@ -82,7 +81,7 @@ def validate(
 def scan_reports(
     visits: Sequence[Visit], cache: Path | None = None, threads: int | None = None
 ) -> list[ScanReport]:
-    """Return the report on each visit's scans, from the cache where the files have not changed."""
+    """Return the report on each visit's scans, from the cache if the files have not changed."""
     kept = ScanCache(cache)
     known = {visit: report for visit in visits if (report := kept.get(visit)) is not None}
     new = [visit for visit in dict.fromkeys(visits) if visit not in known]
@@ -124,7 +123,7 @@ def _remarks(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport])
 
 
 def _by_wildcards(classes: ClassTable, reports: Sequence[ScanReport]) -> list[str]:
-    """Return what only wildcards of the table took of all scans, in sentences."""
+    """Return sentences on the labels of all scans that only wildcards of the table matched."""
     found = [
         wildcards.taken(classes, report.counts, report.extent.voxel_mm3)
         for report in reports
@@ -134,7 +133,7 @@ def _by_wildcards(classes: ClassTable, reports: Sequence[ScanReport]) -> list[st
 
 
 def _notes(study: Study, reports: Sequence[ScanReport]) -> list[str]:
-    """Return remarks: patients left out, and classes that no scan holds."""
+    """Return remarks: excluded patients, and classes that no scan contains."""
     notes = [f"{patient.patient} is left out: it {patient.reason}" for patient in study.plan.left_out]
     occurring: set[int] = set()
     for report in reports:

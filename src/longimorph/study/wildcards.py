@@ -1,7 +1,7 @@
-"""What only the wildcards of a class table took: labels that no row names by number.
+"""Labels matched only by wildcards of a class table, because no row names them by number.
 
-``*`` in ``regions`` takes any region, also one of another atlas; ``*`` in ``states`` takes, besides 0, a
-state that other rows name for other regions. Both may be meant, and neither happens without being told.
+``*`` in ``regions`` takes any region, even one of another atlas. ``*`` in ``states`` takes, besides 0, any
+state that other rows name for other regions. Both may be intended; both are always reported.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ _MOST_NAMED = 8
 
 @dataclass(frozen=True)
 class Taken:
-    """A label that a wildcard of a class took: ``column`` is ``regions`` or ``states``; ``region`` is where a
-    state lies, None for a label that is a region itself. Summed over ``visits`` visits."""
+    """A label matched by a wildcard of a class, summed over ``visits`` visits.
+
+    ``column`` is ``regions`` or ``states``. ``region`` is the region of a state, None for a label that is
+    itself a region.
+    """
 
     name: str
     column: str
@@ -40,7 +43,7 @@ class Taken:
 
 
 def taken(classes: ClassTable, counts: LabelCounts, voxel_mm3: float) -> list[Taken]:
-    """Return what the wildcards of the table took of one visit's labels."""
+    """Return which of one visit's labels only the wildcards of the table matched."""
     index = classes.classify(counts.regions, counts.states)
     strange = classes.unnamed_regions(counts.regions)
     states = counts.states if counts.states is not None else np.zeros_like(counts.regions)
@@ -56,7 +59,7 @@ def taken(classes: ClassTable, counts: LabelCounts, voxel_mm3: float) -> list[Ta
 
 
 def together(visits: Iterable[Sequence[Taken]]) -> list[Taken]:
-    """Return what wildcards took of several visits, summed by class and label."""
+    """Combine the wildcard matches of several visits, summed by class and label."""
     return _summed([one for visit in visits for one in visit], visits=True)
 
 
@@ -79,7 +82,7 @@ _identity = attrgetter("name", "column", "label", "region")
 
 
 def _summed(found: Sequence[Taken], visits: bool) -> list[Taken]:
-    """Add up entries of the same class and label; ``visits`` says whether they are of different visits."""
+    """Sum entries of the same class and label; ``visits`` says whether they come from different visits."""
     groups: dict[object, list[Taken]] = {}
     for one in found:
         groups.setdefault(_identity(one), []).append(one)

@@ -1,4 +1,4 @@
-"""YAML files with the line of every key, and syntax errors as problems."""
+"""YAML files with the line of every key, and syntax errors reported as problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEPTH = 2  # groups within groups of which lines are known
 
 
 def read_yaml(file: Path) -> tuple[dict[Any, Any] | None, Source, list[Problem]]:
-    """Return the mapping of a YAML file, the line of each key, and what is wrong with the file as YAML."""
+    """Return the mapping of a YAML file, the line of each key, and its YAML errors."""
     name = paths.display(file)
     try:
         text = inputs.read_bytes(file).decode("utf-8-sig")
@@ -47,7 +47,7 @@ def _syntax_problem(name: str, text: str, error: yaml.MarkedYAMLError) -> Proble
 
 
 def _yaml_hint(text: str, row: int | None) -> str | None:
-    """Return what commonly breaks a line of YAML, when the line at ``row`` shows it."""
+    """Return a hint at a common YAML mistake, if the line at ``row`` contains it."""
     lines = text.splitlines()
     if row is None or row > len(lines):
         return None
@@ -57,7 +57,7 @@ def _yaml_hint(text: str, row: int | None) -> str | None:
 
 
 def _size(node: Any, sizes: dict[int, int]) -> int:
-    """Return how many values a node holds when every alias is written out, which no code does in time."""
+    """Return how many values a node holds when every alias is expanded, without expanding them."""
     if id(node) not in sizes:
         sizes[id(node)] = 0  # what a node holds of itself does not count
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
@@ -67,7 +67,7 @@ def _size(node: Any, sizes: dict[int, int]) -> int:
 
 
 def _lines(node: Any, name: str) -> tuple[Source, list[Problem]]:
-    """Return the line of each key, and a problem for each key that is given twice."""
+    """Return the line of each key, and a problem for each duplicate key."""
     lines: dict[str, int] = {}
     problems: list[Problem] = []
 

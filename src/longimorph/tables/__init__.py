@@ -1,4 +1,4 @@
-"""The tables: what one pair leaves behind, and how pairs become a patient's and a cohort's tables."""
+"""The tables of one pair, and their combination into a patient's and a cohort's tables."""
 
 from longimorph.tables.collect import cohort_tables, patient_tables, write_pair_list
 from longimorph.tables.completeness import PagesIncomplete, SomePairsFailed, require_complete

@@ -1,7 +1,7 @@
-"""Closure: what two steps in a row say together, against what the pair of the same two visits says.
+"""Closure: the change over two consecutive steps, compared with the pair of the first and last visit.
 
-With ``pairs: all`` the change from A to C is measured twice: directly, and as A to B plus B to C. How far the
-two differ is a test of the split that needs no known truth.
+With ``pairs: all`` the change from A to C is measured twice: directly, and as A to B plus B to C. The
+difference of the two tests the split without a known ground truth.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ KINDS = ("deformation", "reallocation")
 
 
 def closure(changes: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
-    """One row per class and three visits of a patient, in ``order``, whose three pairs are all done.
+    """One row per class and triple of visits of a patient, in ``order``, whose three pairs are all done.
 
-    ``changes``: the patient's table. Uncertainties of the three numbers add up, which is an upper bound.
+    ``changes``: the patient's table. The uncertainties of the three numbers are added, which is an upper
+    bound.
     """
     done = changes[changes["status"] == "ok"]
     rows = {(r["from"], r["to"], r["class"]): r for r in done.to_dict("records")}

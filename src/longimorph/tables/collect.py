@@ -1,4 +1,4 @@
-"""From pairs to a patient's tables, from patients to the cohort's, with sums by region and by state."""
+"""Combine pairs into a patient's tables and patients into the cohort's, with sums by region and by state."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]]
     """Write the cohort's tables from the patients' folders.
 
     ``classes``: one dict per class with ``class`` and the names ``region`` and ``state`` that the marginal
-    tables sum over (empty where classes.tsv gives none: those classes are summed as ``(unnamed)``).
+    tables sum over (empty if classes.tsv gives none: those classes are summed as ``(unnamed)``).
     """
     changes = columns.stack((columns.read_table(p / "changes.csv") for p in patients), columns.CHANGES)
     transitions = columns.stack(
@@ -75,7 +75,7 @@ def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]]
 
 
 def _visits(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The visits of a patient's pairs in order of time: a visit comes after all that a pair leads from."""
+    """The visits of a patient's pairs in order of time: each follows the sources of pairs ending in it."""
     earlier = {str(pair[key]): 0.0 for pair in pairs for key in ("from", "to")}
     for _ in earlier:
         for pair in pairs:
@@ -93,8 +93,8 @@ def _write_marginals(changes: pd.DataFrame, classes: Sequence[Mapping[str, str]]
 def marginals(changes: pd.DataFrame, names: Mapping[str, str], kind: str) -> pd.DataFrame:
     """Sum ``changes`` over the classes that share a name; the column ``class`` becomes ``kind``.
 
-    A failed pair keeps its rows, with empty numbers. Sums of decimals stay exact: the identity of the
-    columns holds in the marginals as well.
+    A failed pair keeps its rows, with empty numbers. Sums of decimals stay exact, so the identity of the
+    columns also holds in the marginals.
     """
     order = [kind if name == "class" else name for name in columns.CHANGES]
     if changes.empty:
@@ -110,7 +110,7 @@ def marginals(changes: pd.DataFrame, names: Mapping[str, str], kind: str) -> pd.
 def write_pair_list(
     pairs: Sequence[Mapping[str, Any]], left_out: Sequence[Mapping[str, str]], path: Path
 ) -> None:
-    """Write every pair that is planned, then every patient left out with the reason."""
+    """Write every planned pair, then every excluded patient with the reason."""
     rows = [{**pair, "left_out": ""} for pair in pairs]
     rows += [{"patient": p["patient"], "from": "", "to": "", "left_out": p["reason"]} for p in left_out]
     write_csv(path, columns.as_text(pd.DataFrame(rows, columns=list(columns.PAIR_LIST))))
@@ -124,7 +124,7 @@ def _with_days(changes: pd.DataFrame, days: float) -> pd.DataFrame:
 
 
 def _failure(patient: str, pair: Mapping[str, Any], status: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the pair's row of ``failures.csv``, or nothing when the pair is done."""
+    """Return the pair's row of ``failures.csv``; empty if the pair is done."""
     if status["status"] == "ok":
         return []
     stage = str(status.get("stage") or "register")

@@ -1,9 +1,9 @@
 """Names, order and number format of the columns.
 
 Volumes are in mm³ with three decimals. A value is rounded once, when the pair's table is written, and
-``unexplained_mm3`` is the difference of the rounded values: in every file, in decimals,
-``volume_to_mm3 - volume_from_mm3 = deformation_mm3 + reallocation_mm3 + unexplained_mm3`` holds exactly,
-and sums over classes (the marginals) keep it.
+``unexplained_mm3`` is the difference of the rounded values. In every file, in decimals, ``volume_to_mm3 -
+volume_from_mm3 = deformation_mm3 + reallocation_mm3 + unexplained_mm3`` therefore holds exactly, and sums
+over classes (the marginals) preserve it.
 """
 
 from __future__ import annotations
@@ -71,18 +71,18 @@ _NUMBERS = frozenset({"days", *VOLUMES, *RATES, *UNCERTAINTIES, *GAPS})
 
 
 def to_decimals(values: np.ndarray | pd.Series) -> np.ndarray:
-    """Round mm³ to the decimals that the files carry; minus zero becomes zero."""
+    """Round mm³ to the decimals used in the files; minus zero becomes zero."""
     rounded: np.ndarray = np.round(np.asarray(values, dtype=np.float64), DECIMALS) + 0.0
     return rounded
 
 
 def number(value: object) -> float:
-    """A cell of a table that was read as numbers."""
+    """Convert a cell of a numeric table to a float."""
     return float(str(value))
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Return ``table`` with its numbers as the text that goes into the file; missing numbers are empty."""
+    """Return ``table`` with its numbers formatted for the file; missing numbers are empty."""
     text = table.copy()
     for column in _NUMBERS.intersection(table.columns):
         form = "{:.10g}" if column == "days" else f"{{:.{DECIMALS}f}}"
@@ -100,7 +100,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
 
 
 def stack(tables: Iterable[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
-    """Put ``tables`` one below the other, with exactly ``columns``; no tables give an empty one."""
+    """Concatenate ``tables`` vertically, with exactly ``columns``; no tables give an empty one."""
     present = [table for table in tables if len(table)]
     if not present:
         return pd.DataFrame(columns=list(columns))

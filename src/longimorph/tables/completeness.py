@@ -1,4 +1,4 @@
-"""Whether every pair is done; the errors say which pairs failed, or which pages have gaps."""
+"""Check that every pair is done; the errors say which pairs failed, or which pages are incomplete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SomePairsFailed(LongimorphError):
 
 
 class PagesIncomplete(LongimorphError):
-    """All numbers are there, but some pages lack a part that could not be drawn."""
+    """All numbers are present, but some pages lack a part that could not be drawn."""
 
     def __init__(self, pages: Sequence[Path]) -> None:
         shown = ", ".join(str(page) for page in pages[:_SHOWN])
@@ -41,9 +41,9 @@ class PagesIncomplete(LongimorphError):
 
 
 def require_complete(folder: Path, out: Path, incomplete: Sequence[Path] = ()) -> None:
-    """Write ``out`` when every pair of the tables in ``folder`` is done, else raise SomePairsFailed.
+    """Write ``out`` if every pair of the tables in ``folder`` is done, else raise SomePairsFailed.
 
-    ``incomplete``: pages of which parts could not be made; then PagesIncomplete is raised.
+    ``incomplete``: pages with missing parts; if there are any, PagesIncomplete is raised.
     """
     failures = columns.read_table(folder / "failures.csv")
     pairs = len(columns.read_table(folder / "changes.csv")[list(columns.PAIR)].drop_duplicates())

@@ -1,4 +1,4 @@
-"""The cohort's memory: what each registration was predicted to take, and what it took."""
+"""The cohort's memory: the predicted and the observed memory of each registration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = (*PAIR, "status", "device", "strategy_begun", "strategy")
 
 
 def memory_row(status: Mapping[str, Any]) -> dict[str, str]:
-    """Return a pair's row of ``memory.csv`` from its ``status.json``; what that does not say is empty."""
+    """Return a pair's row of ``memory.csv`` from its ``status.json``; missing values are empty."""
     said = {**status, **(status.get("memory") or {})}
     if "memory" not in status:  # not begun: there is no device and no strategy
         said["device"] = None
@@ -24,7 +24,7 @@ def memory_row(status: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_memory_rows(path: Path | str) -> pd.DataFrame:
-    """Read a ``memory.csv``: names are text, all other columns are numbers, NaN where they are empty."""
+    """Read a ``memory.csv``: names are text, all other columns are numbers, NaN where empty."""
     return _numbers(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8"))
 
 
@@ -39,7 +39,7 @@ def of_results(results: Path) -> pd.DataFrame:
 
 
 def _status(file: Path) -> dict[str, Any]:
-    """Return what a status file says; nothing when it is being replaced."""
+    """Return the contents of a status file; empty while it is being replaced."""
     try:
         found = json.loads(file.read_bytes())
     except (OSError, ValueError):

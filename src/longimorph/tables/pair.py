@@ -1,4 +1,4 @@
-"""The two tables of one pair of visits: what each class gained or lost, and from which class to which."""
+"""The two tables of one pair of visits: gain or loss of each class, and flows between classes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from longimorph.tables import columns
 
 @dataclass(frozen=True)
 class PairChanges:
-    """What a registration found, per class, in mm³; C classes in the order of classes.tsv.
+    """The result of a registration, per class, in mm³; C classes in the order of classes.tsv.
 
     ``volume_from``, ``volume_to``: (C,) volumes of the two visits' maps, sums of probabilities.
-    ``deformation``, ``reallocation``: (C,) signed; + means that the class grew.
-    ``deformation_flows``, ``reallocation_flows``: (C, C), from row to column, never negative; the diagonals
-    are ignored. ``uncertainties``: (4, C), of deformation and reallocation, and both closed.
+    ``deformation``, ``reallocation``: (C,) signed; + means that the class grew. ``deformation_flows``,
+    ``reallocation_flows``: (C, C), from row to column, never negative; the diagonals are ignored.
+    ``uncertainties``: (4, C), those of deformation and reallocation, and both closed numbers.
     """
 
     volume_from: np.ndarray
@@ -36,7 +36,7 @@ def write_pair(folder: Path, pair: Mapping[str, object], classes: Sequence[str],
     """Write ``changes.csv`` and ``transitions.csv`` of a pair that is done.
 
     ``pair`` names ``patient``, ``from`` and ``to``. Days and rates are added by the patient's table, so that
-    a corrected date does not ask for a new registration.
+    a corrected date does not require a new registration.
     """
     write_csv(folder / "changes.csv", columns.as_text(_changes(pair, classes, found)))
     flows = (found.deformation_flows, found.reallocation_flows)
@@ -44,7 +44,7 @@ def write_pair(folder: Path, pair: Mapping[str, object], classes: Sequence[str],
 
 
 def write_failed_pair(folder: Path, pair: Mapping[str, object], classes: Sequence[str], code: str) -> None:
-    """Write the same two tables for a pair that failed: every row is there, with empty numbers."""
+    """Write the same two tables for a failed pair: every row is present, with empty numbers."""
     nothing, no_flow = np.full(len(classes), np.nan), np.full((len(classes), len(classes)), np.nan)
     uncertainties = np.full((len(columns.UNCERTAINTIES), len(classes)), np.nan)
     empty = PairChanges(nothing, nothing, nothing, nothing, no_flow, no_flow, uncertainties)

@@ -12,7 +12,7 @@ import pandas as pd
 from longimorph.tables import columns
 
 HEALTH = ("mismatch_after_mm3", "seconds", "evaluations", "drift")
-"""How the registration went, from its ``status.json``; the same in all rows of a pair."""
+"""Quality measures of the registration, from its ``status.json``; the same in all rows of a pair."""
 
 NUMBERS = (*columns.VOLUMES, *columns.UNCERTAINTIES)
 

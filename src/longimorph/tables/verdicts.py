@@ -14,7 +14,7 @@ SEPARATOR = "; "
 
 
 def with_verdict(changes: pd.DataFrame, status: Mapping[str, Any], days: float) -> pd.DataFrame:
-    """A pair's rows with the verdict and the codes of its reasons; both are empty where the pair failed."""
+    """Add the verdict and the codes of its reasons to a pair's rows; both are empty if the pair failed."""
     found = trust.dated(status, days)
     codes = SEPARATOR.join(reason["code"] for reason in found.get("verdict_reasons", ()))
     return changes.assign(**dict(zip(VERDICT, (found.get("verdict", ""), codes), strict=True)))

@@ -1,1 +1,1 @@
-"""Whether the numbers of a pair can be trusted."""
+"""The verdict on a pair: whether its numbers can be trusted."""

@@ -1,7 +1,7 @@
-"""How alike the two aligned visits of a pair are, and whether the fitted warp makes their scans more alike.
+"""Similarity of a pair's aligned visits, and whether the fitted warp makes their scans more similar.
 
-Everything is measured on the common grid, inside the brain that both visits show. Scans are compared by
-their structure between two widths: coarser shading of the coil and finer noise are filtered out, so that
+Everything is measured on the common grid, inside the part of the brain that both visits show. Scans are
+compared by their structure between two widths: coarser coil shading and finer noise are filtered out, so that
 the number hardly depends on the scanner or on the voxel size.
 """
 
@@ -22,28 +22,32 @@ FloatMap = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 FINE_MM, COARSE_MM = 1.5, 5.0
-"""Widths of the two Gaussians between which the structure of a scan is compared, mm: the folds of one brain
-are its own, while shading of the coil and the large structures are alike in all."""
+"""Widths of the two Gaussians between which the structure of a scan is compared, mm. The folds are specific
+to one brain, whereas coil shading and large structures are similar in all brains.
+"""
 INNER_MM = 6.0
-"""Scans are compared deeper in the brain than this, where its outline, alike in all, has no part, mm."""
+"""Scans are compared only deeper in the brain than this, mm: the outline is similar in all brains."""
 FEWEST_ML = 20.0
-"""Less brain in common than this says nothing of whose it is, mL."""
+"""Minimum volume of common brain for a statement on identity, mL."""
 
 CHANGED = 0.5
-"""A voxel's classes changed where the probability of one of them changed by more than this."""
+"""Change in the probability of any class above which a voxel counts as changed."""
 AROUND_MM = 4.0
-"""How far around such voxels the scans are compared before and after warping, mm."""
+"""Radius around such voxels in which the scans are compared before and after warping, mm."""
 FEWEST_CHANGED_ML = 1.0
-"""Less than this around changed classes says nothing of the warp, mL."""
+"""Minimum volume around changed classes for a statement on the warp, mL."""
 
 _TRUNCATE = 3.0
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """``correlation`` of the scans, of ranks (None without them), ``brain_dice`` of the brains, and of the
-    voxels that both call healthy brain, ``kappa``, their agreement on the class beyond chance (None where
-    there is one healthy class). All are None where there is too little brain."""
+    """Similarity of two visits; all values are None if there is too little brain.
+
+    ``correlation``: rank correlation of the scans (None without scans). ``brain_dice``: Dice of the brains.
+    ``kappa``: agreement on the class beyond chance, in voxels that both call healthy brain (None if there is
+    only one healthy class).
+    """
 
     correlation: float | None
     brain_dice: float | None
@@ -56,8 +60,10 @@ class Likeness:
 
 @dataclass(frozen=True)
 class WarpCheck:
-    """Correlation of the scans around the voxels that changed class, ``volume_ml`` of them: ``before``, with
-    the first visit's scan where it is, and ``after``, with it moved by the fitted warp."""
+    """Correlation of the scans around the voxels that changed class, a volume of ``volume_ml``.
+
+    ``before``: with the first visit's scan unmoved. ``after``: with it moved by the fitted warp.
+    """
 
     before: float
     after: float
@@ -78,8 +84,8 @@ def likeness(
 ) -> Likeness:
     """Compare two visits: probability ``maps`` (C, i, j, k) and ``images`` (i, j, k) on one grid.
 
-    ``weight`` says what of the grid is compared at all (None: everything); classes ``pathological`` may come
-    and go, so they do not count.
+    ``weight`` defines the part of the grid to compare (None: everything). Classes in ``pathological`` may
+    appear and disappear, so they do not count.
     """
     labels = maps[0].argmax(axis=0), maps[1].argmax(axis=0)
     brains = tuple(_brain(one, background, weight) for one in labels)
@@ -102,7 +108,7 @@ def _brain(labels: Array, background: int | None, weight: Array | None) -> Mask:
 
 
 def kappa(first: Array, second: Array) -> float | None:
-    """Cohen's kappa of two labellings of the same voxels; None where all of them have one label."""
+    """Cohen's kappa of two labellings of the same voxels; None if all of them have the same label."""
     count = int(max(first.max(initial=0), second.max(initial=0))) + 1
     table = np.bincount(first * count + second, minlength=count * count).reshape(count, count)
     total = table.sum()
@@ -113,7 +119,7 @@ def kappa(first: Array, second: Array) -> float | None:
 
 
 def structure(image: Array, inside: Mask, grid: Grid) -> FloatMap:
-    """An image between ``FINE_MM`` and ``COARSE_MM``, by averages over ``inside`` alone."""
+    """Band-pass an image between ``FINE_MM`` and ``COARSE_MM``, by averages over ``inside`` only."""
     share = inside.astype(np.float32)
     values = np.where(inside, image, 0).astype(np.float32)
     return _average(values, share, FINE_MM, grid) - _average(values, share, COARSE_MM, grid)
@@ -127,7 +133,7 @@ def _average(values: FloatMap, share: FloatMap, sigma_mm: float, grid: Grid) -> 
 
 
 def _correlation(first: Array, second: Array) -> float | None:
-    """Correlation of two rows of values, None where one of them does not vary."""
+    """Correlation of two vectors of values, None if one of them is constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(np.corrcoef(first.astype(np.float64), second.astype(np.float64))[0, 1])
@@ -144,8 +150,9 @@ def warp_check(
     """Compare the second scan with the first before and after ``forward`` (3, i, j, k) moves it.
 
     ``forward`` is the field in mm along the grid's axes that pulls the first visit to the second. Moving
-    interpolates, which blurs; so the scan that is not moved is blurred alike (:func:`blurred_alike`), and
-    both scans are smoothed first. None where too little changed, or a scan is of one brightness there.
+    requires interpolation, which blurs; the unmoved scan is therefore blurred equally
+    (:func:`blurred_alike`), and both scans are smoothed first. None if too little changed, or if a scan is
+    constant there.
     """
     inside = _brain(maps[0].argmax(axis=0), background, weight)
     inside &= _brain(maps[1].argmax(axis=0), background, weight)
@@ -161,7 +168,7 @@ def warp_check(
 
 
 def _near_changes(maps: tuple[Array, Array], grid: Grid) -> Mask:
-    """Voxels within ``AROUND_MM`` of those whose classes changed."""
+    """Voxels within ``AROUND_MM`` of voxels whose classes changed."""
     changed = np.zeros(grid.shape, dtype=bool)
     for before, after in zip(*maps, strict=True):
         changed |= np.abs(after - before) > CHANGED
@@ -171,21 +178,22 @@ def _near_changes(maps: tuple[Array, Array], grid: Grid) -> Mask:
 
 
 def _smoothed(image: Array, grid: Grid) -> FloatMap:
-    """An image smoothed by a voxel, so that interpolation takes away little of what is left."""
+    """Smooth an image by one voxel, so that interpolation removes little of the remaining detail."""
     return np.asarray(ndimage.gaussian_filter(image.astype(np.float32), 1.0, truncate=_TRUNCATE))
 
 
 def moved(image: Array, steps: Array) -> FloatMap:
-    """The image at the places ``steps`` (3, i, j, k), in voxels, from each voxel, by linear interpolation."""
+    """Interpolate the image linearly at offsets ``steps`` (3, i, j, k), in voxels, from each voxel."""
     places = np.indices(image.shape, dtype=np.float32) + steps
     return np.asarray(ndimage.map_coordinates(image, places, order=1, mode="nearest"), dtype=np.float32)
 
 
 def blurred_alike(image: Array, steps: Array) -> FloatMap:
-    """The image where it is, blurred in each voxel as much as linear interpolation at ``steps`` blurs it.
+    """The unmoved image, blurred in each voxel as much as linear interpolation at ``steps`` blurs it.
 
-    Between two voxels, a share f from one of them, it averages with a variance of f (1 − f) voxels²; so does
-    the symmetric average of a voxel and its two neighbours with half that weight on either neighbour.
+    Between two voxels, at a share f from one of them, interpolation averages with a variance of f (1 − f)
+    voxels². The symmetric average of a voxel and its two neighbours with half that weight on either neighbour
+    has the same variance.
     """
     result = np.asarray(image, dtype=np.float32)
     for axis, along in enumerate(steps):

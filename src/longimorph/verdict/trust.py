@@ -1,6 +1,6 @@
-"""Whether the numbers of a pair can be trusted: a verdict and its reasons, from what ``status.json`` holds.
+"""The verdict on a pair: whether its numbers can be trusted, and why, from the contents of ``status.json``.
 
-Nothing is read or measured here. Every limit stands below with the measurement or the source behind it;
+Nothing is read or measured here. Every limit is defined below with the measurement or source behind it;
 docs/benchmarks/identity.md has the tables.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 TRUST, LOOK, DISTRUST = "trust", "look", "do not trust"
 SEVERITIES = (DISTRUST, LOOK)
-"""From the gravest on."""
+"""Most severe first."""
 
 Status = Mapping[str, Any]
 DAYS_PER_YEAR = 365.25
@@ -31,10 +31,11 @@ LIMITS = {
     "tissue": {LOOK: (10.0, 10.0), DISTRUST: (20.0, 20.0)},
     "fluid": {LOOK: (25.0, 30.0), DISTRUST: (60.0, 60.0)},
 }
-"""Change of volume in percent of the mean of both visits: what one segmentation differs from another at any
-distance in time, and what may be added per year. Wide on purpose; docs/outputs.md has the sources."""
+"""Change of volume in percent of the mean of both visits: the difference of two segmentations at any distance
+in time, and the allowance per year. Wide on purpose; docs/outputs.md has the sources.
+"""
 SMALLEST_ML = 2.0
-"""A class or a change smaller than this is left alone: its percentage is noise, mL."""
+"""Classes and changes smaller than this are ignored, since their percentage is noise, mL."""
 
 # --- The fit -----------------------------------------------------------------------------------------
 POOR_DRIFT = 0.05
@@ -44,10 +45,12 @@ UNEXPLAINED_SHARE, UNEXPLAINED_ML, UNEXPLAINED_OF_CLASS = 0.25, 0.5, 0.01
 LEFT_TO_GAIN = 0.02
 """Fits that converge by the default tolerance leave up to 0.01 of what they explain. Of two glioblastomas at
 6 mm, one stopped at 0.013 has every number within its uncertainty of the converged fit's; the other, stopped
-at 0.18, has half of the deformation."""
+at 0.18, reaches half of the deformation.
+"""
 WARP_LOSS = 0.02
-"""Two visits with multiple sclerosis at 4 mm: where one rule segmented both, the correlation rises from 0.971
-to 0.980; where two rules did, it falls from 0.979 to 0.917."""
+"""Two visits with multiple sclerosis at 4 mm: if both are segmented by the same rule, the correlation rises
+from 0.971 to 0.980; if by different rules, it falls from 0.979 to 0.917.
+"""
 
 TISSUE, FLUID, PATHOLOGY, OUTSIDE = "tissue", "fluid", "pathology", "background"
 _FLUID = re.compile(r"(?<!peri)ventric|csf|cerebrospinal|fluid|cistern|liquor", re.IGNORECASE)
@@ -56,7 +59,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Reason:
-    """What speaks against a pair: a ``code`` for programs, LOOK or DISTRUST, a ``sentence`` for people."""
+    """A reason not to trust a pair: a ``code`` for programs, LOOK or DISTRUST, a ``sentence`` for people."""
 
     code: str
     severity: str
@@ -64,9 +67,9 @@ class Reason:
 
 
 def judged(status: Status, days: float | None = None) -> dict[str, Any]:
-    """``verdict`` and ``verdict_reasons`` of a pair that is done; nothing of one that failed.
+    """``verdict`` and ``verdict_reasons`` of a pair that is done; empty for a failed one.
 
-    ``days`` between the visits: without them no change is held against a limit per year.
+    ``days`` between the visits: without them no change is compared with a limit per year.
     """
     if status.get("status") != "ok":
         return {}
@@ -78,7 +81,7 @@ def judged(status: Status, days: float | None = None) -> dict[str, Any]:
 
 
 def dated(status: Status, days: float) -> dict[str, Any]:
-    """The verdict that ``status.json`` holds, with what follows from the days between the visits besides."""
+    """The verdict in ``status.json``, extended by what follows from the days between the visits."""
     if "verdict_reasons" not in status:
         return judged(status, days)
     given = list(status["verdict_reasons"])
@@ -90,7 +93,7 @@ def dated(status: Status, days: float) -> dict[str, Any]:
 
 
 def reasons(status: Status, days: float | None = None) -> list[Reason]:
-    """All reasons, the gravest first, among equals in the order of the checks."""
+    """All reasons, the most severe first; within a severity in the order of the checks."""
     found = _person(status) + (_volumes(status, abs(days)) if days is not None else [])
     found += [reason for check in _CHECKS for reason in check(status)]
     return sorted(found, key=lambda reason: SEVERITIES.index(reason.severity))
@@ -100,8 +103,11 @@ def reasons(status: Status, days: float | None = None) -> list[Reason]:
 
 
 def _person(status: Status) -> list[Reason]:
-    """What scans and labels say together. The scans have the first word, since how well labels of one person
-    agree depends on how many classes there are, and on the tool."""
+    """The joint evidence of scans and labels on identity.
+
+    The scans take precedence, since the agreement of one person's labels depends on the number of classes and
+    on the tool.
+    """
     known = status.get("likeness") or {}
     correlation, kappa = known.get("correlation"), known.get("kappa")
     if correlation is None:
@@ -149,10 +155,10 @@ def kind_of(name: str, pathological: bool, background: bool) -> str:
 def class_changes(
     names: Sequence[str], kinds: Sequence[str], volumes: Sequence[np.ndarray], flows: np.ndarray
 ) -> dict[str, dict[str, Any]]:
-    """Per class what the limits are held against, in mm³, for ``status.json``.
+    """Per class the values compared with the limits, in mm³, for ``status.json``.
 
-    ``volumes``: before, after, deformation and reallocation, (C,) each; ``flows`` (C, C) from row to column
-    by either way. ``own_mm3`` is the change without what a class gave to pathological classes or took.
+    ``volumes``: before, after, deformation and reallocation, (C,) each. ``flows`` (C, C) from row to column,
+    of both kinds. ``own_mm3`` is the change without exchange with pathological classes.
     """
     before, after, moved, changed = volumes
     ill = np.array([kind == PATHOLOGY for kind in kinds])
@@ -169,7 +175,7 @@ def class_changes(
 
 
 def _toward_zero(values: np.ndarray, by: float) -> np.ndarray:
-    """Values brought nearer to zero: what stays unexplained of pathological classes may be anybody's."""
+    """Shrink values towards zero: the unexplained change of pathological classes may belong to any class."""
     return np.asarray(np.sign(values) * np.maximum(np.abs(values) - by, 0.0))
 
 
@@ -193,7 +199,7 @@ def _volumes(status: Status, days: float) -> list[Reason]:
 
 
 def _beyond(name: str, kind: str, row: Mapping[str, Any], days: float) -> tuple[str, float, str] | None:
-    """Severity, multiple of the limit and clause of a change beyond its limit."""
+    """Severity, multiple of the limit and clause for a change beyond its limit."""
     change, mean = row["own_mm3"], (row["before_mm3"] + row["after_mm3"]) / 2
     if min(abs(change), mean) < SMALLEST_ML * ML:
         return None
@@ -252,7 +258,7 @@ def _not_compared(status: Status) -> list[Reason]:
 
 
 def not_compared(share: float, lost_mm3: float, lacking_mm3: Mapping[str, float]) -> str:
-    """The sentence on brain that is not compared; ``lacking_mm3`` lies beyond the view of each visit."""
+    """The sentence on brain that is not compared; ``lacking_mm3`` is the volume outside each visit's view."""
     where = " and ".join(f"{name} ({mm3 / ML:.1f} mL)" for name, mm3 in lacking_mm3.items() if mm3 > 0)
     return (
         f"{lost_mm3 / ML:.1f} mL of the brain, {1 - share:.1%}, lie beyond or at the edge of the field of "
@@ -274,11 +280,11 @@ def _unfinished(status: Status) -> list[Reason]:
 
 
 def left_to_gain(gains: Sequence[float], before: float, after: float) -> float:
-    """How much further steps would lower the cost, as a share of how much it was lowered from ``before`` to
-    ``after``: what the last ``gains`` of accepted steps promise when they go on as a geometric series.
+    """Expected further cost reduction, as a share of the reduction from ``before`` to ``after``.
 
-    The series falls as over the last steps, but by LEAST_RATIO to MOST_RATIO from one to the next. The cost
-    cannot become negative; with too few steps to tell, all of it may be still to gain.
+    It extrapolates the last ``gains`` of accepted steps as a geometric series. The ratio is that of the last
+    steps, limited to LEAST_RATIO to MOST_RATIO. The cost cannot become negative; with too few steps to
+    estimate the ratio, the whole cost may remain to be gained.
     """
     last = [max(float(gain), 0.0) for gain in gains[-_LAST_GAINS:]]
     if before <= after:
@@ -292,7 +298,7 @@ def left_to_gain(gains: Sequence[float], before: float, after: float) -> float:
 
 
 LEAST_RATIO, MOST_RATIO, _LAST_GAINS = 0.8, 0.9, 4
-"""On five pairs of the demo, cut short after 6 to 15 steps, this predicted 0.8 to 4 times the true gain."""
+"""For five pairs of the demo, stopped after 6 to 15 steps, this predicted 0.8 to 4 times the true gain."""
 
 
 def _coarse_path(status: Status) -> list[Reason]:
