@@ -250,7 +250,7 @@ FAULTS = (
         "header",
     ),
     Fault("an NRRD of text", instead(lambda f: f.write_text("NRRD0004\nnothing"), ".nrrd"), (), "unreadable"),
-    Fault("a scan of tomorrow", of_tomorrow, ("yet to come", "line 3", "clock")),
+    Fault("a scan of tomorrow", of_tomorrow, ("has a timestamp in the future", "line 3", "clock")),
     Fault("braces in a name", braces, ("braces", "line 3")),
     Fault("a folder", instead(Path.mkdir), ("is a folder", "line 3", "regions")),
     Fault("nothing", instead(lambda f: None), ("file not found", "line 3", "regions")),

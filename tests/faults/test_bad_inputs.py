@@ -27,7 +27,7 @@ from longimorph.tables import read_changes
 
 FAULTS = (*bad_files.FAULTS, *bad_tables.FAULTS, *bad_settings.FAULTS)
 AT_ONCE_S = 10
-END = f" Without a change of the input these fail:\n  {PATIENT} V1 to {VISIT}: {VISIT} cannot be used"
+END = f" These will fail unless the input changes:\n  {PATIENT} V1 to {VISIT}: {VISIT} cannot be used"
 NO_LIMITS = {"overlap_min": 0.0, "coverage_min": 0.0, "metric_min": 0.0}
 CHOSEN = SETTINGS | {"reference": "none", "spacing_mm": 8.0, "smoothing_mm": 4.0}
 

@@ -157,7 +157,7 @@ def test_results_of_before_the_clock_was_set_back_are_not_taken_for_new(
     ahead = time.time() + 86_400
     for file in results.rglob("*"):
         os.utime(file, (ahead, ahead))
-    told(study.snakemake(), "at a time that is yet to come", "results/patients/P001/V1/qc.json")
+    told(study.snakemake(), "has a timestamp in the future", "results/patients/P001/V1/qc.json")
     touch = ["find", "results", "-newermt", "now", "-exec", "touch", "-d", "now", "{}", "+"]
     subprocess.run(touch, cwd=study.folder, check=True)
     again = study.snakemake()

@@ -146,7 +146,7 @@ def test_a_pair_that_cannot_run_is_named_and_the_status_tells(
     (study / "P1_m12_r.nii.gz").write_bytes(b"<html>404</html>" * 9)
     text = told(study, capsys, status=1)
     assert text.endswith(
-        "3 visits, 1 of 2 pairs can run. Without a change of the input these fail:\n"
+        "3 visits, 1 of 2 pairs can run. These will fail unless the input changes:\n"
         "  P1 m06 to m12: m12 cannot be used (maps: unreadable)\n"
     )
     assert main(["doctor", str(study / "config.yaml")]) == 1

@@ -291,3 +291,16 @@ def test_a_step_tells_and_refuses_as_the_check_does(config: Path, caplog: pytest
     with pytest.raises(PairFailure, match=r"no row of .* takes state 5 \(336 voxels, 0.34 mL\)") as failure:
         visits.classes_of(visit, checked.study.classes)
     assert failure.value.code == "unknown_label"
+
+
+def test_what_is_true_of_several_files_of_a_visit_is_said_once(config: Path) -> None:
+    affine = np.diag([1.0, 1.0, 6.5, 1.0])
+    for folder in ("labels", "states"):
+        file = config.parent / folder / "P1_m6.nii.gz"
+        data = np.asarray(nib.Nifti1Image.from_filename(file).dataobj)
+        nib.save(nib.Nifti1Image(data, affine), file)
+    (config.parent / "labels" / "P1_m6.nii.gz").rename(config.parent / "labels" / "other.nii.gz")
+    edit(config.parent / "cohort.tsv", "labels/P1_m6", "labels/other")
+    told = [remark.message for remark in validate.validate(config).remarks]
+    thick = [message for message in told if "thick" in message]
+    assert len(thick) == 1 and thick[0].startswith("other.nii.gz, P1_m6.nii.gz: voxels of 1 × 1 × 6.5 mm:")

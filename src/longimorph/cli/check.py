@@ -141,7 +141,7 @@ def _closing(checked: Validated, stopped: Sequence[Blocked], most: int | None) -
         yield f"{visits}, {pairs} of {counted(len(plan.patients()), 'patient')} can run."
     else:
         can = len(plan.pairs) - len(stopped)
-        yield f"{visits}, {can} of {pairs} can run. Without a change of the input these fail:"
+        yield f"{visits}, {can} of {pairs} can run. These will fail unless the input changes:"
         yield from (f"  {one}" for one in stopped[:most])
         if len(stopped) > len(stopped[:most]):
             yield f"  and {len(stopped) - len(stopped[:most])} more: --all shows all of them"

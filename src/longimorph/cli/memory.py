@@ -43,7 +43,7 @@ QUICK = 8
 
 def register(commands: Any) -> None:
     """Register the command."""
-    text = "what a registration needs of memory: ask the model, or fit it"
+    text = "predict the memory of a registration, or fit the memory model"
     parts = commands.add_parser("memory", help=text, description=text).add_subparsers(
         metavar="PART", required=True
     )
@@ -62,7 +62,9 @@ def register(commands: Any) -> None:
         default=DEVICES,
         help="the types of device to fit; a processor that holds what a card would hold stands in for that",
     )
-    sub.add_argument("--quick", action="store_true", help="fewer registrations, and no error to speak of")
+    sub.add_argument(
+        "--quick", action="store_true", help="fewer registrations; the fit error is then not meaningful"
+    )
     sub.set_defaults(command=fit)
     text = "tensors on device and host that each strategy holds for a size"
     sub = parts.add_parser("predict", help=text, description=text)

@@ -265,7 +265,7 @@ def minimise(
                 True,
             )
     return optimum(
-        f"The cap of {options.most_evaluations} evaluations (max_evaluations) ended it before the cost "
+        f"The cap of {options.most_evaluations} evaluations (max_evaluations) was reached before the cost "
         "settled.",
         False,
     )

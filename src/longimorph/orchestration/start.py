@@ -158,8 +158,8 @@ def _ahead(study: Study) -> Problem | None:
     ahead = [file for file in made if file.exists() and inputs.from_the_future(file)]
     if not ahead:
         return None
-    more = f", as were {len(ahead) - 1} more" if ahead[1:] else ""
-    text = f"was made at a time that is yet to come{more}: a clock was wrong"
+    more = f", and so do {len(ahead) - 1} more" if ahead[1:] else ""
+    text = f"has a timestamp in the future{more}: a clock was wrong"
     hint = (
         "A scan that was changed since would go unnoticed. If none was, give the results the present time, "
     )

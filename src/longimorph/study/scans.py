@@ -5,7 +5,7 @@ Checks whether they can be read and fit together, which labels occur, and whethe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,7 @@ def examine_visit(visit: Visit) -> ScanReport:
             remarks += headers.remarks(path, volumes[-1][1])
         except PairFailure as failure:
             defects.append(_defect(failure))
+    remarks = _each_once(remarks)
     if len(volumes) < len(_label_files(visit)):
         return ScanReport(None, tuple(defects), None, tuple(remarks))
     try:
@@ -124,6 +125,15 @@ def examine_visit(visit: Visit) -> ScanReport:
     extent = _extent(regions, states, grid)
     layout = Layout.of(regions, grid)
     return ScanReport(count(regions, states), tuple(defects), extent, tuple(remarks), layout)
+
+
+def _each_once(remarks: Iterable[str]) -> list[str]:
+    """Say what is true of several files once, with the names of all: ``a.nii.gz, b.nii.gz: remark``."""
+    files: dict[str, list[str]] = {}
+    for remark in remarks:
+        name, _, text = remark.partition(": ")
+        files.setdefault(text, []).append(name)
+    return [f"{', '.join(names)}: {text}" for text, names in files.items()]
 
 
 def _label_files(visit: Visit) -> list[Path]:

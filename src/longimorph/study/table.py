@@ -182,7 +182,7 @@ class _RowReader:
             self._report(row, column, "holds braces, which mean something to the workflow", None, "Rename it")
         elif self.check_files and inputs.from_the_future(path):
             hint = "Set the clock right, then touch the file"
-            self._report(row, column, "was changed at a time that is yet to come", None, hint)
+            self._report(row, column, "has a timestamp in the future", None, hint)
         else:
             return path
         return None
