@@ -1,8 +1,8 @@
-"""Environments of their own for the programs that longimorph is compared with, under ``.bench/NAME``.
+"""Isolated environments for the programs with which longimorph is compared, under ``.bench/NAME``.
 
     python -m benchmarks.environments [NAME ...]
 
-makes them. An environment that is complete is kept; one whose list of packages has changed is made anew.
+creates them. A complete environment is kept; one whose package list has changed is recreated.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Environment:
-    """What to install: ``packages`` with what they need, ``bare`` without; ``imports`` must then work.
+    """What to install: ``packages`` with their dependencies, ``bare`` without; ``imports`` must then work.
 
-    ``constrained``: whether constraints.txt holds; antspyx wants older versions of numpy and SciPy.
+    ``constrained``: whether constraints.txt applies; antspyx requires older versions of numpy and SciPy.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Environment:
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The location of the environment."""
         return FOLDER / self.name
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """The environment's interpreter."""
         return self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
@@ -76,7 +76,7 @@ ENVIRONMENTS = {
 
 
 def python(name: str) -> Path:
-    """The interpreter of an environment, which is made if need be. Raises ``Unavailable``."""
+    """The interpreter of an environment, which is created if necessary. Raises ``Unavailable``."""
     environment = ENVIRONMENTS[name]
     wanted = {"packages": [*environment.packages, *environment.bare], "python": sys.version}
     if environment.python.exists() and _stamp(environment) == wanted:
@@ -110,7 +110,7 @@ def surroundings(folder: Path, threads: int = 1) -> dict[str, str]:
 
 
 def reason(error: BaseException) -> str:
-    """Why a program failed, in one line: the last line that it wrote to its error stream."""
+    """Why a program failed, in one line: the last line of its error stream."""
     if isinstance(error, subprocess.TimeoutExpired):
         return f"it took more than {error.timeout:.0f} s"
     written = getattr(error, "stderr", None) or ""
@@ -143,7 +143,7 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    """Make the environments that are named, or all; 1 when one cannot be made."""
+    """Create the named environments, or all; 1 when one cannot be created."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"among {', '.join(ENVIRONMENTS)}; all when none"

@@ -1,4 +1,4 @@
-"""Whether the device gives the numbers of the formulas, on problems that are new each time."""
+"""Agreement of the device's numbers with the formulas, on newly drawn problems each time."""
 
 from __future__ import annotations
 

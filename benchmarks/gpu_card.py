@@ -1,4 +1,4 @@
-"""What only a graphics card can tell, its events and its allocator; a processor stands in with its clock."""
+"""Measurements that only a GPU provides, by its events and allocator; a CPU substitutes its clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GIB = 1 << 30
 
 
 def is_card(device: torch.device) -> bool:
-    """Whether there are events and an allocator to ask."""
+    """Return whether the device has events and an allocator."""
     return device.type == "cuda"
 
 
@@ -34,13 +34,13 @@ def name_of(device: torch.device) -> str:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was told to."""
+    """Wait until the device has completed its queued work."""
     if is_card(device):
         torch.cuda.synchronize(device)
 
 
 def clean(device: torch.device) -> None:
-    """Give back what nobody holds any more; a device that is broken says so when it is next used."""
+    """Release unreferenced memory; a broken device reports its error at the next use."""
     gc.collect()
     if is_card(device):
         with suppress(RuntimeError):
@@ -49,14 +49,14 @@ def clean(device: torch.device) -> None:
 
 
 class Stopwatch:
-    """Time since it was made: by the device's own events where it has them."""
+    """Time since creation, by the device's own events if it has them."""
 
     def __init__(self, device: torch.device) -> None:
         self._event = _now(device) if is_card(device) else None
         self._device, self._began = device, time.perf_counter()
 
     def seconds(self) -> float:
-        """When everything told to the device so far is done."""
+        """Elapsed seconds when all work queued on the device so far is done."""
         if self._event is None:
             return time.perf_counter() - self._began
         end = _now(self._device)
@@ -71,7 +71,7 @@ def _now(device: torch.device) -> torch.cuda.Event:
 
 
 def milliseconds(work: Callable[[], object], device: torch.device, repeats: int, calls: int = 1) -> float:
-    """Of one call: the median of ``repeats`` measurements of ``calls`` in a row, after a first one."""
+    """Time of one call: the median of ``repeats`` measurements of ``calls`` in a row, after a warm-up."""
     work()
     return 1000 * statistics.median(_spent(work, device, calls) for _ in range(repeats))
 
@@ -138,7 +138,7 @@ def _workspace(device: torch.device) -> int:
 
 @contextmanager
 def limited(device: torch.device, most: int) -> Iterator[None]:
-    """Let PyTorch take no more than so many bytes of the device within."""
+    """Limit PyTorch to ``most`` bytes of the device within this context."""
     if not is_card(device):
         yield
         return

@@ -1,4 +1,4 @@
-"""The report of the benchmark on a graphics card: each row is on the disk before the next is measured."""
+"""The report of the GPU benchmark: each row is on disk before the next is measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Figures = Mapping[tuple[str, str], float]
 
 
 class OutOfTime(Exception):
-    """A part has used its time."""
+    """A part has used up its time."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Record:
         self._save(".md", self.text)
 
     def add(self, part: str, figures: Figures) -> None:
-        """Add rows to the table; what is no number was not measured."""
+        """Add rows to the table; values that are not numbers were not measured."""
         found = [(part, what, value, unit) for (what, unit), value in figures.items()]
         self.rows += [row for row in found if not math.isnan(row[2])]
         table = io.StringIO()
@@ -77,7 +77,7 @@ class Section:
         self.record.write(f"| {' | '.join(cells)} |\n")
 
     def end_table(self) -> None:
-        """What follows is no row."""
+        """End the table."""
         self.record.write("\n")
 
     def add(self, figures: Figures) -> None:
@@ -86,7 +86,7 @@ class Section:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Remaining seconds."""
         return self.ends - time.monotonic()
 
     def check(self) -> None:

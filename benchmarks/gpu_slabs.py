@@ -1,4 +1,4 @@
-"""How large the slabs should be that a card walks a volume in."""
+"""Optimal size of the slabs in which a GPU traverses a volume."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from longimorph.numerics.objective import Matching, evaluate
 
 @contextmanager
 def slab_bytes(most: int, device: torch.device) -> Iterator[None]:
-    """Slabs of at most so many bytes of a map on this type of device within."""
+    """Use slabs of at most ``most`` bytes of a map on this type of device within this context."""
     usual: int | dict[str, int] = passes.SLAB_BYTES
     passes.SLAB_BYTES = most if isinstance(usual, int) else {**usual, device.type: most}  # type: ignore[assignment]
     try:

@@ -1,4 +1,4 @@
-"""The tests that need a graphics card, in a process of their own."""
+"""The tests that need a GPU, in a separate process."""
 
 from __future__ import annotations
 

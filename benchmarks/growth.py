@@ -1,4 +1,4 @@
-"""Real growth: what longimorph says of two glioblastomas, beside the images.
+"""Real growth: longimorph's results for two glioblastomas, beside the images.
 
 python -m benchmarks.growth    two patients, some minutes; needs the public data beside the repository
 """
@@ -106,7 +106,7 @@ def prepare(name: str, folder: Path) -> Tumour:
 
 
 def around(maps: Sequence[NDArray[np.float32]], seen: NDArray[np.float32], grid: Grid) -> Grid:
-    """The slices of a grid that hold tumour and those near, as far as both visits see the whole brain."""
+    """The slices of a grid with tumour and adjacent ones, if both visits show the whole brain there."""
     tumour = max_over(maps, growth_data.ENHANCING) > 0.5
     held = np.flatnonzero(tumour.any(axis=(0, 1)))
     margin = round(_AROUND_MM / float(grid.spacing[2]))
@@ -121,7 +121,7 @@ def around(maps: Sequence[NDArray[np.float32]], seen: NDArray[np.float32], grid:
 
 
 def _holds(brain: NDArray[np.bool_], seen: NDArray[np.bool_]) -> bool:
-    """Whether a slice holds brain and all of it is seen."""
+    """Return whether a slice contains brain and all of it is in view."""
     return bool(brain.any() and seen[brain].all())
 
 
@@ -203,7 +203,7 @@ def table(rows: dict[str, tuple[float, ...]]) -> str:
 
 
 def health(found: Registration, seconds: float) -> str:
-    """How the run went, in a line."""
+    """Quality measures of the run, in a line."""
     return (
         f"{found.steps} steps, {found.evaluations} evaluations, {seconds:.0f} s; drift of H "
         f"{100 * found.drift:.2f} %, folded {100 * found.warps.folded:.3f} %.\n"

@@ -1,4 +1,4 @@
-"""Visits of real glioblastomas as label volumes: what enhances, what it encloses, the rest of the brain."""
+"""Visits of real glioblastomas as label volumes: enhancing tumour, what it encloses, other brain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One person or two: how alike aligned visits are, of one person and of different people.
+"""One person or two: similarity of aligned visits of one person and of different people.
 
 python -m benchmarks.identity    some fifty pairs of real scans; finished alignments are kept
 """

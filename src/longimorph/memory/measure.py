@@ -215,9 +215,7 @@ def _slab_share(like: Tensor, count: int) -> float:
 
 
 def _one_slab(formula: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
-    """Hold what a slab-wise traversal holds besides its results: the formula's output on a slab in the
-    middle.
-    """
+    """Hold what a slab-wise traversal holds besides its results: a formula's output on a middle slab."""
     cuts = list(passes.slabs(max(passes.tensors_in((*inputs, *outputs)), key=Tensor.numel)))
     cut, _ = passes.with_halo(*cuts[len(cuts) // 2], *inputs)
     formula(*cut)

@@ -36,9 +36,7 @@ fitted to a cohort has its own number.
 CUDA_HOST_BYTES = 2_000_000_000
 """Additional host memory of the CUDA libraries. A typical figure, not measured here."""
 HOST_MAPS, RESULT_MAPS = 2, 6
-"""Maps on the host when a GPU is used: the pair during the registration; the pair and a result during
-writing.
-"""
+"""Maps on the host when a GPU is used: the pair during registration; the pair and a result when writing."""
 
 DEFAULT_STRATEGY = "checkpoint"
 MARGIN = 0.1
@@ -88,9 +86,7 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Size:
-    """The quantities that determine a registration's memory; ``map_bytes`` is D, ``slab`` is s (see
-    slab_share).
-    """
+    """What determines a registration's memory; ``map_bytes`` is D, ``slab`` is s (see slab_share)."""
 
     map_bytes: int
     classes: int
@@ -181,9 +177,7 @@ class Choice:
 
 @cache
 def model(path: Path | None = None) -> Model:
-    """Read a model file, by default the package's; raises a LongimorphError that describes what is wrong with
-    it.
-    """
+    """Read a model file, by default the package's; raises LongimorphError describing any fault."""
     path = path or MODEL_FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -246,9 +240,7 @@ def fitted(sizes: Sequence[Size], peaks: Sequence[int]) -> dict[str, float]:
 def choose(
     size: Size, free_bytes: int, ladder: Sequence[str], device: str = "cpu", known: Model | None = None
 ) -> Choice:
-    """Select the first strategy of the ladder, fastest first, that leaves MARGIN of the free memory; else the
-    last.
-    """
+    """Select the fastest strategy of the ladder that leaves MARGIN of the free memory; else the last one."""
     known = known or model()
     for strategy in ladder:
         needed = known.peak(strategy, size, device).needed(device)

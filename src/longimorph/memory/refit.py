@@ -55,9 +55,7 @@ class Refit:
 
 
 def refit(table: pd.DataFrame, known: Model) -> Refit:
-    """Correct ``known`` by the rows of a ``memory.csv``; raises LongimorphError when they are not informative
-    enough.
-    """
+    """Correct ``known`` by the rows of a ``memory.csv``; raises LongimorphError when they say too little."""
     rows = usable(table)
     factors: dict[Key, float] = {}
     process, left = dict(known.process), []
@@ -86,9 +84,7 @@ def refit(table: pd.DataFrame, known: Model) -> Refit:
 
 
 def usable(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a ``memory.csv`` that give the peak of a single strategy: the pair finished with the one it
-    started with.
-    """
+    """Rows of a ``memory.csv`` with the peak of one strategy: the pair finished with its first strategy."""
     numbers = ["classes", "map_bytes", "slab_share", "steps", "pairs_kept"]
     good = (table["status"] == "ok") & (table["strategy"] == table["strategy_begun"])
     good &= table[[*numbers, "observed_host_bytes"]].notna().all(axis=1)

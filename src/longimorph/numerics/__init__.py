@@ -1,3 +1,1 @@
-"""Class-weighted metamorphosis: shooting, its adjoint, the optimiser and the attribution. Depends on torch
-only.
-"""
+"""Class-weighted metamorphosis: shooting, its adjoint, the optimiser and the split. Needs only torch."""

@@ -21,9 +21,7 @@ from longimorph.numerics.states import Intermediates, Renormalisation, State
 
 @dataclass(frozen=True)
 class StepTrace:
-    """Intermediate results of a step that its adjoint needs, apart from the intermediates of its initial
-    state.
-    """
+    """Intermediate results of a step that its adjoint needs, except those of its initial state."""
 
     middle: State
     half: Renormalisation

@@ -130,9 +130,7 @@ def advance(
 
 
 def unsettle(state: State, settling: Renormalisation, cotangent: State) -> tuple[Tensor, Tensor]:
-    """Adjoint of the renormalisation to ``state``: maps the cotangent of the state after it to that before
-    it.
-    """
+    """Adjoint of the renormalisation to ``state``: pulls a cotangent after it back to before it."""
     (q, p), (length, along), (cot_q, cot_p) = state, settling, cotangent
     lift = dot(cot_p, q)
     turned = cot_q - lift * (p + along * q) - along * cot_p

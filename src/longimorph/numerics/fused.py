@@ -234,9 +234,7 @@ def _take_off(along: Any, q: Any, p: Any) -> None:
 
 @_loop
 def _lengthen(q: Any, p: Any, along: Any, lift: Any, cot_q: Any, cot_p: Any, off: Any) -> None:
-    """Adjoint of the renormalisation without the length, and one class's contribution to the component along
-    q.
-    """
+    """Adjoint of the renormalisation without the length, and one class's contribution along q."""
     for z in range(np.uintp(q.size)):
         cot_q[z] -= lift[z] * (p[z] + along[z] * q[z]) + along[z] * cot_p[z]
         off[z] += cot_q[z] * q[z]

@@ -23,9 +23,7 @@ class Lane:
         return torch.empty_like(like), None
 
     def copy(self, into: Tensor, source: Tensor) -> object:
-        """Copy in parallel with the computation, after all work queued so far; return an event for its
-        completion.
-        """
+        """Copy in parallel with the computation, after all work queued so far; return its end event."""
         into.copy_(source)
         return None
 

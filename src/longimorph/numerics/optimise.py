@@ -93,9 +93,7 @@ class History:
 
 @dataclass
 class _Trials:
-    """Evaluations counted against a cap; a non-finite trial counts, is recorded in ``diverged``, and gives
-    None.
-    """
+    """Evaluations counted against a cap; a non-finite trial counts, sets ``diverged``, and gives None."""
 
     evaluate: Callable[[Tensor], Evaluation]
     most: int

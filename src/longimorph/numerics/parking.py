@@ -81,9 +81,7 @@ def park(tensor: Tensor) -> Parked:
 
 @contextmanager
 def park_beside(*tensors: Tensor) -> Iterator[tuple[Parked, ...]]:
-    """Copy tensors to the host in parallel with the computation within; the tensors live until the context
-    ends.
-    """
+    """Copy tensors to the host while the device computes within; the tensors live until the context ends."""
     parked = tuple(Parked(tensor) for tensor in tensors)
     try:
         yield parked

@@ -106,9 +106,7 @@ def slabs(like: Tensor) -> Iterator[tuple[int, int]]:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """Return the fields of an argument of a pass, a tensor or nested tuples of tensors, in order; skip
-    numbers.
-    """
+    """Return the fields of a pass's argument, a tensor or nested tuples, in order; skip numbers."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, tuple) and not isinstance(value, PerAxis):

@@ -20,9 +20,7 @@ def _backends() -> list[Any]:
 
 
 def _set_before() -> str | None:
-    """The precision by its older name; None if only the newer setting was used, which PyTorch refuses to
-    read.
-    """
+    """The precision by its older name; None if only the newer one was set, which PyTorch refuses to read."""
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:

@@ -72,9 +72,7 @@ class MapPair:
 
     @property
     def at_hand(self) -> bool:
-        """Whether the maps already lie on the device, so that storing one of them elsewhere would save
-        nothing.
-        """
+        """Whether the maps already lie on the device, so that storing one elsewhere would save nothing."""
         return not self.apart and (self.device is None or self.target.device.type == self.device.type)
 
     def matching(self, settings: Settings, ladder: Ladder | None = None) -> Matching:

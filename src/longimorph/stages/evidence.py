@@ -50,9 +50,7 @@ def evidence(
 
 
 def kinds_of(table: ClassTable) -> list[str]:
-    """How each class may change, from the definition of the class only: display names cause no new
-    registration.
-    """
+    """How each class may change, by the class's definition only: display names need no new registration."""
     return [
         trust.kind_of(row.name, row.pathological, place == table.background)
         for place, row in enumerate(table.rows)

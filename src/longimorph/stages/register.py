@@ -247,9 +247,7 @@ def _volumes(maps: Tensor, grid: Grid) -> np.ndarray:
 
 
 def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterations: int) -> dict[str, Any]:
-    """Quality measures of the run for status.json; distances in mm, mismatch and H in mm³, drift as a
-    fraction.
-    """
+    """Quality measures of the run for status.json; distances in mm, mismatch and H in mm³, drift relative."""
     final = found.attribution.final.q.cpu().square()
     dices = {
         f"dice_{when}": dict(zip(names, dice(maps, loaded.target).tolist(), strict=True))
@@ -273,9 +271,7 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
 
 
 def _verdict(status: Mapping[str, Any], remarks: Sequence[str]) -> dict[str, Any]:
-    """The part of the verdict that does not depend on dates; ``warnings`` holds its sentences and
-    ``remarks``.
-    """
+    """The verdict without the parts that need dates; ``warnings`` holds its sentences and ``remarks``."""
     found = trust.judged(status)
     sentences = [reason["sentence"] for reason in found["verdict_reasons"]]
     return {**found, "warnings": [*sentences, *(remark for remark in remarks if remark not in sentences)]}
