@@ -1,4 +1,4 @@
-"""Labels of the drawings on the pages neither overprint each other nor leave their drawing, in a browser."""
+"""On the pages labels do not overprint each other, and nothing leaves its drawing, in a browser."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ return [...document.querySelectorAll('svg')].flatMap((svg, number) => {
     const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
     if (wide > 1 && high > 2.5) found.push(`${one} on ${other} in drawing ${number}`);
   }));
+  svg.querySelectorAll('line, path, polyline, rect, circle').forEach((shape) => {
+    const name = `${shape.tagName} ${shape.getAttribute('class')}`;
+    if (!inside(shape.getBoundingClientRect())) found.push(`${name} leaves drawing ${number}`);
+  });
   return found;
 });
 """
@@ -57,7 +61,7 @@ def trouble(browser: Any, folder: Path, *drawings: Any, width: int = 592) -> lis
 def amounts(names: list[str], size: float) -> list[Amount]:
     chance = np.random.default_rng(2).normal(0, size, (len(names), 3))
     return [
-        Amount(name, 9 * size, 9 * size + sum(row), *row, size / 9, size)
+        Amount(name, 9 * size, 9 * size + sum(row), *row, size / 9, 40 * size)
         for name, row in zip(names, chance, strict=True)
     ]
 
@@ -125,5 +129,7 @@ def test_the_check_finds_what_overprints_and_what_leaves(browser: Any, tmp_path:
     drawing = Drawing(200, 60, "wrong")
     for at, words in (((10.0, 20.0), "one"), ((14.0, 20.0), "two"), ((190.0, 50.0), "too far to the right")):
         drawing.text(at, words)
+    drawing.line((100.0, 30.0), (100.0, 400.0), "uncertainty")
     found = trouble(browser, tmp_path, drawing.markup())
-    assert found == ["too far to the right leaves drawing 0", "one on two in drawing 0"]
+    expected = ["too far to the right leaves drawing 0", "one on two in drawing 0"]
+    assert found == [*expected, "line uncertainty leaves drawing 0"]

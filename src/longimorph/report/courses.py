@@ -93,7 +93,8 @@ def panel(course: VolumeCourse, first_day: float, color: str) -> Markup:
 
     def place(day: float, value: float) -> Point:
         x = _LEFT + (day - first_day) / max(last - first_day, 1e-9) * (_WIDTH - _LEFT - _RIGHT - 8)
-        return x, _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+        inside = min(max(value, low), high)  # an uncertainty that dwarfs the values ends with the axis
+        return x, _TOP + (high - inside) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     for value in ticks(low, high, 4):
         x, y = place(first_day, value)
