@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test test-slurm test-faults demo lint format hooks docs dist bench bench-memory bench-truth bench-growth bench-gpu bench-plan bench-identity bench-peers
+.PHONY: setup test test-slurm test-faults test-containers demo lint format hooks docs dist bench bench-memory bench-truth bench-growth bench-gpu bench-plan bench-identity bench-peers
 .DELETE_ON_ERROR:
 
 # Also lets "snakemake --profile slurm" find the project's profile; what is in its place already stays.
@@ -54,6 +54,11 @@ test-slurm: $(VENV)/.installed
 test-faults: $(VENV)/.installed
 	LONGIMORPH_TEST_FAULTS=1 OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" \
 	  $(BIN)/python -m pytest -n $(CORES) -m long $(PYTEST_ARGS) tests/faults tests/install tests/workflow/test_tutorial.py
+
+# Minutes, root, mmdebstrap and a mirror of Debian: the steps of the containers' recipes in a bare Debian.
+test-containers: $(VENV)/.installed
+	LONGIMORPH_TEST_FAULTS=1 LONGIMORPH_TEST_CONTAINERS=1 OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" \
+	  $(BIN)/python -m pytest -m long $(PYTEST_ARGS) tests/install/test_containers.py
 
 demo: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/longimorph demo $(DEMO) --cores $(CORES)

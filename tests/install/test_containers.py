@@ -80,6 +80,7 @@ def test_the_recipes_take_files_that_exist_and_what_a_wheel_is_built_from() -> N
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
+@pytest.mark.skipif("LONGIMORPH_TEST_CONTAINERS" not in os.environ, reason="make test-containers")
 @pytest.mark.skipif(os.geteuid() != 0, reason="a bare Debian can be made by root alone")
 @pytest.mark.skipif(
     not all(map(shutil.which, bare_debian.TOOLS)), reason="needs mmdebstrap, and unshare and chroot"
