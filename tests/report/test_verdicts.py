@@ -14,7 +14,7 @@ import small_results as small
 
 from longimorph.io import volumes
 from longimorph.io.atomic import write_csv, write_json
-from longimorph.report import amounts, outliers, verdict
+from longimorph.report import amounts, outliers, pairs, verdict
 from longimorph.report.pairs import Amount, PairResults
 from longimorph.tables import columns
 
@@ -211,3 +211,14 @@ def test_the_pictures_go_to_the_pathological_change_not_to_the_edge(tmp_path: Pa
     index = np.rint(np.linalg.solve(grid.affine, [*pack["pairs"][0]["focus"], 1])[:3]).astype(int)
     assert change[0][tuple(index)] == 1
     assert 'value="changed" checked' in html and 'value="moved" checked' not in html
+
+
+def test_a_change_that_cannot_be_split_is_not_called_no_change() -> None:
+    """A tumour that grows by 23 mL, most of it unexplained, and one that stays."""
+    grown = Amount("enhancing", 15.7, 39.1, 3.2, 0.7, 19.5, 19.0, 19.0)
+    assert pairs._clause(grown) == (
+        "enhancing 15.7 → 39.1 mL: +3.2 ± 19.0 moved, +0.7 ± 19.0 changed class, +19.5 unexplained; "
+        "the split lies within its uncertainty"
+    )
+    still = Amount("lesion", 2.0, 2.0, 0.0, 0.0, 0.0, 0.4, 0.4)
+    assert pairs._clause(still) == "lesion 2.0 → 2.0 mL: no change"

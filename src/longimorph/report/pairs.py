@@ -179,16 +179,21 @@ def _size(amount: Amount) -> float:
 
 
 def _clause(amount: Amount) -> str:
-    """Describe one class: its volumes, and its change by either mechanism with the uncertainty."""
+    """Describe one class: its volumes, and its change by either mechanism with the uncertainty.
+
+    A change whose parts do not exceed their uncertainty is still a change: the sentence says that its split
+    is uncertain, not that nothing changed.
+    """
     volumes = f"{amount.name} {amount.before:.1f} → {amount.after:.1f} mL"
-    if not amount.certain:
-        return f"{volumes}: no change beyond its uncertainty"
+    if not amount.certain and abs(amount.total) < _LEAST_ML:
+        return f"{volumes}: no change"
     parts = [
         _measured(amount.moved, amount.moved_uncertainty, "moved"),
         _measured(amount.changed, amount.changed_uncertainty, "changed class"),
     ]
     parts += [f"{signed(amount.rest)} unexplained"] if abs(amount.rest) >= _LEAST_ML else []
-    return f"{volumes}: {', '.join(parts)}"
+    uncertain = "" if amount.certain else "; the split lies within its uncertainty"
+    return f"{volumes}: {', '.join(parts)}{uncertain}"
 
 
 def _measured(value: float, uncertainty: float, words: str) -> str:
