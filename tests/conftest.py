@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 NO_SLURM = Path(__file__).parent / "no_slurm"
 
 
@@ -15,3 +17,12 @@ def pytest_configure() -> None:
     own_cluster = os.environ.get("LONGIMORPH_TEST_CLUSTER")
     if own_cluster is None and shutil.which("sinfo") and str(NO_SLURM) not in places:
         os.environ["PATH"] = os.pathsep.join([str(NO_SLURM), *places])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what takes minutes unless it is asked for."""
+    if os.environ.get("LONGIMORPH_TEST_FAULTS"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes: make test-faults"))
