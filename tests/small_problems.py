@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from longimorph.numerics.control import allocation
+from longimorph.numerics.control import allocation, exchange
 from longimorph.numerics.dynamics import System
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.memory_strategies import Offloadable
@@ -16,7 +16,10 @@ from longimorph.numerics.states import State
 
 SHAPES = {2: (9, 8), 3: (6, 5, 7)}
 SPACINGS = {2: (1.0, 1.3), 3: (1.0, 1.3, 0.9)}
-CONTROLS = ("mixed", "all deformation", "all reallocation", "one share")
+SCALAR = ("mixed", "all deformation", "all reallocation", "one share")
+"""Kinds of problems in which one rho per voxel prices reallocation."""
+CONTROLS = (*SCALAR, "pairs")
+"""These, and prices per pair of classes from a random matrix."""
 
 
 def smooth(generator: torch.Generator, channels: int, shape: tuple[int, ...], nodes: float = 1.0) -> Tensor:
@@ -33,7 +36,7 @@ def control_matrix(kind: str, classes: int, generator: torch.Generator) -> Tenso
     """A control matrix of one of the CONTROLS: (C, C) float64."""
     mixed = torch.rand(classes, classes, generator=generator, dtype=torch.float64)
     share = {"all deformation": 1.0, "all reallocation": 0.0, "one share": 0.37}
-    return mixed if kind == "mixed" else torch.full_like(mixed, share[kind])
+    return mixed if kind in ("mixed", "pairs") else torch.full_like(mixed, share[kind])
 
 
 def random_maps(generator: torch.Generator, classes: int, shape: tuple[int, ...]) -> Tensor:
@@ -51,7 +54,9 @@ def random_problem(
     q = to_sphere(source)
     p = tangent(speed * smooth(generator, classes, shape), q)
     kernel = gaussian_kernel(shape, spacing, [1.2, 2.5], 6.0, q)
-    return State(q, p), System(kernel, allocation(control_matrix(kind, classes, generator), target), spacing)
+    matrix = control_matrix(kind, classes, generator)
+    priced = exchange(matrix, source, target) if kind == "pairs" else allocation(matrix, target)
+    return State(q, p), System(kernel, priced, spacing)
 
 
 def random_matching(seed: int, dims: int = 2, steps: int = 4, kind: str = "mixed") -> tuple[Tensor, Matching]:

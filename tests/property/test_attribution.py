@@ -9,6 +9,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from small_problems import CONTROLS, random_problem
 
+from longimorph.numerics import equations
 from longimorph.numerics.attribution import attribute, flows_between, split
 from longimorph.numerics.dynamics import flow
 from longimorph.numerics.shooting import shoot, walk
@@ -90,8 +91,9 @@ def test_short_steps_split_as_the_rates_do(seed, dims):
     state, system = random_problem(seed, dims, speed=0.4)
     steps = 1000
     taken, rate = next(walk(state, system, steps)), flow(state, system)
-    between = (taken.before.q, taken.after.q, *taken.middle, taken.drive.rho, taken.drive.v)
-    parts = split(*between, system.per_mm, 1 / steps)
+    middle, driven = taken.middle, taken.drive
+    transport, source, _ = equations.rate_parts(*middle, driven.rho, driven.v, system.per_mm)
+    parts = split(taken.before.q, taken.after.q, transport, source, 1 / steps)
     for part, cause in zip(parts, rate[:2], strict=True):
         expected = 2 * state.q * tangent(cause, state.q) / steps
         assert float((part - expected).norm()) < 0.02 * float(expected.norm())

@@ -11,8 +11,9 @@ import torch
 from small_problems import control_matrix, random_maps, random_matching, settings, smooth
 
 from longimorph.numerics import fused, passes
+from longimorph.numerics.control import Exchange, Matrix
 from longimorph.numerics.objective import evaluate
-from longimorph.numerics.passes import Pass
+from longimorph.numerics.passes import Pass, PerAxis
 from longimorph.numerics.solve import MapPair
 from longimorph.numerics.sphere import normalise, tangent
 from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
@@ -59,7 +60,9 @@ def test_cost_and_gradient(monkeypatch, shape, kind):
 def test_the_matrix_of_each_voxel(monkeypatch, shape, kind):
     _, matching = problem(shape, kind)
     system = matching.system
-    fused, plain = both_ways(monkeypatch, lambda: passes.metric(matching.source, system.alloc, system.per_mm))
+    fused, plain = both_ways(
+        monkeypatch, lambda: passes.metric(matching.source, system.control, system.per_mm)
+    )
     agree(fused, plain, PRECISIONS[kind])
 
 
@@ -75,27 +78,50 @@ def random_arguments(which, shape, kind, seed):
         return State(q, field(4))
 
     at, base, cotangent = state(), state(), State(field(4), field(4))
-    alloc, rho, u = field(4).abs(), field(1).abs().clamp(1e-3, 0.99), torch.rand(3, 1, 1, 1, dtype=kind) + 0.2
+    shares, rho, u = (
+        field(4).abs(),
+        field(1).abs().clamp(1e-3, 0.99),
+        torch.rand(3, 1, 1, 1, dtype=kind) + 0.2,
+    )
     direction = Direction(cotangent, 0.3, field(1), field(1))
     drive, changes = Intermediates(rho, field(3), field(3)), Intermediates(field(1), field(3), field(3))
+    free = torch.rand(4, 4, generator=generator).to(kind)
+    free[0, 1] = free[1, 0] = 0
+    priced = Exchange(torch.where(field(4) > 0, field(4), 0), Matrix(free))
     return {
-        Pass.DENSITY: (*at, alloc, u),
-        Pass.METRIC: (at.q, alloc, u),
+        Pass.DENSITY: (*at, shares, u),
+        Pass.METRIC: (at.q, shares, u),
         Pass.RATE: (*at, drive.rho, drive.v, u),
-        Pass.ADVANCE: (base, at, alloc, drive, u, 0.1),
+        Pass.ADVANCE: (base, at, shares, drive, u, 0.1),
         Pass.DIRECTION: (at, cotangent, 0.3),
-        Pass.DENSITY_CHANGE: (at, direction, alloc, drive.rho, drive.am, u),
-        Pass.PULL_BACK: (at, direction, alloc, drive, changes, u),
+        Pass.DENSITY_CHANGE: (at, direction, shares, drive.rho, drive.am, u),
+        Pass.PULL_BACK: (at, direction, shares, drive, changes, u),
+        Pass.MOMENTUM: (*at, u),
+        Pass.MOMENTUM_CHANGE: (at, direction, u),
+        Pass.CARRY: (base, at, drive.v, u, 0.1),
+        Pass.CARRY_BACK: (at, direction, drive.v, changes.v, u),
+        Pass.TURN: (at, priced, 0.1, bool(seed % 2)),
+        Pass.TURN_BACK: (at, cotangent, priced, 0.1, bool(seed % 2)),
+        Pass.PAIR_METRIC: (at.q, priced, 0.1, u),
+        Pass.PAIR_RATE: (*at, priced, drive.v, u),
+        Pass.UNEXCHANGE: (at.q, priced, 0.1, field(4)),
         Pass.UNSETTLE: (at, Renormalisation(rho + 0.5, field(1)), cotangent),
     }[which]
 
 
-def results(which, arguments):
-    """What a pass makes of its arguments, as tensors."""
-    found = getattr(passes, which.value)(*arguments)
-    if which is Pass.UNSETTLE:
-        return arguments[-1]
-    return found[2:] if which is Pass.DIRECTION else passes.tensors_in(found)
+OVERWRITTEN = {Pass.UNSETTLE: slice(-1, None), Pass.TURN: slice(0, 1), Pass.TURN_BACK: slice(0, 2)}
+"""Which arguments of a pass it overwrites."""
+
+
+def results(which, arguments, axes, expected):
+    """What a pass makes of its arguments, as tensors; ``axes`` is the one with a number per axis."""
+    if which in OVERWRITTEN:
+        outputs = passes.tensors_in(arguments[OVERWRITTEN[which]])
+    else:
+        outputs = [torch.empty_like(one) for one in expected]
+    given = [PerAxis(one) if one is axes else one for one in arguments]
+    passes._run(which, given, outputs)
+    return outputs
 
 
 @pytest.mark.parametrize("kind", PRECISIONS)
@@ -105,7 +131,10 @@ def test_every_fused_loop_against_its_formula(which, kind):
     for seed, shape in enumerate(SHAPES):
         arguments = random_arguments(which, shape, kind, seed)
         expected = passes.tensors_in(passes.FORMULAS[which](*arguments))
-        found = results(which, arguments)
+        axes = next(
+            (one for one in arguments if isinstance(one, torch.Tensor) and one.shape[1:] == (1, 1, 1)), None
+        )
+        found = results(which, arguments, axes, expected)
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
             agree(one, other, PRECISIONS[kind])

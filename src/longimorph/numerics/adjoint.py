@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from longimorph.numerics import passes
-from longimorph.numerics.dynamics import System, advance, drive
+from longimorph.numerics.control import Exchange
+from longimorph.numerics.dynamics import System, advance, drive, reallocate
 from longimorph.numerics.states import Intermediates, Renormalisation, State
 
 
@@ -39,6 +40,7 @@ def trace(
     del first
     second = drive(middle, system)
     after, whole = advance(before, middle, second, system, duration)
+    reallocate(after, system, duration)
     return StepTrace(middle, half, second), after, whole
 
 
@@ -46,16 +48,40 @@ def pull_back_flow(
     state: State, driven: Intermediates, cotangent: State, factor: float, system: System
 ) -> State:
     """Return the cotangent of a state from ``factor`` times the cotangent of its rate of change (E7)."""
-    alloc, u = system.alloc, system.per_mm
+    control, u = system.control, system.per_mm
     direction = passes.direction(state, cotangent, factor)
-    drho, dam = passes.density_change(state, direction, alloc, driven.rho, driven.am, u)
+    drho, dam = passes.density_change(state, direction, control, driven.rho, driven.am, u)
     changes = Intermediates(drho, dam, system.velocity(dam))
-    return passes.pull_back(state, direction, alloc, driven, changes, u)
+    return passes.pull_back(state, direction, control, driven, changes, u)
 
 
-def settle_back(after: State, settling: Renormalisation, end: State) -> None:
-    """Pull the cotangent ``end`` back through the renormalisation, in place."""
+def settle_back(after: State, settling: Renormalisation, end: State, system: System, duration: float) -> None:
+    """Pull the cotangent ``end`` after a step back through the rotations and the renormalisation, in place.
+
+    With prices per pair it also overwrites ``after`` with the state before the rotations.
+    """
+    if isinstance(system.control, Exchange):
+        passes.turn_back(after, end, system.control, duration / 2, reverse=False)
+        passes.turn_back(after, end, system.control, duration / 2, reverse=True)
     passes.unsettle(after, settling, end)
+
+
+def enter_back(begun: State, end: State, system: System, duration: float) -> None:
+    """Pull the cotangent ``end`` of the state that :func:`dynamics.enter` gives back, in place.
+
+    Overwrites ``begun`` with the state of the path.
+    """
+    if isinstance(system.control, Exchange):
+        passes.turn_back(begun, end, system.control, duration / 2, reverse=False)
+
+
+def leave_back(ended: State, end: State, system: System, duration: float) -> None:
+    """Pull the cotangent ``end`` of the state that :func:`dynamics.leave` gives back, in place.
+
+    Overwrites ``ended`` with the state between two steps.
+    """
+    if isinstance(system.control, Exchange):
+        passes.turn_back(ended, end, system.control, -duration / 2, reverse=True)
 
 
 def pull_back_trace(
@@ -98,7 +124,7 @@ def _trace_back(
 ) -> StepTrace:
     """Recompute the trace of a step; ``end`` becomes the final state's cotangent before renormalisation."""
     traced, after, settling = trace(before, first, system, duration)
-    settle_back(after, settling, end)
+    settle_back(after, settling, end, system, duration)
     return traced
 
 
@@ -108,7 +134,7 @@ def _back_to_middle(traced: StepTrace, end: State, system: System, duration: flo
     Returns the cotangent of the half-way state before renormalisation.
     """
     inner = pull_back_flow(traced.middle, traced.second, end, duration, system)
-    settle_back(traced.middle, traced.half, inner)
+    passes.unsettle(traced.middle, traced.half, inner)
     _add(end, inner)
     return inner
 

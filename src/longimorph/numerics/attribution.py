@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from longimorph.numerics import equations, passes
-from longimorph.numerics.dynamics import Step, System
+from longimorph.numerics import equations, pair_equations, passes
+from longimorph.numerics.control import Control, Exchange
+from longimorph.numerics.dynamics import Step, System, enter, leave
 from longimorph.numerics.shooting import walk
 from longimorph.numerics.sphere import dot, normalise, tangent
-from longimorph.numerics.states import State
+from longimorph.numerics.states import Intermediates, State
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,13 @@ class Attribution:
 
 
 def split(
-    before: Tensor, after: Tensor, q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor, duration: float
+    before: Tensor, after: Tensor, transport: Tensor, source: Tensor, duration: float
 ) -> tuple[Tensor, Tensor]:
     """Return the changes of probability over one step due to transport and to the source, E6: (C, *grid)
     each.
 
-    The step starts from ``before`` and ends at ``after``, with the rates of the half-way state (q, p).
+    The step starts from ``before`` and ends at ``after``, with the two parts of dq/dt at the half-way state.
     """
-    transport, source, _ = equations.rate_parts(q, p, rho, v, u)
     moved = before + duration * (transport + source)
     scale = 2 * duration / (1 + dot(moved, moved).sqrt())
     both = before + after
@@ -83,18 +83,56 @@ def attribute(
             del taken
             follow(w)
             del w
+        if isinstance(system.control, Exchange):
+            final = _at_the_ends(start, final, system, 1.0 / steps, totals, flows)
     return Attribution(*totals, *flows, final)
+
+
+def _at_the_ends(
+    start: State,
+    last: State,
+    system: System,
+    duration: float,
+    totals: tuple[Tensor, Tensor],
+    flows: tuple[Tensor, Tensor],
+) -> State:
+    """Add the rotations before the first step and take back those after the last; return the final state."""
+    final, begun = leave(last, system, duration), enter(start, system, duration)
+    for before, after in ((start, begun), (last, final)):
+        change = after.q.square() - before.q.square()
+        totals[1].add_(change)
+        flows[1].add_(flows_between(change), alpha=system.voxel_volume)
+    return final
 
 
 def _add_step(
     taken: Step, system: System, totals: tuple[Tensor, Tensor], flows: tuple[Tensor, Tensor]
 ) -> None:
     """Add the deformation and reallocation of one step to the totals and flows, slab by slab."""
-    fields = (taken.before.q, taken.after.q, *taken.middle, taken.drive.rho, taken.drive.v)
+    fields = (taken.before.q, taken.after, *taken.middle, taken.drive, system.control)
     for start, stop in passes.slabs(taken.before.q):
         cut, inside = passes.with_halo(start, stop, *fields)
-        before, after, q, p, rho, v = cut
-        parts = split(before, after, q, p, rho, v, system.per_mm, taken.duration)
+        parts = _parts(*cut, system.per_mm, taken.duration)
         for total, flow, part in zip(totals, flows, parts, strict=True):
             total[:, start:stop] += part[:, inside]
             flow += flows_between(part[:, inside]) * system.voxel_volume
+
+
+def _parts(
+    before: Tensor,
+    after: State,
+    q: Tensor,
+    p: Tensor,
+    driven: Intermediates,
+    control: Control,
+    u: Tensor,
+    h: float,
+) -> tuple[Tensor, Tensor]:
+    """The two parts of one step; with prices per pair, each part of the step is purely one or the other."""
+    if not isinstance(control, Exchange):
+        transport, source, _ = equations.rate_parts(q, p, driven.rho, driven.v, u)
+        return split(before, after.q, transport, source, h)
+    carried, _ = pair_equations.turn(
+        State(*pair_equations.turn(after, control, -h / 2, True)), control, -h / 2, False
+    )
+    return carried.square() - before.square(), after.q.square() - carried.square()

@@ -21,7 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from longimorph.numerics import equations, passes
+from longimorph.numerics import equations, pair_equations, passes
+from longimorph.numerics.control import Control, Exchange
 from longimorph.numerics.kernels import Kernel
 from longimorph.numerics.sphere import dot, tangent
 from longimorph.numerics.states import Intermediates, Renormalisation, State
@@ -31,11 +32,11 @@ from longimorph.numerics.states import Intermediates, Renormalisation, State
 class System:
     """Everything the Hamiltonian depends on besides the state.
 
-    ``kernel`` acts on (d, *grid); ``alloc`` is R T, (C, *grid); ``spacing`` is in mm, one value per axis.
+    ``kernel`` acts on (d, *grid); ``control`` prices reallocation; ``spacing`` is in mm, one value per axis.
     """
 
     kernel: Kernel
-    alloc: Tensor
+    control: Control
     spacing: tuple[float, ...]
 
     def velocity(self, am: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class System:
     def per_mm(self) -> Tensor:
         """1 / (2 h) per axis, (d, 1, ...): converts differences to derivatives per mm. Computed once."""
         factors = [0.5 / h for h in self.spacing]
-        return self.alloc.new_tensor(factors).reshape(-1, *(1 for _ in factors))
+        return self.control[0].new_tensor(factors).reshape(-1, *(1 for _ in factors))
 
 
 class Flow(NamedTuple):
@@ -83,30 +84,39 @@ class Step:
     @property
     def velocity(self) -> Tensor:
         """w at the half-way state, (d, *grid) in mm per unit of time."""
-        return equations.velocity(self.drive.rho, self.drive.v)
+        return transport_velocity(self.drive)
 
 
 def flow(state: State, system: System) -> Flow:
     """Right-hand side of the geodesic equations (E1 to E4); differentiable."""
-    u = system.per_mm
-    rho, am = equations.density(*state, system.alloc, u)
+    u, control = system.per_mm, system.control
+    if isinstance(control, Exchange):
+        m = pair_equations.momentum(*state, u)
+        v = system.velocity(m)
+        density = pair_equations.energy_density(*state, control, m, v)
+        return Flow(*pair_equations.rates(state, control, v, u), v, _integral(density, system))
+    rho, am = equations.density(*state, control.shares, u)
     v = system.velocity(am)
-    found = equations.rates(state, system.alloc, Intermediates(rho, am, v), u)
+    found = equations.rates(state, control.shares, Intermediates(rho, am, v), u)
     density = equations.energy_density(state.p, rho, am, v)
     return Flow(*found, equations.velocity(rho, v), _integral(density, system))
 
 
 def hamiltonian(state: State, system: System) -> Tensor:
     """H(q, p) in mm^3 (a scalar, differentiable); p need not be tangent: only its tangent part counts."""
-    q, p = state[0], tangent(state[1], state[0])
-    rho, am = equations.density(q, p, system.alloc, system.per_mm)
+    q, p, control = state[0], tangent(state[1], state[0]), system.control
+    if isinstance(control, Exchange):
+        m = pair_equations.momentum(q, p, system.per_mm)
+        density = pair_equations.energy_density(q, p, control, m, system.velocity(m))
+        return _integral(density, system)
+    rho, am = equations.density(q, p, control.shares, system.per_mm)
     density = (am * system.kernel(am)).sum() + ((1 - rho) * dot(p, p)).sum()
     return 0.5 * density * system.voxel_volume
 
 
 def drive(state: State, system: System) -> Intermediates:
     """Return rho, alpha m and the velocity v = -K(alpha m) of a state (E1)."""
-    rho, am = passes.density(*state, system.alloc, system.per_mm)
+    rho, am = passes.density(*state, system.control, system.per_mm)
     return Intermediates(rho, am, system.velocity(am))
 
 
@@ -114,9 +124,31 @@ def energy(state: State, driven: Intermediates, system: System) -> Tensor:
     """H in mm^3 (a scalar, float64)."""
     parts = []
     for start, stop in passes.slabs(state.q):
-        cut = (a[:, start:stop] for a in (state.p, *driven))
-        parts.append(_integral(equations.energy_density(*cut), system))
+        density = _energy_density(*(a[:, start:stop] for a in (*state, *driven)), system, start, stop)
+        parts.append(_integral(density, system))
     return torch.stack(parts).sum()
+
+
+def _energy_density(
+    q: Tensor, p: Tensor, rho: Tensor, am: Tensor, v: Tensor, system: System, start: int, stop: int
+) -> Tensor:
+    """The integrand of H on planes ``start`` to ``stop``."""
+    if isinstance(system.control, Exchange):
+        field, free = system.control
+        return pair_equations.energy_density(q, p, Exchange(field[:, start:stop], free), am, v)
+    return equations.energy_density(p, rho, am, v)
+
+
+def transport_velocity(driven: Intermediates) -> Tensor:
+    """w in mm per unit of time, (d, *grid): alpha v, or v itself with prices per pair."""
+    return equations.velocity(driven.rho, driven.v) if len(driven.rho) else driven.v
+
+
+def source_rate(state: State, driven: Intermediates, system: System) -> Tensor:
+    """The source part of dq/dt, (C, *grid)."""
+    if isinstance(system.control, Exchange):
+        return pair_equations.turning(*state, system.control)[0]
+    return (1 - driven.rho) * state.p
 
 
 def fastest(w: Tensor, system: System) -> Tensor:
@@ -132,12 +164,54 @@ def advance(
     base: State, at: State, driven: Intermediates, system: System, duration: float
 ) -> tuple[State, Renormalisation]:
     """Advance ``base`` for a duration with the rates of the state ``at``, then renormalise to the sphere."""
-    return passes.advance(base, at, system.alloc, driven, system.per_mm, duration)
+    return passes.advance(base, at, system.control, driven, system.per_mm, duration)
+
+
+def enter(state: State, system: System, duration: float) -> State:
+    """The state from which the steps of a path start; with prices per pair, half a rotation after the path's.
+
+    Steps of transport and of rotation alternate (a Strang splitting). The rotations at the end of one step and
+    the start of the next are done together, so that every step starts in the middle of them.
+    """
+    if not isinstance(system.control, Exchange):
+        return state
+    begun = State(*(part.clone() for part in state))
+    passes.turn(begun, system.control, duration / 2, reverse=False)
+    return begun
+
+
+def leave(state: State, system: System, duration: float) -> State:
+    """The state of the path that belongs to a state between two steps: undoes :func:`enter`."""
+    if not isinstance(system.control, Exchange):
+        return state
+    ended = State(*(part.clone() for part in state))
+    passes.turn(ended, system.control, -duration / 2, reverse=True)
+    return ended
+
+
+def energy_between(state: State, driven: Intermediates, system: System, duration: float) -> Tensor:
+    """H in mm^3 (a scalar, float64) of the path where it is between two steps."""
+    if not isinstance(system.control, Exchange):
+        return energy(state, driven, system)
+    left = leave(state, system, duration)
+    return energy(left, drive(left, system), system)
+
+
+def reallocate(state: State, system: System, duration: float) -> None:
+    """The rotations between two steps, in place; nothing to do with one rho per voxel."""
+    if isinstance(system.control, Exchange):
+        passes.turn(state, system.control, duration / 2, reverse=True)
+        passes.turn(state, system.control, duration / 2, reverse=False)
 
 
 def step(state: State, system: System, duration: float, first: Intermediates | None = None) -> Step:
-    """Take one explicit midpoint step (order 2); ``first`` holds the intermediates of the state, if known."""
+    """Take one step (order 2); ``first`` holds the intermediates of the state, if known.
+
+    One rho per voxel: the explicit midpoint rule. Prices per pair: that rule for the transport, then the
+    rotations between this step and the next (see :func:`enter`).
+    """
     middle, _ = advance(state, state, first or drive(state, system), system, duration / 2)
     driven = drive(middle, system)
     after, _ = advance(state, middle, driven, system, duration)
+    reallocate(after, system, duration)
     return Step(state, middle, driven, after, duration)

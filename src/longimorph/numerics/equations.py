@@ -120,7 +120,11 @@ def advance(
 
     Returns q and p, and the renormalisation: the length of q and the component of p along q that was removed.
     """
-    found = rates(at, alloc, drive, u)
+    return renormalised(base, rates(at, alloc, drive, u), duration)
+
+
+def renormalised(base: State, found: Rates, duration: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Advance ``base`` for a duration at constant rates, then renormalise to the sphere; see :func:`advance`."""
     end_q = base.q + duration * (found.transport + found.source)
     end_p = base.p + duration * found.dp
     length = dot(end_q, end_q).sqrt()
@@ -143,10 +147,10 @@ def direction(state: State, cotangent: State, factor: float) -> tuple[Tensor, Te
     return factor * dot(cotangent.p, q), factor * (dot(cotangent.q, q) - dot(p, cotangent.p))
 
 
-class _Change(NamedTuple):
+class Change(NamedTuple):
     """The perturbation of a state along which the right-hand side is differentiated.
 
-    ``dp_t`` is the tangent part of dp.
+    ``dp_t`` is the change of the tangent part of p.
     """
 
     dq: Tensor
@@ -154,17 +158,18 @@ class _Change(NamedTuple):
     dp_t: Tensor
 
 
-def _change(state: State, direction: Direction) -> _Change:
+def change_of(state: State, direction: Direction) -> Change:
+    """The perturbation that a :class:`Direction` describes."""
     (q, p), (cotangent, factor, normal, lift) = state, direction
     dp = factor * cotangent.q - normal * p
-    return _Change(normal * q - factor * cotangent.p, dp, dp - lift * q)
+    return Change(normal * q - factor * cotangent.p, dp, dp - lift * q)
 
 
 def density_change(
     state: State, direction: Direction, alloc: Tensor, rho: Tensor, am: Tensor, u: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Changes of rho and of alpha m along the direction of a cotangent."""
-    (q, p), change, dims = state, _change(state, direction), len(u)
+    (q, p), change, dims = state, change_of(state, direction), len(u)
     drho = 2 * (q * change.dq * alloc).sum(0, keepdim=True)
     drho = torch.where(rho > control.RHO_MIN, drho, 0.0)
     dm = momentum_map(change.dp_t, differences(q, dims)) + momentum_map(p, differences(change.dq, dims))
@@ -186,7 +191,7 @@ def pull_back(
     """
     (q, p), (rho, am, v), (drho, dam, dv) = state, drive, changes
     normal, lift = direction.normal, direction.lift
-    change, dims = _change(state, direction), len(u)
+    change, dims = change_of(state, direction), len(u)
     alpha, beta2 = rho.sqrt(), 1 - rho
     w, dw = u * alpha * v, u * (0.5 * drho / alpha * v + alpha * dv)
     slopes = differences(q, dims)

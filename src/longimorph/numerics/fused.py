@@ -23,7 +23,7 @@ import numba
 import numpy as np
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
-RHO_MIN = 1e-12
+RHO_MIN, STIFF = 1e-12, 0.05
 BLOCK = 512
 """Voxels, in whole rows, that are processed together: few enough that all their values stay in the cache."""
 
@@ -443,6 +443,175 @@ def _cotangents(
         out_p[z] = dpushed[z] - normal[z] * pushed[z]
 
 
+@_loop
+def _add_momentum(
+    p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, m_x: Any, m_y: Any, m_z: Any
+) -> None:
+    """Add one class's contribution to m."""
+    for z in range(np.uintp(p.size)):
+        m_x[z] += p[z] * (x_up[z] - x_down[z])
+        m_y[z] += p[z] * (y_up[z] - y_down[z])
+        m_z[z] += p[z] * along_z[z]
+
+
+@_loop
+def _scale(values: Any, factor: Any, out: Any) -> None:
+    """Multiply by a factor."""
+    for z in range(np.uintp(out.size)):
+        out[z] = factor * values[z]
+
+
+@_loop
+def _scale_in_place(factor: Any, values: Any) -> None:
+    """Multiply by a factor in place."""
+    for z in range(np.uintp(values.size)):
+        values[z] *= factor
+
+
+@_loop
+def _is_exchanged(values: Any) -> bool:
+    """Return whether any value differs from zero."""
+    for z in range(np.uintp(values.size)):
+        if values[z] != 0:
+            return True
+    return False
+
+
+@_loop
+def _freedom(x_i: Any, x_j: Any, free_ij: Any, free_ji: Any, b: Any) -> None:
+    """b of a pair of classes."""
+    none = b.dtype.type(0)
+    for z in range(np.uintp(b.size)):
+        b[z] = free_ij * max(-x_i[z], none) * max(x_j[z], none) + free_ji * max(-x_j[z], none) * max(
+            x_i[z], none
+        )
+
+
+@_loop
+def _turn_map(b: Any, q_i: Any, q_j: Any, p_i: Any, p_j: Any, dq_i: Any, dq_j: Any) -> None:
+    """Add a pair's rotation of q."""
+    for z in range(np.uintp(b.size)):
+        rate = b[z] * (q_i[z] * p_j[z] - q_j[z] * p_i[z])
+        dq_i[z] -= rate * q_j[z]
+        dq_j[z] += rate * q_i[z]
+
+
+@_loop
+def _push_carried(
+    p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, off: Any, w_z: Any, w_x_up: Any, w_x_down: Any,
+    w_y_up: Any, w_y_down: Any, dp: Any, flux: Any,
+) -> None:  # fmt: skip
+    """One class's dp/dt by transport without the gauge and the flux along z; the flux is in ``flux``."""
+    for z in range(np.uintp(p.size)):
+        dp[z] = (
+            off[z] * p[z]
+            + w_x_up[z] * x_up[z]
+            + w_x_down[z] * x_down[z]
+            + w_y_up[z] * y_up[z]
+            + w_y_down[z] * y_down[z]
+        )
+        flux[z] = w_z[z] * p[z]
+
+
+@_loop
+def _add_momentum_change(
+    p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, dp: Any,
+    change_z: Any, normal_x_up: Any, normal_x_down: Any, normal_y_up: Any, normal_y_down: Any,
+    cot_x_up: Any, cot_x_down: Any, cot_y_up: Any, cot_y_down: Any, factor: Any,
+    dm_x: Any, dm_y: Any, dm_z: Any,
+) -> None:  # fmt: skip
+    """One class's contribution to the change of m; ``cot`` are the neighbours' cotangents of p."""
+    for z in range(np.uintp(p.size)):
+        change_x = (
+            normal_x_up[z] * x_up[z] - normal_x_down[z] * x_down[z] - factor * (cot_x_up[z] - cot_x_down[z])
+        )
+        change_y = (
+            normal_y_up[z] * y_up[z] - normal_y_down[z] * y_down[z] - factor * (cot_y_up[z] - cot_y_down[z])
+        )
+        dm_x[z] += dp[z] * (x_up[z] - x_down[z]) + p[z] * change_x
+        dm_y[z] += dp[z] * (y_up[z] - y_down[z]) + p[z] * change_y
+        dm_z[z] += dp[z] * along_z[z] + p[z] * change_z[z]
+
+
+@_loop
+def _carry(
+    q: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, dq: Any, change_z: Any,
+    cot_x_up: Any, cot_x_down: Any, cot_y_up: Any, cot_y_down: Any, w_x: Any, w_y: Any, w_z: Any, dw_z: Any,
+    on_x_up: Any, on_x_down: Any, on_y_up: Any, on_y_down: Any, factor: Any, carried: Any, dcarried: Any,
+    off: Any, doff: Any,
+) -> None:  # fmt: skip
+    """One class's -w . grad q and its change, and its contribution to both components along q."""
+    for z in range(np.uintp(q.size)):
+        here = -(w_x[z] * (x_up[z] - x_down[z]) + w_y[z] * (y_up[z] - y_down[z]) + w_z[z] * along_z[z])
+        changed = (
+            -on_x_up[z] * x_up[z]
+            + on_x_down[z] * x_down[z]
+            + factor * w_x[z] * (cot_x_up[z] - cot_x_down[z])
+            - on_y_up[z] * y_up[z]
+            + on_y_down[z] * y_down[z]
+            + factor * w_y[z] * (cot_y_up[z] - cot_y_down[z])
+            - dw_z[z] * along_z[z]
+            - w_z[z] * change_z[z]
+        )
+        carried[z] = here
+        dcarried[z] = changed
+        off[z] += here * q[z]
+        doff[z] += changed * q[z] + here * dq[z]
+
+
+@_loop
+def _draw_carried(
+    q: Any, p: Any, dp: Any, carried: Any, off: Any, doff: Any, lift: Any, rate: Any, back: Any
+) -> None:
+    """The local terms of one class's dp/dt by transport and of its change."""
+    for z in range(np.uintp(q.size)):
+        rate[z] = off[z] * p[z]
+        back[z] = doff[z] * p[z] + off[z] * dp[z] + lift[z] * (off[z] * q[z] + carried[z])
+
+
+@_loop
+def _rotate(free: Any, duration: Any, q_i: Any, q_j: Any, p_i: Any, p_j: Any) -> None:
+    """Rotate a pair of classes by the angle that its own momentum gives."""
+    for z in range(np.uintp(free.size)):
+        if free[z] == 0:
+            continue
+        angle = duration * free[z] * (q_i[z] * p_j[z] - q_j[z] * p_i[z])
+        cosine, sine = math.cos(angle), math.sin(angle)
+        q_i[z], q_j[z] = cosine * q_i[z] - sine * q_j[z], sine * q_i[z] + cosine * q_j[z]
+        p_i[z], p_j[z] = cosine * p_i[z] - sine * p_j[z], sine * p_i[z] + cosine * p_j[z]
+
+
+@_loop
+def _rotate_back(
+    free: Any, duration: Any, q_i: Any, q_j: Any, p_i: Any, p_j: Any, a_i: Any, a_j: Any, b_i: Any, b_j: Any
+) -> None:
+    """Undo the rotation of a pair, and pull back the cotangents a of q and b of p."""
+    for z in range(np.uintp(free.size)):
+        if free[z] == 0:
+            continue
+        speed = duration * free[z]
+        angle = speed * (q_i[z] * p_j[z] - q_j[z] * p_i[z])
+        faster = speed * (a_j[z] * q_i[z] - a_i[z] * q_j[z] + b_j[z] * p_i[z] - b_i[z] * p_j[z])
+        cosine, sine = math.cos(angle), math.sin(angle)
+        q_i[z], q_j[z] = cosine * q_i[z] + sine * q_j[z], cosine * q_j[z] - sine * q_i[z]
+        p_i[z], p_j[z] = cosine * p_i[z] + sine * p_j[z], cosine * p_j[z] - sine * p_i[z]
+        a_i[z], a_j[z] = (
+            cosine * a_i[z] + sine * a_j[z] + faster * p_j[z],
+            cosine * a_j[z] - sine * a_i[z] - faster * p_i[z],
+        )
+        b_i[z], b_j[z] = (
+            cosine * b_i[z] + sine * b_j[z] - faster * q_j[z],
+            cosine * b_j[z] - sine * b_i[z] + faster * q_i[z],
+        )
+
+
+@_loop
+def _remove_along(off: Any, q: Any, slope: Any) -> None:
+    """Make a slope tangent to the sphere."""
+    for z in range(np.uintp(q.size)):
+        slope[z] -= off[z] * q[z]
+
+
 @_compiled
 def _together(row: int) -> int:
     """Return the number of rows in a block."""
@@ -789,6 +958,396 @@ def pull_back(
                 )  # fmt: skip
 
 
+@_compiled
+def momentum(q: Any, p: Any, u: Any, am: Any, row: int, start: int, stop: int) -> None:
+    """m."""
+    classes, xs, plane = q.shape
+    slope = _scratch(1, row, q)[0]
+    for x in range(start, stop):
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < plane // row:
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, plane // row, row)
+            s = slope[: j - i]
+            am[0, x, i:j], am[1, x, i:j], am[2, x, i:j] = 0, 0, 0
+            for c in range(classes):
+                _slope(q[c, x, i:j], s, row)
+                _add_momentum(
+                    p[c, x, i:j], q[c, up, i:j], q[c, down, i:j], q[c, x, i_above:j_above],
+                    q[c, x, i_below:j_below], s, am[0, x, i:j], am[1, x, i:j], am[2, x, i:j],
+                )  # fmt: skip
+            for d in range(3):
+                _scale_in_place(u[d], am[d, x, i:j])
+
+
+@_compiled
+def _factorise(q: Any, field: Any, free: Any, shift: Any, x: int, z: int, lower: Any) -> bool:
+    """Cholesky factor of B + shift in one voxel, raised by its changed share; False where nothing changes."""
+    classes, none, half = len(free), lower.dtype.type(0), lower.dtype.type(0.5)
+    changed = none
+    for a in range(classes):
+        changed += field[a, x, z] * field[a, x, z]
+        for b in range(a + 1):
+            lower[a, b] = 0
+    if changed == 0:
+        return False
+    for a in range(classes):
+        lower[a, a] += shift + half * lower.dtype.type(STIFF) * changed
+        for b in range(a):
+            here, there = field[a, x, z], field[b, x, z]
+            pair = free[a, b] * max(-here, none) * max(there, none) + free[b, a] * max(-there, none) * max(
+                here, none
+            )
+            q_a, q_b = q[a, x, z], q[b, x, z]
+            lower[a, b] -= q_a * pair * q_b
+            lower[a, a] += pair * q_b * q_b
+            lower[b, b] += pair * q_a * q_a
+    for a in range(classes):
+        for b in range(a + 1):
+            total = lower[a, b]
+            for k in range(b):
+                total -= lower[a, k] * lower[b, k]
+            lower[a, b] = math.sqrt(total) if a == b else total / lower[b, b]
+    return True
+
+
+@_compiled
+def _substitute(lower: Any, values: Any) -> None:
+    """Solve with a Cholesky factor in place."""
+    classes = len(lower)
+    for a in range(classes):
+        for k in range(a):
+            values[a] -= lower[a, k] * values[k]
+        values[a] /= lower[a, a]
+    for a in range(classes - 1, -1, -1):
+        for k in range(a + 1, classes):
+            values[a] -= lower[k, a] * values[k]
+        values[a] /= lower[a, a]
+
+
+@_compiled
+def unexchange(
+    q: Any, field: Any, free: Any, shift: Any, b: Any, out: Any, row: int, start: int, stop: int
+) -> None:
+    """(B + shift)^-1 b."""
+    classes, _, plane = q.shape
+    lower, values = np.empty((classes, classes), q.dtype), np.empty(classes, q.dtype)
+    for x in range(start, stop):
+        for z in range(plane):
+            if _factorise(q, field, free, shift, x, z, lower):
+                for c in range(classes):
+                    values[c] = b[c, x, z]
+                _substitute(lower, values)
+                for c in range(classes):
+                    out[c, x, z] = values[c]
+            else:
+                for c in range(classes):
+                    out[c, x, z] = b[c, x, z] / shift
+
+
+@_compiled
+def pair_metric(
+    q: Any, field: Any, free: Any, shift: Any, u: Any, out: Any, row: int, start: int, stop: int
+) -> None:
+    """The matrix of p -> m times (B + shift)^-1 times its transpose: the lower triangle by rows."""
+    classes, xs, plane = q.shape
+    fields, slopes = _scratch(3, row, q), _scratch(3 * classes, row, q)
+    slopes = slopes.reshape(3, classes, slopes.shape[1])
+    lower, values = np.empty((classes, classes), q.dtype), np.empty((3, classes), q.dtype)
+    for x in range(start, stop):
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < plane // row:
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, plane // row, row)
+            n = j - i
+            fields[:, :n] = 0
+            for c in range(classes):
+                _difference(q[c, up, i:j], q[c, down, i:j], slopes[0, c, :n])
+                _difference(q[c, x, i_above:j_above], q[c, x, i_below:j_below], slopes[1, c, :n])
+                _slope(q[c, x, i:j], slopes[2, c, :n], row)
+                for d in range(3):
+                    _add_product(slopes[d, c, :n], q[c, x, i:j], fields[d, :n])
+            for c in range(classes):
+                for d in range(3):
+                    _remove_along(fields[d, :n], q[c, x, i:j], slopes[d, c, :n])
+            for z in range(n):
+                changed = _factorise(q, field, free, shift, x, i + z, lower)
+                for d in range(3):
+                    for c in range(classes):
+                        values[d, c] = slopes[d, c, z] if changed else slopes[d, c, z] / shift
+                    if changed:
+                        _substitute(lower, values[d])
+                for d in range(3):
+                    for e in range(d + 1):
+                        total = q.dtype.type(0)
+                        for c in range(classes):
+                            total += slopes[d, c, z] * values[e, c]
+                        out[d * (d + 1) // 2 + e, x, i + z] = total * u[d] * u[e]
+
+
+@_compiled
+def pair_rate(
+    q: Any, p: Any, field: Any, free: Any, v: Any, u: Any, out: Any, row: int, start: int, stop: int
+) -> None:
+    """dq/dt."""
+    classes, xs, plane = q.shape
+    fields = _scratch(6, row, q)
+    for x in range(start, stop):
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < plane // row:
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, plane // row, row)
+            n = j - i
+            for axis in range(3):
+                _scale(v[axis, x, i:j], u[axis], fields[axis, :n])
+            s, off, free_here = fields[3, :n], fields[4, :n], fields[5, :n]
+            off[:] = 0
+            for c in range(classes):
+                _slope(q[c, x, i:j], s, row)
+                _transport(
+                    q[c, x, i:j], q[c, up, i:j], q[c, down, i:j], q[c, x, i_above:j_above],
+                    q[c, x, i_below:j_below], s, fields[0, :n], fields[1, :n], fields[2, :n],
+                    out[c, x, i:j], off,
+                )  # fmt: skip
+            for c in range(classes):
+                _take_off(off, q[c, x, i:j], out[c, x, i:j])
+            for b in range(classes):
+                if not _is_exchanged(field[b, x, i:j]):
+                    continue
+                for a in range(b):
+                    if (free[a, b] == 0 and free[b, a] == 0) or not _is_exchanged(field[a, x, i:j]):
+                        continue
+                    _freedom(field[a, x, i:j], field[b, x, i:j], free[a, b], free[b, a], free_here)
+                    _turn_map(
+                        free_here, q[a, x, i:j], q[b, x, i:j], p[a, x, i:j], p[b, x, i:j], out[a, x, i:j],
+                        out[b, x, i:j],
+                    )  # fmt: skip
+
+
+@_compiled
+def carry(
+    base_q: Any, base_p: Any, q: Any, p: Any, v: Any, u: Any, duration: Any, out_q: Any, out_p: Any,
+    length: Any, along: Any, row: int, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Transport for half a step or a whole step, and the renormalisation."""
+    classes, xs, plane = q.shape
+    ys = plane // row
+    fields, w = _scratch(4, row, q), _scratch(7, row, q)
+    dq, dp = _scratch(classes, row, q), _scratch(classes, row, q)
+    for x in range(start, stop):
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < ys:
+            first = y == 0
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, ys, row)
+            n = j - i
+            for axis in range(3):
+                _scale(v[axis, x, i:j], u[axis], w[axis, :n])
+            _scale(v[0, up, i:j], -u[0] if x < xs - 1 else u[0], w[3, :n])
+            _scale(v[0, down, i:j], u[0] if x > 0 else -u[0], w[4, :n])
+            _scale(v[1, x, i_above:j_above], -u[1] if y < ys else u[1], w[5, :n])
+            _scale(v[1, x, i_below:j_below], -u[1] if first else u[1], w[6, :n])
+            s, flux, off, turn = fields[0, :n], fields[1, :n], fields[2, :n], fields[3, :n]
+            off[:], turn[:], length[0, x, i:j], along[0, x, i:j] = 0, 0, 0, 0
+            for c in range(classes):
+                _slope(q[c, x, i:j], s, row)
+                _transport(
+                    q[c, x, i:j], q[c, up, i:j], q[c, down, i:j], q[c, x, i_above:j_above],
+                    q[c, x, i_below:j_below], s, w[0, :n], w[1, :n], w[2, :n], dq[c, :n], off,
+                )  # fmt: skip
+            for c in range(classes):
+                _take_off(off, q[c, x, i:j], dq[c, :n])
+                _push_carried(
+                    p[c, x, i:j], p[c, up, i:j], p[c, down, i:j], p[c, x, i_above:j_above],
+                    p[c, x, i_below:j_below], off, w[2, :n], w[3, :n], w[4, :n], w[5, :n], w[6, :n],
+                    dp[c, :n], flux,
+                )  # fmt: skip
+                _add_adjoint_slope(flux, dp[c, :n], row)
+                _add_turn(q[c, x, i:j], p[c, x, i:j], dq[c, :n], dp[c, :n], turn)
+            for c in range(classes):
+                _follow(
+                    base_q[c, x, i:j], base_p[c, x, i:j], q[c, x, i:j], dq[c, :n], dp[c, :n], turn, duration,
+                    out_q[c, x, i:j], out_p[c, x, i:j], length[0, x, i:j],
+                )  # fmt: skip
+            _square_root(length[0, x, i:j])
+            for c in range(classes):
+                _shorten(length[0, x, i:j], out_q[c, x, i:j], out_p[c, x, i:j], along[0, x, i:j])
+            for c in range(classes):
+                _take_off(along[0, x, i:j], out_q[c, x, i:j], out_p[c, x, i:j])
+
+
+@_compiled
+def momentum_change(
+    q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, u: Any, dam: Any, row: int,
+    start: int, stop: int,
+) -> None:  # fmt: skip
+    """Change of m along the direction of a cotangent."""
+    classes, xs, plane = q.shape
+    fields = _scratch(4, row, q)
+    for x in range(start, stop):
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < plane // row:
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, plane // row, row)
+            dq, dp, s, ds = fields[0, : j - i], fields[1, : j - i], fields[2, : j - i], fields[3, : j - i]
+            dam[0, x, i:j], dam[1, x, i:j], dam[2, x, i:j] = 0, 0, 0
+            for c in range(classes):
+                _change(
+                    q[c, x, i:j], p[c, x, i:j], cot_q[c, x, i:j], cot_p[c, x, i:j], normal[0, x, i:j],
+                    lift[0, x, i:j], factor, dq, dp,
+                )  # fmt: skip
+                _slope(q[c, x, i:j], s, row)
+                _slope(dq, ds, row)
+                _add_momentum_change(
+                    p[c, x, i:j], q[c, up, i:j], q[c, down, i:j], q[c, x, i_above:j_above],
+                    q[c, x, i_below:j_below], s, dp, ds, normal[0, up, i:j], normal[0, down, i:j],
+                    normal[0, x, i_above:j_above], normal[0, x, i_below:j_below], cot_p[c, up, i:j],
+                    cot_p[c, down, i:j], cot_p[c, x, i_above:j_above], cot_p[c, x, i_below:j_below], factor,
+                    dam[0, x, i:j], dam[1, x, i:j], dam[2, x, i:j],
+                )  # fmt: skip
+            for d in range(3):
+                _scale_in_place(u[d], dam[d, x, i:j])
+
+
+@_compiled
+def carry_back(
+    q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, v: Any,
+    dv: Any, u: Any, out_q: Any, out_p: Any, row: int, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Cotangent of a state from the cotangent of its transport."""
+    classes, xs, plane = q.shape
+    ys, maps = plane // row, _scratch(6 * classes, row, q)
+    maps = maps.reshape(6, classes, maps.shape[1])
+    fields, w, dw = _scratch(7, row, q), _scratch(7, row, q), _scratch(7, row, q)
+    on_p, on_q, on = _scratch(7, row, q), _scratch(7, row, q), _scratch(4, row, q)
+    for x in range(start, stop):
+        down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        y = 0
+        while y < ys:
+            first = y == 0
+            i, j, i_below, j_below, i_above, j_above, y = _block(y, ys, row)
+            n = j - i
+            for k, axis, at, begin, factor_of_w in (
+                (0, 0, x, i, u[0]),
+                (1, 1, x, i, u[1]),
+                (2, 2, x, i, u[2]),
+                (3, 0, up, i, -u[0] if x < xs - 1 else u[0]),
+                (4, 0, down, i, u[0] if x > 0 else -u[0]),
+                (5, 1, x, i_above, -u[1] if y < ys else u[1]),
+                (6, 1, x, i_below, -u[1] if first else u[1]),
+            ):
+                end = begin + n
+                _scale(v[axis, at, begin:end], factor_of_w, w[k, :n])
+                _scale(dv[axis, at, begin:end], factor_of_w, dw[k, :n])
+                _weigh_neighbour(
+                    w[k, :n], dw[k, :n], normal[0, at, begin:end], lift[0, at, begin:end], on_p[k, :n],
+                    on_q[k, :n],
+                )  # fmt: skip
+            _weigh_slope(w[0, :n], dw[0, :n], normal[0, up, i:j], normal[0, down, i:j], on[0, :n], on[1, :n])
+            _weigh_slope(
+                w[1, :n], dw[1, :n], normal[0, x, i_above:j_above], normal[0, x, i_below:j_below],
+                on[2, :n], on[3, :n],
+            )  # fmt: skip
+            s, ds, flux, dflux = fields[0, :n], fields[1, :n], fields[2, :n], fields[3, :n]
+            off, doff, gauge = fields[4, :n], fields[5, :n], fields[6, :n]
+            fields[4:, :n] = 0
+            for c in range(classes):
+                dq, dp, pushed, dpushed = maps[0, c, :n], maps[1, c, :n], maps[2, c, :n], maps[3, c, :n]
+                _change(
+                    q[c, x, i:j], p[c, x, i:j], cot_q[c, x, i:j], cot_p[c, x, i:j], normal[0, x, i:j],
+                    lift[0, x, i:j], factor, dq, dp,
+                )  # fmt: skip
+                _slope(q[c, x, i:j], s, row)
+                _slope(dq, ds, row)
+                _carry(
+                    q[c, x, i:j], q[c, up, i:j], q[c, down, i:j], q[c, x, i_above:j_above],
+                    q[c, x, i_below:j_below], s, dq, ds, cot_p[c, up, i:j], cot_p[c, down, i:j],
+                    cot_p[c, x, i_above:j_above], cot_p[c, x, i_below:j_below], w[0, :n], w[1, :n], w[2, :n],
+                    dw[2, :n], on[0, :n], on[1, :n], on[2, :n], on[3, :n], factor, pushed, dpushed, off,
+                    doff,
+                )  # fmt: skip
+            for c in range(classes):
+                dq, dp, pushed, dpushed = maps[0, c, :n], maps[1, c, :n], maps[2, c, :n], maps[3, c, :n]
+                rate, back = maps[4, c, :n], maps[5, c, :n]
+                _draw_carried(q[c, x, i:j], p[c, x, i:j], dp, pushed, off, doff, lift[0, x, i:j], rate, back)
+                _fluxes(p[c, x, i:j], dp, w[2, :n], dw[2, :n], flux, dflux)
+                _add_adjoint_slope(flux, rate, row)
+                _add_adjoint_slope(dflux, back, row)
+                _add_neighbours(
+                    p[c, up, i:j], p[c, down, i:j], q[c, up, i:j], q[c, down, i:j], cot_q[c, up, i:j],
+                    cot_q[c, down, i:j], w[3, :n], w[4, :n], on_p[3, :n], on_p[4, :n], on_q[3, :n],
+                    on_q[4, :n], factor, rate, back,
+                )  # fmt: skip
+                _add_neighbours(
+                    p[c, x, i_above:j_above], p[c, x, i_below:j_below], q[c, x, i_above:j_above],
+                    q[c, x, i_below:j_below], cot_q[c, x, i_above:j_above], cot_q[c, x, i_below:j_below],
+                    w[5, :n], w[6, :n], on_p[5, :n], on_p[6, :n], on_q[5, :n], on_q[6, :n], factor, rate,
+                    back,
+                )  # fmt: skip
+                _make_tangent(q[c, x, i:j], p[c, x, i:j], dq, off, doff, rate, pushed, dpushed, gauge)
+            for c in range(classes):
+                _cotangents(
+                    q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n], maps[5, c, :n],
+                    maps[2, c, :n], maps[3, c, :n], out_q[c, x, i:j], out_p[c, x, i:j],
+                )  # fmt: skip
+
+
+@_compiled
+def _pair_of(index: int) -> Any:
+    """The classes of a pair; pairs are counted (0, 1), (0, 2), (1, 2), (0, 3) and so on."""
+    j = 1
+    while index >= j:
+        index -= j
+        j += 1
+    return index, j
+
+
+@_compiled
+def turn(
+    field: Any, free: Any, duration: Any, reverse: Any, q: Any, p: Any, row: int, start: int, stop: int
+) -> None:
+    """Reallocation alone, pair by pair; overwrites the state."""
+    classes, _, plane = q.shape
+    pairs, freedom = classes * (classes - 1) // 2, _scratch(1, row, q)[0]
+    for x in range(start, stop):
+        y = 0
+        while y < plane // row:
+            i, j, _, _, _, _, y = _block(y, plane // row, row)
+            here = freedom[: j - i]
+            for k in range(pairs):
+                a, b = _pair_of(pairs - 1 - k if reverse else k)
+                if free[a, b] == 0 and free[b, a] == 0:
+                    continue
+                if _is_exchanged(field[a, x, i:j]) and _is_exchanged(field[b, x, i:j]):
+                    _freedom(field[a, x, i:j], field[b, x, i:j], free[a, b], free[b, a], here)
+                    _rotate(here, duration, q[a, x, i:j], q[b, x, i:j], p[a, x, i:j], p[b, x, i:j])
+
+
+@_compiled
+def turn_back(
+    field: Any, free: Any, duration: Any, reverse: Any, q: Any, p: Any, cot_q: Any, cot_p: Any, row: int,
+    start: int, stop: int,
+) -> None:  # fmt: skip
+    """Undo ``turn``; overwrites the state and the cotangent."""
+    classes, _, plane = q.shape
+    pairs, freedom = classes * (classes - 1) // 2, _scratch(1, row, q)[0]
+    for x in range(start, stop):
+        y = 0
+        while y < plane // row:
+            i, j, _, _, _, _, y = _block(y, plane // row, row)
+            here = freedom[: j - i]
+            for k in range(pairs):
+                a, b = _pair_of(k if reverse else pairs - 1 - k)
+                if free[a, b] == 0 and free[b, a] == 0:
+                    continue
+                if _is_exchanged(field[a, x, i:j]) and _is_exchanged(field[b, x, i:j]):
+                    _freedom(field[a, x, i:j], field[b, x, i:j], free[a, b], free[b, a], here)
+                    _rotate_back(
+                        here, duration, q[a, x, i:j], q[b, x, i:j], p[a, x, i:j], p[b, x, i:j],
+                        cot_q[a, x, i:j], cot_q[b, x, i:j], cot_p[a, x, i:j], cot_p[b, x, i:j],
+                    )  # fmt: skip
+
+
 LOOPS: dict[str, Any] = {
     "density": density,
     "metric": metric,
@@ -798,5 +1357,14 @@ LOOPS: dict[str, Any] = {
     "density_change": density_change,
     "pull_back": pull_back,
     "unsettle": unsettle,
+    "momentum": momentum,
+    "carry": carry,
+    "carry_back": carry_back,
+    "turn": turn,
+    "turn_back": turn_back,
+    "pair_metric": pair_metric,
+    "pair_rate": pair_rate,
+    "momentum_change": momentum_change,
+    "unexchange": unexchange,
 }
 """The loop of each pass; passes, formulas and loops share these names."""

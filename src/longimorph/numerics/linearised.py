@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import control, passes
+from longimorph.numerics.control import Exchange
 from longimorph.numerics.dynamics import System, drive
 from longimorph.numerics.phases import phase
 from longimorph.numerics.states import State
@@ -45,20 +46,33 @@ class LinearisedShooting:
     def __call__(self, p: Tensor) -> Tensor:
         """dq/dt for a tangent momentum p (C, *grid)."""
         rho, _, v = drive(State(self.q0, p), self.system)
-        return passes.rate(self.q0, p, rho, v, self.system.per_mm)
+        return passes.rate(self.q0, p, self.system.control, rho, v, self.system.per_mm)
 
     @phase("solve")
     def inverse(self, b: Tensor, shift: float) -> Tensor:
         """(M + shift)^-1 b, tangent, for a tangent b (C, *grid) and a positive shift."""
-        alloc, u = self.system.alloc, self.system.per_mm
-        rho = control.rho(self.q0, alloc)
+        priced, u = self.system.control, self.system.per_mm
+        if isinstance(priced, Exchange):
+            return self._inverse_of_pairs(b, shift, priced)
+        rho = control.rho(self.q0, priced.shares)
         scale = 1 - rho + shift
-        _, density = passes.density(self.q0, b / scale, alloc, u)
-        metric = passes.metric(self.q0, alloc, u).div_(scale)
+        _, density = passes.density(self.q0, b / scale, priced, u)
+        metric = passes.metric(self.q0, priced, u).div_(scale)
         y = _velocity(metric, self.system.kernel, density, self.iterations, self.tolerance)
         del metric, density
-        x = passes.rate(self.q0, b, rho, y, u)  # beta^2 b - A^T y
+        x = passes.rate(self.q0, b, priced, rho, y, u)  # beta^2 b - A^T y
         return x.addcmul_(rho, b).div_(scale)
+
+    def _inverse_of_pairs(self, b: Tensor, shift: float, priced: Exchange) -> Tensor:
+        """The same with D = B + shift, a small symmetric matrix per voxel."""
+        q, u = self.q0, self.system.per_mm
+        x = passes.unexchange(q, priced, shift, b)
+        _, density = passes.density(q, x, priced, u)
+        metric = passes.pair_metric(q, priced, shift, u)
+        y = _velocity(metric, self.system.kernel, density, self.iterations, self.tolerance)
+        del metric, density
+        carried = passes.rate(q, torch.zeros_like(q), priced, x.new_empty(0), y, u)  # -A^T y
+        return x.add_(passes.unexchange(q, priced, shift, carried))
 
 
 def _velocity(metric: Tensor, kernel: LinearMap, b: Tensor, iterations: int, tolerance: float) -> Tensor:

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import passes
-from longimorph.numerics.dynamics import System, drive, energy, fastest
-from longimorph.numerics.equations import velocity
+from longimorph.numerics.dynamics import System, drive, energy, fastest, transport_velocity
 from longimorph.numerics.kernels import Kernel
 from longimorph.numerics.linearised import LinearMap, inner
 from longimorph.numerics.memory_strategies import CHECKPOINT, Offloadable, Strategy
@@ -80,7 +79,7 @@ def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOI
         return _terminal(end, matching)
 
     def arrive(driven: Intermediates) -> None:
-        rates.append(passes.rate(*start, driven.rho, driven.v, system.per_mm))
+        rates.append(passes.rate(*start, system.control, driven.rho, driven.v, system.per_mm))
 
     unexplained, cotangent = sweep(start, system, matching.steps, Ends(turn, leave, arrive), strategy)
     gradient = cotangent.p
@@ -156,7 +155,7 @@ def _check_energy(before: float, after: float, matching: Matching) -> None:
 def _energy(state: State, driven: Intermediates, matching: Matching) -> float:
     """H in mm^3 at one end of a path; raises ``Divergence`` when tissue moves too far per step there."""
     system = matching.system
-    pace = fastest(velocity(driven.rho, driven.v), system) / matching.steps
+    pace = fastest(transport_velocity(driven), system) / matching.steps
     found, pace_there = torch.stack([energy(state, driven, system), pace.double()]).tolist()
     if not pace_there <= WILDEST_PACE:
         raise Divergence(f"tissue moves {pace_there:.3g} voxels in one step of the shooting")

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from longimorph.numerics import equations
+from longimorph.numerics import equations, pair_equations
+from longimorph.numerics.control import Allocation, Control, Exchange, Matrix
 from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
 
 LOGGER = logging.getLogger(__name__)
@@ -51,6 +52,15 @@ class Pass(Enum):
     DENSITY_CHANGE = "density_change"
     PULL_BACK = "pull_back"
     UNSETTLE = "unsettle"
+    MOMENTUM = "momentum"
+    MOMENTUM_CHANGE = "momentum_change"
+    CARRY = "carry"
+    CARRY_BACK = "carry_back"
+    TURN = "turn"
+    TURN_BACK = "turn_back"
+    PAIR_METRIC = "pair_metric"
+    PAIR_RATE = "pair_rate"
+    UNEXCHANGE = "unexchange"
 
 
 FORMULAS: Mapping[Pass, Formula] = {
@@ -62,6 +72,15 @@ FORMULAS: Mapping[Pass, Formula] = {
     Pass.DENSITY_CHANGE: equations.density_change,
     Pass.PULL_BACK: equations.pull_back,
     Pass.UNSETTLE: equations.unsettle,
+    Pass.MOMENTUM: pair_equations.momentum,
+    Pass.MOMENTUM_CHANGE: pair_equations.momentum_change,
+    Pass.CARRY: pair_equations.carry,
+    Pass.CARRY_BACK: pair_equations.carry_back,
+    Pass.TURN: pair_equations.turn,
+    Pass.TURN_BACK: pair_equations.turn_back,
+    Pass.PAIR_METRIC: pair_equations.pair_metric,
+    Pass.PAIR_RATE: pair_equations.pair_rate,
+    Pass.UNEXCHANGE: pair_equations.unexchange,
 }
 
 
@@ -109,7 +128,7 @@ def tensors_in(value: Any) -> list[Tensor]:
     """Return the fields of a pass's argument, a tensor or nested tuples, in order; skip numbers."""
     if isinstance(value, Tensor):
         return [value]
-    if isinstance(value, tuple) and not isinstance(value, PerAxis):
+    if isinstance(value, tuple) and not isinstance(value, PerAxis | Matrix):
         return [tensor for one in value for tensor in tensors_in(one)]
     return []
 
@@ -129,6 +148,8 @@ def with_halo(start: int, stop: int, *arguments: Any) -> tuple[list[Any], slice]
             return value[:, low:high]
         if isinstance(value, PerAxis):
             return value.factors
+        if isinstance(value, Matrix):
+            return value
         return type(value)(*map(cut, value)) if isinstance(value, tuple) else value
 
     return [cut(value) for value in arguments], slice(start - low, stop - low)
@@ -166,6 +187,8 @@ def _numbers(value: Any, kind: type) -> list[Any]:
         return [value.flatten(2).numpy()]
     if isinstance(value, PerAxis):
         return [value.factors.numpy().reshape(-1)]
+    if isinstance(value, Matrix):
+        return [value.entries.numpy()]
     return [x for one in value for x in _numbers(one, kind)] if isinstance(value, tuple) else [kind(value)]
 
 
@@ -173,8 +196,9 @@ def _fused(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> Non
     loops = _fused_loops()
     assert loops is not None
     kernel: Callable[..., None] = loops.LOOPS[which.value]
-    given = inputs[:-1] if inputs[-1] is outputs else inputs  # pass an overwritten argument only once
-    arguments = _numbers((*given, *outputs), outputs[0].numpy().dtype.type)
+    written = {id(tensor) for tensor in outputs}
+    given = [one for one in inputs if not any(id(tensor) in written for tensor in tensors_in(one))]
+    arguments = _numbers((*given, *outputs), outputs[0].numpy().dtype.type)  # what is overwritten only once
     planes, row, threads = outputs[0].shape[1], outputs[0].shape[3], torch.get_num_threads()
     pieces = pairwise(planes * k // threads for k in range(threads + 1))
     list(_pool().map(lambda piece: kernel(*arguments, row, *piece), pieces))
@@ -200,34 +224,58 @@ def _field(like: Tensor, channels: int) -> Tensor:
     return like.new_empty(channels, *like.shape[1:])
 
 
-def density(q: Tensor, p: Tensor, alloc: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """rho (1, *grid) and alpha m (d, *grid): see ``equations.density``."""
+def density(q: Tensor, p: Tensor, control: Control, u: Tensor) -> tuple[Tensor, Tensor]:
+    """rho (1, *grid; no channel with prices per pair) and alpha m (d, *grid): see ``equations.density``."""
+    if isinstance(control, Exchange):
+        out = _field(q, len(u))
+        _run(Pass.MOMENTUM, (q, p, PerAxis(u)), (out,))
+        return _field(q, 0), out
     outputs = _field(q, 1), _field(q, len(u))
-    _run(Pass.DENSITY, (q, p, alloc, PerAxis(u)), outputs)
+    _run(Pass.DENSITY, (q, p, control.shares, PerAxis(u)), outputs)
     return outputs
 
 
-def metric(q: Tensor, alloc: Tensor, u: Tensor) -> Tensor:
+def metric(q: Tensor, control: Allocation, u: Tensor) -> Tensor:
     """A symmetric matrix per voxel, (d (d + 1) / 2, *grid): see ``equations.metric``."""
     out = _field(q, len(u) * (len(u) + 1) // 2)
-    _run(Pass.METRIC, (q, alloc, PerAxis(u)), (out,))
+    _run(Pass.METRIC, (q, control.shares, PerAxis(u)), (out,))
     return out
 
 
-def rate(q: Tensor, p: Tensor, rho: Tensor, v: Tensor, u: Tensor) -> Tensor:
+def pair_metric(q: Tensor, exchange: Exchange, shift: float, u: Tensor) -> Tensor:
+    """A symmetric matrix per voxel, (d (d + 1) / 2, *grid): see ``pair_equations.pair_metric``."""
+    out = _field(q, len(u) * (len(u) + 1) // 2)
+    _run(Pass.PAIR_METRIC, (q, exchange, shift, PerAxis(u)), (out,))
+    return out
+
+
+def unexchange(q: Tensor, exchange: Exchange, shift: float, b: Tensor) -> Tensor:
+    """A regularised inverse of the exchange, (C, *grid): see ``pair_equations.unexchange``."""
+    out = torch.empty_like(q)
+    _run(Pass.UNEXCHANGE, (q, exchange, shift, b), (out,))
+    return out
+
+
+def rate(q: Tensor, p: Tensor, control: Control, rho: Tensor, v: Tensor, u: Tensor) -> Tensor:
     """dq/dt (C, *grid): see ``equations.rate``."""
     out = torch.empty_like(q)
-    _run(Pass.RATE, (q, p, rho, v, PerAxis(u)), (out,))
+    if isinstance(control, Exchange):
+        _run(Pass.PAIR_RATE, (q, p, control, v, PerAxis(u)), (out,))
+    else:
+        _run(Pass.RATE, (q, p, rho, v, PerAxis(u)), (out,))
     return out
 
 
 def advance(
-    base: State, at: State, alloc: Tensor, drive: Intermediates, u: Tensor, duration: float
+    base: State, at: State, control: Control, drive: Intermediates, u: Tensor, duration: float
 ) -> tuple[State, Renormalisation]:
     """The state after a duration, and the renormalisation: see ``equations.advance``."""
     after = State(torch.empty_like(at.q), torch.empty_like(at.q))
     settling = Renormalisation(_field(at.q, 1), _field(at.q, 1))
-    _run(Pass.ADVANCE, (base, at, alloc, drive, PerAxis(u), duration), (*after, *settling))
+    if isinstance(control, Exchange):
+        _run(Pass.CARRY, (base, at, drive.v, PerAxis(u), duration), (*after, *settling))
+    else:
+        _run(Pass.ADVANCE, (base, at, control.shares, drive, PerAxis(u), duration), (*after, *settling))
     return after, settling
 
 
@@ -239,28 +287,45 @@ def direction(state: State, cotangent: State, factor: float) -> Direction:
 
 
 def density_change(
-    state: State, direction: Direction, alloc: Tensor, rho: Tensor, am: Tensor, u: Tensor
+    state: State, direction: Direction, control: Control, rho: Tensor, am: Tensor, u: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Changes of rho (1, *grid) and alpha m (d, *grid): see ``equations.density_change``."""
+    if isinstance(control, Exchange):
+        out = _field(state.q, len(u))
+        _run(Pass.MOMENTUM_CHANGE, (state, direction, PerAxis(u)), (out,))
+        return _field(state.q, 0), out
     outputs = _field(state.q, 1), _field(state.q, len(u))
-    _run(Pass.DENSITY_CHANGE, (state, direction, alloc, rho, am, PerAxis(u)), outputs)
+    _run(Pass.DENSITY_CHANGE, (state, direction, control.shares, rho, am, PerAxis(u)), outputs)
     return outputs
 
 
 def pull_back(
     state: State,
     direction: Direction,
-    alloc: Tensor,
+    control: Control,
     drive: Intermediates,
     changes: Intermediates,
     u: Tensor,
 ) -> State:
     """Cotangent of a state, (C, *grid) twice: see ``equations.pull_back``."""
     outputs = State(torch.empty_like(state.q), torch.empty_like(state.q))
-    _run(Pass.PULL_BACK, (state, direction, alloc, drive, changes, PerAxis(u)), outputs)
+    if isinstance(control, Exchange):
+        _run(Pass.CARRY_BACK, (state, direction, drive.v, changes.v, PerAxis(u)), outputs)
+    else:
+        _run(Pass.PULL_BACK, (state, direction, control.shares, drive, changes, PerAxis(u)), outputs)
     return outputs
 
 
 def unsettle(state: State, settling: Renormalisation, cotangent: State) -> None:
     """Adjoint of the renormalisation, overwriting the cotangent: see ``equations.unsettle``."""
     _run(Pass.UNSETTLE, (state, settling, cotangent), cotangent)
+
+
+def turn(state: State, exchange: Exchange, duration: float, reverse: bool) -> None:
+    """Reallocation alone for a duration, overwriting the state: see ``pair_equations.turn``."""
+    _run(Pass.TURN, (state, exchange, duration, reverse), state)
+
+
+def turn_back(state: State, cotangent: State, exchange: Exchange, duration: float, reverse: bool) -> None:
+    """Undo ``turn``, overwriting the state and the cotangent: see ``pair_equations.turn_back``."""
+    _run(Pass.TURN_BACK, (state, cotangent, exchange, duration, reverse), (*state, *cotangent))

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from longimorph.numerics.adjoint import StepTrace, pull_back_step, pull_back_trace, settle_back, trace
-from longimorph.numerics.dynamics import Step, System, drive, energy, step
+from longimorph.numerics.adjoint import (
+    StepTrace,
+    enter_back,
+    leave_back,
+    pull_back_step,
+    pull_back_trace,
+    settle_back,
+    trace,
+)
+from longimorph.numerics.control import Exchange
+from longimorph.numerics.dynamics import Step, System, drive, energy_between, enter, leave, step
 from longimorph.numerics.memory_strategies import CHECKPOINT, Strategy
 from longimorph.numerics.parking import Parked, park_beside
 from longimorph.numerics.states import Intermediates, Renormalisation, State
@@ -29,12 +38,12 @@ class Divergence(ArithmeticError):
 
 
 def walk(start: State, system: System, steps: int) -> Iterator[Step]:
-    """Yield the midpoint steps of E1 to E4 one by one.
+    """Yield the midpoint steps of E1 to E4 one by one, from the state after :func:`dynamics.enter`.
 
     No reference is held while the caller uses a step: drop each step before requesting the next to limit
     memory.
     """
-    state = start
+    state = enter(start, system, 1.0 / steps)
     for _ in range(steps):
         taken = [step(state, system, 1.0 / steps)]
         state = taken[0].after
@@ -46,11 +55,11 @@ def shoot(start: State, system: System, steps: int) -> State:
 
     Raises :class:`Divergence` when it is not finite.
     """
-    state = start
     with torch.no_grad():
+        state = enter(start, system, 1.0 / steps)
         for _ in range(steps):
             state = step(state, system, 1.0 / steps).after
-    return _finite(state)
+        return leave(_finite(state), system, 1.0 / steps)
 
 
 def _finite(state: State) -> State:
@@ -85,11 +94,30 @@ def sweep(
     Raises :class:`Divergence`.
     """
     with torch.no_grad():
-        if strategy.traces:
-            return _with_traces(start, system, steps, ends)
-        if strategy.slots is not None and strategy.slots < steps:
-            return _Nested(system, steps, ends).run(start, strategy.slots)
-        return _with_states(start, system, steps, ends, strategy.host_states)
+        if not isinstance(system.control, Exchange):
+            return _swept(start, system, steps, ends, strategy)
+        ends.leave(drive(start, system))
+        begun = enter(start, system, 1.0 / steps)
+        between = Ends(partial(_turned, ends.turn, system, 1.0 / steps))
+        value, cotangent = _swept(begun, system, steps, between, strategy)
+        enter_back(begun, cotangent, system, 1.0 / steps)
+        ends.arrive(drive(start, system))
+        return value, cotangent
+
+
+def _turned(terminal: Terminal[T], system: System, duration: float, end: State) -> tuple[T, State]:
+    """A terminal of the path's final state, applied to the state after the last step."""
+    value, cotangent = terminal(leave(end, system, duration))
+    leave_back(leave(end, system, duration), cotangent, system, duration)
+    return value, cotangent
+
+
+def _swept(start: State, system: System, steps: int, ends: Ends[T], strategy: Strategy) -> tuple[T, State]:
+    if strategy.traces:
+        return _with_traces(start, system, steps, ends)
+    if strategy.slots is not None and strategy.slots < steps:
+        return _Nested(system, steps, ends).run(start, strategy.slots)
+    return _with_states(start, system, steps, ends, strategy.host_states)
 
 
 class _Resting:
@@ -146,7 +174,7 @@ def _with_traces(start: State, system: System, steps: int, ends: Ends[T]) -> tup
     value, cotangent = ends.turn(_finite(state))
     while kept:
         before, first, traced, settling = kept.pop()
-        settle_back(state, settling, cotangent)
+        settle_back(state, settling, cotangent, system, duration)
         cotangent = pull_back_trace(before, first, traced, cotangent, system, duration)
         state = before
     ends.arrive(first)
@@ -215,12 +243,12 @@ class _Nested(Generic[T]):
 def energies(start: State, system: System, steps: int) -> Tensor:
     """H in mm^3 at each of the N + 1 states of a shooting: float64 (N + 1,)."""
     with torch.no_grad():
-        state, found = start, []
+        state, found = enter(start, system, 1.0 / steps), []
         for _ in range(steps):
             driven = drive(state, system)
-            found.append(energy(state, driven, system))
+            found.append(energy_between(state, driven, system, 1.0 / steps))
             state = step(state, system, 1.0 / steps, driven).after
-        return torch.stack([*found, energy(state, drive(state, system), system)])
+        return torch.stack([*found, energy_between(state, drive(state, system), system, 1.0 / steps)])
 
 
 def drift_of(energies_along: Tensor) -> float:

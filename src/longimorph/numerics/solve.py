@@ -11,8 +11,17 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import control, levels
-from longimorph.numerics.dynamics import System, drive, energy, fastest, step
-from longimorph.numerics.equations import combine, differences, velocity
+from longimorph.numerics.dynamics import (
+    System,
+    drive,
+    energy_between,
+    enter,
+    fastest,
+    source_rate,
+    step,
+    transport_velocity,
+)
+from longimorph.numerics.equations import combine, differences
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.memory_strategies import Ladder, Offloadable
@@ -32,6 +41,7 @@ CFL_LIMIT = 0.5
 DRIFT_LIMIT = 0.02
 START_DAMPINGS, FIRST_DAMPING = (3e-4, 3e-3, 3e-2), 3e-3
 HALVINGS = 5
+PAIRS, SCALAR = "pairs", "scalar"
 FEWEST_VOXELS_PER_SIGMA = 0.6
 
 
@@ -53,6 +63,7 @@ class Settings:
     volume_weight: float
     steps: int | None = None
     pairs_kept: int = PAIRS_KEPT
+    reallocation: str = "scalar"
 
 
 @dataclass(frozen=True)
@@ -85,12 +96,18 @@ class MapPair:
         shape, device = self.source.shape[1:], self.device or self.source.device
         source, target = to_sphere(self.source.to(device)), self.target.to(device)
         kernel = gaussian_kernel(shape, self.spacing, sigmas, settings.amplitude_mm, source)
-        system = System(kernel, control.allocation(self.control.to(source), target), self.spacing)
+        system = System(kernel, self._priced(target, source, settings), self.spacing)
         steps = settings.steps or FEWEST_STEPS
         volume_sigma, weight = max(settings.volume_mm, narrowest), math.sqrt(settings.volume_weight)
         volumes = gaussian_kernel(shape, self.spacing, [volume_sigma], weight, source)
         kept = Offloadable(target) if self.at_hand or ladder is None else ladder.keep(target)
         return Matching(source, kept, system, volumes, settings.regularisation, steps)
+
+    def _priced(self, target: Tensor, source: Tensor, settings: Settings) -> control.Control:
+        matrix = self.control.to(target)
+        if settings.reallocation == PAIRS:
+            return control.exchange(matrix, source.square(), target)
+        return control.allocation(matrix, target)
 
     def coarser(self, axes: Sequence[bool]) -> MapPair:
         """Return the same pair with the chosen axes halved."""
@@ -243,7 +260,7 @@ def _handed_over(
 ) -> Tensor:
     """dq/dt of this level's source (C, *grid) under the velocity and source of a coarser level's state."""
     found = drive(at, coarse)
-    w, source = velocity(found.rho, found.v), (1 - found.rho) * at.p
+    w, source = transport_velocity(found), source_rate(at, found, coarse)
     w, source = (levels.finer(x, pair.source.shape[1:], pair.spacing, axes) for x in (w, source))
     q = matching.source
     moved = combine(-matching.system.per_mm * w, differences(q, len(w)))
@@ -289,14 +306,15 @@ def _steps_needed(momentum: Tensor, matching: Matching, ladder: Ladder) -> int:
 
 def _pace_and_drift(start: State, matching: Matching) -> tuple[float, float]:
     """The fastest movement along a path, in voxels per unit of time, and the relative drift of H."""
-    system, state, paces, energies = matching.system, start, [], []
+    system, duration, paces, energies = matching.system, 1.0 / matching.steps, [], []
     with torch.no_grad():
+        state = enter(start, system, duration)
         for _ in range(matching.steps):
             driven = drive(state, system)
-            energies.append(energy(state, driven, system))
-            taken = step(state, system, 1.0 / matching.steps, driven)
+            energies.append(energy_between(state, driven, system, duration))
+            taken = step(state, system, duration, driven)
             paces.append(fastest(taken.velocity, system))
             state = taken.after
             del taken, driven
-        energies.append(energy(state, drive(state, system), system))
+        energies.append(energy_between(state, drive(state, system), system, duration))
     return float(torch.stack(paces).max()), drift_of(torch.stack(energies))
