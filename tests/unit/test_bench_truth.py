@@ -19,8 +19,8 @@ from benchmarks.phantoms import cases  # noqa: E402
 from benchmarks.phantoms.maps import KnownPair  # noqa: E402
 from benchmarks.truth_runs import RIGID, SWAPPED, TruthRun  # noqa: E402
 from longimorph.demo.course import Truth  # noqa: E402
+from longimorph.footprint import PAIRS_KEPT  # noqa: E402
 from longimorph.geometry.grid import Grid  # noqa: E402
-from longimorph.numerics.optimise import PAIRS_KEPT  # noqa: E402
 from longimorph.numerics.shooting import Divergence  # noqa: E402
 from longimorph.numerics.solve import Settings  # noqa: E402
 from longimorph.study.classes import ClassRow, ClassTable  # noqa: E402

@@ -114,4 +114,4 @@ def test_a_cost_and_gradient_holds_what_its_strategy_says_per_step():
 
 
 def test_the_number_of_pairs_of_the_model_is_that_of_the_optimiser():
-    assert optimise.History().pairs.maxlen == model.PAIRS_KEPT
+    assert optimise.History().pairs.maxlen == model.Size(map_bytes=8, classes=2, steps=1).pairs

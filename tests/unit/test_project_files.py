@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -181,3 +184,27 @@ def test_the_catalogue_of_workflows_finds_what_it_looks_for() -> None:
     assert usage["software-stack-deployment"]["conda"] is True and usage["report"] is True
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert "snakemake" in readme and "workflow" in readme
+
+
+def constants(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield name and value of the public constants that a module states itself."""
+    for node in module.body:
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            names, values = [target], [node.value]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                names, values = target.elts, node.value.elts
+            for name, value in zip(names, values, strict=True):
+                if isinstance(name, ast.Name) and re.fullmatch("[A-Z][A-Z0-9_]+", name.id):
+                    yield name.id, ast.unparse(value)
+
+
+def test_a_constant_stands_once() -> None:
+    """Two modules that state one name with one value state the same fact twice."""
+    stated = defaultdict(list)
+    for file in sorted((REPOSITORY / "src").rglob("*.py")):
+        for constant in constants(ast.parse(file.read_text(encoding="utf-8"))):
+            stated[constant].append(file.name)
+    stated.pop(("LOGGER", "logging.getLogger(__name__)"))
+    assert not {constant: files for constant, files in stated.items() if len(files) > 1}

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from longimorph.demo.course import Truth
+from longimorph.tables.closure import KINDS
+from longimorph.tables.columns import PAIR
 
-PAIR = ["patient", "from", "to"]
-KINDS = ("deformation", "reallocation")
 LARGEST_ERROR = 15.0
 LARGEST_MOTION = 1.0
 LARGEST_DRIFT = 5.0

@@ -16,12 +16,13 @@ import pandas as pd
 from longimorph.report import courses, outliers, pairs, spread, verdict
 from longimorph.report.outliers import Name, Score
 from longimorph.report.page import Builder, image_source, write_page
-from longimorph.report.pairs import ML, PairResults
+from longimorph.report.pairs import PairResults
 from longimorph.report.verdict import Verdict
 from longimorph.study import leftovers
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.study.leftovers import Leftovers
 from longimorph.tables import columns
+from longimorph.verdict.trust import DAYS_PER_YEAR, DISTRUST, ML
 
 _STANDS_OUT = 3.5
 _FIRST = 10
@@ -102,7 +103,7 @@ def _administration(cohort: CohortResults, memory: Path, out: Path) -> None:
 def _distrusted(cohort: CohortResults) -> list[tuple[PairResults, Verdict]]:
     """The pairs whose verdict is not to trust them, with the verdicts."""
     known = ((pair, cohort.verdicts[pair.name_in_cohort]) for pair in cohort.pairs)
-    return [(pair, found) for pair, found in known if found.level == verdict.DISTRUST]
+    return [(pair, found) for pair, found in known if found.level == DISTRUST]
 
 
 def load_cohort_results(folder: Path, classes: ClassTable) -> CohortResults:
@@ -255,7 +256,7 @@ def _spreads(cohort: CohortResults, classes: list[str], colors: Mapping[str, str
 def _rates(changes: pd.DataFrame, name: str) -> dict[str, Any]:
     """Yearly change of one class in mL, one number per pair that has numbers, in the order of the table."""
     rows = changes[(changes["class"] == name) & (changes["status"] == "ok") & (changes["days"] > 0)]
-    years = rows["days"].to_numpy(dtype=float) / columns.DAYS_PER_YEAR
+    years = rows["days"].to_numpy(dtype=float) / DAYS_PER_YEAR
     named = {"moved": "deformation_mm3", "changed": "reallocation_mm3"}
     return {kind: rows[column].to_numpy(dtype=float) / ML / years for kind, column in named.items()}
 

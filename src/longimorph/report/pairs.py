@@ -16,9 +16,7 @@ from longimorph.report.svg import signed
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.tables import columns
 from longimorph.verdict import trust
-
-ML = 1000.0
-"""mm³ in a millilitre."""
+from longimorph.verdict.trust import ML
 
 _FLOWS = {"moved": "deformation_mm3", "changed": "reallocation_mm3"}
 _LEAST_ML = 0.1

@@ -17,8 +17,10 @@ from longimorph.report.pairs import Amount, PairResults
 from longimorph.report.svg import signed
 from longimorph.tables import columns
 from longimorph.text import counted
+from longimorph.verdict.trust import DISTRUST, LOOK, TRUST
 
-NO_RESULT, DISTRUST, LOOK, TRUST = LEVELS = ("no result", "do not trust", "look", "trust")
+NO_RESULT = "no result"
+LEVELS = (NO_RESULT, DISTRUST, LOOK, TRUST)
 """Worst first."""
 
 ADVICE = {

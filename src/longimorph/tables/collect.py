@@ -14,6 +14,7 @@ from longimorph.tables import columns
 from longimorph.tables.closure import closure
 from longimorph.tables.memory import memory_row
 from longimorph.tables.verdicts import verdict_row, with_verdict
+from longimorph.verdict.trust import DAYS_PER_YEAR
 
 UNNAMED = "(unnamed)"
 
@@ -119,7 +120,7 @@ def write_pair_list(
 def _with_days(changes: pd.DataFrame, days: float) -> pd.DataFrame:
     rates = changes.assign(days=days)
     for rate in columns.RATES:
-        rates[rate] = rates[rate.removesuffix("_per_year")] * (columns.DAYS_PER_YEAR / days)
+        rates[rate] = rates[rate.removesuffix("_per_year")] * (DAYS_PER_YEAR / days)
     return rates[list(columns.CHANGES)]
 
 

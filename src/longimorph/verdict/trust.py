@@ -20,6 +20,7 @@ SEVERITIES = (DISTRUST, LOOK)
 Status = Mapping[str, Any]
 DAYS_PER_YEAR = 365.25
 ML = 1000.0
+"""mm³ in a millilitre."""
 
 # --- One person or two: docs/benchmarks/identity.md ---------------------------------------------------
 SAME_CORRELATION, OTHER_CORRELATION = 0.55, 0.48
