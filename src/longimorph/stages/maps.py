@@ -15,6 +15,7 @@ from longimorph.io.contents import hashes
 from longimorph.io.volumes import read_image, write_maps, write_scalar
 from longimorph.maps import simplex
 from longimorph.maps.field_of_view import View
+from longimorph.stages.failing import failing
 from longimorph.stages.visits import read_classes, record_of, remove, visit_of
 from longimorph.study import classes as class_tables
 from longimorph.study.classes import ClassTable
@@ -34,12 +35,13 @@ def maps(
     scan = visit_of(visit)
     inputs = hashes(scan.files().values())  # before they are read, so that later changes are noticed
     try:
-        aligned = record_of(alignment, "maps")
-        own = aligned["visits"][visit["timepoint"]]
-        if own["status"] != "ok":
-            raise PairFailure(own["stage"], own["status"], own["message"])
-        grid = Grid.from_dict(aligned["grid"])
-        found = _write(scan, class_tables.load_classes(classes), grid, np.array(own["matrix"]), out, settings)
+        with failing("maps"):
+            aligned = record_of(alignment)
+            own = aligned["visits"][visit["timepoint"]]
+            if own["status"] != "ok":
+                raise PairFailure(own["stage"], own["status"], own["message"])
+            grid, matrix = Grid.from_dict(aligned["grid"]), np.array(own["matrix"])
+            found = _write(scan, class_tables.load_classes(classes), grid, matrix, out, settings)
         record = {"status": "ok", "message": "", **found, "alignment": own["quality"]}
     except PairFailure as failure:
         record = {"status": failure.code, "stage": failure.stage, "message": failure.message}

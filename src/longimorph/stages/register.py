@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import longimorph
-from longimorph.errors import PairFailure
+from longimorph.errors import PairFailure, Unusable
 from longimorph.geometry.grid import Grid
 from longimorph.io.atomic import write_csv, write_json
 from longimorph.io.contents import hashes
@@ -36,6 +36,7 @@ from longimorph.orchestration import heartbeat
 from longimorph.resuming.resumable_run import FOLDER, ResumableRun
 from longimorph.resuming.state import fingerprint
 from longimorph.stages.evidence import evidence
+from longimorph.stages.failing import failing
 from longimorph.stages.visit_maps import Loaded, compared, load_visit_maps, not_compared, require_brain
 from longimorph.stages.visits import remove
 from longimorph.study import classes as class_tables
@@ -122,8 +123,9 @@ def register(
     journal = ResumableRun(out / FOLDER, key, trace.rows)
     torch.set_num_threads(settings["threads"])
     try:
-        device = _device(settings["device"])
-        with _failures(chosen, device, lambda: memory):
+        with failing("register"):
+            device = _device(settings["device"])
+        with failing("register"), _failures(chosen, device, lambda: memory):
             loaded = load_visit_maps(source, target, len(table.names), table.background, device)
             status |= compared(loaded.shared, pair)
             require_brain(loaded.shared, pair, settings["compared_min"])
@@ -165,7 +167,7 @@ def _memory(loaded: Loaded, chosen: Settings, settings: Mapping[str, Any]) -> bu
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         message = "the configuration asks for device 'cuda', and PyTorch sees no GPU here; set device: auto"
-        raise PairFailure("register", "no_gpu", message)
+        raise Unusable("no_gpu", message)
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -200,27 +202,27 @@ def _match(
 def _failures(
     chosen: Settings, device: torch.device, memory: Callable[[], budget.MemoryUse | None]
 ) -> Iterator[None]:
-    """Turn expected errors during matching and writing into a failure of the pair."""
+    """Turn expected errors during matching and writing into what makes the pair unusable."""
     try:
         yield
     except Divergence as error:
         message = f"{error}; the visits may be too far apart: look at their alignment, or raise kernel_mm"
-        raise PairFailure("register", "diverged", message) from error
+        raise Unusable("diverged", message) from error
     except (RuntimeError, MemoryError, OSError) as error:
         if not out_of_memory(error):
             raise
         raise _no_memory(chosen, device, memory()) from error
 
 
-def _no_memory(chosen: Settings, device: torch.device, memory: budget.MemoryUse | None) -> PairFailure:
+def _no_memory(chosen: Settings, device: torch.device, memory: budget.MemoryUse | None) -> Unusable:
     predicted = f" ({memory.predicted(chosen.steps) / 1e9:.1f} GB predicted)" if memory else ""
     kept = "what is done so far is kept: delete this pair's status.json, and the next run goes on from there"
     coarser = "A larger spacing_mm needs less, and begins anew"
     if device.type == "cuda":
         message = f"the GPU ran out of memory{predicted}. With a larger GPU or the CPU, {kept}. {coarser}"
-        return PairFailure("register", "gpu_memory", message)
+        return Unusable("gpu_memory", message)
     message = f"memory ran out{predicted}. With more memory for the job, {kept}. {coarser}"
-    return PairFailure("register", "memory", message)
+    return Unusable("memory", message)
 
 
 def _changes(found: Registration, loaded: Loaded) -> PairChanges:
