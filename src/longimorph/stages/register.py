@@ -37,6 +37,7 @@ from longimorph.resuming.resumable_run import FOLDER, ResumableRun
 from longimorph.resuming.state import fingerprint
 from longimorph.stages.evidence import evidence
 from longimorph.stages.failing import failing
+from longimorph.stages.register_settings import RegisterSettings
 from longimorph.stages.visit_maps import Loaded, compared, load_visit_maps, not_compared, require_brain
 from longimorph.stages.visits import remove
 from longimorph.study import classes as class_tables
@@ -111,27 +112,25 @@ def register(
     """
     remove(out / name for name in (*MAPS, *TABLES))
     table = class_tables.load_classes(classes)
-    trace = ConvergenceTrace(settings["max_evaluations"])
+    given = RegisterSettings.of(settings)
+    trace = ConvergenceTrace(given.numerical.max_evaluations)
     matrix = torch.from_numpy(control_tables.load_control(control, table))
     status: dict[str, Any] = {name: pair[name] for name in ("patient", "from", "to")}
-    chosen, memory, inputs = (
-        _settings(settings),
-        None,
-        _present(qc.parent / name for qc in (source, target) for name in ("simplex.nii.gz", "image.nii.gz")),
-    )
-    key = fingerprint(chosen, matrix.tolist(), list(inputs.values()))
+    memory = None
+    inputs = _present(qc.parent / n for qc in (source, target) for n in ("simplex.nii.gz", "image.nii.gz"))
+    key = fingerprint(given.numerical, matrix.tolist(), list(inputs.values()))
     journal = ResumableRun(out / FOLDER, key, trace.rows)
-    torch.set_num_threads(settings["threads"])
+    torch.set_num_threads(given.threads)
     try:
         with failing("register"):
-            device = _device(settings["device"])
-        with failing("register"), _failures(chosen, device, lambda: memory):
+            device = _device(given.device)
+        with failing("register"), _failures(given.numerical.steps, device, lambda: memory):
             loaded = load_visit_maps(source, target, len(table.names), table.background, device)
             status |= compared(loaded.shared, pair)
-            require_brain(loaded.shared, pair, settings["compared_min"])
-            memory = _memory(loaded, chosen, settings)
+            require_brain(loaded.shared, pair, given.compared_min)
+            memory = _memory(loaded, given)
             with journal:
-                found = _match(loaded, matrix, chosen, trace, memory, journal)
+                found = _match(loaded, matrix, given.numerical, trace, memory, journal)
             done = {**status, "status": "ok", "stage": None, "message": ""}
             done |= _health(found, loaded, table.names, len(trace.rows))
             changes, visits = _changes(found, loaded), (source.parent, target.parent)
@@ -143,12 +142,12 @@ def register(
     except PairFailure as failure:
         status |= {"status": failure.code, "stage": failure.stage, "message": failure.message}
         status["timepoint"] = failure.timepoint
-        status |= memory.report(chosen.steps, trace.longest) if memory else {}
+        status |= memory.report(given.numerical.steps, trace.longest) if memory else {}
         remove(out / name for name in MAPS)
         write_failed_pair(out, pair, table.names, failure.code)
     write_csv(out / "convergence.csv", trace.table())
     status |= {"seconds": journal.seconds, "attempts": journal.attempts}
-    write_json(out / "status.json", status | _provenance(inputs, control, settings))
+    write_json(out / "status.json", status | _provenance(inputs, control, given.recorded))
     if status["status"] not in MEMORY_CODES:  # with more memory, another attempt resumes from here
         journal.delete()
 
@@ -158,10 +157,9 @@ def _present(files: Iterable[Path]) -> dict[str, str]:
     return {name: sha256 for name, sha256 in hashes(files).items() if sha256}
 
 
-def _memory(loaded: Loaded, chosen: Settings, settings: Mapping[str, Any]) -> budget.MemoryUse:
-    file = settings.get("memory_model")
-    known = model(Path(file) if file else None)
-    return budget.begin(loaded.source, loaded.device, chosen.steps, settings.get("memory_mb"), known)
+def _memory(loaded: Loaded, given: RegisterSettings) -> budget.MemoryUse:
+    steps, known = given.numerical.steps, model(given.memory_model)
+    return budget.begin(loaded.source, loaded.device, steps, given.memory_mb, known)
 
 
 def _device(name: str) -> torch.device:
@@ -169,20 +167,6 @@ def _device(name: str) -> torch.device:
         message = "the configuration asks for device 'cuda', and PyTorch sees no GPU here; set device: auto"
         raise Unusable("no_gpu", message)
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _settings(settings: Mapping[str, Any]) -> Settings:
-    steps = settings["steps"]
-    return Settings(
-        kernel_mm=tuple(settings["kernel_mm"]),
-        amplitude_mm=settings["amplitude_mm"],
-        regularisation=settings["regularisation"],
-        volume_mm=settings["volume_mm"],
-        volume_weight=settings["volume_weight"],
-        max_evaluations=settings["max_evaluations"],
-        tolerance=settings["tolerance"],
-        steps=None if steps == "auto" else steps,
-    )
 
 
 def _match(
@@ -200,7 +184,7 @@ def _match(
 
 @contextmanager
 def _failures(
-    chosen: Settings, device: torch.device, memory: Callable[[], budget.MemoryUse | None]
+    steps: int | None, device: torch.device, memory: Callable[[], budget.MemoryUse | None]
 ) -> Iterator[None]:
     """Turn expected errors during matching and writing into what makes the pair unusable."""
     try:
@@ -211,11 +195,11 @@ def _failures(
     except (RuntimeError, MemoryError, OSError) as error:
         if not out_of_memory(error):
             raise
-        raise _no_memory(chosen, device, memory()) from error
+        raise _no_memory(steps, device, memory()) from error
 
 
-def _no_memory(chosen: Settings, device: torch.device, memory: budget.MemoryUse | None) -> Unusable:
-    predicted = f" ({memory.predicted(chosen.steps) / 1e9:.1f} GB predicted)" if memory else ""
+def _no_memory(steps: int | None, device: torch.device, memory: budget.MemoryUse | None) -> Unusable:
+    predicted = f" ({memory.predicted(steps) / 1e9:.1f} GB predicted)" if memory else ""
     kept = "what is done so far is kept: delete this pair's status.json, and the next run goes on from there"
     coarser = "A larger spacing_mm needs less, and begins anew"
     if device.type == "cuda":
