@@ -17,6 +17,7 @@ from longimorph.io.atomic import write_csv, write_json
 from longimorph.report import amounts, outliers, pairs, verdict
 from longimorph.report.pairs import Amount, PairResults
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus
 
 DAYS = {"V1": 0.0, "V2": 90.0}
 REASONS = [
@@ -32,7 +33,9 @@ def amount(name: str = "WM", moved: float = 0.0, rest: float = 0.0, uncertainty:
 
 def pair(*found: Amount, **status: Any) -> PairResults:
     nothing = pd.DataFrame()
-    return PairResults("P1", "V1", "V2", 90.0, {"status": "ok", **status}, found, nothing, nothing, Path())
+    return PairResults(
+        "P1", "V1", "V2", 90.0, PairStatus.of({"status": "ok", **status}), found, nothing, nothing, Path()
+    )
 
 
 def short(results: Path, **status: Any) -> str:

@@ -17,6 +17,7 @@ from longimorph.report import figures
 from longimorph.study import classes as class_tables
 from longimorph.study.classes import ClassTable
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus
 
 NAMES = ("oedema", "WM", "background")
 STATUS = {
@@ -161,8 +162,8 @@ def test_a_failed_pair_gets_a_picture_that_needs_no_maps(tmp_path: Path, classes
 
 def test_the_words_of_health_leave_out_what_is_not_known() -> None:
     shown = pd.DataFrame(index=["oedema", "WM"])
-    words = "\n".join(figures.health(STATUS, shown))
+    words = "\n".join(figures.health(PairStatus.of(STATUS), shown))
     assert "oedema 0.00 to 0.90; WM 0.90 to 0.95" in words
     assert "Energy along the path, which should stay constant: 0.40 % off" in words
     assert "Stopped: the cost fell by less than 0.1 %" in words
-    assert figures.health({"status": "ok"}, shown) == []
+    assert figures.health(PairStatus(status="ok"), shown) == []

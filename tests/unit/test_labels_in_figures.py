@@ -18,6 +18,7 @@ from longimorph.report import memory_figure as memory_figure
 from longimorph.study import classes as class_tables
 from longimorph.study.classes import ClassTable
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus
 
 LONG = "left superior frontal gyrus and the white matter below it as the atlas of the third edition names it"
 SLACK = 1.0
@@ -104,7 +105,9 @@ def test_the_labels_of_a_pair(tmp_path: Path, count: int, name: str, millilitres
     }  # fmt: skip
     flows = pd.DataFrame(columns=list(columns.TRANSITIONS))
     title = f"{name}: {name} to {name}"
-    figure = figures.draw(title, maps(count + 1), changes(classes, millilitres), flows, status, classes)
+    figure = figures.draw(
+        title, maps(count + 1), changes(classes, millilitres), flows, PairStatus.of(status), classes
+    )
     assert (overprints(figure), beyond(figure)) == ([], [])
     labels = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
     assert sum(bool(label) for label in labels) == min(count, 24)

@@ -19,6 +19,7 @@ from longimorph.demo.cohort import write_cohort
 from longimorph.errors import LongimorphError
 from longimorph.io import atomic
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus, status_or
 
 SEED = 1
 SPACING_MM = 4.0
@@ -128,12 +129,8 @@ def _read_stamp(folder: Path) -> Any:
         return None
 
 
-def _read_status(folder: Path) -> dict[str, Any]:
-    try:
-        status: dict[str, Any] = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"message": f"{folder / 'status.json'} is missing"}
-    return status
+def _read_status(folder: Path) -> PairStatus:
+    return status_or(folder, PairStatus(message=f"{folder / 'status.json'} is missing"))
 
 
 def _say(text: str) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from longimorph.study import leftovers
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.study.leftovers import Leftovers
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus, status_or
 from longimorph.verdict.trust import DAYS_PER_YEAR, DISTRUST, ML
 
 _STANDS_OUT = 3.5
@@ -139,13 +140,13 @@ def _pair(
     changes: pd.DataFrame,
     classes: ClassTable,
     results: Path,
-    judged: Mapping[Name, Mapping[str, Any]],
+    judged: Mapping[Name, PairStatus],
 ) -> PairResults:
     names = [str(row[name]) for name in columns.PAIR]
     code = str(changes["status"].iloc[0]) if len(changes) else "missing"
     folder = results / "patients" / names[0] / f"{names[1]}__{names[2]}"
-    known = judged.get((names[0], names[1], names[2])) or verdict.status_of(folder, code)
-    status = {**known, "status": code}
+    known = judged.get((names[0], names[1], names[2])) or status_or(folder, PairStatus())
+    status = replace(known, status=code)
     amounts = pairs.amounts_in(changes, classes.names)
     nothing = pd.DataFrame()
     return PairResults(
@@ -167,7 +168,7 @@ def table(cohort: CohortResults, classes: list[str]) -> dict[str, Any]:
                 "from": pair.source,
                 "to": pair.target,
                 "days": pair.days,
-                "status": pair.status["status"],
+                "status": pair.status.status,
                 "score": round(score.value, 1) if score else None,
                 "why": score.why if score else "",
                 "verdict": cohort.verdicts[pair.name_in_cohort].rank,

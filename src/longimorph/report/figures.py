@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from longimorph.report.focus import Index
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.tables import columns
 from longimorph.text import counted
+from longimorph.verdict.status import PairStatus, read_status
 
 Array = NDArray[np.float32]
 
@@ -77,9 +77,9 @@ def pair_figure(folder: Path, source: Path, target: Path, classes: ClassTable, o
 
     ``source`` and ``target`` are the folders of the two visits; ``out`` appears only when it is complete.
     """
-    status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    if status["status"] != "ok":
-        failure_figure(_name(folder), str(status["status"]), str(status.get("message", "")), out)
+    status = read_status(folder)
+    if not status.ok:
+        failure_figure(_name(folder), status.status, status.message, out)
         return
     changes, flows = (
         columns.read_table(folder / "changes.csv"),
@@ -94,7 +94,7 @@ def draw(
     maps: PairMaps,
     changes: pd.DataFrame,
     flows: pd.DataFrame,
-    status: Mapping[str, Any],
+    status: PairStatus,
     classes: ClassTable,
 ) -> Figure:
     """The figure of a pair that is done: slices above, numbers per class and quality measures below.
@@ -370,29 +370,28 @@ def _name(folder: Path) -> str:
     return f"{folder.parent.name}: {source} to {target}"
 
 
-def headline(changes: pd.DataFrame, flows: pd.DataFrame, status: Mapping[str, Any]) -> str:
+def headline(changes: pd.DataFrame, flows: pd.DataFrame, status: PairStatus) -> str:
     """The pair in one sentence: the control matrix, since it determines the split, and volumes in mL."""
     moved, changed = (amounts.passed(flows, kind, BACKGROUND) / 1000 for kind in columns.FLOWS)
     rest = amounts.left(changes["class"], changes["unexplained_mm3"], BACKGROUND) / 1000
     return amounts.sentence(amounts.control_of(status), moved, changed, rest)
 
 
-def health(status: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
+def health(status: PairStatus, shown: pd.DataFrame) -> list[str]:
     """Quality measures of the run as lines that fit beside the bars; missing values are omitted."""
-    before, after = status.get("dice_before") or {}, status.get("dice_after") or {}
+    before, after = status.dice_before or {}, status.dice_after or {}
     pairs = [
         f"{name} {_ratio(before.get(name))} to {_ratio(after.get(name))}"
         for name in shown.index
         if before.get(name) is not None or after.get(name) is not None
     ]
     said = ["Overlap with the target (Dice), before to after: " + "; ".join(pairs)] if pairs else []
-    drift = status.get("drift")
-    if drift is not None:
-        said.append(f"Energy along the path, which should stay constant: {100 * abs(float(drift)):.2f} % off")
-    said += [f"Stopped: {status['stop_reason']}"] if status.get("stop_reason") else []
-    facts = [counted(status["evaluations"], "evaluation")] if status.get("evaluations") is not None else []
-    facts += [f"{float(status['seconds']):.0f} s"] if status.get("seconds") is not None else []
-    facts += [f"on {status['device']}"] if status.get("device") else []
+    if status.drift is not None:
+        said.append(f"Energy along the path, which should stay constant: {100 * abs(status.drift):.2f} % off")
+    said += [f"Stopped: {status.stop_reason}"] if status.stop_reason else []
+    facts = [counted(status.evaluations, "evaluation")] if status.evaluations is not None else []
+    facts += [f"{status.seconds:.0f} s"] if status.seconds is not None else []
+    facts += [f"on {status.device}"] if status.device else []
     said += [", ".join(facts)] if facts else []
     return [line for words in said for line in lettering.wrapped(words, _WORDS_ROOM, 10)]
 

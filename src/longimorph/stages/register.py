@@ -6,7 +6,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from longimorph.study import classes as class_tables
 from longimorph.study import control as control_tables
 from longimorph.tables import PairChanges, write_failed_pair, write_pair
 from longimorph.verdict import trust
+from longimorph.verdict.status import FILE, OK, PairStatus
 
 LOGGER = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ MAPS = (
     "reallocation.nii.gz",
     "compared.nii.gz",
 )
-TABLES = ("changes.csv", "transitions.csv", "convergence.csv", "status.json")
+TABLES = ("changes.csv", "transitions.csv", "convergence.csv", FILE)
 TRACE = (
     "spacing_mm",
     "iteration",
@@ -115,7 +116,7 @@ def register(
     given = RegisterSettings.of(settings)
     trace = ConvergenceTrace(given.numerical.max_evaluations)
     matrix = torch.from_numpy(control_tables.load_control(control, table))
-    status: dict[str, Any] = {name: pair[name] for name in ("patient", "from", "to")}
+    status = PairStatus(pair["patient"], pair["from"], pair["to"])
     memory = None
     inputs = _present(qc.parent / n for qc in (source, target) for n in ("simplex.nii.gz", "image.nii.gz"))
     key = fingerprint(given.numerical, matrix.tolist(), list(inputs.values()))
@@ -126,29 +127,39 @@ def register(
             device = _device(given.device)
         with failing("register"), _failures(given.numerical.steps, device, lambda: memory):
             loaded = load_visit_maps(source, target, len(table.names), table.background, device)
-            status |= compared(loaded.shared, pair)
+            status = replace(status, **compared(loaded.shared, pair))
             require_brain(loaded.shared, pair, given.compared_min)
             memory = _memory(loaded, given)
             with journal:
                 found = _match(loaded, matrix, given.numerical, trace, memory, journal)
-            done = {**status, "status": "ok", "stage": None, "message": ""}
-            done |= _health(found, loaded, table.names, len(trace.rows))
             changes, visits = _changes(found, loaded), (source.parent, target.parent)
-            done |= evidence(found, loaded, changes, table, visits, trace.rows)
-            done |= _verdict(done, not_compared(loaded.shared, pair))
+            done = replace(
+                status,
+                status=OK,
+                **_health(found, loaded, table.names, len(trace.rows)),
+                **evidence(found, loaded, changes, table, visits, trace.rows),
+            )
+            done = _with_verdict(done, not_compared(loaded.shared, pair))
             _write_maps(found, loaded, out)
             write_pair(out, pair, table.names, changes)
-            status = done | memory.report(found.steps, trace.longest)
+            status = replace(done, **memory.report(found.steps, trace.longest))
     except PairFailure as failure:
-        status |= {"status": failure.code, "stage": failure.stage, "message": failure.message}
-        status["timepoint"] = failure.timepoint
-        status |= memory.report(given.numerical.steps, trace.longest) if memory else {}
+        used = memory.report(given.numerical.steps, trace.longest) if memory else {}
+        status = replace(
+            status,
+            status=failure.code,
+            stage=failure.stage,
+            message=failure.message,
+            timepoint=failure.timepoint,
+            **used,
+        )
         remove(out / name for name in MAPS)
         write_failed_pair(out, pair, table.names, failure.code)
     write_csv(out / "convergence.csv", trace.table())
-    status |= {"seconds": journal.seconds, "attempts": journal.attempts}
-    write_json(out / "status.json", status | _provenance(inputs, control, given.recorded))
-    if status["status"] not in MEMORY_CODES:  # with more memory, another attempt resumes from here
+    made = _provenance(inputs, control, given.recorded)
+    status = replace(status, seconds=journal.seconds, attempts=journal.attempts, **made)
+    write_json(out / FILE, status.to_dict())
+    if status.status not in MEMORY_CODES:  # with more memory, another attempt resumes from here
         journal.delete()
 
 
@@ -256,11 +267,11 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
     }
 
 
-def _verdict(status: Mapping[str, Any], remarks: Sequence[str]) -> dict[str, Any]:
+def _with_verdict(status: PairStatus, remarks: Sequence[str]) -> PairStatus:
     """The verdict without the parts that need dates; ``warnings`` holds its sentences and ``remarks``."""
     found = trust.judged(status)
-    sentences = [reason["sentence"] for reason in found["verdict_reasons"]]
-    return {**found, "warnings": [*sentences, *(remark for remark in remarks if remark not in sentences)]}
+    sentences = [reason["sentence"] for reason in found.verdict_reasons or ()]
+    return replace(found, warnings=[*sentences, *(r for r in remarks if r not in sentences)])
 
 
 def _device_name(device: torch.device) -> str:
