@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from longimorph.geometry.grid import Grid, bounding_box, crop
 from longimorph.report import focus
-from longimorph.report.figures import COMPARED
 from longimorph.report.maps import Bytes, Floats, class_maps, picture, scalar, tissue
+from longimorph.report.pair_maps import COMPARED
 from longimorph.report.pairs import PairResults
 from longimorph.study.classes import ClassTable
 from longimorph.tables.closure import KINDS
