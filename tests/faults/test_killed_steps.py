@@ -68,7 +68,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Patient]:
     found = {}
     for stage in STAGES:
         found[stage] = copy(patient, tmp_path_factory.mktemp(stage) / "P")
-        assert in_child(lambda stage=stage: run_stage(patient, stage)) == 0
+        assert in_child(lambda stage=stage: run_stage(patient, stage)) == 0  # type: ignore[misc]
     return {**found, "end": patient}
 
 

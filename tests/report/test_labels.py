@@ -62,7 +62,7 @@ def trouble(browser: Any, folder: Path, *drawings: Any, width: int = 592) -> lis
 def amounts(names: list[str], size: float) -> list[Amount]:
     chance = np.random.default_rng(2).normal(0, size, (len(names), 3))
     return [
-        Amount(name, 9 * size, 9 * size + sum(row), *row, size / 9, 40 * size)
+        Amount(name, 9 * size, 9 * size + sum(row), *row, size / 9, 40 * size)  # type: ignore[call-arg]
         for name, row in zip(names, chance, strict=True)
     ]
 

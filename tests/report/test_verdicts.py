@@ -126,13 +126,13 @@ def test_what_passes_to_the_background_is_no_tissue_that_moved(tmp_path: Path) -
     assert amounts.crossed(flows, columns.FLOWS, "background") == pytest.approx(9.0)
     assert amounts.left(["a", "b", "background"], [-5.0, 1.0, 4.0], "background") == pytest.approx(1.0)
     results = tmp_path / "results"
-    rows = small.write_patient(results, "P1", DAYS)
+    rows = small.write_patient(results, "P1", DAYS)  # type: ignore[assignment]
     file = results / "patients" / "P1" / "V1__V2" / "transitions.csv"
     table = columns.read_table(file)
     edge = (table["from_class"] == "WM") & (table["to_class"] == "background")
     table.loc[edge, "deformation_mm3"] = 7000.0
     write_csv(file, columns.as_text(table))
-    html = small.patient_page(results, "P1", DAYS, rows).read_text(encoding="utf-8")
+    html = small.patient_page(results, "P1", DAYS, rows).read_text(encoding="utf-8")  # type: ignore[arg-type]
     assert "0.0 mL of tissue moved" in html and "7.0 mL passed between tissue and background" in html
     assert "→ background" not in html
 

@@ -271,7 +271,7 @@ def test_large_motions_of_real_heads(number, seed, driver):
         axis=0
     )
     picture = image_means(image, image_grid, np.linalg.inv(truth), onto)
-    picture = np.abs(picture + rng.normal(0, 0.04 * picture.max(), picture.shape)) ** 0.8
+    picture = np.abs(picture + rng.normal(0, 0.04 * picture.max(), picture.shape)) ** 0.8  # type: ignore[assignment]
     if driver == "labels":
         scans = {"a": VisitVolumes(classes, grid), "b": VisitVolumes(later, onto)}
     else:

@@ -36,7 +36,7 @@ def changes_of(
         for name, deformation, reallocation in zip(CLASSES, moved, changed, strict=True):
             row = {"patient": "P1", "from": VISITS[i], "to": VISITS[j], "class": name, "status": "ok"}
             row |= {"deformation_mm3": deformation, "reallocation_mm3": reallocation}
-            row |= {f"{way}_uncertainty_mm3": uncertainty for way in ("deformation", "reallocation")}
+            row |= {f"{way}_uncertainty_mm3": uncertainty for way in ("deformation", "reallocation")}  # type: ignore[misc]
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -8,6 +8,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -30,7 +31,7 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pairs}
 
 
-def project() -> dict[str, object]:
+def project() -> dict[str, Any]:
     """Return the project table of pyproject.toml."""
     return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
@@ -86,7 +87,7 @@ def test_profiles_parse_and_none_is_loaded_without_being_asked() -> None:
         assert f"`{folder.name}`" in readme
 
 
-def cluster_profiles() -> list[dict[str, object]]:
+def cluster_profiles() -> list[dict[str, Any]]:
     """Return the options of the profiles for SLURM."""
     files = sorted((REPOSITORY / "profiles").glob("slurm*/config.yaml"))
     assert len(files) == 2
@@ -135,7 +136,7 @@ def test_the_changelog_has_the_version_or_an_unreleased_part() -> None:
     assert set(headings) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
-def citation() -> dict[str, object]:
+def citation() -> dict[str, Any]:
     """Return CITATION.cff."""
     return yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
 

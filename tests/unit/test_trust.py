@@ -115,7 +115,7 @@ def test_two_people_in_a_hundred_days() -> None:
 def test_limits_hold_both_ways(name: str, plausible: float, look: float, never: float, sign: int) -> None:
     for share, expected in ((plausible, "trust"), (look, "look"), (never, "do not trust")):
         low, high = 100 * (1 - share / 2), 100 * (1 + share / 2)
-        told = status(class_changes=volumes(**{name: (low, high)[::sign], "WM": (2000.0, 2000.0)}))
+        told = status(class_changes=volumes(**{name: (low, high)[::sign], "WM": (2000.0, 2000.0)}))  # type: ignore[arg-type]
         assert trust.judged(told, 365.25).verdict == expected
 
 
@@ -144,9 +144,7 @@ def test_tissue_that_a_lesion_takes_is_not_held_against_it() -> None:
     assert codes(status(class_changes=alone), 60)[0] == "volume"
 
 
-def rest(
-    mean_ml: float, explained_ml: float, unexplained_ml: float, kind: str = trust.TISSUE
-) -> dict[str, Any]:
+def rest(mean_ml: float, explained_ml: float, unexplained_ml: float, kind: str = trust.TISSUE) -> PairStatus:
     half = (explained_ml + unexplained_ml) / 2
     row = {"kind": kind, "before_mm3": 1e3 * (mean_ml - half), "after_mm3": 1e3 * (mean_ml + half)}
     row |= {"own_mm3": 0.0, "unexplained_mm3": 1e3 * unexplained_ml, "explained_mm3": 1e3 * explained_ml}

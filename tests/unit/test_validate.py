@@ -218,7 +218,7 @@ class Counter:
         self.read: list[str] = []
         examine = scans.examine_visit
 
-        def counted(visit: scans.Visit) -> scans.ScanReport:
+        def counted(visit: scans.Visit) -> scans.ScanReport:  # type: ignore[name-defined]
             self.read.append(f"{visit.patient}_{visit.timepoint}")
             return examine(visit)
 
