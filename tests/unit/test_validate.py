@@ -17,6 +17,7 @@ from longimorph.geometry.grid import Grid
 from longimorph.stages import visits
 from longimorph.study import scans, study, validate
 from longimorph.study.scans import ScanWarning
+from longimorph.study.table import Visit
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ class Counter:
         self.read: list[str] = []
         examine = scans.examine_visit
 
-        def counted(visit: scans.Visit) -> scans.ScanReport:  # type: ignore[name-defined]
+        def counted(visit: Visit) -> scans.ScanReport:
             self.read.append(f"{visit.patient}_{visit.timepoint}")
             return examine(visit)
 
