@@ -145,14 +145,7 @@ def register(
             status = replace(done, **memory.report(found.steps, trace.longest))
     except PairFailure as failure:
         used = memory.report(given.numerical.steps, trace.longest) if memory else {}
-        status = replace(
-            status,
-            status=failure.code,
-            stage=failure.stage,
-            message=failure.message,
-            timepoint=failure.timepoint,
-            **used,
-        )
+        status = _failed(replace(status, **used), failure)
         remove(out / name for name in MAPS)
         write_failed_pair(out, pair, table.names, failure.code)
     write_csv(out / "convergence.csv", trace.table())
@@ -265,6 +258,11 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
         "evaluations": found.evaluations,
         "device": _device_name(loaded.device),
     }
+
+
+def _failed(status: PairStatus, failure: PairFailure) -> PairStatus:
+    code, stage, timepoint = failure.code, failure.stage, failure.timepoint
+    return replace(status, status=code, stage=stage, message=failure.message, timepoint=timepoint)
 
 
 def _with_verdict(status: PairStatus, remarks: Sequence[str]) -> PairStatus:
