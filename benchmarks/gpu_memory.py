@@ -12,6 +12,7 @@ from benchmarks.gpu_card import Meter, Peak, Stopwatch
 from benchmarks.gpu_problems import DEFAULTS, SPACING, random_pair
 from benchmarks.gpu_record import Section
 from benchmarks.gpu_sizes import CardSizes, cross
+from longimorph.footprint import PAIRS_KEPT
 from longimorph.memory import budget
 from longimorph.memory import model as memory_model
 from longimorph.memory.model import Bytes
@@ -70,7 +71,7 @@ def _held(
 
 def predicted(name: str, maps: Tensor, steps: int | None, iterations: int) -> Bytes:
     """Peak by the memory model on a card, with the pairs that so many iterations leave."""
-    size = replace(budget.size_of(maps, steps), pairs=min(iterations, memory_model.PAIRS_KEPT))
+    size = replace(budget.size_of(maps, steps), pairs=min(iterations, PAIRS_KEPT))
     return memory_model.model().peak(name, size, "cuda")
 
 

@@ -22,6 +22,7 @@ from longimorph.io import atomic, volumes
 from longimorph.stages.align import align
 from longimorph.stages.maps import maps
 from longimorph.stages.register import register
+from longimorph.tables.closure import KINDS
 
 ROTATION_DEG, SHIFT_MM = 6.0, 8.0
 _SCANNERS = {
@@ -77,13 +78,13 @@ def _pipeline(folder: Path, visits: list[dict[str, Any]], job: TruthRun) -> None
 
 def _row(changes: pd.DataFrame, status: dict[str, Any], spacing: int) -> dict[str, Any]:
     """What was measured although nothing happened, in % of the brain's volume."""
-    parts = [changes[f"{kind}_mm3"].to_numpy() for kind in compare.KINDS]
+    parts = [changes[f"{kind}_mm3"].to_numpy() for kind in KINDS]
     brain = float(changes.loc[changes["class"] != CLASSES[-1], "volume_from_mm3"].sum())
-    columns = [f"{kind}{what}_mm3" for kind in compare.KINDS for what in ("", "_uncertainty")]
+    columns = [f"{kind}{what}_mm3" for kind in KINDS for what in ("", "_uncertainty")]
     return {
         "classes": " ".join(changes["class"]),
         **{column: text(changes[column].to_numpy()) for column in columns},
-        **{f"true_{kind}_mm3": text(0.0 * part) for kind, part in zip(compare.KINDS, parts, strict=True)},
+        **{f"true_{kind}_mm3": text(0.0 * part) for kind, part in zip(KINDS, parts, strict=True)},
         "true_mm3": 0.0,
         "brain_mm3": brain,
         "false_of_brain": 100 * sum(compare.gross(part) for part in parts) / brain,

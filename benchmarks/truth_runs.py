@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from longimorph.demo.course import Truth
 from longimorph.numerics.attribution import flows_between
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.solve import Settings
+from longimorph.stages.register_settings import numerical_settings
 from longimorph.study import presets
 from longimorph.study.config import Config, defaults
 
@@ -47,10 +48,8 @@ class TruthRun:
 
 
 def numerical(settings: Config) -> Settings:
-    """The settings of the numerics in a configuration; their names are the same."""
-    names = {field.name for field in fields(Settings)} & {field.name for field in fields(Config)}
-    values = {name: getattr(settings, name) for name in names}
-    return Settings(**{**values, "steps": None if settings.steps == "auto" else settings.steps})
+    """The settings of the numerics in a configuration."""
+    return numerical_settings(asdict(settings))
 
 
 def measure(job: TruthRun, data: Path) -> dict[str, Any]:

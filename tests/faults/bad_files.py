@@ -99,7 +99,7 @@ def colours(data: np.ndarray) -> np.ndarray:
     return made
 
 
-def instead(make: Callable[[Path], None], suffix: str = ".nii.gz") -> Callable[[Place], None]:
+def instead(make: Callable[[Path], object], suffix: str = ".nii.gz") -> Callable[[Place], None]:
     """Put something else in the place of the regions."""
 
     def spoil(place: Place) -> None:
@@ -120,7 +120,7 @@ def nifti2(file: Path) -> None:
     file.write_bytes(gzip.compress(bytes(content), 1))
 
 
-def metaimage(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+def metaimage(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
     """A MetaImage with changed bytes."""
 
     def make(file: Path) -> None:

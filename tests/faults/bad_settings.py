@@ -33,7 +33,7 @@ def whole(content: str | bytes) -> Callable[[Place], None]:
     return spoil
 
 
-def instead(make: Callable[[Path], None]) -> Callable[[Place], None]:
+def instead(make: Callable[[Path], object]) -> Callable[[Place], None]:
     """Put something else in the place of the configuration."""
 
     def spoil(place: Place) -> None:

@@ -29,7 +29,7 @@ def put(table: str, old: str, new: str) -> Callable[[Place], None]:
     return lambda place: place.edit(place.table(table), old, new)
 
 
-def instead(table: str, make: Callable[[Path], None]) -> Callable[[Place], None]:
+def instead(table: str, make: Callable[[Path], object]) -> Callable[[Place], None]:
     """Put something else in a table's place."""
 
     def spoil(place: Place) -> None:

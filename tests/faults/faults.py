@@ -57,7 +57,7 @@ class Fault:
     """
 
     name: str
-    spoil: Callable[[Place], None]
+    spoil: Callable[[Place], object]
     words: tuple[str, ...] = ()
     code: str | None = None
 

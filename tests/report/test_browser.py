@@ -212,7 +212,7 @@ def test_the_viewer_is_used_with_the_keyboard_alone(browser: Any, results: Path)
     ):
         webdriver.ActionChains(browser).send_keys(key).perform()
         moved = [a + b for a, b in zip(start, step, strict=True)]
-        wait(lambda moved=moved: place_of(browser) == moved, 5)
+        wait(lambda moved=moved: place_of(browser) == moved, 5)  # type: ignore[misc]
         start = moved
     before = pixels(browser)
     webdriver.ActionChains(browser).send_keys("vc").perform()  # by which niivue would change the layout
@@ -246,7 +246,7 @@ def test_the_viewer_flickers_between_the_visits(browser: Any, results: Path) -> 
     assert (np.abs(first - second).max(axis=-1) > 30).sum() > 200
     press(browser, "#v-flicker")
     for visit in (1, 0, 1):
-        wait(lambda v=visit: element(browser, "#viewer").get_attribute("data-shown") == f"none {v}")
+        wait(lambda v=visit: element(browser, "#viewer").get_attribute("data-shown") == f"none {v}")  # type: ignore[misc]
     press(browser, "#v-flicker")
     assert element(browser, "#v-flicker").get_attribute("aria-pressed") == "false"
 
@@ -358,7 +358,7 @@ def test_a_long_table_is_made_as_far_as_it_is_scrolled_and_printed_whole(
     count = "return document.querySelectorAll('#c-table tbody tr').length"
     end = "const box = document.querySelector('.tall'); box.scrollTop = box.scrollHeight"
     for rows in (100, 200, 300):
-        wait(lambda rows=rows: browser.execute_script(count) == rows)
+        wait(lambda rows=rows: browser.execute_script(count) == rows)  # type: ignore[misc]
         browser.execute_script(end)
     press(browser, "#c-table thead th:nth-child(1) button")
     assert browser.execute_script(count) == 100 and element(browser, "#c-count").text == "300 of 300 pairs"

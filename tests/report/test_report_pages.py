@@ -125,7 +125,7 @@ def test_the_volumes_of_the_viewer_are_those_of_the_results(results: Path) -> No
     data = packed(text(results, "P1"))
     pair = data["pairs"][0]
     changed, before = volume(pair["changed"]), volume(data["visits"]["V1"]["classes"])
-    own = nib.load(results / "patients" / "P1" / "V1__V2" / "reallocation.nii.gz")
+    own = nib.Nifti1Image.from_filename(results / "patients" / "P1" / "V1__V2" / "reallocation.nii.gz")
     share = 50 * np.abs(own.get_fdata()).sum(axis=-1)
     for spot in ((12, 10, 8), (5, 5, 5)):
         world = own.affine @ (*spot, 1)
@@ -383,7 +383,7 @@ def test_opposite_flows_are_set_against_each_other() -> None:
     table = pd.DataFrame(rows, columns=["from_class", "to_class", *columns.FLOWS])
     table[list(columns.FLOWS)] /= 1000
     shown, rest = flows.flows_of(table)
-    assert [(f.source, f.target, f.style, f.volume) for f in shown] == [
+    assert [(f.source, f.target, f.style, f.volume) for f in shown] == [  # type: ignore[comparison-overlap]
         ("a", "b", "moved", pytest.approx(2.0)),
         ("b", "a", "changed", pytest.approx(0.5)),
     ]

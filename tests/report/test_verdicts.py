@@ -17,6 +17,7 @@ from longimorph.io.atomic import write_csv, write_json
 from longimorph.report import amounts, outliers, pairs, verdict
 from longimorph.report.pairs import Amount, PairResults
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus
 
 DAYS = {"V1": 0.0, "V2": 90.0}
 REASONS = [
@@ -32,7 +33,9 @@ def amount(name: str = "WM", moved: float = 0.0, rest: float = 0.0, uncertainty:
 
 def pair(*found: Amount, **status: Any) -> PairResults:
     nothing = pd.DataFrame()
-    return PairResults("P1", "V1", "V2", 90.0, {"status": "ok", **status}, found, nothing, nothing, Path())
+    return PairResults(
+        "P1", "V1", "V2", 90.0, PairStatus.of({"status": "ok", **status}), found, nothing, nothing, Path()
+    )
 
 
 def short(results: Path, **status: Any) -> str:
@@ -123,13 +126,13 @@ def test_what_passes_to_the_background_is_no_tissue_that_moved(tmp_path: Path) -
     assert amounts.crossed(flows, columns.FLOWS, "background") == pytest.approx(9.0)
     assert amounts.left(["a", "b", "background"], [-5.0, 1.0, 4.0], "background") == pytest.approx(1.0)
     results = tmp_path / "results"
-    rows = small.write_patient(results, "P1", DAYS)
+    rows = small.write_patient(results, "P1", DAYS)  # type: ignore[assignment]
     file = results / "patients" / "P1" / "V1__V2" / "transitions.csv"
     table = columns.read_table(file)
     edge = (table["from_class"] == "WM") & (table["to_class"] == "background")
     table.loc[edge, "deformation_mm3"] = 7000.0
     write_csv(file, columns.as_text(table))
-    html = small.patient_page(results, "P1", DAYS, rows).read_text(encoding="utf-8")
+    html = small.patient_page(results, "P1", DAYS, rows).read_text(encoding="utf-8")  # type: ignore[arg-type]
     assert "0.0 mL of tissue moved" in html and "7.0 mL passed between tissue and background" in html
     assert "→ background" not in html
 

@@ -20,7 +20,12 @@ from tiny import TinyCohort
 
 STUB = Path(__file__).parent / "stub"
 PROFILE = tiny.REPOSITORY / "profiles" / "slurm"
-QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--max-status-checks-per-second", "10")
+QUICK: tuple[str, ...] = (
+    "--slurm-init-seconds-before-status-checks",
+    "2",
+    "--max-status-checks-per-second",
+    "10",
+)
 QUICK += ("--latency-wait", "10")
 """What differs from the profile, so that tests take less time: the cluster's file system is a local one.
 

@@ -463,7 +463,7 @@ def test_the_limit_on_a_cards_memory_is_lifted_whatever_happens(card):
 def test_the_card_has_a_number_which_the_limit_asks_for(tmp_path, card, monkeypatch):
     run, devices = gpu_schedule.run_all, []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu_schedule, "run_all", lambda *args: devices.append(args[3]) or run([], *args[1:]))
+    monkeypatch.setattr(gpu_schedule, "run_all", lambda *args: devices.append(args[3]) or run([], *args[1:]))  # type: ignore[func-returns-value]
     assert gpu.main(["--quick", "--out", str(tmp_path / "gpu.md")]) == 0
     assert devices == [torch.device("cuda", 0)]
     assert "A card, 80 GiB" in (tmp_path / "gpu.md").read_text(encoding="utf-8")

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bids_trees import SEGMENTATION, dated, table, tree, volume
 from study_files import CLASSES, CONFIG, CONTROL
 
 from longimorph.bids.days import day_of_date, day_of_name
-from longimorph.bids.index import Index, IndexOptions, index
+from longimorph.bids.index import IndexOptions, index
+from longimorph.bids.rows import Index
 from longimorph.cli import main
 from longimorph.errors import InputError
 from longimorph.study import table as cohorts
 
 
-def told(root: Path, **wishes: object) -> str:
+def told(root: Path, **wishes: Any) -> str:
     """The message of an index that cannot be made."""
     with pytest.raises(InputError) as error:
         index(root, IndexOptions(**wishes))
     return str(error.value)
 
 
-def column(found: Index, role: str) -> list[str]:
+def column(found: Index, role: Any) -> list[str]:
     """The names of the files of one column."""
     return [row.files[role].name if role in row.files else "" for row in found.rows]
 
@@ -75,7 +77,7 @@ def test_several_candidates_are_listed_with_the_options_that_decide(tmp_path: Pa
     assert "--image acq-none_T1w " not in text  # the image is asked for once the regions are known
     found = told(root, patterns={"regions": ["synthseg/desc-none_dseg"]})
     assert "--image acq-none_T1w " in found and "--image acq-mprage_T1w " in found
-    patterns = {"regions": ["desc-aseg_dseg", "dseg"], "image": ["acq-mprage_T1w", "acq-none_T1w"]}
+    patterns: Any = {"regions": ["desc-aseg_dseg", "dseg"], "image": ["acq-mprage_T1w", "acq-none_T1w"]}
     chosen = index(root, IndexOptions(patterns=patterns))
     assert column(chosen, "regions")[:2] == ["sub-01_ses-a_desc-aseg_dseg.nii.gz", "sub-01_ses-b_dseg.nii.gz"]
     assert column(chosen, "image")[:2] == ["sub-01_ses-a_acq-mprage_T1w.nii.gz", "sub-01_ses-b_T1w.nii.gz"]
@@ -107,7 +109,7 @@ def test_maps_in_a_template_and_masks_of_the_brain_are_no_candidates(tmp_path: P
         volume(root / SEGMENTATION, "sub-01/ses-a", name)
     found = index(root)
     assert column(found, "regions")[0] == "sub-01_ses-a_dseg.nii.gz" and "states" not in found.rows[0].files
-    patterns = {"regions": ["space-MNI152NLin2009cAsym_dseg", "dseg"]}
+    patterns: Any = {"regions": ["space-MNI152NLin2009cAsym_dseg", "dseg"]}
     assert "space-MNI" in column(index(root, IndexOptions(patterns=patterns)), "regions")[0]
 
 
@@ -143,13 +145,13 @@ def test_days_come_from_the_first_source_that_knows_all_of_a_patients(tmp_path: 
     for session, time in (("ses-a", "1925-01-01T08:30:00"), ("ses-b", "1925-01-11T08:30:00.000000Z")):
         rows = [("func/x.nii.gz", "1900-01-01T00:00:00"), (f"anat/sub-01_{session}_T1w.nii.gz", time)]
         table(root / f"sub-01/{session}/sub-01_{session}_scans.tsv", ("filename", "acq_time"), *rows)
-    rows = [("sub-01", "a", "0"), ("sub-02", "a", "50"), ("sub-02", "b", "51.5")]
-    table(root / "participants.tsv", ("participant_id", "session_id", "age"), *rows)
+    ages = [("sub-01", "a", "0"), ("sub-02", "a", "50"), ("sub-02", "b", "51.5")]
+    table(root / "participants.tsv", ("participant_id", "session_id", "age"), *ages)
     wishes = IndexOptions(days_column="age", days_unit="years", days_from="participants")
     assert "(sub-01)" in told(root, days_column="age", days_from="participants")
-    table(root / "participants.tsv", ("participant_id", "session_id", "age"), *rows, ("01", "ses-b", "1"))
+    table(root / "participants.tsv", ("participant_id", "session_id", "age"), *ages, ("01", "ses-b", "1"))
     assert [row.days for row in index(root, wishes).rows] == [0, 365.25, 0, round(1.5 * 365.25, 4)]
-    table(root / "participants.tsv", ("participant_id", "session_id", "days"), *rows)
+    table(root / "participants.tsv", ("participant_id", "session_id", "days"), *ages)
     assert [row.days for row in index(root).rows] == [0, 10, 0, 1.5]
 
 

@@ -5,25 +5,28 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bids_trees import SEGMENTATION, dated, table, tree, volume
 
 from longimorph.bids.days import day_of_name
-from longimorph.bids.index import Index, IndexOptions, Undecided, index
+from longimorph.bids.index import IndexOptions, Undecided, index
+from longimorph.bids.rows import Index
 from longimorph.cli import main
 
 SESSIONS = ("ses-20200101", "ses-20210101")
 
 
-def told(root: Path, **wishes: object) -> str:
+def told(root: Path, **wishes: Any) -> str:
     with pytest.raises(Undecided) as error:
         index(root, IndexOptions(days_from="names", **wishes))
     return str(error.value)
 
 
-def found(root: Path, **patterns: list[str] | None) -> Index:
-    return index(root, IndexOptions(patterns=patterns, days_from="names"))
+def found(root: Path, **patterns: Any) -> Index:
+    given: Any = patterns
+    return index(root, IndexOptions(patterns=given, days_from="names"))
 
 
 def offered(text: str, role: str) -> list[str]:
@@ -31,7 +34,7 @@ def offered(text: str, role: str) -> list[str]:
     return re.findall(rf"--{role} ([\w./+-]*\w)", text)
 
 
-def column(rows: Index, role: str) -> list[str]:
+def column(rows: Index, role: Any) -> list[str]:
     return [row.files[role].name if role in row.files else "" for row in rows.rows]
 
 
@@ -165,8 +168,8 @@ def test_a_visit_before_the_baseline_keeps_its_sign(tmp_path: Path) -> None:
     assert day_of_name("ses-d-30") == -30 and day_of_name("ses-M+6") == day_of_name("ses-M06")
     for session in ("ses-m-1", "ses-bl", "ses-m6"):
         volume(tmp_path / "names", f"sub-1/{session}", "dseg.nii.gz")
-    rows = found(tmp_path / "names")
-    assert [(row.timepoint, row.days) for row in rows.rows] == [
+    named = found(tmp_path / "names")
+    assert [(row.timepoint, row.days) for row in named.rows] == [
         ("ses-m-1", -30.4375),
         ("ses-bl", 0),
         ("ses-m6", 182.625),

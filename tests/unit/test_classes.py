@@ -9,7 +9,7 @@ import pytest
 from study_files import CLASSES, CONTROL, edit, write_study
 
 from longimorph import paths
-from longimorph.errors import InputError, PairFailure
+from longimorph.errors import InputError, Unusable
 from longimorph.study import classes, control, presets, wildcards
 from longimorph.study.classes import ClassTable
 from longimorph.study.labels import count
@@ -50,11 +50,11 @@ def test_optional_columns_have_defaults(tmp_path: Path) -> None:
 def test_unknown_labels_are_named_with_their_voxels(tmp_path: Path) -> None:
     table = make(tmp_path, CLASSES)
     regions = np.array([[77] * 1200 + [9] * 3 + [2]])
-    with pytest.raises(PairFailure) as failure:
+    with pytest.raises(Unusable) as failure:
         table.lookup(regions)
     assert failure.value.code == "unknown_label"
     assert failure.value.message.endswith("takes labels 77 (1,200 voxels), 9 (3 voxels)")
-    with pytest.raises(PairFailure, match=r"label 9 with state 0 \(3 voxels, 0.024 mL\)"):
+    with pytest.raises(Unusable, match=r"label 9 with state 0 \(3 voxels, 0.024 mL\)"):
         table.lookup(regions, (regions == 77).astype(int), 8.0)
 
 
@@ -63,7 +63,7 @@ def test_a_state_that_no_row_names_is_never_healthy_tissue(tmp_path: Path, wildc
     """``*`` in states stands for 0 and the states that rows name: not for 255, nor for 3 in a later visit."""
     table = make(tmp_path, wildcards)
     assert table.classify(np.array([2, 4, 0, 2]), np.array([255, 3, 2, 1])).tolist() == [-1, -1, -1, 0]
-    with pytest.raises(PairFailure) as failure:
+    with pytest.raises(Unusable) as failure:
         table.lookup(np.array([2, 2, 4]), np.array([255, 255, 255]), 216.0)
     assert failure.value.code == "unknown_label"
     assert failure.value.message.endswith("classes.tsv takes state 255 (3 voxels, 0.65 mL)")

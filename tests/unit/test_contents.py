@@ -187,7 +187,7 @@ def test_an_unchanged_cohort_is_not_read_again(folder: Path, monkeypatch: pytest
     for kind in ("images", "labels", "states"):
         for file in (folder / kind).iterdir():
             os.utime(file, (OLD_S, OLD_S))
-    monkeypatch.setattr(io_contents.time, "time", lambda: now + day_old)
+    monkeypatch.setattr(io_contents.time, "time", lambda: now + day_old)  # type: ignore[attr-defined]
     assert told(folder) == []
     monkeypatch.setattr(contents, "content", None)
     assert told(folder) == []

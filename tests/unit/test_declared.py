@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from longimorph.errors import PairFailure
+from longimorph.errors import Unusable
 from longimorph.io import declared, headers
 from longimorph.io.volumes import read_grid, read_labels
 
@@ -174,7 +174,7 @@ def test_impossible_voxel_sizes_are_refused_by_their_header(tmp_path: Path, kind
     else:
         names = {".mha": f"{MATRIX}ElementSpacing = {size:g} 5 6\n", ".nrrd": f"spacings: {size:g} 5 6\n"}
         text_file(file, names[suffix])
-    with pytest.raises(PairFailure) as error:
+    with pytest.raises(Unusable) as error:
         read_labels(file)
     assert error.value.code in ("affine", "unreadable") and str(file) in error.value.message
 
@@ -190,7 +190,7 @@ def test_a_field_of_view_of_no_head_is_refused(tmp_path: Path, suffix: str) -> N
         image = sitk.Image([40, 40, 40], sitk.sitkUInt8)
         image.SetSpacing((90.0, 90, 90))
         sitk.WriteImage(image, str(file))
-    with pytest.raises(PairFailure, match="a field of view of 3600 × 3600 × 3600 mm is that of no head"):
+    with pytest.raises(Unusable, match="a field of view of 3600 × 3600 × 3600 mm is that of no head"):
         read_grid(file)
 
 

@@ -195,7 +195,7 @@ def test_what_slabs_hold_is_held_and_the_results_stay():
         outputs = [torch.empty_like(a) for a in plain]
         del same
         with LiveBytes([q, p, alloc, *outputs]) as meter:
-            passes._walk(passes.equations.density, (q, p, alloc, passes.PerAxis(u)), outputs)
+            passes._walk(passes.equations.density, (q, p, alloc, passes.PerAxis(u)), outputs)  # type: ignore[attr-defined]
         counts["walk"] = meter.peak
     assert counts["stand-in"] == pytest.approx(counts["walk"], rel=0.01)
     assert counts["walk"] > 4 * sum(a.numel() for a in (q, p, alloc, *outputs))
@@ -213,7 +213,7 @@ def test_memory_that_runs_out_costs_no_iteration(monkeypatch, failing):
     expected = register(
         source, target, control, SPACING, chosen, Run(lambda _, i: heard.append(i.number), smooth)
     )
-    evaluate = solve.evaluate
+    evaluate = solve.evaluate  # type: ignore[attr-defined]
 
     def once_out_of_memory(momentum, matching, strategy):
         tried.append(strategy.name)

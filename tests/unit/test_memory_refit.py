@@ -22,6 +22,7 @@ from longimorph.report.memory_figure import memory_figure
 from longimorph.study import config
 from longimorph.tables import columns
 from longimorph.tables import memory as memory_tables
+from longimorph.verdict.status import PairStatus
 
 SHAPES = [(40 + 8 * n, 50 + 6 * n, 45 + 7 * n) for n in range(8)]
 
@@ -76,7 +77,7 @@ def table_of(folder: Path, found: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def test_a_row_has_every_column_and_failed_pairs_keep_theirs() -> None:
-    row = memory_tables.memory_row(status(SHAPES[0]) | {"evaluations": 12})
+    row = memory_tables.memory_row(PairStatus.of(status(SHAPES[0]) | {"evaluations": 12}))
     assert list(row) == list(columns.MEMORY)
     assert (row["device"], row["strategy"], row["evaluations"], row["seconds"]) == (
         "cpu",
@@ -85,16 +86,21 @@ def test_a_row_has_every_column_and_failed_pairs_keep_theirs() -> None:
         "61.25",
     )
     assert row["predicted_device_bytes"] == "" and int(row["observed_host_bytes"]) > 4e8
-    failed = memory_tables.memory_row({"status": "overlap", "stage": "align", "message": "Too little."})
+    failed = memory_tables.memory_row(
+        PairStatus.of({"status": "overlap", "stage": "align", "message": "Too little."})
+    )
     assert {name: text for name, text in failed.items() if text} == {"status": "overlap"}
 
 
 def test_a_status_without_a_memory_has_no_device() -> None:
-    assert memory_tables.memory_row({"status": "no_gpu", "device": "CPU, 1 threads"})["device"] == ""
+    assert (
+        memory_tables.memory_row(PairStatus.of({"status": "no_gpu", "device": "CPU, 1 threads"}))["device"]
+        == ""
+    )
 
 
 def test_the_table_is_read_back(tmp_path: Path) -> None:
-    rows = [memory_tables.memory_row(status(shape) | {"patient": "001"}) for shape in SHAPES]
+    rows = [memory_tables.memory_row(PairStatus.of(status(shape) | {"patient": "001"})) for shape in SHAPES]
     pd.DataFrame(rows, columns=list(columns.MEMORY)).to_csv(tmp_path / "memory.csv", index=False)
     found = memory_tables.read_memory_rows(tmp_path / "memory.csv")
     assert set(found["patient"]) == {"001"}
@@ -265,7 +271,7 @@ def test_bytes_of_a_process_have_to_be_numbers(tmp_path: Path) -> None:
 
 
 def write_table(path: Path, found: list[dict[str, Any]]) -> Path:
-    rows = [memory_tables.memory_row(content) for content in found]
+    rows = [memory_tables.memory_row(PairStatus.of(content)) for content in found]
     pd.DataFrame(rows, columns=list(columns.MEMORY)).to_csv(path, index=False)
     return path
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from study_files import write_study
 
 from longimorph.errors import InputError
+from longimorph.footprint import LADDERS
 from longimorph.memory.model import Size
 from longimorph.numerics import memory_strategies
-from longimorph.orchestration.placement import LADDERS, Placement, device_bytes, place, usable_bytes
+from longimorph.orchestration.placement import Placement, device_bytes, place, usable_bytes
 from longimorph.orchestration.resources import Needs
 from longimorph.study import study as studies
 from longimorph.study.gpus import RESOURCES, Gpu

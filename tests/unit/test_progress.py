@@ -133,9 +133,8 @@ def test_a_thousand_patients_are_told_within_seconds_and_shortly(tmp_path: Path)
     write_pair_list(pairs, [], results / "cohort" / "pairs.csv")
     for pair in pairs[:2000]:
         status = {"status": "ok" if pair["patient"] != "P0007" else "diverged"}
-        write(
-            results / "patients" / pair["patient"] / f"{pair['from']}__{pair['to']}" / "status.json", status
-        )
+        folder = results / "patients" / str(pair["patient"]) / f"{pair['from']}__{pair['to']}"
+        write(folder / "status.json", status)
     began = time.perf_counter()
     found = progress.read_progress(results)
     text = progress_text.table(found)

@@ -66,9 +66,9 @@ class Problem:
 
         ladder = Ladder([BY_NAME[self.strategy]])
         if journal is None:
-            return register(*self.maps, self.spacing, self.chosen, Run(report, ladder))
+            return register(*self.maps, self.spacing, self.chosen, Run(report, ladder))  # type: ignore[arg-type, call-arg]
         with journal:
-            return register(*self.maps, self.spacing, self.chosen, Run(report, ladder, journal))
+            return register(*self.maps, self.spacing, self.chosen, Run(report, ladder, journal))  # type: ignore[arg-type, call-arg]
 
 
 PROBLEMS = {

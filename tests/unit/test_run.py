@@ -30,7 +30,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def became(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What would have taken the place of this process."""
     calls: list[list[str]] = []
-    monkeypatch.setattr(run.os, "execv", lambda program, words: calls.append([program, *words]))
+    monkeypatch.setattr(run.os, "execv", lambda program, words: calls.append([program, *words]))  # type: ignore[attr-defined]
     return calls
 
 

@@ -168,4 +168,4 @@ def test_a_line_joins_what_differs_in_one_setting_and_has_numbers() -> None:
     assert "moved, steps 1: +1.00 mL, 3: 0.00 mL (control lesion)" in drawn
     assert "moved, steps 1: +1.00 mL, 2: +0.50 mL, 3: 0.00 mL (control &lt;u&gt;)" in drawn
     alone = table()[lambda rows: rows["control"] == "<u>"]
-    assert str(picture(alone, "steps", ["steps"])).count("<polyline") == 3
+    assert str(picture(alone, "steps", ["steps"])).count("<polyline") == 3  # type: ignore[arg-type]

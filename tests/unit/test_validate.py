@@ -12,11 +12,12 @@ import pytest
 from spaces import storage_orders
 from study_files import edit, regions, write_labels, write_study
 
-from longimorph.errors import InputError, PairFailure
+from longimorph.errors import InputError, Unusable
 from longimorph.geometry.grid import Grid
 from longimorph.stages import visits
 from longimorph.study import scans, study, validate
 from longimorph.study.scans import ScanWarning
+from longimorph.study.table import Visit
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_a_bad_scan_is_a_warning_and_fails_alone(
     assert words in warning.message
     visit = study.load_study(config).cohort.visit("P1", "m6")
     if stage == "maps":
-        with pytest.raises(PairFailure) as failure:
+        with pytest.raises(Unusable) as failure:
             scans.read_visit(visit)
         assert (failure.value.code, failure.value.message) == (code, warning.message)
 
@@ -218,7 +219,7 @@ class Counter:
         self.read: list[str] = []
         examine = scans.examine_visit
 
-        def counted(visit: scans.Visit) -> scans.ScanReport:
+        def counted(visit: Visit) -> scans.ScanReport:
             self.read.append(f"{visit.patient}_{visit.timepoint}")
             return examine(visit)
 
@@ -288,7 +289,7 @@ def test_a_step_tells_and_refuses_as_the_check_does(config: Path, caplog: pytest
     write_labels(config.parent / "states" / "P1_m6.nii.gz", data)
     with pytest.raises(InputError, match=r"no row of .* takes state 5 \(336 voxels, 0.34 mL\), found in "):
         validate.validate(config)
-    with pytest.raises(PairFailure, match=r"no row of .* takes state 5 \(336 voxels, 0.34 mL\)") as failure:
+    with pytest.raises(Unusable, match=r"no row of .* takes state 5 \(336 voxels, 0.34 mL\)") as failure:
         visits.classes_of(visit, checked.study.classes)
     assert failure.value.code == "unknown_label"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -60,7 +61,7 @@ def without_a_brain(file: Path) -> None:
     rewritten(file, 0 * labels, grid)
 
 
-def left_by(folder: Path, code: str) -> dict[str, object]:
+def left_by(folder: Path, code: str) -> dict[str, Any]:
     """The status of a failed pair, after a look at its tables."""
     told = status(folder)
     assert told["status"] == code, told["message"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +26,10 @@ def folded(head: Head, person: int, visit: int) -> tuple[np.ndarray, np.ndarray,
 
 
 def visits(
-    folder: Path, *people: int, heads: tuple[Head, ...] = (Head(12), Head(13)), **settings: object
+    folder: Path, *people: int, heads: tuple[Head, ...] = (Head(12), Head(13)), **settings: Any
 ) -> Patient:
-    patient = Patient(folder, **{"reference": "none", "max_evaluations": 8} | settings)
+    usual: dict[str, Any] = {"reference": "none", "max_evaluations": 8}
+    patient = Patient(folder, **usual | settings)
     for number, (person, head) in enumerate(zip(people, heads, strict=True)):
         regions, states, image = folded(head, person, number)
         patient.add(regions, states, GRID, image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,11 +35,17 @@ def cut(grid: Grid, mm: float, axis: int = 2, top: bool = False) -> Grid:
     shape[axis] -= layers
     if not top:
         affine[:3, 3] += affine[:3, axis] * layers
-    return Grid(tuple(shape), affine)
+    i, j, k = shape
+    return Grid((i, j, k), affine)
 
 
-def pair(folder: Path, *heads: tuple[Head, Grid], **settings: object) -> Patient:
-    usual = {"reference": "none", "spacing_mm": 4.0, "max_evaluations": 8, "compared_min": 0.5}
+def pair(folder: Path, *heads: tuple[Head, Grid], **settings: Any) -> Patient:
+    usual: dict[str, Any] = {
+        "reference": "none",
+        "spacing_mm": 4.0,
+        "max_evaluations": 8,
+        "compared_min": 0.5,
+    }
     patient = Patient(folder, **usual | settings)
     for head, grid in heads:
         patient.add_head(head, grid)

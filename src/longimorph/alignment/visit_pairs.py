@@ -20,7 +20,7 @@ from longimorph.alignment.rigid import (
     similarity,
     to_world,
 )
-from longimorph.errors import PairFailure
+from longimorph.errors import Unusable
 from longimorph.geometry.grid import Array, FloatArray, Grid, canonical, nearest_orthogonal, transform_points
 from longimorph.geometry.poses import rigid, rotation_deg
 from longimorph.io.transforms import is_rigid
@@ -84,7 +84,7 @@ class MeasuredPair:
     mutual_information: float
     inconsistency_mm: float
     exact: bool
-    failure: PairFailure | None
+    failure: Unusable | None
 
 
 class Visits:
@@ -100,12 +100,12 @@ class Visits:
         self.settings = settings
         self.scans: dict[str, VisitVolumes] = {}
         self.points: dict[str, BrainPoints] = {}
-        self.failures: dict[str, PairFailure] = {}
+        self.failures: dict[str, Unusable] = {}
         for name, scan in scans.items():
             points = brain_points(scan.labels, scan.label_grid, background)
             if points is None:
                 message = f"the segmentation of {name} holds nothing but background"
-                self.failures[name] = PairFailure("align", "no_brain", message)
+                self.failures[name] = Unusable("no_brain", message)
             else:
                 self.scans[name], self.points[name] = scan, points
         self._background = background
@@ -166,13 +166,13 @@ class Visits:
 
     def _judge(
         self, a: str, b: str, found: RigidFit, matrix: FloatArray, agree: Agreement
-    ) -> PairFailure | None:
+    ) -> Unusable | None:
         """Return why the motion of a pair cannot be used, or None."""
         limit, moved = self.settings, self.settings.reference != "none"
         checks = _overlap_checks(a, b, agree, limit)
         if moved:
             checks += _motion_checks(a, b, found, _motion(*self.workings(a, b), matrix), limit)
-        return next((PairFailure("align", code, text) for bad, code, text in checks if bad), None)
+        return next((Unusable(code, text) for bad, code, text in checks if bad), None)
 
 
 def known_motion(a: VisitVolumes, b: VisitVolumes) -> FloatArray | None:

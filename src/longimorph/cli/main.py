@@ -18,7 +18,6 @@ from longimorph import encoding
 from longimorph.cli import check, index, init, memory, pack, plan, profiles, run, screen, snakefile
 from longimorph.errors import InputError, LongimorphError
 
-CONFIG = Path("config", "config.yaml")
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as in shells."""
 
@@ -70,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"longimorph {longimorph.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     init.register(commands)
-    check.register(commands, CONFIG)
-    plan.register(commands, CONFIG)
+    check.register(commands, init.CONFIG)
+    plan.register(commands, init.CONFIG)
     run.register(commands)
     text = "how far a run got: during it, after it, or when it broke off"
     sub = commands.add_parser("status", help=text, description=f"Tell from its files {text}.")

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longimorph.errors import InputError, LongimorphError, Problem
+from longimorph.footprint import LADDERS, PAIRS_KEPT
 from longimorph.io import atomic
 from longimorph.memory.model import (
     HOST_MAPS,
     MODEL_FILE,
     OPTIMISATION,
-    PAIRS_KEPT,
     PHASES,
     PLACES,
     RESULT_MAPS,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from longimorph.memory.measure import Sample
 
 DEVICES = ("cpu", "cuda")
-STRATEGIES = ("store", "checkpoint", "offload", "host", "nested")
+STRATEGIES = LADDERS["cuda"]
 REFITTED = Path("memory_model.json")
 QUICK = 8
 """Registrations per strategy measured with --quick: no more than there are coefficients."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from longimorph.demo.course import Truth
+from longimorph.tables.closure import KINDS
+from longimorph.tables.columns import PAIR
+from longimorph.verdict.status import PairStatus
 
-PAIR = ["patient", "from", "to"]
-KINDS = ("deformation", "reallocation")
 LARGEST_ERROR = 15.0
 LARGEST_MOTION = 1.0
 LARGEST_DRIFT = 5.0
@@ -106,7 +106,7 @@ def join(measured: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
     return joined[[*PAIR, "class", *kinds, "unexplained_mm3", "volume_true_mm3", "status"]]
 
 
-def score(rows: pd.DataFrame, status: Mapping[str, object]) -> PairScore:
+def score(rows: pd.DataFrame, status: PairStatus) -> PairScore:
     """Score one pair from its rows of ``join`` and its ``status.json``.
 
     Gross means half the sum over classes of absolute values: what one class gains another loses.
@@ -114,10 +114,10 @@ def score(rows: pd.DataFrame, status: Mapping[str, object]) -> PairScore:
     pair: PairName = tuple(str(rows.iloc[0][column]) for column in PAIR)  # type: ignore[assignment]
     true = sum(gross(rows[f"{kind}_true_mm3"]) for kind in KINDS)
     brain = float(rows.loc[rows["class"] != "background", "volume_true_mm3"].sum())
-    drift, seconds = _number(status.get("drift")), _number(status.get("seconds"))
+    drift, seconds = _number(status.drift), _number(status.seconds)
     found = [rows[f"{kind}_mm3"] for kind in KINDS]
     if any(column.isna().any() for column in found):
-        reason = str(status.get("message") or status.get("status") or "not measured")
+        reason = status.message or status.status or "not measured"
         return PairScore(pair, true, None, 0.0, 0.0, None, seconds, reason)
     wrong = sum(gross(rows[f"{kind}_mm3"] - rows[f"{kind}_true_mm3"]) for kind in KINDS)
     deformation, reallocation = (100 * gross(column) / brain for column in found)

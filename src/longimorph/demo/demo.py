@@ -19,6 +19,7 @@ from longimorph.demo.cohort import write_cohort
 from longimorph.errors import LongimorphError
 from longimorph.io import atomic
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus, status_or
 
 SEED = 1
 SPACING_MM = 4.0
@@ -70,15 +71,15 @@ def prepare(folder: Path, cores: int) -> None:
 def report(folder: Path) -> list[str]:
     """Print measured against true values and write the comparison tables; return the missed targets."""
     measured = columns.read_table(folder / "results" / "cohort" / "changes.csv")
-    true = pd.read_csv(folder / "truth" / "changes.csv", dtype={name: str for name in compare.PAIR})
+    true = pd.read_csv(folder / "truth" / "changes.csv", dtype={name: str for name in columns.PAIR})
     joined = compare.join(measured, true)
     scores = []
-    for (patient, source, target), rows in joined.groupby(compare.PAIR, sort=False):
+    for (patient, source, target), rows in joined.groupby(list(columns.PAIR), sort=False):
         status = _read_status(folder / "results" / "patients" / str(patient) / f"{source}__{target}")
         scores.append(compare.score(rows, status))
         _say("\n" + compare.describe(rows, scores[-1]))
     atomic.write_csv(folder / "comparison.csv", joined, float_format="%.3f")
-    table = pd.DataFrame([{**dict(zip(compare.PAIR, s.pair, strict=True)), **_plain(s)} for s in scores])
+    table = pd.DataFrame([{**dict(zip(columns.PAIR, s.pair, strict=True)), **_plain(s)} for s in scores])
     atomic.write_csv(folder / "comparison_pairs.csv", table, float_format="%.4f")
     return [sentence for result in scores for sentence in result.missed()]
 
@@ -128,12 +129,8 @@ def _read_stamp(folder: Path) -> Any:
         return None
 
 
-def _read_status(folder: Path) -> dict[str, Any]:
-    try:
-        status: dict[str, Any] = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"message": f"{folder / 'status.json'} is missing"}
-    return status
+def _read_status(folder: Path) -> PairStatus:
+    return status_or(folder, PairStatus(message=f"{folder / 'status.json'} is missing"))
 
 
 def _say(text: str) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longimorph.footprint import PAIRS_KEPT
 from longimorph.memory.model import (
-    PAIRS_KEPT,
     PROCESS_BYTES,
     USUAL_STEPS,
     Model,

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from longimorph.errors import LongimorphError
+from longimorph.footprint import CARD_SLAB_BYTES, FEWEST_PLANES, PAIRS_KEPT, THINNEST_SHARE
 
 MODEL_FILE = Path(__file__).with_name("model.json")
 
 USUAL_STEPS = 20
 """Number of steps to assume where the run chooses it (it starts with 5)."""
 
-PAIRS_KEPT = 8
 PROCESS_BYTES = 1_200_000_000
 """Memory of a registration's process besides its tensors: Python, its libraries, and images as read. A model
 fitted to a cohort has its own number.
@@ -55,10 +55,6 @@ TERMS = (
     "slab_fields",
     "bytes",
 )
-THINNEST_SHARE, FEWEST_PLANES, CARD_SLAB_BYTES = 16, 2, 32 << 20
-"""Planes of the slabs in which a GPU traverses volumes, as in ``numerics.passes``: a share of the volume, the
-minimum number of planes, and the minimum bytes of a map.
-"""
 
 MODEL_HINT = "make it anew with: longimorph memory fit"
 

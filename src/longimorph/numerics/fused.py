@@ -11,7 +11,7 @@ checking. ``x_up``, ``x_down``, ``y_up``, ``y_down`` are the neighbours of a str
 is divided by 2 h. Indices are unsigned, because a negative index would wrap around to the end.
 
 All loops are in one file because numba's on-disk cache is invalidated only when the file of the function
-itself changes.
+itself changes. RHO_MIN is compiled in: after a change of it in ``control``, touch this file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numba
 import numpy as np
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
-RHO_MIN = 1e-12
+from longimorph.numerics.control import RHO_MIN
+
 BLOCK = 512
 """Voxels, in whole rows, that are processed together: few enough that all their values stay in the cache."""
 

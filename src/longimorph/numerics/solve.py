@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from longimorph.footprint import PAIRS_KEPT
 from longimorph.numerics import control, levels
 from longimorph.numerics.dynamics import System, drive, energy, fastest, step
 from longimorph.numerics.equations import combine, differences, velocity
@@ -17,7 +18,7 @@ from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.memory_strategies import Ladder, Offloadable
 from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
-from longimorph.numerics.optimise import PAIRS_KEPT, DescentOptions, Iteration, Optimum, minimise
+from longimorph.numerics.optimise import DescentOptions, Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import Divergence, drift_of, shoot

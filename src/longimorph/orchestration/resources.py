@@ -12,7 +12,7 @@ from functools import cache
 from math import ceil, prod
 from pathlib import Path
 
-from longimorph.errors import InputError, PairFailure, Problem
+from longimorph.errors import InputError, Problem, Unusable
 from longimorph.memory.model import PROCESS_BYTES, USUAL_STEPS, Size, slab_share
 from longimorph.orchestration.placement import Placement, least_bytes, place, usable_bytes
 from longimorph.paths import display
@@ -233,6 +233,6 @@ def _header(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
 
     try:
         grid = read_grid(path)
-    except PairFailure:
+    except Unusable:
         return _UNREADABLE
     return grid.shape, tuple(float(size) for size in grid.spacing)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from longimorph.report.svg import signed
 from longimorph.tables import columns
+from longimorph.verdict.trust import DAYS_PER_YEAR
 
 Name = tuple[str, str, str]
 """A pair: patient, from, to."""
@@ -47,7 +48,7 @@ def scores(changes: pd.DataFrame, background: str | None = None) -> dict[Name, S
     for name, group in done.groupby("class", sort=False):
         if len(group) < FEWEST:
             continue
-        years = group["days"].to_numpy(dtype=float) / columns.DAYS_PER_YEAR
+        years = group["days"].to_numpy(dtype=float) / DAYS_PER_YEAR
         pairs = list(zip(*(group[column] for column in columns.PAIR), strict=True))
         for column, (words, uncertainty) in _MEASURES.items():
             rates = group[column].to_numpy(dtype=float) / years

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from longimorph.report.svg import signed
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.tables import columns
 from longimorph.verdict import trust
-
-ML = 1000.0
-"""mm³ in a millilitre."""
+from longimorph.verdict.status import PairStatus, read_status
+from longimorph.verdict.trust import ML
 
 _FLOWS = {"moved": "deformation_mm3", "changed": "reallocation_mm3"}
 _LEAST_ML = 0.1
@@ -63,7 +61,7 @@ class PairResults:
     source: str
     target: str
     days: float
-    status: Mapping[str, Any]
+    status: PairStatus
     amounts: tuple[Amount, ...]
     flows: pd.DataFrame
     convergence: pd.DataFrame
@@ -87,7 +85,7 @@ class PairResults:
     @property
     def ok(self) -> bool:
         """Whether the pair has numbers."""
-        return bool(self.status.get("status") == "ok" and self.amounts)
+        return bool(self.status.ok and self.amounts)
 
     @property
     def inner(self) -> tuple[Amount, ...]:
@@ -111,9 +109,9 @@ class PairResults:
 
 def load_pair_results(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> PairResults:
     """Read a pair from its folder; ``row`` holds ``patient``, ``from``, ``to`` and ``days``."""
-    status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    if "verdict" in status:  # with the days between the visits, which the registration does not know
-        status |= trust.dated(status, float(row["days"]))
+    status = read_status(folder)
+    if status.verdict is not None:  # with the days between the visits, which the registration does not know
+        status = trust.dated(status, float(row["days"]))
     flows = columns.read_table(folder / "transitions.csv")
     for name in columns.FLOWS:
         flows[name] = pd.to_numeric(flows[name]) / ML

@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from longimorph.report import amounts
 from longimorph.report.page import Builder, write_page
-from longimorph.report.pairs import ML
 from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ticks
 from longimorph.study.classes import BACKGROUND
+from longimorph.verdict.trust import ML
 
 PARTS = {
     "deformation_mm3": ("moved", "moved"),

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from longimorph.errors import InputError, PairFailure, Problem
+from longimorph.errors import InputError, Problem, Unusable
 from longimorph.study import tsv
 from longimorph.study.labels import LabelCounts, count
 from longimorph.study.schema import shown
@@ -134,7 +134,7 @@ class ClassTable:
     def lookup(
         self, regions: NDArray[Any], states: NDArray[Any] | None = None, voxel_mm3: float | None = None
     ) -> NDArray[np.int16]:
-        """Return the class index of each voxel; raises PairFailure naming the labels that match no row.
+        """Return the class index of each voxel; raises Unusable naming the labels that match no row.
 
         The message includes their volume if the volume of a voxel is given.
         """
@@ -143,7 +143,7 @@ class ClassTable:
             lost = index < 0
             counts = count(regions[lost], states[lost] if states is not None else None)
             found = "; ".join(text for _, text in self.complaints(counts, voxel_mm3))
-            raise PairFailure("maps", "unknown_label", f"no row of {self.name} takes {found}")
+            raise Unusable("unknown_label", f"no row of {self.name} takes {found}")
         return index
 
     def complaints(self, unknown: LabelCounts, voxel_mm3: float | None = None) -> list[tuple[str, str]]:
