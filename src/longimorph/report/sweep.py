@@ -17,8 +17,8 @@ from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ti
 from longimorph.study.classes import BACKGROUND
 
 PARTS = {
-    "deformation_mm3": ("moved", "moved"),
-    "reallocation_mm3": ("changed", "changed class"),
+    "deformation_mm3": ("moved", "deformation"),
+    "reallocation_mm3": ("changed", "reallocation"),
     "unexplained_mm3": ("all", "unexplained"),
 }
 """The columns shown in a figure, with their styles and labels."""
