@@ -1,4 +1,4 @@
-"""The memory model: fitted from peaks, kept in a file, asked for a strategy; stepping down without loss."""
+"""The memory model: its fit, its file, its choice of a strategy, and stepping down without loss."""
 
 from __future__ import annotations
 

@@ -69,11 +69,11 @@ def read_image(path: Path | str, stage: str = "align") -> tuple[npt.NDArray[np.f
     image = np.array(data, dtype=np.float32)
     bad = ~np.isfinite(image)
     if bad.any():
-        log.warning("%s: %s not finite and read as 0", path, counted(int(bad.sum()), "value"))
+        log.warning("%s: %s not finite, read as 0", path, counted(int(bad.sum()), "value"))
         image[bad] = 0.0
     if image.min() == image.max():
         raise PairFailure(
-            stage, "empty", f"{path} holds one value everywhere ({image.flat[0]:g}); is it the scan?"
+            stage, "empty", f"{path} has the same value everywhere ({image.flat[0]:g}); check the file"
         )
     return image, grid
 
@@ -164,8 +164,8 @@ def _verified(file: Path, header: Any, stage: str) -> Any:
     with gzip.open(file) as stream:
         content = stream.read(most + 1)
     if len(content) > most:
-        message = f"{file} goes on for more than {_SURPLUS_BYTES >> 20} MB after the voxels of its header; "
-        raise PairFailure(stage, "header", message + "the header is broken, or the file is another one")
+        message = f"{file} has more than {_SURPLUS_BYTES >> 20} MB beyond the voxels that its header states; "
+        raise PairFailure(stage, "header", message + "the header is broken, or this is the wrong file")
     return type(header).from_bytes(content)
 
 
@@ -178,7 +178,9 @@ def _nibabel_header(file: Path, stage: str) -> Any:
     dtype = image.get_data_dtype()
     if dtype.names or np.issubdtype(dtype, np.complexfloating):
         raise PairFailure(
-            stage, "type", f"{file} holds colours or complex numbers; one real value per voxel is needed"
+            stage,
+            "type",
+            f"{file} contains colours or complex numbers; it must have one real value per voxel",
         )
     _check_shape(image.shape, file, stage)
     needed = math.prod(image.shape) * dtype.itemsize
@@ -190,8 +192,8 @@ def _check_bytes(needed: int, file: Path, stage: str, packed: bool) -> None:
     """Refuse a header that claims more bytes of voxels than the file can hold."""
     size = file.stat().st_size
     if needed > size * (_DEFLATE_RATIO if packed else 1):
-        message = f"{file}: the header claims {needed:,} bytes of voxels, the file has only {size:,}; "
-        raise PairFailure(stage, "header", message + "the file is cut off or its header is broken")
+        message = f"{file}: the header states {needed:,} bytes of voxels, but the file has only {size:,}; "
+        raise PairFailure(stage, "header", message + "the file is truncated or its header is broken")
 
 
 def _nibabel_grid(image: Any, file: Path, stage: str) -> Grid:
@@ -208,7 +210,7 @@ def _grid(shape: tuple[int, ...], affine: npt.NDArray[np.float64], file: Path, s
     _check_sizes(file, stage)
     if affine.shape != (4, 4) or not is_invertible(affine):
         message = f"{file}: the header's affine is singular or not finite ({affine.tolist()}); "
-        raise PairFailure(stage, "affine", message + "the scan's position cannot be known")
+        raise PairFailure(stage, "affine", message + "the position of the scan is unknown")
     grid = Grid((i, j, k), affine)
     _check_scale(grid, file, stage)
     return grid
@@ -221,7 +223,7 @@ def _check_sizes(file: Path, stage: str) -> None:
         return
     if stated.impossible:
         message = f"{file}: the header gives voxel sizes of {headers.shown_mm(stated.sizes or ())} mm; "
-        message += "they have to be above 0. Correct the header, or convert the scan again from the source"
+        message += "they must be above 0. Correct the header, or convert the scan again from the source"
         raise PairFailure(stage, "affine", message)
     if not stated.oriented:
         log.warning("%s: %s", file, headers.NO_ORIENTATION)
@@ -231,12 +233,12 @@ def _check_scale(grid: Grid, file: Path, stage: str) -> None:
     """Refuse voxels and fields of view that no head scan has, before allocating anything of their size."""
     sides = " × ".join(f"{n * size:.4g}" for n, size in zip(grid.shape, grid.spacing, strict=True))
     if not VOXEL_MM[0] <= grid.spacing.min() <= grid.spacing.max() <= VOXEL_MM[1]:
-        found = f"voxels of {headers.shown_mm(grid.spacing)} mm are no scan's"
+        found = f"voxels of {headers.shown_mm(grid.spacing)} mm are implausible for a scan"
     elif not FIELD_MM3[0] <= grid.voxel_volume * math.prod(grid.shape) <= FIELD_MM3[1]:
-        found = f"a field of view of {sides} mm is that of no head"
+        found = f"a field of view of {sides} mm is implausible for a head"
     else:
         return
-    message = f"{file}: {found}; is the header in other units than mm, or broken? "
+    message = f"{file}: {found}; the header may be broken, or in units other than mm. "
     raise PairFailure(stage, "affine", message + "Correct it, or convert the scan again from the source")
 
 
@@ -244,11 +246,11 @@ def _check_shape(shape: tuple[int, ...], file: Path, stage: str) -> tuple[int, i
     """Require three axes, or more of which only the first three count, and a plausible number of voxels."""
     if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
         raise PairFailure(
-            stage, "dimension", f"{file} has shape {_plain(shape)}; one volume with three axes is needed"
+            stage, "dimension", f"{file} has shape {_plain(shape)}; it must be one volume with three axes"
         )
     if math.prod(int(n) for n in shape) > MAX_VOXELS:
         raise PairFailure(
-            stage, "header", f"{file}: the header claims {_plain(shape)} voxels, more than any scan has"
+            stage, "header", f"{file}: the header states {_plain(shape)} voxels, more than any scan has"
         )
     return int(shape[0]), int(shape[1]), int(shape[2])
 
@@ -266,7 +268,7 @@ def _itk_header(file: Path, stage: str) -> sitk.ImageFileReader:
     except _UNREADABLE as error:
         raise _unreadable(file, stage, error) from error
     if reader.GetNumberOfComponents() != 1:
-        raise PairFailure(stage, "type", f"{file} holds several values per voxel; one is needed")
+        raise PairFailure(stage, "type", f"{file} has several values per voxel; it must have one")
     if file.suffix.lower() == ".mha":  # holds its voxels itself
         one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID())
         _check_bytes(math.prod(reader.GetSize()) * one.GetSizeOfPixelComponent(), file, stage, packed=True)
@@ -302,12 +304,12 @@ def _whole_numbers(data: Array, file: Path, stage: str) -> npt.NDArray[np.int32]
     if not np.issubdtype(data.dtype, np.integer) and data.dtype != bool:
         bad = int((~np.isfinite(data)).sum())
         if bad:
-            message = f"{file}: {counted(bad, 'voxel')} without a finite number; labels are whole"
+            message = f"{file}: {counted(bad, 'voxel')} without a finite number; labels must be whole numbers"
             raise PairFailure(stage, "not_finite", message)
         broken = data[np.abs(data - np.rint(data)) > _INTEGER_TOLERANCE]
         if broken.size:
-            message = f"{file}: {counted(broken.size, 'voxel')} with a label that is no whole number "
-            message += f"({_counts(broken)}); was it interpolated, or is it an image?"
+            message = f"{file}: {counted(broken.size, 'voxel')} with a label that is not a whole number "
+            message += f"({_counts(broken)}); it may have been interpolated, or be an image"
             raise PairFailure(stage, "non_integer", message)
         data = np.rint(data)
     if data.size and (data.min() < 0 or data.max() > np.iinfo(np.int32).max):
@@ -330,7 +332,7 @@ def _require_file(file: Path, stage: str) -> None:
     if told := unfetched(file):
         raise PairFailure(stage, "missing", f"{file} {told}")
     if not file.is_file():
-        raise PairFailure(stage, "missing", f"{file} does not exist or is no file")
+        raise PairFailure(stage, "missing", f"{file} does not exist or is not a file")
 
 
 def _unreadable(file: Path, stage: str, error: BaseException) -> PairFailure:
