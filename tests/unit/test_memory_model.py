@@ -104,7 +104,7 @@ def test_the_command_predicts(capsys):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("{}", "'devices'"),
         ('{"devices": {"cpu": {}}}', "no strategies"),
         ('{"devices": {"cpu": {"store": {}}}}', "devices.cpu.store.rest.device"),
