@@ -1,4 +1,4 @@
-"""Every pass over a volume and the convolutions at full size, beside what the memory's speed allows."""
+"""Every pass over a volume and the convolutions at full size, compared with the limit of memory bandwidth."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Fields:
     u: Tensor
 
     def to(self, device: torch.device, kind: torch.dtype) -> Fields:
-        """The same numbers elsewhere."""
+        """The same fields on another device or of another type."""
         return Fields(**{name: value.to(device, kind) for name, value in vars(self).items()})
 
 
@@ -73,7 +73,7 @@ NAMES = tuple(which.value for which in passes.Pass)
 
 
 def _arguments(name: str, f: Fields) -> tuple[Any, ...]:
-    """What a pass and its formula are given, by the name of both."""
+    """The arguments of a pass and its formula, by the name of both."""
     state, base, cotangent = State(f.q, f.p), State(f.base_q, f.base_p), State(f.cot_q, f.cot_p)
     direction = Direction(cotangent, DURATION, f.normal, f.lift)
     drive, changes = Intermediates(f.rho, f.am, f.v), Intermediates(f.drho, f.dam, f.dv)
@@ -91,12 +91,12 @@ def _arguments(name: str, f: Fields) -> tuple[Any, ...]:
 
 
 def by_formula(name: str, f: Fields) -> tuple[Tensor, ...]:
-    """What the formula makes of the fields, as a whole."""
+    """The result of the formula on the whole fields."""
     return tuple(passes.tensors_in(passes.FORMULAS[passes.Pass(name)](*_arguments(name, f))))
 
 
 def by_pass(name: str, f: Fields) -> tuple[Tensor, ...]:
-    """What the pass makes of them; ``unsettle`` writes over the cotangent."""
+    """The result of the pass on the fields; ``unsettle`` overwrites the cotangent."""
     given = _arguments(name, f)
     found = getattr(passes, name)(*given)
     if isinstance(found, Direction):

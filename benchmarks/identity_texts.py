@@ -1,4 +1,4 @@
-"""The page on one person or two: its words and its tables."""
+"""Texts and tables of the page on one person or two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing but head motion: two posed scans of one brain through alignment, maps and registration."""
+"""Pure head motion: two posed scans of one brain through alignment, maps and registration."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def measure(job: TruthRun, data: Path) -> dict[str, Any]:
 
 
 def _scans(folder: Path, job: TruthRun, data: Path) -> list[dict[str, Any]]:
-    """Write both visits; returns their records as the steps want them."""
+    """Write both visits; return their records in the form that the stages expect."""
     anatomy, rng, records = subject(job.anatomy, data), np.random.default_rng(_SEED), []
     middle = anatomy.origin + np.asarray(anatomy.classes.shape) / 2
     for timepoint, scanner in _SCANNERS.items():
@@ -77,7 +77,7 @@ def _pipeline(folder: Path, visits: list[dict[str, Any]], job: TruthRun) -> None
 
 
 def _row(changes: pd.DataFrame, status: dict[str, Any], spacing: int) -> dict[str, Any]:
-    """What was measured although nothing happened, in % of the brain's volume."""
+    """The change measured although there is none, in % of the brain's volume."""
     parts = [changes[f"{kind}_mm3"].to_numpy() for kind in KINDS]
     brain = float(changes.loc[changes["class"] != CLASSES[-1], "volume_from_mm3"].sum())
     columns = [f"{kind}{what}_mm3" for kind in KINDS for what in ("", "_uncertainty")]

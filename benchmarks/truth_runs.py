@@ -42,7 +42,7 @@ class TruthRun:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The texts that name the job's row of the table."""
+        """The texts that identify the job's row of the table."""
         noise = "" if self.noise is None else str(self.noise)
         return self.anatomy, self.case, self.preset, str(self.spacing), noise, self.visits
 
@@ -81,7 +81,7 @@ def measure(job: TruthRun, data: Path) -> dict[str, Any]:
 
 
 def backwards(truth: Truth) -> Truth:
-    """The truth of the same course from its end to its beginning."""
+    """The truth of the same course in reverse."""
     return Truth(-truth.deformation, -truth.reallocation, truth.volume_to, truth.volume_from)
 
 
@@ -155,7 +155,7 @@ def by_matrix(
 
 
 def _health(found: Registration, spacing: float) -> dict[str, Any]:
-    """How the run went; drift and folded share in %, inverse error in voxels."""
+    """Quality of the run; drift and folded share in %, inverse error in voxels."""
     moved = [
         found.momentum,
         found.warps.forward,

@@ -1,4 +1,4 @@
-"""How often the uncertainty beside a number holds the truth, over finished runs."""
+"""How often the stated uncertainty covers the truth, over finished runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each bad input is told in words, at once, and harms nothing but what it touches."""
+"""Each bad input is reported in words, immediately, and affects only what depends on it."""
 
 from __future__ import annotations
 

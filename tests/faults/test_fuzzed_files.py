@@ -1,4 +1,4 @@
-"""Good files with bytes changed, lost and added: a value, or a complaint of the expected kind, at once."""
+"""Valid files with bytes changed, lost and added give a value or an expected error, without delay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""However a segmentation is stored, its maps lie in the same place of the world and say the same."""
+"""However a segmentation is stored, its maps have the same world position and the same content."""
 
 from __future__ import annotations
 

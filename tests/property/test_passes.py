@@ -1,4 +1,4 @@
-"""The fused loops of a processor give what the plain formulas give, slab by slab, on any shape."""
+"""The fused loops for a CPU agree with the plain formulas, slab by slab, on any shape."""
 
 from __future__ import annotations
 

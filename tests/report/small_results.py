@@ -1,4 +1,4 @@
-"""Results of a made-up study, written in a second: what the pages are made from."""
+"""Results of an invented study, written in a second, from which the pages are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages in a browser without a screen: no error, the viewer draws, what can be clicked works.
+"""The pages in a headless browser: no errors, the viewer draws, and every control works.
 
 Needs Chromium and its driver (Debian: chromium, chromium-driver); they run off the network.
 """
@@ -177,7 +177,7 @@ def test_opacity_and_the_crosshair_answer(browser: Any, results: Path) -> None:
     choose(browser, "v-opacity", "0", "input")
     assert coloured(pixels(browser), 1) == 0 < strong
     here = element(browser, "#v-place").text
-    assert "before: WM" in here and "target: oedema" in here and "changed class: 100 %" in here
+    assert "before: WM" in here and "target: oedema" in here and "reallocation: 100 %" in here
     canvas = element(browser, "#v-canvas")
     webdriver.ActionChains(browser).move_to_element_with_offset(canvas, -430, 60).click().perform()
     wait(lambda: element(browser, "#v-place").text != here)
@@ -285,7 +285,7 @@ def test_without_webgl_the_page_says_so_and_shows_pictures(blind: Any, results: 
     blind.get((results / "patients" / "P1" / "report.html").as_uri())
     blind.execute_script("document.getElementById('viewer-section').scrollIntoView()")
     said = wait(lambda: element(blind, "#v-missing").text)
-    assert "still pictures below" in said and not element(blind, "#viewer").is_displayed()
+    assert "The pictures below" in said and not element(blind, "#viewer").is_displayed()
     width = blind.execute_script("return document.querySelector('img.still').naturalWidth")
     assert width > 500
 

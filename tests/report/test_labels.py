@@ -1,4 +1,4 @@
-"""On the pages labels do not overprint each other, and nothing leaves its drawing, in a browser."""
+"""In a browser, labels on the pages do not overlap, and nothing leaves its drawing."""
 
 from __future__ import annotations
 

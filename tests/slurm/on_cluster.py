@@ -1,4 +1,4 @@
-"""A tiny cohort that a Snakemake with the SLURM profile works on, and what happens to its jobs."""
+"""A tiny cohort run by Snakemake with the SLURM profile, and observations of its jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole runs on a cluster: the profile by its name, and graphics cards."""
+"""Whole runs on a cluster: the profile by its name, and GPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark on a graphics card, as far as a processor can try it."""
+"""The GPU benchmark, as far as a CPU can run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark on identity: which visits it pairs, what it says of them, and its rough segmentation."""
+"""The benchmark on identity: the visits it pairs, its results and its rough segmentation."""
 
 from __future__ import annotations
 

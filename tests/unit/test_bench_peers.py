@@ -1,4 +1,4 @@
-"""The comparison with other programs: its score, its table, and what it says of one that is missing."""
+"""The comparison with other programs: its score, its table, and its text on a missing program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark of speed: its fit, its maps, its problem, and a demeter that cannot run."""
+"""The speed benchmark: its fit, its maps, its problem, and a demeter that cannot run."""
 
 from __future__ import annotations
 

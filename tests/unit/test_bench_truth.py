@@ -1,4 +1,4 @@
-"""The benchmark of attribution: its plan, its table that survives an interruption, and its report."""
+"""The attribution benchmark: its plan, its table, which survives an interruption, and its report."""
 
 from __future__ import annotations
 

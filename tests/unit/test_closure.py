@@ -1,4 +1,4 @@
-"""Closure of three visits, and the curve that prefers what was measured directly."""
+"""Closure of three visits, and the curve, which prefers direct measurements."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_the_page_draws_the_visits_that_disagree_first(tmp_path: Path) -> None:
     figures = pages.section(patient(tmp_path, off={(0, 3): 50.0}), {"WM": "#ffffff", "GM": "#999999"})
     assert [figure.apart for figure in figures] == [4, 4, 0, 0]
     assert figures[0].numbers == 4
-    assert "by way of" in figures[0].title and "<svg" in figures[0].drawing
+    assert " via " in figures[0].title and "<svg" in figures[0].drawing
     assert pages.section(tmp_path, {"WM": "#ffffff"}) == []
 
 

@@ -87,7 +87,10 @@ def test_the_description_shows_both_columns_in_ml() -> None:
                   [(20.0, 1400.0), (-20.0, -1400.0), (0.0, 0.0), (0.0, 0.0)])  # fmt: skip
     text = compare.describe(rows, compare.score(rows, PairStatus.of({"drift": 0.001, "seconds": 3})))
     assert "oedema                    +0.02    +0.00            +1.40    +1.50" in text
-    assert "gross error 8.0 % of 1.5 mL (target 15 %); drift of H 0.10 % (target 5 %); 3 s" in text
+    assert (
+        "gross error 8.0 % of 1.5 mL (target: at most 15 %); drift of H 0.10 % (target: at most 5 %); 3 s"
+        in text
+    )
 
 
 Changes = list[tuple[float, float]]

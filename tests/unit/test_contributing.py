@@ -1,4 +1,4 @@
-"""What those who carry on rely on: workflows that parse and call what exists, pages that name what exists."""
+"""The basis for contributors: workflows that parse and call what exists, pages that name what exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a pair is made for every outcome and shows the patient the right way round."""
+"""The picture of a pair is made for every outcome, and shows the patient in the right orientation."""
 
 from __future__ import annotations
 

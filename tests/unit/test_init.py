@@ -1,4 +1,4 @@
-"""``longimorph init``: a study is written whole, or nothing is, and nothing of the user's is touched."""
+"""``longimorph init``: a study is written completely or not at all, and users' files stay untouched."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_is_there_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["init", str(tmp_path)]) == 1
     assert tree(tmp_path) == before
     error = capsys.readouterr().err
-    assert "exists already" in error and "Name another folder" in error
+    assert "already exists" in error and "Choose another folder" in error
 
 
 def test_a_file_in_the_place_of_the_folder_is_left_alone(
@@ -65,7 +65,7 @@ def test_a_file_in_the_place_of_the_folder_is_left_alone(
 ) -> None:
     (tmp_path / "file").write_text("mine")
     assert main(["init", str(tmp_path / "file")]) == 1
-    assert "is no folder" in capsys.readouterr().err
+    assert "exists and is not a folder" in capsys.readouterr().err
     assert main(["init", str(tmp_path / "file" / "below")]) == 1
     assert capsys.readouterr().err.startswith("longimorph: ")
     assert tree(tmp_path) == {"file": b"mine"}
@@ -99,5 +99,5 @@ def test_a_study_that_appears_meanwhile_is_left_alone(
 
     monkeypatch.setattr(init.os, "rename", late)  # type: ignore[attr-defined]
     assert main(["init", str(tmp_path)]) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert tree(tmp_path) == {"config/config.yaml": b"mine"}

@@ -1,4 +1,4 @@
-"""Labels in figures neither overprint each other nor leave their panels, whatever classes are called."""
+"""Labels in figures do not overlap or leave their panels, whatever the names of the classes."""
 
 from __future__ import annotations
 

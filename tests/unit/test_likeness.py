@@ -1,4 +1,4 @@
-"""Likeness of two visits: laws of the numbers, one brain against two, interpolation that tells nothing."""
+"""Likeness of two visits: laws of the numbers, one brain against two, and no effect of interpolation."""
 
 from __future__ import annotations
 

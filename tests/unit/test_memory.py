@@ -1,4 +1,4 @@
-"""The instrument counts bytes as an allocator does, and finds of each strategy what it says of itself."""
+"""The instrument counts bytes as an allocator does, and each strategy holds what it states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory model: fitted from peaks, kept in a file, asked for a strategy; stepping down without loss."""
+"""The memory model: its fit, its file, its choice of a strategy, and stepping down without loss."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_command_predicts(capsys):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("{}", "'devices'"),
         ('{"devices": {"cpu": {}}}', "no strategies"),
         ('{"devices": {"cpu": {"store": {}}}}', "devices.cpu.store.rest.device"),

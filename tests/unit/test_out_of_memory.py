@@ -1,4 +1,4 @@
-"""Memory that runs out anywhere costs no iteration: a rung lower, or in the next attempt."""
+"""Running out of memory costs no iteration: the next strategy, or the next attempt, continues."""
 
 from __future__ import annotations
 

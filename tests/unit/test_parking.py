@@ -1,4 +1,4 @@
-"""Copies between device and host: their order, the size of locked memory, how often they are made."""
+"""Copies between device and host: their order, the size of locked memory, and their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The phantom: its flow is invertible, its truth adds up, and its files hold what the truth says."""
+"""The phantom: its flow is invertible, its truth adds up, and its files agree with the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases with known truth: every truth is checked by another way than the one it was made by."""
+"""Cases with known truth: every truth is checked in an independent way."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_no_flow_folds(case: str) -> None:
 def test_a_growth_that_the_flow_cannot_reach_is_an_error() -> None:
     outside = np.zeros(HEAD.classes.shape, dtype=bool)
     outside[0, 0, 0] = True
-    with pytest.raises(LongimorphError, match="is asked"):
+    with pytest.raises(LongimorphError, match="is required"):
         flows.time_to_grow(course_of("ventricles25").flow, outside, 2.0)
 
 

@@ -1,4 +1,4 @@
-"""Poses agree with the motions that they were made from, and treat all visits alike."""
+"""Poses agree with the motions that generated them, and treat all visits alike."""
 
 from __future__ import annotations
 

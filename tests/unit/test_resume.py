@@ -1,4 +1,4 @@
-"""A registration that is broken off at any moment goes on to the same bits, from files that are whole."""
+"""A registration interrupted at any moment continues to bitwise the same result, from complete files."""
 
 from __future__ import annotations
 

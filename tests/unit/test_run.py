@@ -1,4 +1,4 @@
-"""``longimorph run``: what Snakemake is given, and what is said where it is given nothing."""
+"""``longimorph run``: the arguments of Snakemake, and the messages if it is not started."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_new_environment_gets_this_package_and_keeps_one_of_its_own(tmp_path: 
     assert (tmp_path / "longimorph").resolve() == package
     own = tmp_path / "other" / "longimorph"
     own.mkdir(parents=True)
-    assert "left alone" in deploy.install(own.parent) and not own.is_symlink()
+    assert "not changed" in deploy.install(own.parent) and not own.is_symlink()
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])

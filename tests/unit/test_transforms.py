@@ -1,4 +1,4 @@
-"""Transforms on disk do in SimpleITK what they do in the library."""
+"""Transforms on disk have the same effect in SimpleITK as in the library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict: what is held against a pair and what is not, the gravest first, in plain words, once each."""
+"""The verdict: its reasons, the most severe first, in plain words, once each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volumes in and out: what is refused, in which words, and that writing keeps everything."""
+"""Reading and writing volumes: what is refused, with which message, and lossless writing."""
 
 from __future__ import annotations
 

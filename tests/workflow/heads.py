@@ -1,4 +1,4 @@
-"""Small heads written to disk, and the real steps run on them one after the other in this process."""
+"""Small heads written to disk, and the real steps run on them in sequence in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole pipeline with its real steps on a tiny cohort, one scan of which is cut off."""
+"""The whole pipeline with its real steps on a tiny cohort with one truncated scan."""
 
 from __future__ import annotations
 

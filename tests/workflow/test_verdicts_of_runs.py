@@ -1,4 +1,4 @@
-"""The real steps on small heads: what the status of a pair says of its trust."""
+"""The real steps on small heads: the verdict in the status of a pair."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_two_people_entered_as_one_patient_are_told_first(tmp_path: Path) -> Non
     assert told["verdict"] == "do not trust"
     assert told["verdict_reasons"][0]["code"] == "person"
     assert told["verdict_reasons"][0]["sentence"] == told["warnings"][0]
-    assert told["warnings"][0].startswith("May not be the same person: ")
+    assert told["warnings"][0].startswith("The visits may not show the same person: ")
 
 
 def test_a_pair_that_failed_has_no_verdict(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class Visits:
         for name, scan in scans.items():
             points = brain_points(scan.labels, scan.label_grid, background)
             if points is None:
-                message = f"the segmentation of {name} holds nothing but background"
+                message = f"the segmentation of {name} contains only background"
                 self.failures[name] = Unusable("no_brain", message)
             else:
                 self.scans[name], self.points[name] = scan, points
@@ -217,19 +217,19 @@ def _motion(start: Working, end: Working, matrix: FloatArray) -> tuple[float, fl
 
 
 def _overlap_checks(a: str, b: str, agree: Agreement, limit: AlignSettings) -> list[tuple[bool, str, str]]:
-    how = "as their headers place them" if limit.reference == "none" else "after alignment"
+    how = "according to their headers" if limit.reference == "none" else "after alignment"
     return [
         (
             agree.coverage < limit.coverage_min,
             "coverage",
             f"of {a} and {b}, only {agree.coverage:.0%} of one brain lies in the other's field of view "
-            f"{how}; at least {limit.coverage_min:.0%} is needed (align.coverage_min)",
+            f"{how}; at least {limit.coverage_min:.0%} is required (align.coverage_min)",
         ),
         (
             agree.overlap < limit.overlap_min,
             "overlap",
             f"the brains of {a} and {b} overlap by {agree.overlap:.2f} (Dice) {how}; "
-            f"at least {limit.overlap_min:g} is needed (align.overlap_min)",
+            f"at least {limit.overlap_min:g} is required (align.overlap_min)",
         ),
     ]
 
@@ -243,12 +243,12 @@ def _motion_checks(
             found.mutual_information < limit.metric_min,
             "metric",
             f"{a} and {b} have little in common: mutual information {found.mutual_information:.3f} after "
-            f"alignment; at least {limit.metric_min:g} is needed (align.metric_min)",
+            f"alignment; at least {limit.metric_min:g} is required (align.metric_min)",
         ),
         (
             found.inverse_consistency_mm > limit.max_inconsistency_mm,
             "inconsistent",
-            f"aligning {a} to {b} and {b} to {a} disagrees by {found.inverse_consistency_mm:.1f} mm; "
+            f"the alignments {a} to {b} and {b} to {a} disagree by {found.inverse_consistency_mm:.1f} mm; "
             f"at most {limit.max_inconsistency_mm:g} mm is allowed (align.max_inconsistency_mm)",
         ),
         (

@@ -130,7 +130,7 @@ def describe(rows: pd.DataFrame, result: PairScore) -> str:
     """Describe one pair by a small table in mL with the score below it."""
     patient, source, target = result.pair
     head = f"{patient}: {source} to {target}"
-    lines = [f"{head:<24}{'moved, mL':>22}{'changed class, mL':>26}"]
+    lines = [f"{head:<24}{'deformation, mL':>22}{'reallocation, mL':>26}"]
     lines.append(f"{'  class':<20}{'measured':>13}{'true':>9}{'measured':>17}{'true':>9}")
     for _, row in rows.iterrows():
         values = [float(row[f"{kind}_{which}"]) / 1000 for kind in KINDS for which in ("mm3", "true_mm3")]
@@ -144,15 +144,16 @@ def _verdict(result: PairScore) -> str:
         return f"no result: {result.failure}"
     if result.error is None:
         words = (
-            f"nothing happened; measured {result.deformation:.3f} % (moved) and {result.reallocation:.3f} % "
-            f"(changed class) of brain volume (target {LARGEST_MOTION:g} %)"
+            f"no true change; measured {result.deformation:.3f} % (deformation) and "
+            f"{result.reallocation:.3f} % (reallocation) of brain volume "
+            f"(target: at most {LARGEST_MOTION:g} %)"
         )
     else:
         size = result.true_mm3 / 1000
-        words = f"gross error {result.error:.1f} % of {size:.1f} mL (target {LARGEST_ERROR:g} %)"
+        words = f"gross error {result.error:.1f} % of {size:.1f} mL (target: at most {LARGEST_ERROR:g} %)"
     drift = _shown(result.drift, "%")
     seconds = "" if result.seconds is None else f"; {result.seconds:.0f} s"
-    return f"{words}; drift of H {drift} (target {LARGEST_DRIFT:g} %){seconds}"
+    return f"{words}; drift of H {drift} (target: at most {LARGEST_DRIFT:g} %){seconds}"
 
 
 def _shown(value: float | None, unit: str) -> str:

@@ -33,14 +33,16 @@ def run(folder: Path, cores: int) -> int:
     recomputed. Raises LongimorphError when the folder holds something else.
     """
     started = time.monotonic()
-    _say(f"Phantom cohort: 4 patients on real anatomy, truth known, in {folder}/")
+    _say(f"Writing a phantom cohort of 4 patients with real anatomy and known truth to {folder}/")
     prepare(folder, cores)
     written = time.monotonic()
-    _say(f"  ready after {written - started:.0f} s. Running the workflow, --cores {cores}.")
+    _say(f"  done in {written - started:.0f} s. Running the workflow with --cores {cores}.")
     code = _workflow(folder, cores)
     ended = time.monotonic()
     if not (folder / "results" / "cohort" / "changes.csv").is_file():
-        raise LongimorphError(f"The workflow made no cohort table (code {code}); its messages are above.")
+        raise LongimorphError(
+            f"The workflow wrote no cohort table (exit code {code}); see its messages above."
+        )
     missed = report(folder)
     parts = (written - started, ended - written, ended - started)
     _say("\nSeconds: cohort {:.0f}, workflow {:.0f}, total {:.0f}".format(*parts))
@@ -59,7 +61,7 @@ def prepare(folder: Path, cores: int) -> None:
     stamp = {"seed": SEED, "spacing_mm": SPACING_MM, "program": _fingerprint()}
     if folder.is_dir() and any(folder.iterdir()) and not (folder / _STAMP).is_file():
         raise LongimorphError(
-            f"{folder} is not empty and holds no demo. Name a new folder, or empty this one first."
+            f"{folder} is not empty and contains no demo. Choose a new folder, or empty this one first."
         )
     if folder.is_dir() and _read_stamp(folder) == {**stamp, "complete": True}:
         return
@@ -110,7 +112,7 @@ def _workflow(folder: Path, cores: int) -> int:
 def _places(folder: Path) -> str:
     """Describe where the results are."""
     return (
-        f"Page:       {folder}/results/cohort/report.html (open it in a browser; it leads to every patient)\n"
+        f"Page:       {folder}/results/cohort/report.html (open it in a browser; it links to every patient)\n"
         f"Tables:     {folder}/results/cohort/\n"
         f"Comparison: {folder}/comparison.csv (per class) and comparison_pairs.csv (per pair)"
     )

@@ -69,10 +69,10 @@ def read_image(path: Path | str) -> tuple[npt.NDArray[np.float32], Grid]:
     image = np.array(data, dtype=np.float32)
     bad = ~np.isfinite(image)
     if bad.any():
-        log.warning("%s: %s not finite and read as 0", path, counted(int(bad.sum()), "value"))
+        log.warning("%s: %s not finite, read as 0", path, counted(int(bad.sum()), "value"))
         image[bad] = 0.0
     if image.min() == image.max():
-        raise Unusable("empty", f"{path} holds one value everywhere ({image.flat[0]:g}); is it the scan?")
+        raise Unusable("empty", f"{path} has the same value everywhere ({image.flat[0]:g}); check the file")
     return image, grid
 
 
@@ -162,8 +162,8 @@ def _verified(file: Path, header: Any) -> Any:
     with gzip.open(file) as stream:
         content = stream.read(most + 1)
     if len(content) > most:
-        message = f"{file} goes on for more than {_SURPLUS_BYTES >> 20} MB after the voxels of its header; "
-        raise Unusable("header", message + "the header is broken, or the file is another one")
+        message = f"{file} has more than {_SURPLUS_BYTES >> 20} MB beyond the voxels that its header states; "
+        raise Unusable("header", message + "the header is broken, or this is the wrong file")
     return type(header).from_bytes(content)
 
 
@@ -175,7 +175,10 @@ def _nibabel_header(file: Path) -> Any:
         raise _unreadable(file, error) from error
     dtype = image.get_data_dtype()
     if dtype.names or np.issubdtype(dtype, np.complexfloating):
-        raise Unusable("type", f"{file} holds colours or complex numbers; one real value per voxel is needed")
+        raise Unusable(
+            "type",
+            f"{file} contains colours or complex numbers; it must have one real value per voxel",
+        )
     _check_shape(image.shape, file)
     needed = math.prod(image.shape) * dtype.itemsize
     _check_bytes(needed, file, file.suffix.lower() in (".gz", ".mgz", ".bz2", ".zst"))
@@ -186,8 +189,8 @@ def _check_bytes(needed: int, file: Path, packed: bool) -> None:
     """Refuse a header that claims more bytes of voxels than the file can hold."""
     size = file.stat().st_size
     if needed > size * (_DEFLATE_RATIO if packed else 1):
-        message = f"{file}: the header claims {needed:,} bytes of voxels, the file has only {size:,}; "
-        raise Unusable("header", message + "the file is cut off or its header is broken")
+        message = f"{file}: the header states {needed:,} bytes of voxels, but the file has only {size:,}; "
+        raise Unusable("header", message + "the file is truncated or its header is broken")
 
 
 def _nibabel_grid(image: Any, file: Path) -> Grid:
@@ -204,7 +207,7 @@ def _grid(shape: tuple[int, ...], affine: npt.NDArray[np.float64], file: Path) -
     _check_sizes(file)
     if affine.shape != (4, 4) or not is_invertible(affine):
         message = f"{file}: the header's affine is singular or not finite ({affine.tolist()}); "
-        raise Unusable("affine", message + "the scan's position cannot be known")
+        raise Unusable("affine", message + "the position of the scan is unknown")
     grid = Grid((i, j, k), affine)
     _check_scale(grid, file)
     return grid
@@ -217,7 +220,7 @@ def _check_sizes(file: Path) -> None:
         return
     if stated.impossible:
         message = f"{file}: the header gives voxel sizes of {headers.shown_mm(stated.sizes or ())} mm; "
-        message += "they have to be above 0. Correct the header, or convert the scan again from the source"
+        message += "they must be above 0. Correct the header, or convert the scan again from the source"
         raise Unusable("affine", message)
     if not stated.oriented:
         log.warning("%s: %s", file, headers.NO_ORIENTATION)
@@ -227,21 +230,23 @@ def _check_scale(grid: Grid, file: Path) -> None:
     """Refuse voxels and fields of view that no head scan has, before allocating anything of their size."""
     sides = " × ".join(f"{n * size:.4g}" for n, size in zip(grid.shape, grid.spacing, strict=True))
     if not VOXEL_MM[0] <= grid.spacing.min() <= grid.spacing.max() <= VOXEL_MM[1]:
-        found = f"voxels of {headers.shown_mm(grid.spacing)} mm are no scan's"
+        found = f"voxels of {headers.shown_mm(grid.spacing)} mm are implausible for a scan"
     elif not FIELD_MM3[0] <= grid.voxel_volume * math.prod(grid.shape) <= FIELD_MM3[1]:
-        found = f"a field of view of {sides} mm is that of no head"
+        found = f"a field of view of {sides} mm is implausible for a head"
     else:
         return
-    message = f"{file}: {found}; is the header in other units than mm, or broken? "
+    message = f"{file}: {found}; the header may be broken, or in units other than mm. "
     raise Unusable("affine", message + "Correct it, or convert the scan again from the source")
 
 
 def _check_shape(shape: tuple[int, ...], file: Path) -> tuple[int, int, int]:
     """Require three axes, or more of which only the first three count, and a plausible number of voxels."""
     if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
-        raise Unusable("dimension", f"{file} has shape {_plain(shape)}; one volume with three axes is needed")
+        raise Unusable(
+            "dimension", f"{file} has shape {_plain(shape)}; it must be one volume with three axes"
+        )
     if math.prod(int(n) for n in shape) > MAX_VOXELS:
-        raise Unusable("header", f"{file}: the header claims {_plain(shape)} voxels, more than any scan has")
+        raise Unusable("header", f"{file}: the header states {_plain(shape)} voxels, more than any scan has")
     return int(shape[0]), int(shape[1]), int(shape[2])
 
 
@@ -258,7 +263,7 @@ def _itk_header(file: Path) -> sitk.ImageFileReader:
     except _UNREADABLE as error:
         raise _unreadable(file, error) from error
     if reader.GetNumberOfComponents() != 1:
-        raise Unusable("type", f"{file} holds several values per voxel; one is needed")
+        raise Unusable("type", f"{file} has several values per voxel; it must have one")
     if file.suffix.lower() == ".mha":  # holds its voxels itself
         one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID())
         _check_bytes(math.prod(reader.GetSize()) * one.GetSizeOfPixelComponent(), file, packed=True)
@@ -294,12 +299,12 @@ def _whole_numbers(data: Array, file: Path) -> npt.NDArray[np.int32]:
     if not np.issubdtype(data.dtype, np.integer) and data.dtype != bool:
         bad = int((~np.isfinite(data)).sum())
         if bad:
-            message = f"{file}: {counted(bad, 'voxel')} without a finite number; labels are whole"
+            message = f"{file}: {counted(bad, 'voxel')} without a finite number; labels must be whole numbers"
             raise Unusable("not_finite", message)
         broken = data[np.abs(data - np.rint(data)) > _INTEGER_TOLERANCE]
         if broken.size:
-            message = f"{file}: {counted(broken.size, 'voxel')} with a label that is no whole number "
-            message += f"({_counts(broken)}); was it interpolated, or is it an image?"
+            message = f"{file}: {counted(broken.size, 'voxel')} with a label that is not a whole number "
+            message += f"({_counts(broken)}); it may have been interpolated, or be an image"
             raise Unusable("non_integer", message)
         data = np.rint(data)
     if data.size and (data.min() < 0 or data.max() > np.iinfo(np.int32).max):
@@ -322,7 +327,7 @@ def _require_file(file: Path) -> None:
     if told := unfetched(file):
         raise Unusable("missing", f"{file} {told}")
     if not file.is_file():
-        raise Unusable("missing", f"{file} does not exist or is no file")
+        raise Unusable("missing", f"{file} does not exist or is not a file")
 
 
 def _unreadable(file: Path, error: BaseException) -> Unusable:

@@ -171,7 +171,7 @@ def sample(case: SampleCase, strategy: str, walk: str = "cpu") -> Sample:
         found = register(*pair, SPACING, settings(case.steps, case.pairs), run)
     used = pairs_used(heard, found.evaluations)
     if used != case.pairs:
-        raise Divergence(f"{case}: only {used} pairs came into use: {found.reason}")
+        raise Divergence(f"{case}: only {used} pairs were used: {found.reason}")
     slab = _slab_share(pair[0], case.slabs) if walk == "cuda" else 0.0
     size = Size(pair[0].numel() * FLOAT, case.classes, case.steps, used, slab)
     matrices = KERNELS * FLOAT * sum(n * n for n in case.shape)

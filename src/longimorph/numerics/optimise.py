@@ -236,7 +236,7 @@ def minimise(
             return optimum("A full step diverges: the shooting needs more steps.", False, True)
         if better is None:
             if not history.pairs:
-                return optimum("No shorter step lowers the cost: it is as low as rounding lets it go.", True)
+                return optimum("No shorter step lowers the cost: it is minimal to rounding precision.", True)
             with journal.uninterruptible():
                 history.pairs.clear()
                 damping *= 10

@@ -154,7 +154,7 @@ def _fused_loops() -> ModuleType | None:
     try:
         from longimorph.numerics import fused  # slow to import, and not needed on a GPU
     except Exception as error:  # whatever a broken installation raises
-        LOGGER.warning("numba cannot be used, the processor takes several times longer: %s", error)
+        LOGGER.warning("numba is not usable, so the CPU takes several times longer: %s", error)
         return None
     return fused
 

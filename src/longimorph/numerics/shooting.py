@@ -55,7 +55,7 @@ def shoot(start: State, system: System, steps: int) -> State:
 
 def _finite(state: State) -> State:
     if not bool(torch.isfinite(torch.stack([part.sum() for part in state])).all()):
-        raise Divergence("the shooting left the range of finite numbers")
+        raise Divergence("the shooting produced numbers that are not finite")
     return state
 
 

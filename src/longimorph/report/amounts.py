@@ -52,5 +52,5 @@ def control_of(status: PairStatus) -> str:
 def sentence(control: str, moved: float, changed: float, rest: float) -> str:
     """Describe the pair in one sentence, volumes in mL."""
     said = f"{moved:.1f} mL of tissue moved, {changed:.1f} mL changed class in place"
-    said += f", {rest:.1f} mL stay unexplained."
-    return f"By {control}: {said}" if control else said
+    said += f", and {rest:.1f} mL remain unexplained."
+    return f"With {control}: {said}" if control else said

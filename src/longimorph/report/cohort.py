@@ -71,7 +71,7 @@ def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) ->
         pairs=cohort.pairs,
         failures=cohort.failures.to_dict("records"),
         left_out=cohort.left_out.to_dict("records"),
-        first=build.part("What stands out", _first, cohort),
+        first=build.part("The list of outliers", _first, cohort),
         fewest=outliers.FEWEST,
         classes=len(inner),
         kept=len(kept),

@@ -22,8 +22,8 @@ FEWEST = 5
 
 _SIGMA = 1.4826  # of a normal distribution, in median absolute deviations
 _MEASURES = {
-    "deformation_mm3": ("moved", "deformation_uncertainty_mm3"),
-    "reallocation_mm3": ("changed class", "reallocation_uncertainty_mm3"),
+    "deformation_mm3": ("deformation", "deformation_uncertainty_mm3"),
+    "reallocation_mm3": ("reallocation", "reallocation_uncertainty_mm3"),
     "unexplained_mm3": ("unexplained", "deformation_uncertainty_mm3"),
 }
 _LEAST_MM3_PER_YEAR = 1.0
@@ -56,8 +56,8 @@ def scores(changes: pd.DataFrame, background: str | None = None) -> dict[Name, S
             for pair, rate in zip(pairs, rates, strict=True):
                 found = abs(rate - middle) / scale
                 if math.isfinite(found) and (pair not in best or found > best[pair].value):
-                    said = f"{signed(rate / 1000)} mL per year, usual {signed(middle / 1000)}"
-                    best[pair] = Score(float(found), f"{name} {words}: {said}")
+                    said = f"{signed(rate / 1000)} mL per year, median {signed(middle / 1000)}"
+                    best[pair] = Score(float(found), f"{name}, {words}: {said}")
     return best
 
 

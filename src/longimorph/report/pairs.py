@@ -98,9 +98,10 @@ class PairResults:
         return amounts.control_of(self.status)
 
     def gross(self, kind: str) -> float:
-        """Gross volume transferred between tissue classes, in mL, excluding exchange with the background.
+        """Volume exchanged between tissue classes, in mL: half the sum of the classes' net changes.
 
-        ``kind``: ``moved`` or ``changed``, or ``rest`` for the unexplained volume.
+        Opposite flows cancel within a class, and exchange with the background is excluded. ``kind``:
+        ``moved`` or ``changed``, or ``rest`` for the unexplained volume.
         """
         if kind == "rest":
             return amounts.left([a.name for a in self.amounts], [a.rest for a in self.amounts], BACKGROUND)
@@ -141,7 +142,7 @@ def _convergence(table: Path) -> pd.DataFrame:
 
 
 def headline(pair: PairResults) -> str:
-    """The pair in one sentence: the control matrix, since it determines the split, and gross mL."""
+    """The pair in one sentence: the control matrix, since it determines the split, and `gross` in mL."""
     if not pair.ok:
         return "No result for this pair."
     return amounts.sentence(pair.control, *(pair.gross(kind) for kind in ("moved", "changed", "rest")))
@@ -166,8 +167,8 @@ def of_others(pair: PairResults, classes: ClassTable) -> list[str]:
     crossed = amounts.crossed(pair.flows, _FLOWS.values(), BACKGROUND) if pair.ok else 0.0
     if crossed >= _CROSSED_ML:
         clauses.append(
-            f"{crossed:.1f} mL passed between tissue and background: the outline of the brain mask, which "
-            "the sums above leave out"
+            f"{crossed:.1f} mL passed between tissue and background; the sums above exclude this volume, "
+            "which reflects the outline of the brain mask"
         )
     return clauses
 
@@ -186,11 +187,11 @@ def _clause(amount: Amount) -> str:
     if not amount.certain and abs(amount.total) < _LEAST_ML:
         return f"{volumes}: no change"
     parts = [
-        _measured(amount.moved, amount.moved_uncertainty, "moved"),
-        _measured(amount.changed, amount.changed_uncertainty, "changed class"),
+        _measured(amount.moved, amount.moved_uncertainty, "deformation"),
+        _measured(amount.changed, amount.changed_uncertainty, "reallocation"),
     ]
     parts += [f"{signed(amount.rest)} unexplained"] if abs(amount.rest) >= _LEAST_ML else []
-    uncertain = "" if amount.certain else "; the split lies within its uncertainty"
+    uncertain = "" if amount.certain else "; the split is within its uncertainty"
     return f"{volumes}: {', '.join(parts)}{uncertain}"
 
 

@@ -37,11 +37,11 @@ _QUALITY = {
     "rotation_deg": ("rotation", "°"),
     "translation_mm": ("translation", "mm"),
     "overlap": ("overlap of the brains", ""),
-    "dice_before": ("Dice of the classes before", ""),
-    "dice_after": ("and after alignment", ""),
-    "correlation_before": ("correlation of the images before", ""),
-    "correlation_after": ("and after", ""),
-    "inverse_consistency_mm": ("opposite directions disagree by", "mm"),
+    "dice_before": ("Dice of the classes before alignment", ""),
+    "dice_after": ("and after it", ""),
+    "correlation_before": ("correlation of the images before alignment", ""),
+    "correlation_after": ("and after it", ""),
+    "inverse_consistency_mm": ("the two directions of alignment disagree by", "mm"),
 }
 
 
@@ -258,14 +258,14 @@ def facts(status: PairStatus) -> list[tuple[str, str]]:
     """Quality measures of the registration, as pairs of name and value."""
     rows: list[tuple[str, str]] = []
     if status.stop_reason:
-        rows.append(("Why it stopped", status.stop_reason))
+        rows.append(("Reason for stopping", status.stop_reason))
     if _known(status.drift):
-        off = f"{100 * abs(status.drift):.2f} % off"
-        rows.append(("Energy along the path, which should stay constant", off))
+        off = f"{100 * abs(status.drift):.2f} %"
+        rows.append(("Drift of the energy along the path, which should be zero", off))
     if _known(status.folded_share):
         rows.append(("Voxels where the warp folds", f"{100 * status.folded_share:.3f} %"))
     if _known(status.inverse_consistency_mm):
-        rows.append(("Warp and inverse warp miss each other by", f"{status.inverse_consistency_mm:.3f} mm"))
+        rows.append(("Inverse consistency error of the warp", f"{status.inverse_consistency_mm:.3f} mm"))
     before, after = status.mismatch_before_mm3, status.mismatch_after_mm3
     if _known(before) and _known(after):
         rows.append(("Mismatch before and after", f"{before:.0f} → {after:.0f} mm³"))

@@ -17,8 +17,8 @@ from longimorph.study.classes import BACKGROUND
 from longimorph.verdict.trust import ML
 
 PARTS = {
-    "deformation_mm3": ("moved", "moved"),
-    "reallocation_mm3": ("changed", "changed class"),
+    "deformation_mm3": ("moved", "deformation"),
+    "reallocation_mm3": ("changed", "reallocation"),
     "unexplained_mm3": ("all", "unexplained"),
 }
 """The columns shown in a figure, with their styles and labels."""

@@ -25,9 +25,9 @@ LEVELS = (NO_RESULT, DISTRUST, LOOK, TRUST)
 
 ADVICE = {
     NO_RESULT: "This pair has no numbers.",
-    DISTRUST: "Do not use the numbers of this pair before the reason is found.",
-    LOOK: "Look at the pictures below before using the numbers of this pair.",
-    TRUST: "Nothing speaks against the numbers of this pair.",
+    DISTRUST: "Do not use the numbers of this pair until you have found the reason.",
+    LOOK: "Look at the pictures below before you use the numbers of this pair.",
+    TRUST: "No check found a problem with this pair.",
 }
 
 _MATTERS_ML = 0.5
@@ -38,8 +38,8 @@ _REPEATABLE = 0.01
 _PLAIN_WORDS = (
     (
         r"H drifts by ([\d.]+) %.*",
-        r"The energy of the fitted change should stay constant and is \1 % off at its end, so that the split "
-        "between moved and changed class is less certain; set more steps.",
+        r"The energy of the fitted change should stay constant but drifts by \1 %, so the split into "
+        "deformation and reallocation is less certain; set more steps.",
     ),
     (r"The warp folds in 0\.000 % of the voxels\.", ""),
 )
@@ -144,7 +144,7 @@ def _once(reasons: Iterable[ReasonShown]) -> tuple[ReasonShown, ...]:
 
 def _failure(status: PairStatus) -> str:
     where = f" in the stage {status.stage}" if status.stage else ""
-    code, reason = status.status or "unknown", status.message or "The reason is in its log."
+    code, reason = status.status or "unknown", status.message or "See its log for the reason."
     return f"This pair failed{where} ({code}): {reason}"
 
 
@@ -161,8 +161,8 @@ def _uncertain(amounts: Sequence[Amount]) -> list[str]:
         f"{amount.name}, {words}, {signed(value)} ± {uncertainty:.1f} mL"
         for amount in amounts
         for value, uncertainty, words in (
-            (amount.moved, amount.moved_uncertainty, "moved"),
-            (amount.changed, amount.changed_uncertainty, "changed class"),
+            (amount.moved, amount.moved_uncertainty, "deformation"),
+            (amount.changed, amount.changed_uncertainty, "reallocation"),
         )
         if abs(value) >= _MATTERS_ML and _UNCERTAIN * abs(value) < uncertainty < abs(value)
     ]

@@ -132,7 +132,7 @@ def pack(
     if not done:
         return None
     if len(classes.names) > 256:
-        raise ValueError(f"{len(classes.names)} classes are more than the 256 that the viewer can tell apart")
+        raise ValueError(f"{len(classes.names)} classes are more than the 256 that the viewer can show")
     grid, slices, brains = _head(visits, folder, classes)
     spots = [_spot(pair, brains, grid, classes) for pair in done]
     least = _reduction(done[0], len(done), len(visits), classes, _Box(grid, slices, (1, 1, 1)), most_bytes)

@@ -168,7 +168,7 @@ def _memory(loaded: Loaded, given: RegisterSettings) -> budget.MemoryUse:
 
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
-        message = "the configuration asks for device 'cuda', and PyTorch sees no GPU here; set device: auto"
+        message = "the configuration requires device 'cuda', but PyTorch finds no GPU; set device: auto"
         raise Unusable("no_gpu", message)
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
@@ -194,7 +194,7 @@ def _failures(
     try:
         yield
     except Divergence as error:
-        message = f"{error}; the visits may be too far apart: look at their alignment, or raise kernel_mm"
+        message = f"{error}; the visits may differ too much: check their alignment, or raise kernel_mm"
         raise Unusable("diverged", message) from error
     except (RuntimeError, MemoryError, OSError) as error:
         if not out_of_memory(error):
@@ -204,8 +204,8 @@ def _failures(
 
 def _no_memory(steps: int | None, device: torch.device, memory: budget.MemoryUse | None) -> Unusable:
     predicted = f" ({memory.predicted(steps) / 1e9:.1f} GB predicted)" if memory else ""
-    kept = "what is done so far is kept: delete this pair's status.json, and the next run goes on from there"
-    coarser = "A larger spacing_mm needs less, and begins anew"
+    kept = "delete this pair's status.json, and the next run continues from the last saved iteration"
+    coarser = "A larger spacing_mm needs less memory, but starts from the beginning"
     if device.type == "cuda":
         message = f"the GPU ran out of memory{predicted}. With a larger GPU or the CPU, {kept}. {coarser}"
         return Unusable("gpu_memory", message)

@@ -46,10 +46,8 @@ def load_visit_maps(
     after, other = read_maps(target.parent / "simplex.nii.gz")
     if {len(maps), len(after)} != {count} or not same_grid(grid, other, 0.0):
         shapes = " and ".join("×".join(map(str, found.shape)) for found in (maps, after))
-        message = (
-            f"the maps in {source.parent} and {target.parent} ({shapes}) do not fit each other, or are not"
-        )
-        message += f" of {count} classes: another run's simplex.nii.gz lies there. Delete both folders"
+        message = f"the maps in {source.parent} and {target.parent} ({shapes}) do not match, or do not have"
+        message += f" {count} classes: a simplex.nii.gz is from another run. Delete both folders"
         raise Unusable("grid_mismatch", message)
     views = View.from_dict(records[0]["view"]), View.from_dict(records[1]["view"])
     before, after, shared = share((maps, after), grid, views, background)
@@ -66,7 +64,7 @@ def require_brain(shared: Shared, pair: Mapping[str, Any], least: float) -> None
     """Raise Unusable when less than the share ``least`` of the brain is compared."""
     if shared.compared < least:
         (sentence,) = not_compared(shared, pair)
-        message = f"{sentence} At least {least:.0%} of it has to be compared (compared_min)"
+        message = f"{sentence} At least {least:.0%} of it must be comparable (compared_min)"
         raise Unusable("fov", message)
 
 

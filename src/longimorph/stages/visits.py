@@ -68,9 +68,7 @@ def record_of(path: Path) -> dict[str, Any]:
     try:
         return read_json(path)
     except (OSError, ValueError) as error:
-        message = (
-            f"{path} of an earlier step is damaged ({error}). Delete it: the same command makes it again"
-        )
+        message = f"{path}, from an earlier step, is damaged ({error}). Delete it and repeat the same command"
         raise Unusable("unreadable", message) from error
 
 

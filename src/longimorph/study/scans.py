@@ -179,8 +179,8 @@ def _together(visit: Visit, volumes: list[tuple[Labels, Grid]]) -> tuple[Labels,
     if ordered is not None:
         return regions, ordered, grid
     message = (
-        f"the regions {visit.regions} and the states {visit.states} lie on different grids: "
-        f"{_describe(grid)} against {_describe(states_grid)}; resample one to the other (nearest neighbour)"
+        f"the regions {visit.regions} and the states {visit.states} are on different grids: "
+        f"{_describe(grid)} and {_describe(states_grid)}; resample one to the other (nearest neighbour)"
     )
     raise Unusable("grid_mismatch", message)
 
@@ -206,26 +206,26 @@ def check_labels(
         return found
     volume = report.extent.voxel_mm3 if report.extent is not None else None
     for column, words in classes.complaints(classes.unknown(report.counts), volume):
-        text = f"no row of {classes.name} takes {words}, found in {visit.files()[column]}"
+        text = f"no row of {classes.name} matches {words}, found in {visit.files()[column]}"
         hint = _state_hint(classes) if column == "states" else _REGION_HINT
         found.append(Problem(table, text, visit.line, column, hint=hint))
     if classes.background is not None:
         index = classes.classify(report.counts.regions, report.counts.states)
         if (index == classes.background).all():
-            text = f"the labels of {visit.regions} hold nothing but {classes.names[classes.background]}"
+            text = f"all labels of {visit.regions} belong to {classes.names[classes.background]}"
             found.append(ScanWarning(visit.patient, visit.timepoint, "align", "no_brain", text))
     return found
 
 
-_REGION_HINT = "Write them into the row of their class, or of 'background' where they are none"
+_REGION_HINT = "Add them to the row of their class, or to 'background' if they are outside the brain"
 
 
 def _state_hint(classes: ClassTable) -> str:
     """Return advice on what to write where a volume holds a state that no row names."""
     sick = [row.name for row in classes.rows if row.pathological]
-    where = f"the column 'states' of {_either(sick)}" if sick else "the column 'states' of a row of its own"
-    text = f"If it is a lesion, write the number into {where}"
-    return f"{text}; * stands for state 0 and the numbers that a row names, never for another one"
+    where = f"the column 'states' of {_either(sick)}" if sick else "the column 'states' of a separate row"
+    text = f"If it is a lesion, add the number to {where}"
+    return f"{text}; * matches only state 0 and numbers that some row names"
 
 
 def _either(names: Sequence[str]) -> str:

@@ -125,20 +125,20 @@ def _person(status: PairStatus) -> list[Reason]:
     return [Reason("person", DISTRUST if sure else LOOK, f"{_WHO}{kind}: {_scans_say(correlation)}{labels}.")]
 
 
-_WHO = "May not be the same person"
+_WHO = "The visits may not show the same person"
 
 
 def _scans_say(correlation: float) -> str:
     return (
-        f"inside the brain the aligned scans correlate by {correlation:.2f} (one person: "
-        f"{SAME_CORRELATION:g} or more, two people: below {OTHER_CORRELATION:g})"
+        f"inside the brain, the correlation of the aligned scans is {correlation:.2f} (same person: "
+        f"{SAME_CORRELATION:g} or more, different people: below {OTHER_CORRELATION:g})"
     )
 
 
 def _labels_say(kappa: float) -> str:
     return (
-        f"the classes of the aligned brains agree by {kappa:.2f} beyond chance (one person: {SAME_KAPPA:g} "
-        f"or more, two people: often below {OTHER_KAPPA:g})"
+        f"the classes of the aligned brains agree by {kappa:.2f} beyond chance (same person: {SAME_KAPPA:g} "
+        f"or more, different people: often below {OTHER_KAPPA:g})"
     )
 
 
@@ -229,8 +229,9 @@ def _label_noise(status: PairStatus) -> list[Reason]:
     return [
         Reason(
             "label_noise", LOOK,
-            "The change may be noise of the segmentations: around it, moving the first scan as fitted makes "
-            f"it less like the second (correlation {known['before']:.2f}, afterwards {known['after']:.2f}).",
+            "The change may be segmentation noise: where classes changed, the fitted warp makes the first "
+            f"scan less similar to the second (correlation {known['before']:.2f} before and "
+            f"{known['after']:.2f} after).",
         )
     ]  # fmt: skip
 
@@ -309,7 +310,7 @@ def _coarse_path(status: PairStatus) -> list[Reason]:
     return [
         Reason(
             "drift", LOOK,
-            "The fitted change was computed too coarsely in time: an energy that should stay the same "
+            "The fitted change was computed too coarsely in time: its energy, which should stay constant, "
             f"changes by {100 * drift:.1f} %, so the split is less certain. Set steps above "
             f"{status.steps or 0}.",
         )
@@ -324,7 +325,7 @@ def _folds(status: PairStatus) -> list[Reason]:
         Reason(
             "folds", LOOK,
             f"The fitted warp folds over itself in {100 * folded:.2f} % of the voxels: do not resample with "
-            "it there. Often the preset of control does not suit this pair.",
+            "it there. A common cause is a control preset that does not suit the pair.",
         )
     ]  # fmt: skip
 
