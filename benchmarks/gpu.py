@@ -1,7 +1,7 @@
-"""A graphics card in less than ten minutes: speed, numbers, memory, and a registration of full size.
+"""A GPU in less than ten minutes: speed, numbers, memory, and a registration of full size.
 
 python -m benchmarks.gpu                         everything on the CUDA device
-python -m benchmarks.gpu --device cpu --quick    small sizes on a processor, to see that everything works
+python -m benchmarks.gpu --device cpu --quick    small sizes on a CPU, to see that everything works
 
 The headline comes first. Each part has a budget and fails alone; each row is on the disk before the next is
 measured, also in the folder that the environment variable BENCH_OUT names. Needs torch, numpy, scipy and
@@ -36,7 +36,7 @@ PARTS = {
     "within": ("A registration within 8 GiB", "gpu_registration:within_8_gib", 60),
     "registration": ("A registration of full size", "gpu_registration:gentle", 130),
     "profile": ("Where the time goes", "gpu_profile:kernels", 10),
-    "tests": ("The tests that need a card", "gpu_tests:tests", 35),
+    "tests": ("The tests that need a GPU", "gpu_tests:tests", 35),
 }
 """By name, in their order: title, where it is, and its budget in seconds; seven minutes in all.
 
@@ -60,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.say("PyTorch sees no CUDA device here: nothing was measured, and nothing written.")
         return 0
     torch.set_flush_denormal(True)
-    device = torch.device(options.device, 0)  # the limit on a card's memory asks for a number
+    device = torch.device(options.device, 0)  # the limit on a GPU's memory asks for a number
     sizes = QUICK if options.quick else FULL
     record = Record(_paths(options), options.seed)
-    record.write(report.heading("Graphics card", "make bench-gpu", torch.get_num_threads()))
+    record.write(report.heading("GPU", "make bench-gpu", torch.get_num_threads()))
     record.write(f"Device: {gpu_card.name_of(device)}. Float32 unless said otherwise.\n\n")
     with gpu_card.by_the_formulas():
         failed = run_all(_parts(options), record, sizes, device, began + options.deadline)
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _paths(options: argparse.Namespace) -> list[Path]:
-    """Where the report goes: to its place and to the caller's folder."""
+    """The report files: its usual place and the caller's folder."""
     whole = options.device == "cuda" and not options.quick and set(options.parts) == set(PARTS)
     usual = OUT if whole else QUICK_OUT
     folder = os.environ.get("BENCH_OUT")

@@ -31,7 +31,7 @@ NARROWEST = 3
 
 
 def agreement(section: Section, sizes: CardSizes, device: torch.device) -> None:
-    """Passes by formula, an evaluation and its attribution by the processor, strategies, and two runs."""
+    """Compare passes with formulas, an evaluation and attribution with the CPU, strategies, and two runs."""
     seed = section.record.seed
     section.write(f"Seed {seed}; a run with `--seed {seed}` draws the same problems again.")
     _passes(section, sizes, device, random.Random(seed))
@@ -40,7 +40,7 @@ def agreement(section: Section, sizes: CardSizes, device: torch.device) -> None:
 
 def _passes(section: Section, sizes: CardSizes, device: torch.device, draw: random.Random) -> None:
     section.write(
-        "Each pass on the device in float32, and its formula for the whole volume on the processor in\n"
+        "Each pass on the device in float32, and its formula for the whole volume on the CPU in\n"
         "float64, with the same input. Differences are relative and in norm; shown is the largest result's.\n"
         f"Target: at most {PASSES_AGREE:g}."
     )
@@ -63,7 +63,7 @@ def _drawn_shape(draw: random.Random, widest: int, flat: bool) -> tuple[int, ...
 
 
 def _drawn_fields(shape: Sequence[int], seed: int) -> Fields:
-    """Fields around a random state, of numbers that float32 holds exactly: float64 on the processor."""
+    """Fields around a random state, with numbers that float32 represents exactly: float64 on the CPU."""
     *grid, classes = shape
     generator = torch.Generator().manual_seed(seed)
     spacing = tuple((0.7 + 1.3 * torch.rand(len(grid), generator=generator)).tolist())
@@ -89,13 +89,13 @@ def _pass_gap(name: str, exact: Fields, device: torch.device) -> float:
 
 
 def _whole(section: Section, sizes: CardSizes, device: torch.device, seed: int) -> None:
-    """One evaluation and its attribution: on the device, and by the formulas on the processor in float64."""
+    """One evaluation and its attribution: on the device, and by the formulas on the CPU in float64."""
     pair = random_pair(sizes.compared, seed=seed)
     settings = replace(DEFAULTS, steps=sizes.steps)
     momentum, matching = posed(pair, settings, device)
     section.write(
         f"One momentum, {cross(sizes.compared)}, N = {sizes.steps}: relative differences in norm,\n"
-        "of the device from the processor's formulas in float64, of strategies from `store`, of two runs."
+        "of the device from the CPU's formulas in float64, of strategies from `store`, of two runs."
     )
     section.table("", "difference", "target", "")
     here = _numbers(momentum, matching)

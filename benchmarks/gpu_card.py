@@ -28,7 +28,7 @@ def is_card(device: torch.device) -> bool:
 def name_of(device: torch.device) -> str:
     """The device's name, memory and driver interface."""
     if not is_card(device):
-        return f"{report.processor()}, in the stead of a graphics card"
+        return f"{report.processor()}, in place of a GPU"
     found = torch.cuda.get_device_properties(device)
     return f"{found.name}, {found.total_memory / GIB:.0f} GiB, CUDA {torch.version.cuda}"
 
@@ -93,7 +93,7 @@ class Peak:
 
 
 class Meter:
-    """The most that the device gives from now on, less its libraries' workspaces; None on a processor."""
+    """Peak memory use of the device from now on, without its libraries' workspaces; None on a CPU."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._before = device, 0
@@ -105,7 +105,7 @@ class Meter:
             pinned.reset_peak()
 
     def peak(self) -> Peak | None:
-        """So far."""
+        """The peak so far."""
         if not is_card(self._device):
             return None
         pinned = pinned_pool()
@@ -127,7 +127,7 @@ def pinned_pool() -> Any:
 
 
 def _workspace(device: torch.device) -> int:
-    """Bytes allocated before anything is measured: the first product makes cuBLAS take its workspace."""
+    """Bytes allocated before any measurement: the first product makes cuBLAS allocate its workspace."""
     a = torch.ones(64, 64, device=device)
     torch.matmul(a, a)
     torch.matmul(a.expand(2, 64, 64), a)
@@ -153,7 +153,7 @@ def limited(device: torch.device, most: int) -> Iterator[None]:
 
 
 def free(device: torch.device, most: int) -> int:
-    """Bytes that are free on the device for one who may take ``most``."""
+    """Free bytes of the device if at most ``most`` bytes may be used."""
     clean(device)
     held = torch.cuda.memory_allocated(device) if is_card(device) else 0
     return min(most - held, budget.free_bytes(device))
@@ -161,7 +161,7 @@ def free(device: torch.device, most: int) -> int:
 
 @contextmanager
 def by_the_formulas() -> Iterator[None]:
-    """Walk every volume by PyTorch's formulas within, as on a card, not by a processor's machine code."""
+    """Process every volume by PyTorch's formulas within this context, as on a GPU, not by compiled loops."""
     usual, passes.FUSED_LOOPS = passes.FUSED_LOOPS, False
     try:
         yield

@@ -1,4 +1,4 @@
-"""The figures that count: one cost and gradient at full size, beside what the memory's speed allows."""
+"""The main figures: one cost and gradient at full size, compared with the limit of memory bandwidth."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TITLES = ("strategy", "ms", "launches", "waits", "moved, GB", "once, GB", "floor
 
 
 def headline(section: Section, sizes: CardSizes, device: torch.device) -> None:
-    """The speed of a copy, then milliseconds, launches and bytes with the two fastest strategies."""
+    """Copy bandwidth, then milliseconds, launches and bytes with the two fastest strategies."""
     speed = copy_speed(sizes, device)
     section.add({("copy", "GB/s"): speed / 1e9})
     section.write(f"A copy on the device moves {speed / 1e9:.4g} GB/s, read and written together.")
@@ -102,7 +102,7 @@ class Counts:
 
 
 def count(work: Callable[[], object]) -> Counts:
-    """What a piece of work does to the device, operation by operation."""
+    """Count what a piece of work does on the device, operation by operation."""
     with counted(whole_passes=False) as meter:
         work()
     with counted(whole_passes=True) as once:

@@ -1,4 +1,4 @@
-"""Peaks of whole registrations with each strategy, beside what the memory model predicts."""
+"""Peaks of whole registrations with each strategy, compared with the prediction of the memory model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from benchmarks.gpu_card import Meter, Peak, Stopwatch
 from benchmarks.gpu_problems import DEFAULTS, SPACING, random_pair
 from benchmarks.gpu_record import Section
 from benchmarks.gpu_sizes import CardSizes, cross
+from longimorph.footprint import PAIRS_KEPT
 from longimorph.memory import budget
 from longimorph.memory import model as memory_model
 from longimorph.memory.model import Bytes
@@ -28,7 +29,7 @@ the driver for, *pinned* is on the host. Predicted is by the memory model. Targe
 
 
 def by_strategy(section: Section, sizes: CardSizes, device: torch.device) -> None:
-    """One registration with each strategy of a card's ladder, fastest first."""
+    """One registration with each strategy of a GPU's ladder, fastest first."""
     pair = random_pair(sizes.held)
     unit = pair[0].numel() * pair[0].element_size()
     one_level = (1.1 * max(SPACING),)
@@ -69,8 +70,8 @@ def _held(
 
 
 def predicted(name: str, maps: Tensor, steps: int | None, iterations: int) -> Bytes:
-    """Peak by the memory model on a card, with the pairs that so many iterations leave."""
-    size = replace(budget.size_of(maps, steps), pairs=min(iterations, memory_model.PAIRS_KEPT))
+    """Peak predicted by the memory model on a GPU, with the L-BFGS pairs that so many iterations keep."""
+    size = replace(budget.size_of(maps, steps), pairs=min(iterations, PAIRS_KEPT))
     return memory_model.model().peak(name, size, "cuda")
 
 
@@ -91,7 +92,7 @@ def _near(found: int, told: int) -> bool:
 
 
 def figures_of(name: str, peak: Peak | None, told: Bytes) -> dict[tuple[str, str], float]:
-    """Bytes taken and predicted, by what they are of."""
+    """Observed and predicted bytes, by kind."""
     found = {"predicted on the device": told.device, "predicted on the host": told.host}
     if peak is not None:
         found |= {"on the device": peak.allocated, "reserved": peak.reserved}

@@ -1,4 +1,4 @@
-"""Every pass over a volume and the convolutions at full size, beside what the memory's speed allows."""
+"""Every pass over a volume and the convolutions at full size, compared with the limit of memory bandwidth."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from benchmarks.gpu_record import Section
 from benchmarks.gpu_sizes import CardSizes, cross
 from benchmarks.traffic import counted
 from longimorph.numerics import kernels, passes
+from longimorph.numerics.control import Allocation
 from longimorph.numerics.dynamics import System
 from longimorph.numerics.sphere import tangent
 from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
@@ -53,27 +54,29 @@ class Fields:
     u: Tensor
 
     def to(self, device: torch.device, kind: torch.dtype) -> Fields:
-        """The same numbers elsewhere."""
+        """The same fields on another device or of another type."""
         return Fields(**{name: value.to(device, kind) for name, value in vars(self).items()})
 
 
 def fields_of(state: State, base: State, cotangent: State, system: System) -> Fields:
     """The fields that come up around a state; what only an adjoint asks for is made from its cotangent."""
-    alloc, u = system.alloc, system.per_mm
-    rho, am = passes.density(*state, alloc, u)
+    control, u = system.control, system.per_mm
+    assert isinstance(control, Allocation)
+    rho, am = passes.density(*state, control, u)
     drive = Intermediates(rho, am, system.velocity(am))
-    _, settling = passes.advance(base, state, alloc, drive, u, DURATION)
+    _, settling = passes.advance(base, state, control, drive, u, DURATION)
     direction = passes.direction(state, cotangent, DURATION)
-    drho, dam = passes.density_change(state, direction, alloc, rho, am, u)
+    drho, dam = passes.density_change(state, direction, control, rho, am, u)
     rest = (*settling, direction.normal, direction.lift, drho, dam, system.velocity(dam), u)
-    return Fields(*state, *base, *cotangent, alloc, *drive, *rest)
+    return Fields(*state, *base, *cotangent, control.shares, *drive, *rest)
 
 
-NAMES = tuple(which.value for which in passes.Pass)
+NAMES = ("density", "metric", "rate", "advance", "direction", "density_change", "pull_back", "unsettle")
+"""The passes of one rho per voxel; those of prices per pair are not timed yet."""
 
 
 def _arguments(name: str, f: Fields) -> tuple[Any, ...]:
-    """What a pass and its formula are given, by the name of both."""
+    """The arguments of a pass and its formula, by the name of both."""
     state, base, cotangent = State(f.q, f.p), State(f.base_q, f.base_p), State(f.cot_q, f.cot_p)
     direction = Direction(cotangent, DURATION, f.normal, f.lift)
     drive, changes = Intermediates(f.rho, f.am, f.v), Intermediates(f.drho, f.dam, f.dv)
@@ -91,12 +94,12 @@ def _arguments(name: str, f: Fields) -> tuple[Any, ...]:
 
 
 def by_formula(name: str, f: Fields) -> tuple[Tensor, ...]:
-    """What the formula makes of the fields, as a whole."""
+    """The result of the formula on the whole fields."""
     return tuple(passes.tensors_in(passes.FORMULAS[passes.Pass(name)](*_arguments(name, f))))
 
 
 def by_pass(name: str, f: Fields) -> tuple[Tensor, ...]:
-    """What the pass makes of them; ``unsettle`` writes over the cotangent."""
+    """The result of the pass on the fields; ``unsettle`` overwrites the cotangent."""
     given = _arguments(name, f)
     found = getattr(passes, name)(*given)
     if isinstance(found, Direction):

@@ -1,4 +1,4 @@
-"""Seconds of a registration by phase and level, told as the phases end."""
+"""Seconds of a registration by phase and level, reported as each phase ends."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Phases:
 
     @contextmanager
     def watched(self) -> Iterator[Phases]:
-        """Measure what happens within."""
+        """Measure the phases of the registrations within this context."""
         with ExitStack() as stack:
             for path, phase in WRAPPED.items():
                 stack.enter_context(self._replaced(path, phase))

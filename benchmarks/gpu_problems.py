@@ -1,4 +1,4 @@
-"""Pairs for the benchmark on a graphics card, made with torch alone, and the settings to match them with."""
+"""Pairs for the benchmark on a GPU, made with torch alone, and the settings to match them with."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _ball(radius: float, half: Sequence[float]) -> tuple[float, float, float]:
 def _painted(
     ellipsoids: Sequence[Ellipsoid], grid: Sequence[int], half: Sequence[float], device: torch.device
 ) -> Tensor:
-    """Each ellipsoid over those before, on a background of the class OUTSIDE: (8, *grid)."""
+    """Paint each ellipsoid over the earlier ones, on a background of the class OUTSIDE: (8, *grid)."""
     maps = torch.zeros(LESION + 1, *grid, device=device)
     maps[OUTSIDE] = 1.0
     for one in ellipsoids:
@@ -130,7 +130,7 @@ def _painted(
 
 
 def _inside(one: Ellipsoid, grid: Sequence[int], half: Sequence[float], device: torch.device) -> Tensor:
-    """Share of an ellipsoid at each voxel: 1/2 on its surface, which waves a little as cortex does."""
+    """Share of an ellipsoid at each voxel: 1/2 on its surface, which undulates slightly like the cortex."""
     _, centre, axes = one
     radius = torch.zeros(tuple(grid), device=device)
     wave = torch.full((), 0.03, device=device)

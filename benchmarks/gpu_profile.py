@@ -1,4 +1,4 @@
-"""Which of the device's own kernels take the time of one evaluation."""
+"""The device kernels that take most of the time of one evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS, SHOWN, LONGEST_NAME = 2, 12, 70
 
 
 def kernels(section: Section, sizes: CardSizes, device: torch.device) -> None:
-    """The longest of one cost and gradient with few steps."""
+    """The slowest kernels of one cost and gradient with few steps."""
     momentum, matching = posed(random_pair(sizes.full, device), replace(DEFAULTS, steps=STEPS), device)
     evaluate(momentum, matching)
     card = is_card(device)

@@ -20,7 +20,7 @@ Figures = Mapping[tuple[str, str], float]
 
 
 class OutOfTime(Exception):
-    """A part has used up its time."""
+    """A part has used its whole time budget."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Section:
             raise OutOfTime("its time was over")
 
     def each(self, items: Sequence[T], named: Callable[[T], str] = str) -> Iterator[T]:
-        """The items, as long as there is time; raises :class:`OutOfTime` that names those left."""
+        """Yield the items while time remains; raises :class:`OutOfTime`, which names the remaining items."""
         for k, item in enumerate(items):
             if self.left <= 0:
                 raise OutOfTime(f"not measured: {', '.join(map(named, items[k:]))}")

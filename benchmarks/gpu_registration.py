@@ -1,4 +1,4 @@
-"""Registrations of a gentle pair at full size: within 8 GiB, and with everything that the card has."""
+"""Registrations of a pair with a small change at full size: within 8 GiB, and with the whole GPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAIR = "{shape}, {spacing:g} mm: a head whose ventricles widen and that gets a l
 
 @dataclass
 class _Heard:
-    """What a registration has told so far; it is stopped once the section's time is over."""
+    """Progress of a registration; it is stopped when the section's time is over."""
 
     section: Section
     iterations: dict[float, int] = field(default_factory=dict)
@@ -51,7 +51,7 @@ def _pair(section: Section, sizes: CardSizes) -> Maps:
 
 
 def _chosen(section: Section, pair: Maps, there: int) -> Ladder:
-    """The card's ladder from the strategy that fits, told of in the report; so is every step down."""
+    """The GPU's ladder from the strategy that fits; the report names it and every step down."""
     names = [rung.name for rung in ladder("cuda")]
     size = budget.size_of(pair[0], DEFAULTS.steps)
     choice = memory_model.choose(size, there, names, "cuda")
@@ -66,7 +66,7 @@ def _chosen(section: Section, pair: Maps, there: int) -> Ladder:
 def _registered(
     pair: Maps, sizes: CardSizes, heard: _Heard, used: Ladder, device: torch.device
 ) -> Registration | None:
-    """The maps lie on the host, as in a study; None when it was cut off."""
+    """Register maps that are on the host, as in a study; None if the registration was cut off."""
     settings = replace(DEFAULTS, max_evaluations=sizes.most_evaluations)
     with suppress(OutOfTime):
         return register(*pair, (sizes.spacing,) * 3, settings, Run(heard, used, device=device))
@@ -74,7 +74,7 @@ def _registered(
 
 
 def within_8_gib(section: Section, sizes: CardSizes, device: torch.device) -> None:
-    """A registration that may take 8 GiB, with the strategy that the model predicts to fit."""
+    """A registration limited to 8 GiB, with the strategy that the model predicts to fit."""
     pair, heard = _pair(section, sizes), _Heard(section)
     with limited(device, MOST_BYTES):
         used = _chosen(section, pair, free(device, MOST_BYTES))
@@ -118,7 +118,7 @@ def _verdict(found: Registration | None, peak: Peak | None) -> str:
 
 
 def gentle(section: Section, sizes: CardSizes, device: torch.device) -> None:
-    """The whole of one registration with seconds per phase, written as the phases end."""
+    """One whole registration with seconds per phase, written as the phases end."""
     pair, heard = _pair(section, sizes), _Heard(section)
     used = _chosen(section, pair, free(device, ANYTHING))
     section.write(
@@ -144,7 +144,7 @@ def gentle(section: Section, sizes: CardSizes, device: torch.device) -> None:
 
 
 def _totals(section: Section, phases: Phases) -> None:
-    """Of each phase that has ended, or was under way when it was cut off."""
+    """Totals of each phase that has ended, or was running when the registration was cut off."""
     section.table("level, mm", "phase", "calls", "s in all", "s per call")
     for (level, phase), spent in phases.seconds.items():
         calls, where = phases.calls[level, phase], f", {level} mm" if level else ""

@@ -1,4 +1,4 @@
-"""Parts of the benchmark on a graphics card: each has a budget and a traceback of its own."""
+"""Parts of the GPU benchmark: each has its own budget and traceback."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Part:
     seconds: float
 
     def load(self) -> Callable[[Section, CardSizes, torch.device], None]:
-        """The function; whatever is wrong with its module is this part's failure alone."""
+        """The function; any error in its module counts as a failure of this part only."""
         module, function = self.work.split(":")
         found: Callable[[Section, CardSizes, torch.device], None] = getattr(
             importlib.import_module(module), function
@@ -47,7 +47,7 @@ class Part:
 def run_all(
     parts: Sequence[Part], record: Record, sizes: CardSizes, device: torch.device, deadline: float
 ) -> list[str]:
-    """Run the parts until the deadline (``time.monotonic``); the names of those that failed."""
+    """Run the parts until the deadline (``time.monotonic``); return the names of those that failed."""
     failed = []
     for k, part in enumerate(parts):
         if deadline <= time.monotonic():
@@ -60,7 +60,7 @@ def run_all(
 
 
 def run(part: Part, record: Record, sizes: CardSizes, device: torch.device, deadline: float) -> bool:
-    """Run one part and say how it ended; whether it did without an error."""
+    """Run one part and report how it ended; return whether it succeeded."""
     began = time.monotonic()
     record.write(f"## {part.title}\n\n")
     section = Section(record, part.name, min(began + part.seconds, deadline))
@@ -73,7 +73,7 @@ def run(part: Part, record: Record, sizes: CardSizes, device: torch.device, dead
 def _outcome(
     part: Part, section: Section, sizes: CardSizes, device: torch.device, deadline: float
 ) -> tuple[bool, str]:
-    """Whether a part ended without an error, and what there is to say about its end."""
+    """Return whether a part ended without an error, and a message about its end."""
     latest = min(time.monotonic() + GRACE * part.seconds, deadline)
     try:
         with alarm(latest - time.monotonic()):
@@ -89,7 +89,7 @@ def _outcome(
 
 
 def _forget(error: BaseException | None) -> None:
-    """Let go of everything that the frames of an error and of its causes hold: maps on the device."""
+    """Release everything that the frames of an error and of its causes hold: maps on the device."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
@@ -97,7 +97,7 @@ def _forget(error: BaseException | None) -> None:
 
 @contextmanager
 def alarm(seconds: float) -> Iterator[None]:
-    """Raise :class:`OutOfTime` within once the time is over, and again should that go unheard."""
+    """Raise :class:`OutOfTime` within this context when the time is over, and again if it is ignored."""
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise OutOfTime("a row took too long and was cut short")

@@ -1,4 +1,4 @@
-"""How large the problems of the benchmark on a graphics card are: in full, and for a look on a processor."""
+"""Sizes of the problems in the GPU benchmark: full size, and small sizes for a trial on a CPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class CardSizes:
     """Shapes are (x, y, z, classes).
 
     ``full`` is timed and registered, ``small`` is where launches count, ``compared`` is compared with the
-    processor and ``held`` is where each strategy's memory is measured. ``steps`` are those of a shooting,
+    CPU and ``held`` is where each strategy's memory is measured. ``steps`` are those of a shooting,
     ``few_steps`` those of the sweep of slabs (``slabs``, bytes); ``copied`` floats are copied; ``draws``
     random problems are made for the passes, with at most ``widest`` voxels per axis; ``spacing`` is that of
     the anatomy, in mm, and ``most_evaluations`` caps its registrations; ``to_fill`` evaluations give L-BFGS

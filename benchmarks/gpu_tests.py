@@ -19,7 +19,7 @@ MOST_SHOWN = 6000
 
 
 def tests(section: Section, sizes: CardSizes, device: torch.device) -> None:
-    """Their closing line; all that they say where one fails. Raises when it does."""
+    """Write the last line of the test run; raises an error with its whole output if a test fails."""
     path = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH", ""))))
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Visits of real glioblastomas as label volumes: enhancing tumour, what it encloses, other brain."""
+"""Visits of real glioblastomas as label volumes: enhancing tumour, the necrosis it encloses, other brain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Image = NDArray[np.float64]
 
 
 def read_tumour(folder: Path, visit: str) -> VisitVolumes:
-    """One visit, ``Pre`` or ``Post``, of a patient's folder, with the spacing that its header has lost."""
+    """Read one visit, ``Pre`` or ``Post``, of a patient's folder, with the spacing that its header lacks."""
     image, mask = (
         np.asarray(nib.Nifti1Image.from_filename(folder / f"{visit}_{kind}.nii.gz").dataobj, dtype=np.float64)
         for kind in ("Scan_T1", "Mask")

@@ -1,4 +1,4 @@
-"""Source, target and what was found of the enhancing class, in the slice where most of it changes."""
+"""Source, target and estimated change of the enhancing class, in the slices with most change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of real growth says around its tables."""
+"""Texts around the tables of the page on real growth."""
 
 HEAD = """\
 Two patients of Brain-Tumor-Progression (Schmainda and Prah 2018, The Cancer Imaging Archive,

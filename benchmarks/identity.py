@@ -71,7 +71,7 @@ def pairs(visits: Sequence[PublicVisit]) -> list[tuple[PublicVisit, PublicVisit]
 
 
 def compare(first: PublicVisit, second: PublicVisit, kept: Path) -> Row:
-    """How alike two visits are after alignment at the default resolution."""
+    """Compare two visits after alignment at the default resolution."""
     same, kind = first.person == second.person, first.kind == second.kind
     row: Row = {"first": first.name, "second": second.name}
     row["group"] = TWO if not same else ONE if kind else OTHER_KIND

@@ -1,4 +1,4 @@
-"""Visits of people on public scans, each with a rough segmentation made by one method for all."""
+"""Visits of people from public scans, each with a rough segmentation by the same method."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PublicVisit:
 
 
 def visits(data: Path) -> list[Callable[[], PublicVisit]]:
-    """What reads each visit below the folder ``data``; those of one person lie beside one another."""
+    """The readers of each visit below the folder ``data``; those of one person are adjacent."""
     healthy = sorted((data / "ixi_dlmuse_2mm").glob("*_ds.nii.gz"))
     found: list[Callable[[], PublicVisit]] = [partial(_healthy, file) for file in healthy]
     for patient in sorted(path for path in (data / "gbm_progression").glob("[0-9]*") if path.is_dir()):
@@ -52,7 +52,7 @@ def visits(data: Path) -> list[Callable[[], PublicVisit]]:
 
 
 def read_visits(visit: Callable[[], PublicVisit]) -> PublicVisit:
-    """One of them, read."""
+    """Read one visit."""
     return visit()
 
 
@@ -74,7 +74,7 @@ def _glioblastoma(folder: Path, number: int) -> PublicVisit:
 
 
 def _sclerosis(folder: Path, number: int, kind: str) -> PublicVisit:
-    """A scan on the voxels of its study's FLAIR."""
+    """A scan resampled to the voxels of its study's FLAIR."""
     study = f"study{number}"
     mask = sitk.ReadImage(str(folder / "brainmask_commonspace.nii.gz"), sitk.sitkFloat32)
     flair = sitk.ReadImage(str(folder / f"{study}_FLAIR.nii.gz"), sitk.sitkFloat32)
@@ -95,7 +95,7 @@ def _onto(flair: sitk.Image, folder: Path, study: str, name: str) -> sitk.Image:
 
 
 def tissue(image: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid) -> NDArray[np.int8]:
-    """The brain in three classes of brightness (k-means), after the coil's shading is divided out."""
+    """The brain in three classes of brightness (k-means), after correction for coil shading."""
     sigma = _SHADING_MM / grid.spacing
     weight = ndimage.gaussian_filter(brain.astype(np.float32), sigma, truncate=3.0)
     local = ndimage.gaussian_filter(np.where(brain, image, 0).astype(np.float32), sigma, truncate=3.0)

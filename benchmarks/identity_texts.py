@@ -1,4 +1,4 @@
-"""The page on one person or two: its words and its tables."""
+"""Texts and tables of the page on one person or two."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longimorph.verdict import trust
+from longimorph.verdict.status import OK, PairStatus
 
 Row = Mapping[str, Any]
 
@@ -74,14 +75,12 @@ def _conclusion(rows: Sequence[Row]) -> str:
     def judged(group: str) -> dict[str, int]:
         found = [
             trust.judged(
-                {"status": "ok", "likeness": {key: row.get(key) for key in ("correlation", "kappa")}}
+                PairStatus(status=OK, likeness={key: row.get(key) for key in ("correlation", "kappa")})
             )
             for row in rows
             if row["group"] == group and "refused" not in row
         ]
-        return {
-            word: sum(one["verdict"] == word for one in found) for word in ("trust", "look", "do not trust")
-        }
+        return {word: sum(one.verdict == word for one in found) for word in ("trust", "look", "do not trust")}
 
     lines = [
         f"The verdict takes a correlation of {trust.SAME_CORRELATION:g} and more for one person, and "

@@ -30,7 +30,7 @@ from longimorph.numerics.sphere import tangent
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "benchmarks" / "memory.md"
 QUICK_OUT = ROOT / "build" / "memory-quick.md"
-WALKS = {"cpu": "On a processor", "cuda": "On a graphics card, as a processor holds in its stead"}
+WALKS = {"cpu": "On a CPU", "cuda": "On a GPU (counted on a CPU)"}
 PLAIN = {"checkpoint": "history on the device", "offload": "history on the host"}
 CLASSES = 8
 METHOD = """D is the size of one probability map of all classes (classes × voxels × 4 bytes), N the number of
@@ -222,9 +222,9 @@ def times(sizes: GridSizes) -> str:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ratios = {name: value / medians["store"] for name, value in medians.items()}
     lines = [
-        f"One cost and gradient on a processor, {sizes.side}³ × {CLASSES}, N = {sizes.timed_steps}, medians "
-        f"of {sizes.repeats}, in turn. The ladder of a processor is "
-        f"{', '.join(f'`{rung.name}`' for rung in LADDERS['cpu'])}; the others are for graphics cards.",
+        f"One cost and gradient on a CPU, {sizes.side}³ × {CLASSES}, N = {sizes.timed_steps}, medians "
+        f"of {sizes.repeats}, in turn. The ladder of a CPU is "
+        f"{', '.join(f'`{rung.name}`' for rung in LADDERS['cpu'])}; the others are for GPUs.",
         "",
         "| strategy | seconds | of `store` |",
         "| --- | --- | --- |",

@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def write_cohort(folder: Path, patients: int, visits: int) -> None:
-    """Write a study of so many patients and visits; all scans are links to one file."""
+    """Write a study with this many patients and visits; all scans are links to one file."""
     scans = folder / "scans"
     scans.mkdir(parents=True)
     one = scans / "one.nii.gz"
@@ -121,7 +121,7 @@ def head() -> np.ndarray:
 
 
 def fill_cache(folder: Path) -> float:
-    """Keep a report on every scan, as a first check does; returns the seconds that a visit takes."""
+    """Cache a report on every scan, as a first check does; return the seconds per visit."""
     study = studies.load_study(folder / "config.yaml")
     cache = ScanCache(folder / SCAN_CACHE)
     sample = study.cohort.visits[:SAMPLE]
@@ -136,7 +136,7 @@ def fill_cache(folder: Path) -> float:
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
-    """What is timed, by its name in the report."""
+    """The commands to time, by their names in the report."""
     config, own = str(folder / "config.yaml"), str(Path(sys.executable).with_name("longimorph"))
     dry = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     dry += ["--cores", "1", "--dry-run", "--directory", str(folder), "--configfile", config]
@@ -180,7 +180,7 @@ def table(patients: int, visits: int, per_visit: float, costs: dict[str, Cost]) 
         target = f"{most:g} s, {MOST_GB:g} GB"
         verdict = "reached" if met else "**missed**"
         lines.append(f"| {name} | {found.seconds:.1f} | {found.gigabytes:.2f} | {target} | {verdict} |")
-    first = f"The first check of the labels takes {1000 * per_visit:.0f} ms per visit on one processor, "
+    first = f"The first check of the labels takes {1000 * per_visit:.0f} ms per visit on one CPU, "
     return "\n".join([*lines, "", first + f"{count * per_visit / 60:.1f} minutes for this cohort, once.", ""])
 
 

@@ -1,4 +1,4 @@
-"""What every benchmark says, and what it says of itself: the date and the machine."""
+"""The heading of every benchmark report: title, date and machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def heading(title: str, command: str, threads: int) -> str:
 
 
 def processor() -> str:
-    """The processor's name, as the system gives it."""
+    """The CPU's name, as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -30,6 +30,6 @@ def processor() -> str:
 
 
 def say(text: str) -> None:
-    """Write a line at once, also where the output is a file."""
+    """Write a line immediately, even if the output is a file."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -68,7 +68,7 @@ QUICK = SpeedSizes(24, 2, 2, 4, (16, 24, 32), (2, 4, 8))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure part by part; the report is written anew after each."""
+    """Measure part by part; the report is rewritten after each."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def gradient(sizes: SpeedSizes, threads: int) -> str:
-    """One cost and gradient of both programs in turn, medians."""
+    """One cost and gradient of both programs, alternating; medians."""
     source, target = shells(sizes.side)
     matching = cube_matching(source, target, 10)
     momentum = start(matching)
@@ -106,7 +106,7 @@ def gradient(sizes: SpeedSizes, threads: int) -> str:
 
 
 def match(sizes: SpeedSizes, threads: int) -> str:
-    """Seconds until longimorph's maps are as near the target as demeter's after its iterations of L-BFGS."""
+    """Seconds until longimorph's maps are as close to the target as demeter's after its L-BFGS iterations."""
     pair = make_pair("both", sizes.spacing)
     maps = pair.simplex(defaults().smoothing_mm, defaults().floor)
     settings = {**DEMETER, "threads": threads, "iterations": sizes.iterations}
@@ -206,7 +206,7 @@ class Server:
         self._process.wait()
 
     def seconds(self) -> float:
-        """The seconds of one more evaluation. Raises ``Unavailable`` when it has ended."""
+        """Seconds of one further evaluation. Raises ``Unavailable`` when the process has ended."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             self._process.stdin.write("go\n")
@@ -229,7 +229,7 @@ def shells(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def cube_matching(source: NDArray[np.float32], target: NDArray[np.float32], steps: int) -> Matching:
-    """The problem as the defaults pose it, at 2 mm with the given number of steps."""
+    """The problem with the default settings, at 2 mm with the given number of steps."""
     control = torch.full((CLASSES, CLASSES), 0.999)
     settings: Settings = replace(numerical(defaults()), steps=steps)
     pair = MapPair(torch.from_numpy(source), torch.from_numpy(target), control, (2.0, 2.0, 2.0))
@@ -263,7 +263,7 @@ def _timed(side: int, steps: int) -> float:
 
 
 def _reached(pair: Any, maps: tuple[NDArray[Any], ...], cap: int) -> tuple[float, float]:
-    """Mean absolute error of the probabilities and seconds of a registration with a cap on evaluations."""
+    """Mean absolute error of the probabilities and seconds of a registration with limited evaluations."""
     began = time.perf_counter()
     same = torch.full((len(maps[0]), len(maps[0])), DEMETER["rho"])
     kernel = (DEMETER["kernel"] * pair.spacing,)

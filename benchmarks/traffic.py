@@ -3,7 +3,7 @@
 Every operation is taken to read each input once and to write each result once. A pass over a volume
 (``numerics.passes``) can be taken as one operation, whatever it is made of: what a fused loop would move.
 Tensors on the device ``meta`` have a shape and no memory: with them a problem of any size is walked as on a
-graphics card, in seconds, and nothing is computed. A number that Python would wait for is then made up.
+GPU, in seconds, and nothing is computed. A number that Python would wait for is then made up.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _without(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
-    """Each once, but for those among the others."""
+    """Each element once, without those in the others."""
     return list({id(a): a for a in tensors if not any(a is b for b in others)}.values())
 
 

@@ -127,14 +127,14 @@ def _of_case(
 
 
 def left_out(rows: pd.DataFrame, options: argparse.Namespace) -> list[TruthRun]:
-    """The runs of a thorough benchmark that are not among ``rows``."""
+    """The runs of a thorough benchmark that are missing from ``rows``."""
     done = set(rows[list(KEY)].astype(str).itertuples(index=False, name=None))
     jobs = plan_runs(list(ANATOMIES), [*CASES, RIGID], SPACINGS, options.noise or [1], thorough=True)
     return [job for job in jobs if job.key not in done]
 
 
 def run_group(jobs: Sequence[TruthRun], data: Path, table: Path, program: str) -> None:
-    """Run jobs one after the other; each adds its row to the table as soon as it is done."""
+    """Run jobs one after the other; each adds its row to the table when it is done."""
     for job in jobs:
         measure = truth_rigid.measure if job.case == RIGID else truth_runs.measure
         try:
@@ -187,10 +187,10 @@ def fingerprint() -> str:
 
 
 class _Silent(ast.NodeTransformer):
-    """Takes away texts that stand alone, such as docstrings."""
+    """Removes standalone strings, such as docstrings."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.stmt:
-        """Nothing in place of a text."""
+        """Drop a standalone string."""
         alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return ast.copy_location(ast.Pass(), node) if alone else node
 

@@ -41,7 +41,7 @@ class Target:
 
 
 def markdown(table: pd.DataFrame, left_out: Sequence[TruthRun] = ()) -> str:
-    """The page; ``left_out`` are runs that it does not hold."""
+    """The page; ``left_out`` are runs that it does not include."""
     whole, table = table, table[table["failure"] == ""]
     parts = [truth_texts.HEAD.format(**_circumstances(table)) + _omissions(left_out), _targets(whole)]
     parts.append(truth_texts.CASES)
@@ -115,7 +115,7 @@ def _accuracy(table: pd.DataFrame) -> Iterator[Target]:
 
 
 def line(row: dict[str, Any]) -> str:
-    """One run in a line."""
+    """One run as a table line."""
     name = f"{row['anatomy']} {row['case']} {row['spacing_mm']} mm"
     name += (f" noise {row['noise']}" if row["noise"] else "") + (
         " swapped" if row["visits"] == SWAPPED else ""

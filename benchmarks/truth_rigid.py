@@ -1,4 +1,4 @@
-"""Nothing but head motion: two posed scans of one brain through alignment, maps and registration."""
+"""Pure head motion: two posed scans of one brain through alignment, maps and registration."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from longimorph.io import atomic, volumes
 from longimorph.stages.align import align
 from longimorph.stages.maps import maps
 from longimorph.stages.register import register
+from longimorph.tables.closure import KINDS
 
 ROTATION_DEG, SHIFT_MM = 6.0, 8.0
 _SCANNERS = {
@@ -47,7 +48,7 @@ def measure(job: TruthRun, data: Path) -> dict[str, Any]:
 
 
 def _scans(folder: Path, job: TruthRun, data: Path) -> list[dict[str, Any]]:
-    """Write both visits; returns their records as the steps want them."""
+    """Write both visits; return their records in the form that the stages expect."""
     anatomy, rng, records = subject(job.anatomy, data), np.random.default_rng(_SEED), []
     middle = anatomy.origin + np.asarray(anatomy.classes.shape) / 2
     for timepoint, scanner in _SCANNERS.items():
@@ -76,14 +77,14 @@ def _pipeline(folder: Path, visits: list[dict[str, Any]], job: TruthRun) -> None
 
 
 def _row(changes: pd.DataFrame, status: dict[str, Any], spacing: int) -> dict[str, Any]:
-    """What was measured although nothing happened, in % of the brain's volume."""
-    parts = [changes[f"{kind}_mm3"].to_numpy() for kind in compare.KINDS]
+    """The change measured although there is none, in % of the brain's volume."""
+    parts = [changes[f"{kind}_mm3"].to_numpy() for kind in KINDS]
     brain = float(changes.loc[changes["class"] != CLASSES[-1], "volume_from_mm3"].sum())
-    columns = [f"{kind}{what}_mm3" for kind in compare.KINDS for what in ("", "_uncertainty")]
+    columns = [f"{kind}{what}_mm3" for kind in KINDS for what in ("", "_uncertainty")]
     return {
         "classes": " ".join(changes["class"]),
         **{column: text(changes[column].to_numpy()) for column in columns},
-        **{f"true_{kind}_mm3": text(0.0 * part) for kind, part in zip(compare.KINDS, parts, strict=True)},
+        **{f"true_{kind}_mm3": text(0.0 * part) for kind, part in zip(KINDS, parts, strict=True)},
         "true_mm3": 0.0,
         "brain_mm3": brain,
         "false_of_brain": 100 * sum(compare.gross(part) for part in parts) / brain,

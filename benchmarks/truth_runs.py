@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from longimorph.demo.course import Truth
 from longimorph.numerics.attribution import flows_between
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.solve import Settings
+from longimorph.stages.register_settings import numerical_settings
 from longimorph.study import presets
 from longimorph.study.config import Config, defaults
 
@@ -41,16 +42,14 @@ class TruthRun:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The texts that name the job's row of the table."""
+        """The texts that identify the job's row of the table."""
         noise = "" if self.noise is None else str(self.noise)
         return self.anatomy, self.case, self.preset, str(self.spacing), noise, self.visits
 
 
 def numerical(settings: Config) -> Settings:
-    """The settings of the numerics in a configuration; their names are the same."""
-    names = {field.name for field in fields(Settings)} & {field.name for field in fields(Config)}
-    values = {name: getattr(settings, name) for name in names}
-    return Settings(**{**values, "steps": None if settings.steps == "auto" else settings.steps})
+    """The settings of the numerics in a configuration."""
+    return numerical_settings(asdict(settings))
 
 
 def measure(job: TruthRun, data: Path) -> dict[str, Any]:
@@ -82,7 +81,7 @@ def measure(job: TruthRun, data: Path) -> dict[str, Any]:
 
 
 def backwards(truth: Truth) -> Truth:
-    """The truth of the same course from its end to its beginning."""
+    """The truth of the same course in reverse."""
     return Truth(-truth.deformation, -truth.reallocation, truth.volume_to, truth.volume_from)
 
 
@@ -156,7 +155,7 @@ def by_matrix(
 
 
 def _health(found: Registration, spacing: float) -> dict[str, Any]:
-    """How the run went; drift and folded share in %, inverse error in voxels."""
+    """Quality of the run; drift and folded share in %, inverse error in voxels."""
     moved = [
         found.momentum,
         found.warps.forward,

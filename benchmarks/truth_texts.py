@@ -1,4 +1,4 @@
-"""What the page of known truth says around its tables."""
+"""Texts around the tables of the page on known truth."""
 
 HEAD = """\
 # Attribution against known truth

@@ -1,4 +1,4 @@
-"""How often the uncertainty beside a number holds the truth, over finished runs."""
+"""How often the stated uncertainty covers the truth, over finished runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.truth_runs import numbers
-from longimorph.demo.compare import KINDS
+from longimorph.tables.closure import KINDS
 
 
 def coverage(groups: dict[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:

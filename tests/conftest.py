@@ -1,4 +1,4 @@
-"""For all tests. Its place puts this folder on the path of imports: tests share modules that lie in it."""
+"""For all tests: this file's folder is put on the import path, because tests share modules in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a study that sets nothing, for tests that call a part by itself."""
+"""The settings of a study that sets nothing, for tests that call one part directly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that README and docs tell a user to type: where they stand, and what they are."""
+"""The commands that README and docs tell a user to type, with their location."""
 
 from __future__ import annotations
 

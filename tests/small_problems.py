@@ -1,4 +1,4 @@
-"""Random smooth problems on grids small enough for laws to be checked in float64, and pairs of blobs."""
+"""Random smooth problems on grids small enough to check laws in float64, and pairs of blobs."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(
     chosen: Sequence[Phantom], peers: Sequence[str], threads: int, iterations: int, data: Path
 ) -> Iterator[Result]:
-    """Every result, phantom by phantom, longimorph first."""
+    """Yield every result, phantom by phantom, longimorph first."""
     for phantom in chosen:
         pair = make_pair(phantom.case, phantom.spacing, phantom.anatomy, phantom.noise, data)
         smoothed = pair.simplex(defaults().smoothing_mm, defaults().floor)

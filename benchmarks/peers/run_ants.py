@@ -41,7 +41,7 @@ def image(values: np.ndarray, spacing: tuple[float, ...]) -> ants.ANTsImage:
 def register(
     fixed: list[ants.ANTsImage], moving: list[ants.ANTsImage], settings: dict[str, object], prefix: str
 ) -> dict[str, object]:
-    """SyN alone, from the identity, with equal weight on all classes that both maps hold."""
+    """SyN only, from the identity, with equal weight on all classes that both maps contain."""
     metric, radius = settings["metric"], settings["radius"]
     masks = [visible(images, settings["hidden"]) for images in (fixed, moving)]
     channels = [(f, m) for f, m in zip(fixed, moving, strict=True) if min(f.max(), m.max()) > SEEN_BELOW]
@@ -63,7 +63,7 @@ def register(
 
 
 def visible(images: list[ants.ANTsImage], hidden: list[int]) -> ants.ANTsImage | None:
-    """Where the hidden classes have next to no probability; None when nothing is hidden."""
+    """Where the hidden classes have almost no probability; None if no class is hidden."""
     if not hidden:
         return None
     share = sum(images[index].numpy() for index in hidden)

@@ -24,7 +24,7 @@ PLENTY = 10_000
 
 
 def main() -> None:
-    """Read the case and do what the command line asks for."""
+    """Read the case and run what the command line requests."""
     settings = json.loads(sys.argv[3])
     torch.set_num_threads(settings["threads"])
     answers = os.fdopen(os.dup(1), "w")

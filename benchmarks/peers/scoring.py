@@ -1,4 +1,4 @@
-"""How a program's deformation is compared with the truth, and how the comparison is written down."""
+"""Comparison of a program's deformation with the truth, as numbers and as a table."""
 
 from __future__ import annotations
 

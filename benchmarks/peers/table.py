@@ -1,4 +1,4 @@
-"""Results that lie beside the page, so that a run that was broken off goes on where it stood."""
+"""Results stored beside the page, so that an interrupted run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = [field.name for field in fields(Result)]
 
 
 def read_rows(table: Path, program: str) -> list[Result]:
-    """The results in a table that come from this program (a hash); none where there is no such table."""
+    """The results in a table that this program (a hash) produced; none if there is no such table."""
     if not table.is_file():
         return []
     numbers, texts = ("gross_mm3", "error", "seconds"), ("missing", "fingerprint")
@@ -28,12 +28,12 @@ def read_rows(table: Path, program: str) -> list[Result]:
 
 
 def write_rows(table: Path, results: Sequence[Result], program: str) -> None:
-    """Write all of them anew."""
+    """Write all results again."""
     rows = pd.DataFrame([asdict(result) for result in results], columns=NAMES).assign(fingerprint=program)
     atomic.write_csv(table, rows, float_format="%.6g")
 
 
 def complete(results: Sequence[Result], phantom: str, programs: Sequence[str]) -> list[Result]:
-    """The results of a phantom if every program has one of its own, or cannot have any; else none."""
+    """The results of a phantom if every program has one or cannot have one; otherwise none."""
     found = [r for r in results if r.phantom == phantom and r.program in programs and r.missing in ("", "-")]
     return found if {result.program for result in found} == set(programs) else []

@@ -97,14 +97,14 @@ class PhantomCourse:
     truth: Truth
 
     def inverse(self) -> Field:
-        """Displacement in mm (3, i, j, k on the flow's grid) back to where the tissue was."""
+        """Displacement in mm (3, i, j, k on the flow's grid) back to the original position of the tissue."""
         if self.flow is None:
             raise ValueError("nothing moves in this case")
         return flows.displacement(self.flow, -self.time)
 
 
 def named(case: str) -> PhantomCase:
-    """The case of a name. Raises KeyError with the names that there are."""
+    """The case of this name. Raises KeyError with the known names."""
     known = CASES | ALIASES
     if case not in known:
         raise KeyError(f"there is no case '{case}'; there are: {', '.join(known)}")
@@ -112,7 +112,7 @@ def named(case: str) -> PhantomCase:
 
 
 def follow(anatomy: Anatomy, case: PhantomCase) -> PhantomCourse:
-    """What happens in ``case`` to the brain of ``anatomy``, and what is true of it."""
+    """Apply ``case`` to the brain of ``anatomy``; return the result and its truth."""
     before, after = _tissue(anatomy, case)
     flow, time = _flow(anatomy, case, before)
     turned, count = before != after, len(case.classes.names)
@@ -147,7 +147,7 @@ def _tissue(anatomy: Anatomy, case: PhantomCase) -> tuple[NDArray[np.int8], NDAr
 
 
 def _ball(anatomy: Anatomy, within: tuple[int, ...], volume_ml: float) -> NDArray[np.intp]:
-    """Flat indices of an uneven ball of that volume at the anatomy's lesion, from its middle outwards."""
+    """Flat indices of an uneven ball of this volume at the anatomy's lesion, from its centre outwards."""
     centre: Array = np.asarray(anatomy.lesion_centre) - anatomy.origin
     return uneven_ball(np.isin(anatomy.classes, within), centre)[: round(volume_ml * 1000)]
 

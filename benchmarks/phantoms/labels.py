@@ -1,4 +1,4 @@
-"""Label volumes of a phantom's visits, and what a segmentation may get wrong in them."""
+"""Label volumes of a phantom's visits, with simulated segmentation errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def boundary(labels: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def flip_boundary(labels: NDArray[np.int8], share: float, rng: np.random.Generator) -> NDArray[np.int8]:
-    """The labels with a random ``share`` of the boundary voxels given the class of another neighbour."""
+    """The labels with a random ``share`` of the boundary voxels set to the class of a neighbour."""
     candidates = np.flatnonzero(boundary(labels))
     chosen = rng.choice(candidates, size=round(share * candidates.size), replace=False)
     around = np.stack([_neighbour(labels, *side).ravel()[chosen] for side in _NEIGHBOURS])

@@ -54,7 +54,7 @@ class KnownPair:
         return np.asarray(np.minimum(self.source[-1], self.target[-1]) < 0.5)
 
     def simplex(self, smoothing_mm: float, floor: float) -> tuple[Maps, Maps]:
-        """Source and target as the pipeline makes them: smoothed, raised to the floor, closed."""
+        """Source and target as the pipeline makes them: smoothed, raised to the floor, normalised."""
         before, after = (
             simplex.close(simplex.smooth(maps, self.grid, smoothing_mm), floor)
             for maps in (self.source, self.target)
@@ -63,7 +63,7 @@ class KnownPair:
 
 
 def default_data() -> Path:
-    """Where public data are looked for: ``../shared/data`` beside the repository."""
+    """Default location of the public data: ``../shared/data`` beside the repository."""
     return paths.repository() / ".." / "shared" / "data"
 
 
@@ -100,7 +100,7 @@ def make_pair(
 def _fine(
     case: str, anatomy: str, data: Path, per_mm: int
 ) -> tuple[Anatomy, PhantomCourse, tuple[Maps, Maps]]:
-    """The anatomy, what happens to it, and the share of each class in each of its voxels at both visits."""
+    """The anatomy, its change, and the share of each class in each of its voxels at both visits."""
     brain = subject(anatomy, data)
     course = cases.follow(brain, cases.named(case))
     return brain, course, (_one_hot(course.before, len(course.classes.names)), _moved(course, per_mm))
@@ -166,7 +166,7 @@ def _average(shares: Maps, anatomy: Anatomy, grid: Grid, spacing: int) -> Maps:
 
 
 def _window(part: Maps, start: NDArray[np.int64], shape: list[int], beyond: float) -> Maps:
-    """The box that begins at voxel ``start`` (may be negative), ``beyond`` where the volume has none."""
+    """The box that begins at voxel ``start`` (may be negative), filled with ``beyond`` outside the volume."""
     before = np.maximum(-start, 0)
     after = np.maximum(start + shape - part.shape, 0)
     padded = np.pad(part, list(zip(before, after, strict=True)), constant_values=beyond)

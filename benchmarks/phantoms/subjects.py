@@ -75,7 +75,7 @@ _IXI = Atlas(
 
 
 def available(data: Path) -> dict[str, Path | None]:
-    """The names of the anatomies that can be made with the folder ``data``, and the file of each."""
+    """The names of the anatomies that the folder ``data`` provides, and the file of each."""
     found: dict[str, Path | None] = {DEMO: None}
     for file in sorted(data.glob(_SYNTHSEG.pattern)):
         found["synthseg_" + re.sub(r"\D", "", file.name.split(".")[0])] = file
@@ -86,7 +86,7 @@ def available(data: Path) -> dict[str, Path | None]:
 
 @functools.lru_cache(maxsize=2)
 def subject(name: str, data: Path) -> Anatomy:
-    """The anatomy called ``name``. Raises LongimorphError that says which there are."""
+    """The anatomy called ``name``. Raises LongimorphError with the known names."""
     known = available(data)
     if name not in known:
         raise LongimorphError(f"There is no anatomy '{name}' in {data}; there are: {', '.join(known)}.")
@@ -139,7 +139,7 @@ def _classify(labels: NDArray[Any], atlas: Atlas) -> NDArray[np.int8]:
 
 
 def _divided(volume: NDArray[Any], parts: int) -> NDArray[Any]:
-    """Each voxel as ``parts``³ equal ones."""
+    """Split each voxel into ``parts``³ equal ones."""
     for axis in range(3):
         volume = np.repeat(volume, parts, axis=axis)
     return volume

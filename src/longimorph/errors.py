@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 class LongimorphError(Exception):
@@ -56,16 +57,30 @@ class Interrupted(LongimorphError):
     """A job was asked to stop before it ended; running the same job again resumes its work."""
 
 
-class PairFailure(LongimorphError):
+class Unusable(LongimorphError):
+    """Why one visit or pair cannot be used; ``code`` is a short stable name."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code, self.message = code, message
+        super().__init__(f"{code}: {message}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, self.message)
+
+
+class PairFailure(Unusable):
     """An expected failure of one visit or pair: a row of failures.csv, while the cohort continues.
 
-    ``stage`` is the stage that failed (align, maps, register); ``code`` is a short stable name; ``timepoint``
-    is the visit responsible, if it is one of the two.
+    ``stage`` is the stage that failed (align, maps, register); ``timepoint`` is the visit responsible, if it
+    is one of the two.
     """
 
     def __init__(self, stage: str, code: str, message: str, timepoint: str | None = None) -> None:
-        self.stage, self.code, self.message, self.timepoint = stage, code, message, timepoint
-        super().__init__(f"{stage}: {code}: {message}")
+        super().__init__(code, message)
+        self.stage, self.timepoint = stage, timepoint
 
-    def __reduce__(self) -> tuple[type[PairFailure], tuple[str, str, str, str | None]]:
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.code}: {self.message}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.stage, self.code, self.message, self.timepoint)

@@ -1,4 +1,4 @@
-"""Scans that are no scans: what they are, what is said of them, and how their pair fails."""
+"""Invalid scans: how each is made, what the message says, and how its pair fails."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def colours(data: np.ndarray) -> np.ndarray:
     return made
 
 
-def instead(make: Callable[[Path], None], suffix: str = ".nii.gz") -> Callable[[Place], None]:
+def instead(make: Callable[[Path], object], suffix: str = ".nii.gz") -> Callable[[Place], None]:
     """Put something else in the place of the regions."""
 
     def spoil(place: Place) -> None:
@@ -120,7 +120,7 @@ def nifti2(file: Path) -> None:
     file.write_bytes(gzip.compress(bytes(content), 1))
 
 
-def metaimage(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+def metaimage(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
     """A MetaImage with changed bytes."""
 
     def make(file: Path) -> None:
@@ -201,16 +201,16 @@ FAULTS = (
     Fault("labels of 2^40", voxels(some(1 << 40, np.int64)), ("too large",), "negative"),
     Fault("labels of 1e30", voxels(some(1e30, np.float64)), ("too large",), "negative"),
     Fault("labels and a half", voxels(some(1.5, np.float32)), (*NAMED, "1.5 in 2"), "non_integer"),
-    Fault("an image as labels", voxels(lambda d: d * 7.3), ("no whole number",), "non_integer"),
+    Fault("an image as labels", voxels(lambda d: d * 7.3), ("not a whole number",), "non_integer"),
     Fault(
         "labels of no class",
         voxels(some(77, np.int16)),
-        ("no row of", "takes label", "77", "2 voxels", "line 3"),
+        ("no row of", "matches label", "77", "2 voxels", "line 3"),
     ),
     Fault(
         "states of no class",
         other_states,
-        ("no row of", "takes state 5 (8,000 voxels, 4096.0 mL)", "line 3", "'oedema'"),
+        ("no row of", "matches state 5 (8,000 voxels, 4096.0 mL)", "line 3", "'oedema'"),
     ),
     Fault("negative states", voxels(some(-3, np.int16), "states"), ("V2_states",), "negative"),
     Fault(
@@ -220,7 +220,7 @@ FAULTS = (
     Fault("one slice", voxels(lambda d: d[..., 0]), ("three axes",), "dimension"),
     Fault("ten thousand by three", header(40, sizes(10_000, 10_000, 10_000)), NAMED, "header"),
     Fault("10^12 voxels in NIfTI-2", instead(nifti2), ("10000, 10000, 10000",), "header"),
-    Fault("more voxels than bytes", header(40, sizes(900, 900, 900)), ("cut off",), "header"),
+    Fault("more voxels than bytes", header(40, sizes(900, 900, 900)), ("truncated",), "header"),
     Fault("negative sizes", header(40, sizes(-20, 20, 20)), NAMED, "dimension"),
     Fault("an affine of NaN", affine(np.full((4, 4), np.nan)), ("affine",), "affine"),
     Fault("a singular affine", affine(np.diag([8.0, 8, 0, 1])), ("singular",), "affine"),
@@ -238,15 +238,15 @@ FAULTS = (
     Fault("voxels that begin nowhere", header(108, floats(np.inf)), NAMED, "unreadable"),
     Fault("voxels that begin too late", header(108, floats(1e9)), NAMED, "unreadable"),
     Fault("only background", empty_brain, ("background",), "no_brain"),
-    Fault("an image with one value", voxels(np.ones_like, "image"), ("one value",), "empty"),
-    Fault("an image of NaN", voxels(lambda d: d * np.nan, "image"), ("one value",), "empty"),
+    Fault("an image with one value", voxels(np.ones_like, "image"), ("same value",), "empty"),
+    Fault("an image of NaN", voxels(lambda d: d * np.nan, "image"), ("same value",), "empty"),
     Fault("an image of text", bytes_put("image", lambda b: b"scan"), ("V2_image",), "unreadable"),
     Fault("an image of 10^12 voxels", header(40, sizes(10_000, 10_000, 10_000), "image"), (), "header"),
     Fault("a MetaImage cut off", instead(metaimage(lambda b: b[:-50]), ".mha"), (".mha",), "unreadable"),
     Fault(
         "a MetaImage that claims more voxels than it can have",
         instead(metaimage(lambda b: b.replace(b"DimSize = 20 20 20", b"DimSize = 900 900 900")), ".mha"),
-        ("cut off",),
+        ("truncated",),
         "header",
     ),
     Fault("an NRRD of text", instead(lambda f: f.write_text("NRRD0004\nnothing"), ".nrrd"), (), "unreadable"),

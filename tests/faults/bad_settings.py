@@ -1,4 +1,4 @@
-"""Configurations that say what cannot be, or that a reader should not follow."""
+"""Configurations with invalid values, or with content that a reader must not follow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def whole(content: str | bytes) -> Callable[[Place], None]:
     return spoil
 
 
-def instead(make: Callable[[Path], None]) -> Callable[[Place], None]:
+def instead(make: Callable[[Path], object]) -> Callable[[Place], None]:
     """Put something else in the place of the configuration."""
 
     def spoil(place: Place) -> None:
@@ -52,29 +52,29 @@ SEEN = ("config.yaml", "line")
 FAULTS = (
     Fault("an unknown key", added("spacing: 2"), (*SEEN, "'spacing': unknown key", "'spacing_mm'")),
     Fault("a key far from all", added("zzz: 2"), ("unknown key", "Known keys")),
-    Fault("text for a number", added("tolerance: small"), ("'tolerance': cannot be used", "small")),
-    Fault("a number for text", added("pairs: 3"), ("'pairs': cannot be used", "consecutive")),
-    Fault("yes for a number", added("threads: yes"), ("'threads': cannot be used", "True")),
-    Fault("a list for a number", added("volume_mm: [6]"), ("'volume_mm': cannot be used", "[6]")),
-    Fault("a number for a list", added("kernel_mm: 4"), ("'kernel_mm': cannot be used",)),
-    Fault("a setting of NaN", added("volume_weight: .nan"), ("'volume_weight': cannot be used",)),
-    Fault("no end", added("amplitude_mm: .inf"), ("'amplitude_mm': cannot be used",)),
-    Fault("1e999", added("amplitude_mm: 1e999"), ("'amplitude_mm': cannot be used",)),
-    Fault("a number of 400 digits", added(f"amplitude_mm: {'9' * 400}"), ("'amplitude_mm': cannot be used",)),
+    Fault("text for a number", added("tolerance: small"), ("'tolerance': is not valid", "small")),
+    Fault("a number for text", added("pairs: 3"), ("'pairs': is not valid", "consecutive")),
+    Fault("yes for a number", added("threads: yes"), ("'threads': is not valid", "True")),
+    Fault("a list for a number", added("volume_mm: [6]"), ("'volume_mm': is not valid", "[6]")),
+    Fault("a number for a list", added("kernel_mm: 4"), ("'kernel_mm': is not valid",)),
+    Fault("a setting of NaN", added("volume_weight: .nan"), ("'volume_weight': is not valid",)),
+    Fault("no end", added("amplitude_mm: .inf"), ("'amplitude_mm': is not valid",)),
+    Fault("1e999", added("amplitude_mm: 1e999"), ("'amplitude_mm': is not valid",)),
+    Fault("a number of 400 digits", added(f"amplitude_mm: {'9' * 400}"), ("'amplitude_mm': is not valid",)),
     Fault("a number of 5000 digits", added(f"amplitude_mm: {'9' * 5000}"), ("config.yaml", "not valid YAML")),
-    Fault("a number in words of 5000 digits", added(f"amplitude_mm: '1e{'9' * 5000}'"), ("cannot be used",)),
-    Fault("out of range", added("volume_mm: -6"), ("'volume_mm': cannot be used", "above 0")),
+    Fault("a number in words of 5000 digits", added(f"amplitude_mm: '1e{'9' * 5000}'"), ("is not valid",)),
+    Fault("out of range", added("volume_mm: -6"), ("'volume_mm': is not valid", "above 0")),
     Fault("keys without a value", added("days:\nspacing_mm:"), ("'spacing_mm': is empty",)),
-    Fault("a group of nothing", added("align: 3"), ("'align': cannot be used",)),
-    Fault("a key twice", added("threads: 1\nthreads: 2"), ("'threads': is given twice, first on line",)),
+    Fault("a group of nothing", added("align: 3"), ("'align': is not valid",)),
+    Fault("a key twice", added("threads: 1\nthreads: 2"), ("'threads': occurs twice, first on line",)),
     Fault("an indentation by a tab", added("align:\n\tseed: 1"), ("not valid YAML", "tab")),
-    Fault("a configuration that is a list", whole("- cohort\n- classes\n"), ("holds no settings",)),
+    Fault("a configuration that is a list", whole("- cohort\n- classes\n"), ("contains no settings",)),
     Fault("an empty configuration", whole(""), ("required key is missing", "cohort", "classes", "control")),
     Fault("several documents", added("---\ncohort: other.tsv"), ("config.yaml", "not valid YAML")),
     Fault("bytes", whole(bytes(range(256))), ("config.yaml",)),
     Fault("a configuration in UTF-16", whole("cohort: cohort.tsv\n".encode("utf-16")), ("UTF-8",)),
     Fault("a bomb", added(BOMB), ("config.yaml", "too large")),
-    Fault("an anchor within itself", added("patients: &p [P001, *p]"), ("'patients': cannot be used",)),
+    Fault("an anchor within itself", added("patients: &p [P001, *p]"), ("'patients': is not valid",)),
     Fault("brackets of 3000 levels", added(f"patients: {'[' * 3000}"), ("not valid YAML",)),
     Fault(
         "an object of Python", added("patients: !!python/object/apply:os.mkdir [hacked]"), ("not valid YAML",)
@@ -82,7 +82,7 @@ FAULTS = (
     Fault("a name of Python", added("device: !!python/name:os.system"), ("not valid YAML",)),
     Fault("code for Snakemake", added("__use_yte__: true"), (*SEEN, "'__use_yte__': unknown key")),
     Fault(
-        "an object in words", added("device: '!!python/object/apply:os.mkdir [hacked]'"), ("cannot be used",)
+        "an object in words", added("device: '!!python/object/apply:os.mkdir [hacked]'"), ("is not valid",)
     ),
     Fault(
         "a variable in the path of a table",
@@ -97,10 +97,10 @@ FAULTS = (
         table("cohort", "'`touch hacked`.tsv'"),
         ("`touch hacked`.tsv: file not found",),
     ),
-    Fault("a zero byte in the path of a table", table("cohort", '"a\\0.tsv"'), ("cannot be a path",)),
+    Fault("a zero byte in the path of a table", table("cohort", '"a\\0.tsv"'), ("is not a valid path",)),
     Fault("a patient that is not there", added("patients: [P009]"), ("'P009'", "Did you mean 'P00")),
-    Fault("a preset that is not there", table("control", "preset:lesions"), ("no such preset", "'lesion'")),
-    Fault("a preset elsewhere", table("control", "preset:../../config/presets/lesion"), ("no such preset",)),
+    Fault("a preset that is not there", table("control", "preset:lesions"), ("is not a preset", "'lesion'")),
+    Fault("a preset elsewhere", table("control", "preset:../../config/presets/lesion"), ("is not a preset",)),
     Fault(
         "a byte-order mark in front",
         lambda p: p.config.write_text("\ufeff" + p.config.read_text()),

@@ -1,4 +1,4 @@
-"""Tables that are no tables, or say what cannot be."""
+"""Files that are not tables, or tables with invalid content."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def put(table: str, old: str, new: str) -> Callable[[Place], None]:
     return lambda place: place.edit(place.table(table), old, new)
 
 
-def instead(table: str, make: Callable[[Path], None]) -> Callable[[Place], None]:
+def instead(table: str, make: Callable[[Path], object]) -> Callable[[Place], None]:
     """Put something else in a table's place."""
 
     def spoil(place: Place) -> None:
@@ -96,31 +96,37 @@ COHORT = (
     Fault("a zero byte", put("cohort", "P001\tV2", "P001\0\tV2"), ("cohort.tsv", "zero bytes")),
     Fault("a workbook", instead("cohort", lambda f: f.write_bytes(b"PK\x03\x04" * 9)), ("workbook",)),
     Fault("an empty table", text("cohort", lambda t: ""), ("cohort.tsv", "is empty")),
-    Fault("a header alone", text("cohort", lines(lambda r: r[:1])), ("no rows",)),
+    Fault("a header alone", text("cohort", lines(lambda r: r[:1])), ("no data rows",)),
     Fault("rows alone", text("cohort", lines(lambda r: r[1:])), ("column is missing", "patient")),
-    Fault("a row twice", text("cohort", lines(lambda r: [*r, r[2]])), ("given already on line 3", "line 6")),
-    Fault("a column twice", put("cohort", "regions\tstates", "regions\tregions"), ("given twice",)),
+    Fault("a row twice", text("cohort", lines(lambda r: [*r, r[2]])), ("already on line 3", "line 6")),
+    Fault("a column twice", put("cohort", "regions\tstates", "regions\tregions"), ("occurs twice",)),
     Fault("a column without a name", put("cohort", "\tdays", "\t\tdays"), ("has no name",)),
     Fault("a tab too many", put("cohort", ROW, f"{ROW}\t"), (*SEEN, "cells")),
-    Fault("a misspelt column", put("cohort", "regions", "region"), ("column is missing", "Is it 'region'?")),
-    Fault("a space in a name", patient("P 001"), ("cannot be a name", "P 001", "line 2")),
-    Fault("an umlaut in a name", patient("Müller"), ("cannot be a name", "Müller")),
-    Fault("a sign that is not seen", patient("P001\u200b"), ("cannot be a name", "\\u200b")),
-    Fault("a way out of the results", patient("../x"), ("cannot be a name", "../x")),
-    Fault("a way to the root", patient("/etc"), ("cannot be a name", "/etc")),
-    Fault("a dot", patient("."), ("cannot be a name",)),
-    Fault("a command", patient("$(id)"), ("cannot be a name",)),
-    Fault("markup", patient("<script>"), ("cannot be a name",)),
-    Fault("a formula", patient("=1+1"), ("cannot be a name",)),
+    Fault(
+        "a misspelt column",
+        put("cohort", "regions", "region"),
+        ("column is missing", "Is it the column 'region'?"),
+    ),
+    Fault("a space in a name", patient("P 001"), ("is not a valid name", "P 001", "line 2")),
+    Fault("an umlaut in a name", patient("Müller"), ("is not a valid name", "Müller")),
+    Fault("a sign that is not seen", patient("P001\u200b"), ("is not a valid name", "\\u200b")),
+    Fault("a way out of the results", patient("../x"), ("is not a valid name", "../x")),
+    Fault("a way to the root", patient("/etc"), ("is not a valid name", "/etc")),
+    Fault("a dot", patient("."), ("is not a valid name",)),
+    Fault("a command", patient("$(id)"), ("is not a valid name",)),
+    Fault("markup", patient("<script>"), ("is not a valid name",)),
+    Fault("a formula", patient("=1+1"), ("is not a valid name",)),
     Fault("a name of 300 letters", patient("P" * 300), ("too long", "PPP…")),
     Fault(
         "names that differ by case", put("cohort", ROW, ROW.lower()), (*SEEN, "differs only by case", "P001")
     ),
     Fault("visits that differ by case", put("cohort", ROW, ROW.replace("V2", "v1")), (*SEEN, "only by case")),
-    Fault("a patient called cohort", patient("cohort"), ("cannot be a name", "belongs to longimorph")),
-    Fault("a patient called tables", patient("tables"), ("cannot be a name", "belongs to longimorph")),
+    Fault("a patient called cohort", patient("cohort"), ("is reserved by longimorph",)),
+    Fault("a patient called tables", patient("tables"), ("is reserved by longimorph",)),
     Fault(
-        "a way out in a visit's name", put("cohort", ROW, ROW.replace("V2", "../V2")), ("cannot be a name",)
+        "a way out in a visit's name",
+        put("cohort", ROW, ROW.replace("V2", "../V2")),
+        ("is not a valid name",),
     ),
     Fault("a visit that is called as a pair", put("cohort", ROW, ROW.replace("V2", "V1__V2")), code=FINE),
     Fault("days in words", days("later"), (*SEEN, "is not a number")),
@@ -129,7 +135,7 @@ COHORT = (
     Fault("days of 1e400", days("1e400"), (*SEEN, "is not a number")),
     Fault("days with a comma", days("90,5"), (*SEEN, "decimal point")),
     Fault("a date", days("2024-03-01"), (*SEEN, "is not a number")),
-    Fault("a date as a number", days("20240301"), (*SEEN, "is a date")),
+    Fault("a date as a number", days("20240301"), (*SEEN, "(a date?)")),
     Fault("no days", days(""), (*SEEN, "is empty")),
     Fault("visits swapped", days("-90"), (*SEEN, "is before the day of 'V1'")),
     Fault("two visits on a day", days("0"), (*SEEN, "is also the day of 'V1'")),
@@ -137,7 +143,7 @@ COHORT = (
     Fault(
         "a path of 5000 letters",
         lambda p: p.point("regions", "a" * 5000 + ".nii"),
-        (*SEEN, "cannot be a path"),
+        (*SEEN, "is not a valid path"),
     ),
     Fault("a path of another system", lambda p: p.point("regions", "..\\scans\\V2.nii"), (*SEEN, "not '\\'")),
     Fault("a variable in a path", lambda p: p.point("regions", "$HOME/V2.nii.gz"), (*SEEN, "file not found")),
@@ -172,7 +178,7 @@ CONTROL = (
         ("'GM'", "is not a class", "'WM' has no row"),
     ),
     Fault("two rows of a class", put("control", ENTRY, f"{ENTRY}\n{ENTRY}"), ("two rows", "line 4")),
-    Fault("two columns of a class", put("control", "ventricles\tback", "WM\tback"), ("given twice", "'WM'")),
+    Fault("two columns of a class", put("control", "ventricles\tback", "WM\tback"), ("occurs twice", "'WM'")),
     Fault("no matrix", text("control", lambda t: "\n \n# nothing\n"), ("control.tsv", "is empty")),
     Fault(
         "bytes as a matrix", instead("control", lambda f: f.write_bytes(bytes(range(128, 256)))), ("UTF-8",)
@@ -181,7 +187,7 @@ CONTROL = (
 
 WHITE = "WM\t1\t*"
 CLASSES = (
-    Fault("two classes of one name", put("classes", "WM\t1", "oedema\t1"), ("given already on line 2",)),
+    Fault("two classes of one name", put("classes", "WM\t1", "oedema\t1"), ("already on line 2",)),
     Fault("classes that differ by case", put("classes", "WM\t1", "Oedema\t1"), ("differs only by case",)),
     Fault(
         "a range that runs backwards", put("classes", WHITE, "WM\t9-1\t*"), ("9-1 runs backwards", "line 3")
@@ -195,7 +201,7 @@ CLASSES = (
     ),
     Fault("a colour in words", put("classes", "#f0f0f0", "white"), ("is not a colour", "white")),
     Fault("a colour that is markup", put("classes", "#f0f0f0", "#fff;}</style>"), ("is not a colour",)),
-    Fault("a class that is markup", put("classes", WHITE, "<b>WM\t1\t*"), ("cannot be a name", "<b>WM")),
+    Fault("a class that is markup", put("classes", WHITE, "<b>WM\t1\t*"), ("is not a valid name", "<b>WM")),
     Fault("a class called from", put("classes", WHITE, "from\t1\t*"), ("cannot be the name of a class",)),
     Fault("a class without a name", put("classes", WHITE, "\t1\t*"), ("is empty", "line 3")),
     Fault("a missing column", put("classes", "\tstates", "\tstate2"), ("column is missing", "states")),

@@ -1,4 +1,4 @@
-"""What a fault is, and the small study that each one breaks.
+"""The definition of a fault, and the small study that each fault breaks.
 
 Of the study's two patients only P001 is ever broken, at its second visit; P002 must come out as before.
 """
@@ -57,7 +57,7 @@ class Fault:
     """
 
     name: str
-    spoil: Callable[[Place], None]
+    spoil: Callable[[Place], object]
     words: tuple[str, ...] = ()
     code: str | None = None
 

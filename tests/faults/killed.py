@@ -1,4 +1,4 @@
-"""Steps that are killed while they write, or whose disk gives out: each in a process of its own."""
+"""Steps that are killed while they write, or whose disk fails, each in its own process."""
 
 from __future__ import annotations
 

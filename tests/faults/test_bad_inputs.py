@@ -1,4 +1,4 @@
-"""Each bad input is told in words, at once, and harms nothing but what it touches."""
+"""Each bad input is reported in words, immediately, and affects only what depends on it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_its_pair_fails_and_the_other_visit_stands(fault: Fault, place: Place, t
     if fault.fails:
         pair = {"patient": PATIENT, "from": "V1", "to": VISIT}
         qcs = (folder / "qc.json" for folder in folders)
-        register(pair, tables, study.config.control, *qcs, out / "pair", CHOSEN)
+        register(pair, tables, study.config.control, *qcs, out / "pair", CHOSEN)  # type: ignore[arg-type, call-arg]
         status = read_json(out / "pair" / "status.json")
         assert (status["status"], status["timepoint"]) == (fault.code, VISIT)
         told = f"{PATIENT} {VISIT}: {status['message']}"

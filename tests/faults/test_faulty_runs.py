@@ -1,4 +1,4 @@
-"""Runs in bad places and at bad times: they end with a sentence, and the next one gives what it should."""
+"""Runs in bad places and at bad times end with a message, and the next run gives the right result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Good files with bytes changed, lost and added: a value, or a complaint of the expected kind, at once."""
+"""Valid files with bytes changed, lost and added give a value or an expected error, without delay."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CLASSES, CONTROL
 
-from longimorph.errors import InputError, PairFailure
+from longimorph.errors import InputError, Unusable
 from longimorph.io.volumes import MAX_VOXELS, read_grid, read_image, read_labels
 from longimorph.study import classes, config, control, schema, table
 
@@ -55,7 +55,7 @@ def finishes(read: Callable[[Path], object], name: str, content: bytes) -> objec
             return read(file)
         except InputError as error:
             assert error.problems and all(str(problem) for problem in error.problems)
-        except PairFailure as failure:
+        except Unusable as failure:
             assert failure.code and len(failure.message) > 20
         finally:
             assert time.monotonic() - began < AT_ONCE_S

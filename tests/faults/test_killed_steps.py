@@ -14,7 +14,7 @@ from heads import Head, Patient, status
 from killed import files_no_larger_than, in_child, killed_at, was_killed, whole
 
 from longimorph import tables
-from longimorph.errors import PairFailure
+from longimorph.errors import Unusable
 from longimorph.io.volumes import read_maps, write_maps
 from longimorph.stages.align import align
 from longimorph.stages.figure import figure
@@ -68,7 +68,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Patient]:
     found = {}
     for stage in STAGES:
         found[stage] = copy(patient, tmp_path_factory.mktemp(stage) / "P")
-        assert in_child(lambda stage=stage: run_stage(patient, stage)) == 0
+        assert in_child(lambda stage=stage: run_stage(patient, stage)) == 0  # type: ignore[misc]
     return {**found, "end": patient}
 
 
@@ -233,5 +233,5 @@ def test_one_bit_of_a_map_is_noticed(before: dict[str, Patient], tmp_path: Path)
     patient = copy(before["register"], tmp_path / "P")
     file = patient.results / "V1" / "simplex.nii.gz"
     flipped(file)
-    with pytest.raises(PairFailure):
+    with pytest.raises(Unusable):
         read_maps(file)

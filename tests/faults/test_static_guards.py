@@ -1,4 +1,4 @@
-"""What the code must never do with what users give it: run it. Seen in the source itself."""
+"""What the code must never do with users' input: run it. Checked in the source itself."""
 
 from __future__ import annotations
 

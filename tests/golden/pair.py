@@ -67,4 +67,4 @@ def described(found: Registration) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    np.savez_compressed(STORED, **computed())
+    np.savez_compressed(STORED, **computed())  # type: ignore[arg-type]

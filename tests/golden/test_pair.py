@@ -1,4 +1,4 @@
-"""A registration gives what it gave when its results were stored (how to renew them: pair.py).
+"""A registration still gives its stored results (pair.py describes how to renew them).
 
 All in float64. The tolerance is 1e-8 of the largest value of each array: inputs changed by 1e-15 of their
 values change the results by 1e-13, and so does another order of summation; a change of the equations or of

@@ -10,8 +10,9 @@ import torch
 from small_problems import ball_maps, random_maps, settings
 
 from benchmarks.gpu_card import pinned_pool
+from longimorph.footprint import PAIRS_KEPT
 from longimorph.memory import budget
-from longimorph.memory.model import PAIRS_KEPT, model
+from longimorph.memory.model import model
 from longimorph.numerics.memory_strategies import BY_NAME, LADDERS, STORE, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import register

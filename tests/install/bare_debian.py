@@ -1,4 +1,4 @@
-"""A bare Debian in a folder, and commands in it, with this machine's own way to packages."""
+"""A bare Debian system in a folder, and commands in it, with this machine's access to packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wheel of this repository, and a Python that has it and knows nothing of the repository."""
+"""A wheel of this repository, and a Python that has it installed without access to the repository."""
 
 from __future__ import annotations
 

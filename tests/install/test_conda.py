@@ -1,4 +1,4 @@
-"""Environments that Snakemake makes for the jobs have longimorph, the one that plans the run.
+"""Environments that Snakemake creates for the jobs contain the longimorph that plans the run.
 
 Conda itself is replaced: its channels are not asked for anything. What is tested is what the workflow adds.
 """

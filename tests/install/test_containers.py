@@ -1,4 +1,4 @@
-"""The recipes of the containers: both say the same, and what they say works in a bare Debian."""
+"""The container recipes agree with each other, and their steps work in a bare Debian."""
 
 from __future__ import annotations
 

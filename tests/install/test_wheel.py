@@ -1,4 +1,4 @@
-"""A wheel in an environment of its own does everything that the repository does, and needs no repository."""
+"""A wheel in its own environment does everything that the repository does, without the repository."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -26,7 +28,7 @@ KINDS = st.sampled_from(CONTROLS)
 @given(SEEDS, DIMS, KINDS, st.integers(1, 6))
 def test_the_two_parts_add_up_to_the_change_and_each_to_zero_over_the_classes(seed, dims, kind, steps):
     state, system = random_problem(seed, dims, kind, speed=0.4)
-    velocities = []
+    velocities: list[Any] = []
     found = attribute(state, system, steps, velocities.append)
     final = shoot(state, system, steps)
     assert torch.equal(found.final.q, final.q)

@@ -1,4 +1,4 @@
-"""Names of files: any are read or left alone, and what is written is what the table's reader finds again."""
+"""File names: any name is read or skipped, and the table's reader finds again what was written."""
 
 from __future__ import annotations
 

@@ -106,15 +106,15 @@ def drift_of_fourth_order_steps(q, p, alloc, sign, steps):
 @pytest.mark.parametrize("seed", range(6))
 def test_the_printed_signs_fail_the_test_of_the_derivative_and_the_corrected_ones_pass(seed):
     problem = torus_problem(seed)
-    assert error_of_derivative(*problem, CORRECTED) < 1e-13
-    assert error_of_derivative(*problem, PRINTED) > 1
+    assert error_of_derivative(*problem, CORRECTED) < 1e-13  # type: ignore[call-arg]
+    assert error_of_derivative(*problem, PRINTED) > 1  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_with_the_printed_signs_h_drifts_whatever_the_step(seed):
     problem = torus_problem(seed)
-    printed = [drift_of_fourth_order_steps(*problem, PRINTED, steps) for steps in (20, 80)]
-    corrected = [drift_of_fourth_order_steps(*problem, CORRECTED, steps) for steps in (20, 80)]
+    printed = [drift_of_fourth_order_steps(*problem, PRINTED, steps) for steps in (20, 80)]  # type: ignore[call-arg]
+    corrected = [drift_of_fourth_order_steps(*problem, CORRECTED, steps) for steps in (20, 80)]  # type: ignore[call-arg]
     assert printed[1] > 0.1
     assert printed[1] == pytest.approx(printed[0], rel=1e-3)  # a shorter step does not help
     assert corrected[1] < min(1e-8, corrected[0] / 100)

@@ -1,4 +1,4 @@
-"""However a segmentation is stored, its maps lie in the same place of the world and say the same."""
+"""However a segmentation is stored, its maps have the same world position and the same content."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def write(path: Path, labels: np.ndarray, grid: Grid, four: bool, scaled: bool) 
         sitk.WriteImage(sitk.JoinSeries(image) if four else image, str(path))
         return
     values = 2 * labels if scaled else labels
-    image = nib.Nifti1Image(values[..., None] if four else values, grid.affine, dtype=labels.dtype)
+    nifti = nib.Nifti1Image(values[..., None] if four else values, grid.affine, dtype=labels.dtype)
     if scaled:
-        image.header.set_slope_inter(0.5, 0)
-    nib.save(image, path)
+        nifti.header.set_slope_inter(0.5, 0)
+    nib.save(nifti, path)
 
 
 @cache

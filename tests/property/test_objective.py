@@ -11,10 +11,12 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from small_problems import CONTROLS, random_matching, random_problem
 
-from longimorph.numerics.dynamics import drive, fastest, flow, hamiltonian
+from longimorph.numerics.control import Exchange, Matrix
+from longimorph.numerics.dynamics import System, drive, fastest, flow, hamiltonian
 from longimorph.numerics.equations import settle, velocity
 from longimorph.numerics.memory_strategies import Offloadable
 from longimorph.numerics.objective import cost, curvature, evaluate, mismatch
+from longimorph.numerics.pair_equations import turn
 from longimorph.numerics.shooting import Divergence, Ends, sweep
 from longimorph.numerics.sphere import dot, tangent
 from longimorph.numerics.states import State
@@ -34,10 +36,25 @@ def follow(base, rate, duration):
 
 def plain_end(start, system, steps):
     """All steps on one tape of automatic differentiation, nothing computed twice."""
+    if isinstance(system.control, Exchange):
+        return plain_alternation(start, system, steps)
     state = start
     for _ in range(steps):
         middle = follow(state, flow(state, system), 0.5 / steps)
         state = follow(state, flow(middle, system), 1.0 / steps)
+    return state
+
+
+def plain_alternation(start, system, steps):
+    """For each step half the rotations, the transport, and the other half of the rotations."""
+    state, priced = start, system.control
+    closed = Exchange(priced.field, Matrix(torch.zeros_like(priced.free.entries)))
+    carrying = System(system.kernel, closed, system.spacing)
+    for _ in range(steps):
+        state = State(*turn(state, priced, 0.5 / steps, reverse=False))
+        middle = follow(state, flow(state, carrying), 0.5 / steps)
+        state = follow(state, flow(middle, carrying), 1.0 / steps)
+        state = State(*turn(state, priced, 0.5 / steps, reverse=True))
     return state
 
 

@@ -99,7 +99,7 @@ def test_volumes_are_found_where_the_grid_cannot_show_the_map(dims):
     assert found.folded > 0
     rows = enumerate(zip(wild(x), spacing, strict=True))
     slopes = [torch.gradient(w, spacing=h, dim=d)[0] for d, (w, h) in rows]
-    assert 1 < float(found.log_jacobian.abs().max()) <= float(sum(slopes).abs().max()) * (1 + 1e-9)
+    assert 1 < float(found.log_jacobian.abs().max()) <= float(sum(slopes).abs().max()) * (1 + 1e-9)  # type: ignore[union-attr]
 
 
 def test_a_velocity_that_grows_with_the_distance_expands_by_its_slope():

@@ -1,4 +1,4 @@
-"""Conjugate gradients solve their system, and the preconditioner is the operator it claims to be."""
+"""Conjugate gradients solve their system, and the preconditioner is the documented operator."""
 
 from __future__ import annotations
 

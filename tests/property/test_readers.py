@@ -1,4 +1,4 @@
-"""Any text gives a result or a list of problems, never another error; and what is read is what was meant."""
+"""Any text gives a result or a list of problems, never another error; results match the text."""
 
 from __future__ import annotations
 

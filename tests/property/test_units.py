@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from longimorph.numerics.control import allocation
 from longimorph.numerics.dynamics import System, flow, hamiltonian
 from longimorph.numerics.fields import positions
 from longimorph.numerics.kernels import gaussian_kernel
@@ -38,7 +39,7 @@ def sampled(nodes):
     q = to_sphere(source)
     push = torch.stack([bump(x, (20.0, 16.0), 3.0), bump(x, (18.0, 17.0), 3.0), -bump(x, (22.0, 15.0), 3.0)])
     kernel = gaussian_kernel(shape, spacing, [3.5, 6.0], 12.0, q)
-    system = System(kernel, torch.einsum("ij,j...->i...", CONTROL, target), spacing)
+    system = System(kernel, allocation(CONTROL, target), spacing)
     return State(q, tangent(0.5 * push, q)), system, target
 
 

@@ -1,4 +1,4 @@
-"""Results of a made-up study, written in a second: what the pages are made from."""
+"""Results of an invented study, written in a second, from which the pages are made."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from longimorph.study import classes as class_tables
 from longimorph.study.classes import ClassTable
 from longimorph.tables import columns
 from longimorph.tables.sweep import HEALTH
+from longimorph.verdict.trust import DAYS_PER_YEAR
 
 NAMES = ("oedema", "WM", "background")
 TABLE = "class\tregions\tstates\tcolor\noedema\t*\t1\t#D55E00\nWM\t2\t*\t#F0F0F0\nbackground\t*\t*\t#000000\n"
@@ -216,7 +217,7 @@ def cohort_of(count: int, folder: Path, classes: int = 8, every: bool = False) -
                 row = {**pair, "class": name, "volume_from_mm3": 1e5, "volume_to_mm3": 1e5 + moved + changed}
                 row |= {"deformation_mm3": moved, "reallocation_mm3": changed, "unexplained_mm3": 0.0}
                 row |= {"status": "ok", **dict.fromkeys(columns.UNCERTAINTIES, 50.0)}
-                rate = columns.DAYS_PER_YEAR / days
+                rate = DAYS_PER_YEAR / days
                 row |= {"deformation_mm3_per_year": rate * moved, "reallocation_mm3_per_year": rate * changed}
                 rows.append(row)
     cohort = folder / "cohort"

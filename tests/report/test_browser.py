@@ -1,4 +1,4 @@
-"""The pages in a browser without a screen: no error, the viewer draws, what can be clicked works.
+"""The pages in a headless browser: no errors, the viewer draws, and every control works.
 
 Needs Chromium and its driver (Debian: chromium, chromium-driver); they run off the network.
 """
@@ -177,7 +177,7 @@ def test_opacity_and_the_crosshair_answer(browser: Any, results: Path) -> None:
     choose(browser, "v-opacity", "0", "input")
     assert coloured(pixels(browser), 1) == 0 < strong
     here = element(browser, "#v-place").text
-    assert "before: WM" in here and "target: oedema" in here and "changed class: 100 %" in here
+    assert "before: WM" in here and "target: oedema" in here and "reallocation: 100 %" in here
     canvas = element(browser, "#v-canvas")
     webdriver.ActionChains(browser).move_to_element_with_offset(canvas, -430, 60).click().perform()
     wait(lambda: element(browser, "#v-place").text != here)
@@ -212,7 +212,7 @@ def test_the_viewer_is_used_with_the_keyboard_alone(browser: Any, results: Path)
     ):
         webdriver.ActionChains(browser).send_keys(key).perform()
         moved = [a + b for a, b in zip(start, step, strict=True)]
-        wait(lambda moved=moved: place_of(browser) == moved, 5)
+        wait(lambda moved=moved: place_of(browser) == moved, 5)  # type: ignore[misc]
         start = moved
     before = pixels(browser)
     webdriver.ActionChains(browser).send_keys("vc").perform()  # by which niivue would change the layout
@@ -246,7 +246,7 @@ def test_the_viewer_flickers_between_the_visits(browser: Any, results: Path) -> 
     assert (np.abs(first - second).max(axis=-1) > 30).sum() > 200
     press(browser, "#v-flicker")
     for visit in (1, 0, 1):
-        wait(lambda v=visit: element(browser, "#viewer").get_attribute("data-shown") == f"none {v}")
+        wait(lambda v=visit: element(browser, "#viewer").get_attribute("data-shown") == f"none {v}")  # type: ignore[misc]
     press(browser, "#v-flicker")
     assert element(browser, "#v-flicker").get_attribute("aria-pressed") == "false"
 
@@ -285,7 +285,7 @@ def test_without_webgl_the_page_says_so_and_shows_pictures(blind: Any, results: 
     blind.get((results / "patients" / "P1" / "report.html").as_uri())
     blind.execute_script("document.getElementById('viewer-section').scrollIntoView()")
     said = wait(lambda: element(blind, "#v-missing").text)
-    assert "still pictures below" in said and not element(blind, "#viewer").is_displayed()
+    assert "The pictures below" in said and not element(blind, "#viewer").is_displayed()
     width = blind.execute_script("return document.querySelector('img.still').naturalWidth")
     assert width > 500
 
@@ -358,7 +358,7 @@ def test_a_long_table_is_made_as_far_as_it_is_scrolled_and_printed_whole(
     count = "return document.querySelectorAll('#c-table tbody tr').length"
     end = "const box = document.querySelector('.tall'); box.scrollTop = box.scrollHeight"
     for rows in (100, 200, 300):
-        wait(lambda rows=rows: browser.execute_script(count) == rows)
+        wait(lambda rows=rows: browser.execute_script(count) == rows)  # type: ignore[misc]
         browser.execute_script(end)
     press(browser, "#c-table thead th:nth-child(1) button")
     assert browser.execute_script(count) == 100 and element(browser, "#c-count").text == "300 of 300 pairs"

@@ -1,4 +1,4 @@
-"""On the pages labels do not overprint each other, and nothing leaves its drawing, in a browser."""
+"""In a browser, labels on the pages do not overlap, and nothing leaves its drawing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from longimorph.report import bars, convergence, courses, flows, page, spread, s
 from longimorph.report.pairs import Amount, PairResults
 from longimorph.report.svg import Drawing
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus
 
 test_browser = pytest.importorskip("test_browser", reason="selenium is not installed")
 pytestmark = test_browser.pytestmark
@@ -61,7 +62,7 @@ def trouble(browser: Any, folder: Path, *drawings: Any, width: int = 592) -> lis
 def amounts(names: list[str], size: float) -> list[Amount]:
     chance = np.random.default_rng(2).normal(0, size, (len(names), 3))
     return [
-        Amount(name, 9 * size, 9 * size + sum(row), *row, size / 9, 40 * size)
+        Amount(name, 9 * size, 9 * size + sum(row), *row, size / 9, 40 * size)  # type: ignore[call-arg]
         for name, row in zip(names, chance, strict=True)
     ]
 
@@ -98,7 +99,10 @@ def test_the_timeline(browser: Any, tmp_path: Path, days: list[int], name: str) 
     visits = {f"{name}{number}": float(day) for number, day in enumerate(days)}
     first, *others = visits
     nothing = pd.DataFrame()
-    known = [PairResults("P", first, one, visits[one], {}, (), nothing, nothing, Path()) for one in others]
+    known = [
+        PairResults("P", first, one, visits[one], PairStatus(), (), nothing, nothing, Path())
+        for one in others
+    ]
     drawing = timeline.timeline(visits, {others[-1]: "no maps"}, known)
     assert trouble(browser, tmp_path, drawing, width=940) == []
 

@@ -54,10 +54,10 @@ def test_volumes_come_when_asked_for_and_are_counted_when_not(
     assert not list(packed(results, tmp_path / "small").rglob("*.nii.gz"))
     said = capsys.readouterr().out
     volumes = list(results.rglob("*.nii.gz"))
-    assert f"Not in it: {len(volumes)} volumes (" in said and "study/index.html" in said and " MB" in said
+    assert f"Not included: {len(volumes)} volumes (" in said and "study/index.html" in said and " MB" in said
     whole = packed(results, tmp_path / "whole", "--volumes")
     assert len(list(whole.rglob("*.nii.gz"))) == len(volumes) > 10
-    assert "Not in it" not in capsys.readouterr().out
+    assert "Not included" not in capsys.readouterr().out
 
 
 def test_states_of_registrations_and_half_written_files_stay_out(results: Path, tmp_path: Path) -> None:
@@ -76,5 +76,5 @@ def test_states_of_registrations_and_half_written_files_stay_out(results: Path, 
 
 def test_without_pages_it_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", str(tmp_path)]) == 1
-    assert "There is no page of a cohort" in capsys.readouterr().err
+    assert "has no cohort page" in capsys.readouterr().err
     assert not (tmp_path / "report.zip").exists()

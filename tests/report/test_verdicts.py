@@ -1,4 +1,4 @@
-"""Whether a pair can be trusted is said first, once and in plain words; the background is no tissue."""
+"""Pages state first, once and in plain words whether to trust a pair; the background is not tissue."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from longimorph.io.atomic import write_csv, write_json
 from longimorph.report import amounts, outliers, pairs, verdict
 from longimorph.report.pairs import Amount, PairResults
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus
 
 DAYS = {"V1": 0.0, "V2": 90.0}
 REASONS = [
@@ -32,7 +33,9 @@ def amount(name: str = "WM", moved: float = 0.0, rest: float = 0.0, uncertainty:
 
 def pair(*found: Amount, **status: Any) -> PairResults:
     nothing = pd.DataFrame()
-    return PairResults("P1", "V1", "V2", 90.0, {"status": "ok", **status}, found, nothing, nothing, Path())
+    return PairResults(
+        "P1", "V1", "V2", 90.0, PairStatus.of({"status": "ok", **status}), found, nothing, nothing, Path()
+    )
 
 
 def short(results: Path, **status: Any) -> str:
@@ -49,7 +52,7 @@ def test_the_page_answers_in_the_order_of_what_matters_and_says_reasons_once(tmp
         '<span class="verdict do-not-trust">do not trust</span>',
         "The visits may be of two people.",
         "The registration was ended early.",
-        "By the control preset lesion:",
+        "With the control preset lesion:",
         "Pathological classes",
         "oedema 0.0 → ",
         "Other classes",
@@ -72,8 +75,8 @@ def test_the_page_answers_in_the_order_of_what_matters_and_says_reasons_once(tmp
         (
             ["H drifts by 7.0 %: the split is less certain; set more steps."],
             "look",
-            "The energy of the fitted change should stay constant and is 7.0 % off at its end, so that the "
-            "split between moved and changed class is less certain; set more steps.",
+            "The energy of the fitted change should stay constant but drifts by 7.0 %, so the split into "
+            "deformation and reallocation is less certain; set more steps.",
         ),
     ],
 )
@@ -95,7 +98,7 @@ def test_numbers_within_their_noise_are_no_reason() -> None:
         pair(amount(moved=2.0, uncertainty=1.2), amount("GM", moved=-3.0, uncertainty=1.8), *quiet)
     )
     assert [reason.severity for reason in loud.reasons] == ["look"]
-    assert "WM, moved, +2.0 ± 1.2 mL; GM, moved, −3.0 ± 1.8 mL" in loud.words
+    assert "WM, deformation, +2.0 ± 1.2 mL; GM, deformation, −3.0 ± 1.8 mL" in loud.words
     rest = verdict.of(pair(amount(moved=2.0, rest=7.0)))
     assert rest.level == "look" and "WM, +7.0 mL of a change of +9.0 mL" in rest.words
 
@@ -123,13 +126,13 @@ def test_what_passes_to_the_background_is_no_tissue_that_moved(tmp_path: Path) -
     assert amounts.crossed(flows, columns.FLOWS, "background") == pytest.approx(9.0)
     assert amounts.left(["a", "b", "background"], [-5.0, 1.0, 4.0], "background") == pytest.approx(1.0)
     results = tmp_path / "results"
-    rows = small.write_patient(results, "P1", DAYS)
+    rows = small.write_patient(results, "P1", DAYS)  # type: ignore[assignment]
     file = results / "patients" / "P1" / "V1__V2" / "transitions.csv"
     table = columns.read_table(file)
     edge = (table["from_class"] == "WM") & (table["to_class"] == "background")
     table.loc[edge, "deformation_mm3"] = 7000.0
     write_csv(file, columns.as_text(table))
-    html = small.patient_page(results, "P1", DAYS, rows).read_text(encoding="utf-8")
+    html = small.patient_page(results, "P1", DAYS, rows).read_text(encoding="utf-8")  # type: ignore[arg-type]
     assert "0.0 mL of tissue moved" in html and "7.0 mL passed between tissue and background" in html
     assert "→ background" not in html
 
@@ -190,8 +193,8 @@ def test_the_leftovers_of_an_earlier_setting_are_named(tmp_path: Path) -> None:
     small.write_cohort(results, rows[:1])
     for name in ("report.html", "administration.html"):
         html = small.cohort_page(results).with_name(name).read_text(encoding="utf-8")
-        assert "Pairs that are not of this study&#39;s plan any more: P1/V2__V3." in html
-        assert "Patients that this run does not have: P7." in html
+        assert "Pairs that are no longer planned in this study: P1/V2__V3." in html
+        assert "Patients that are not in this run: P7." in html
     small.write_cohort(results, rows)
     (results / "patients" / "P7").rename(tmp_path / "P7")
     assert "Left over" not in small.cohort_page(results).read_text(encoding="utf-8")
@@ -217,8 +220,8 @@ def test_a_change_that_cannot_be_split_is_not_called_no_change() -> None:
     """A tumour that grows by 23 mL, most of it unexplained, and one that stays."""
     grown = Amount("enhancing", 15.7, 39.1, 3.2, 0.7, 19.5, 19.0, 19.0)
     assert pairs._clause(grown) == (
-        "enhancing 15.7 → 39.1 mL: +3.2 ± 19.0 moved, +0.7 ± 19.0 changed class, +19.5 unexplained; "
-        "the split lies within its uncertainty"
+        "enhancing 15.7 → 39.1 mL: +3.2 ± 19.0 deformation, +0.7 ± 19.0 reallocation, +19.5 unexplained; "
+        "the split is within its uncertainty"
     )
     still = Amount("lesion", 2.0, 2.0, 0.0, 0.0, 0.0, 0.4, 0.4)
     assert pairs._clause(still) == "lesion 2.0 → 2.0 mL: no change"

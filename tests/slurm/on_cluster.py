@@ -1,4 +1,4 @@
-"""A tiny cohort that a Snakemake with the SLURM profile works on, and what happens to its jobs."""
+"""A tiny cohort run by Snakemake with the SLURM profile, and observations of its jobs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ from tiny import TinyCohort
 
 STUB = Path(__file__).parent / "stub"
 PROFILE = tiny.REPOSITORY / "profiles" / "slurm"
-QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--max-status-checks-per-second", "10")
+QUICK: tuple[str, ...] = (
+    "--slurm-init-seconds-before-status-checks",
+    "2",
+    "--max-status-checks-per-second",
+    "10",
+)
 QUICK += ("--latency-wait", "10")
 """What differs from the profile, so that tests take less time: the cluster's file system is a local one.
 

@@ -1,4 +1,4 @@
-"""SLURM's own daemons go away and come back while jobs run: for everybody, so these tests run alone."""
+"""SLURM's daemons stop and return while jobs run. All users are affected, so these tests run alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SLURM's own commands, as the pages have them, on the cluster of the tests."""
+"""The SLURM commands of the documentation, on the tests' cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Snakemake on the login node is killed, and started again."""
+"""The Snakemake on the login node is killed and started again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs that a cluster ends before their time: each is run again, and everything else once."""
+"""Jobs that the cluster ends early: each runs again, and everything else runs once."""
 
 from __future__ import annotations
 

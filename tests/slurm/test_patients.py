@@ -1,4 +1,4 @@
-"""Patients of a cohort on a cluster: some fail, one is run by name, none disturbs another."""
+"""Patients of a cohort on a cluster: some fail, one is run by name, and none affects another."""
 
 from __future__ import annotations
 

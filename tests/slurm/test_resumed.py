@@ -1,4 +1,4 @@
-"""A real registration that SLURM interrupts goes on where it stood, on whatever node it comes to."""
+"""A real registration that SLURM interrupts continues where it stopped, on any node."""
 
 from __future__ import annotations
 

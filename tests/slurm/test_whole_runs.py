@@ -1,4 +1,4 @@
-"""Whole runs on a cluster: the profile by its name, and graphics cards."""
+"""Whole runs on a cluster: the profile by its name, and GPUs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_the_profile_is_found_by_its_name(tmp_path: Path) -> None:
     """The set-up's links, then what users type, with the real steps."""
     environment = {"HOME": str(tmp_path / "home"), "XDG_CONFIG_HOME": str(tmp_path / "settings")}
     link = [Path(tiny.PYTHON).with_name("longimorph"), "profiles"]
-    said = subprocess.run(link, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    said = subprocess.run(link, env={**os.environ, **environment}, capture_output=True, text=True, check=True)  # type: ignore[arg-type]
     assert "snakemake --profile slurm: " in said.stdout
     study = ClusterCohort(tiny.study(tmp_path / "study"))
     study.cohort.write(max_evaluations=3)

@@ -1,4 +1,4 @@
-"""Real scans that lie beside the repository on some machines; tests that want them skip elsewhere."""
+"""Real scans that exist beside the repository on some machines; tests that need them skip elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small study on disk, whole, for tests that then spoil one thing."""
+"""A small valid study on disk, in which tests then break one thing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark on a graphics card, as far as a processor can try it."""
+"""The GPU benchmark, as far as a CPU can run it."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ from benchmarks.traffic import counted
 from benchmarks.truth_runs import numerical
 from longimorph.memory.model import Bytes
 from longimorph.numerics import kernels, passes, shooting
+from longimorph.numerics.control import Allocation
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.register import register
@@ -463,7 +464,7 @@ def test_the_limit_on_a_cards_memory_is_lifted_whatever_happens(card):
 def test_the_card_has_a_number_which_the_limit_asks_for(tmp_path, card, monkeypatch):
     run, devices = gpu_schedule.run_all, []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu_schedule, "run_all", lambda *args: devices.append(args[3]) or run([], *args[1:]))
+    monkeypatch.setattr(gpu_schedule, "run_all", lambda *args: devices.append(args[3]) or run([], *args[1:]))  # type: ignore[func-returns-value]
     assert gpu.main(["--quick", "--out", str(tmp_path / "gpu.md")]) == 0
     assert devices == [torch.device("cuda", 0)]
     assert "A card, 80 GiB" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
@@ -502,7 +503,7 @@ def test_traffic_of_a_whole_pass():
     q = p = alloc = torch.full(shape, 0.5)
     per_mm = torch.full((3, 1, 1, 1), 0.5)
     with counted(whole_passes=True) as meter:
-        passes.density(q, p, alloc, per_mm)
+        passes.density(q, p, Allocation(alloc), per_mm)
     assert meter.bytes == (3 * 3 + 1 + 3) * 120 * FLOAT + 3 * FLOAT
 
 

@@ -1,4 +1,4 @@
-"""The benchmark on real growth: what it makes of a scan, what it registers, what it writes."""
+"""The benchmark on real growth: its segmentation, its registrations and its page."""
 
 from __future__ import annotations
 

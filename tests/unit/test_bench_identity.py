@@ -1,4 +1,4 @@
-"""The benchmark on identity: which visits it pairs, what it says of them, and its rough segmentation."""
+"""The benchmark on identity: the visits it pairs, its results and its rough segmentation."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_page_counts_pairs_refusals_and_verdicts() -> None:
         {**row, "group": identity.TWO, "correlation": 0.2, "kappa": 0.3},
         {"first": "A", "second": "C", "group": identity.TWO, "refused": "the brains overlap by 0.4"},
     ]
-    page = identity_texts.page(rows)
+    page = identity_texts.page(rows)  # type: ignore[arg-type]
     assert "| one person | 1 | 0 | 0.95 to 0.95 |" in page
     assert "| two people | 2 | 1 | 0.20 to 0.20 |" in page
     assert "| one person | 1 | 0 | 0 |" in page and "| two people | 0 | 0 | 1 |" in page

@@ -1,4 +1,4 @@
-"""The comparison with other programs: its score, its table, and what it says of one that is missing."""
+"""The comparison with other programs: its score, its table, and its text on a missing program."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_program_that_cannot_be_installed_is_reported_and_the_rest_goes_on(
 
     monkeypatch.setattr(environments, "ROOT", tmp_path)
     monkeypatch.setattr(environments, "FOLDER", tmp_path / ".bench")
-    monkeypatch.setattr(environments.venv, "create", lambda *_, **__: None)
+    monkeypatch.setattr(environments.venv, "create", lambda *_, **__: None)  # type: ignore[attr-defined]
     monkeypatch.setattr(environments, "_run", refuse)
     with pytest.raises(Unavailable, match="greedy cannot be installed: ERROR: no such version"):
         environments.python("greedy")
@@ -73,8 +73,8 @@ def test_a_program_that_cannot_be_installed_is_reported_and_the_rest_goes_on(
     result = compare.measured(
         compare.Phantom("both", 4),
         "greedy",
-        SimpleNamespace(truth=truth),
-        lambda: environments.python("greedy"),
+        SimpleNamespace(truth=truth),  # type: ignore[arg-type]
+        lambda: environments.python("greedy"),  # type: ignore[arg-type, return-value]
     )
     assert result.missing == "greedy cannot be installed: ERROR: no such version"
 
@@ -123,7 +123,7 @@ def test_a_broken_off_run_goes_on_with_the_phantoms_that_have_no_result_of_every
     monkeypatch.setattr(compare, "run", run)
     assert compare.main(arguments) == 0
     assert ran == [result.phantom for result in everything[4::2]]
-    program = f"{compare.fingerprint()} {compare.DEMETER['iterations']}"
+    program = f"{compare.fingerprint()} {compare.DEMETER['iterations']}"  # type: ignore[attr-defined]
     assert sorted(map(str, table.read_rows(page.with_suffix(".csv"), program))) == sorted(
         map(str, everything)
     )

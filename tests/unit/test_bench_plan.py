@@ -1,4 +1,4 @@
-"""The benchmark of planning, on a few patients, and planning a thousand."""
+"""The planning benchmark on a few patients, and planning for a thousand."""
 
 from __future__ import annotations
 

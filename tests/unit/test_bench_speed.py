@@ -1,4 +1,4 @@
-"""The benchmark of speed: its fit, its maps, its problem, and a demeter that cannot run."""
+"""The speed benchmark: its fit, its maps, its problem, and a demeter that cannot run."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_a_demeter_that_cannot_run_is_reported_and_the_other_parts_go_on(
     def refuse(name: str) -> Path:
         raise Unavailable(f"{name} cannot be installed: no space")
 
-    monkeypatch.setattr(speed.environments, "python", refuse)
-    monkeypatch.setattr(speed.environments, "FOLDER", tmp_path)
+    monkeypatch.setattr(speed.environments, "python", refuse)  # type: ignore[attr-defined]
+    monkeypatch.setattr(speed.environments, "FOLDER", tmp_path)  # type: ignore[attr-defined]
     monkeypatch.setattr(speed, "QUICK", speed.SpeedSizes(8, 1, 1, 4, (8, 10), (1, 2)))
     threads = torch.get_num_threads()
     try:

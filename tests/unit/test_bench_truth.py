@@ -1,4 +1,4 @@
-"""The benchmark of attribution: its plan, its table that survives an interruption, and its report."""
+"""The attribution benchmark: its plan, its table, which survives an interruption, and its report."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from benchmarks.phantoms import cases  # noqa: E402
 from benchmarks.phantoms.maps import KnownPair  # noqa: E402
 from benchmarks.truth_runs import RIGID, SWAPPED, TruthRun  # noqa: E402
 from longimorph.demo.course import Truth  # noqa: E402
+from longimorph.footprint import PAIRS_KEPT  # noqa: E402
 from longimorph.geometry.grid import Grid  # noqa: E402
-from longimorph.numerics.optimise import PAIRS_KEPT  # noqa: E402
 from longimorph.numerics.shooting import Divergence  # noqa: E402
 from longimorph.numerics.solve import Settings  # noqa: E402
 from longimorph.study.classes import ClassRow, ClassTable  # noqa: E402
@@ -109,7 +109,7 @@ def test_another_preset_counts_for_no_target_of_accuracy(tmp_path: Path) -> None
 def test_numbers_are_counted_that_lie_within_their_uncertainty(tmp_path: Path) -> None:
     """Four numbers: off by 100, 400, 0 and 900 of 30,000 mm³, with 300 allowed for each."""
     wrong = row(deformation_mm3="10100 -10400", reallocation_mm3="-20000 20900")
-    still = row("null", error=None, **{f"{key}_mm3": "0 0" for key in KINDS_AND_TRUE})
+    still = row("null", error=None, **{f"{key}_mm3": "0 0" for key in KINDS_AND_TRUE})  # type: ignore[arg-type]
     noisy = row("oedema15", noise="1")
     rows = table(wrong, still, noisy, row("pushed"), row("mass"), folder=tmp_path)
     (found,) = truth_uncertainty.coverage({"all": rows.iloc[:1], "none": rows.iloc[:0]})

@@ -1,4 +1,4 @@
-"""What differs between the visits of one patient: voxel sizes, storage, and the sides on which labels lie."""
+"""Differences between the visits of a patient: voxel sizes, storage, and the sides of the labels."""
 
 from __future__ import annotations
 
@@ -124,10 +124,8 @@ def test_a_visit_that_contradicts_freesurfers_numbers_is_told_once(config: Path)
     assert remarks(config) == []
     write_labels(config.parent / "labels" / "P1_m6.nii.gz", atlas(*TWINS)[::-1], affine())
     (said,) = remarks(config)
-    assert said.startswith(
-        "P1 m6: P1_m6.nii.gz: the labels of the left half by FreeSurfer's numbers (2, 3, 4, 10)"
-    )
-    assert "Left and right are exchanged" in said
+    assert said.startswith("P1 m6: P1_m6.nii.gz: labels that FreeSurfer numbers as left (2, 3, 4, 10)")
+    assert "Left and right are swapped" in said
 
 
 def test_another_order_of_storage_is_told_only_where_labels_do_not_tell(config: Path) -> None:
@@ -143,7 +141,7 @@ def test_another_order_of_storage_is_told_only_where_labels_do_not_tell(config: 
     write_labels(file, np.where(atlas() > 0, 2, 0).astype(np.int16), flipped)
     (said,) = remarks(config)
     assert "P1_m6.nii.gz and P1_m0.nii.gz (m0) are stored in different orders (LAS, RAS)" in said
-    assert "do not tell left from right" in said
+    assert "do not distinguish left from right" in said
 
 
 def test_as_many_voxels_of_another_size_are_told(config: Path) -> None:
@@ -151,7 +149,8 @@ def test_as_many_voxels_of_another_size_are_told(config: Path) -> None:
     found = remarks(config)
     assert len(found) == 1 and "P1_m6.nii.gz has as many voxels as P1_m0.nii.gz (30×30×30)" in found[0]
     assert (
-        "voxels of 5.5 × 5.5 × 5.5 mm, at m0 of 5 × 5 × 5 mm: every volume is 1.33 times as large" in found[0]
+        "voxels of 5.5 × 5.5 × 5.5 mm, m0 of 5 × 5 × 5 mm: every volume becomes 1.33 times as large"
+        in found[0]
     )
 
 
@@ -161,9 +160,7 @@ def test_another_resolution_is_told(config: Path) -> None:
     matrix[0, 0] *= 2
     write_labels(config.parent / "labels" / "P1_m6.nii.gz", coarse, matrix)
     found = " ".join(remarks(config))
-    assert (
-        "P1_m6.nii.gz has voxels of 10 × 5 × 5 mm, at m0 of 5 × 5 × 5 mm. Segmentations of another" in found
-    )
+    assert "P1_m6.nii.gz has voxels of 10 × 5 × 5 mm, m0 of 5 × 5 × 5 mm. Segmentations of different" in found
 
 
 def test_a_matrix_of_another_resolution_beside_the_old_voxel_sizes_is_told_twice(config: Path) -> None:

@@ -1,29 +1,31 @@
-"""A cohort table from a BIDS tree: what is taken, what is asked, and what is never overwritten."""
+"""A cohort table from a BIDS tree: which files are used, what the user must decide, no overwriting."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bids_trees import SEGMENTATION, dated, table, tree, volume
 from study_files import CLASSES, CONFIG, CONTROL
 
 from longimorph.bids.days import day_of_date, day_of_name
-from longimorph.bids.index import Index, IndexOptions, index
+from longimorph.bids.index import IndexOptions, index
+from longimorph.bids.rows import Index
 from longimorph.cli import main
 from longimorph.errors import InputError
 from longimorph.study import table as cohorts
 
 
-def told(root: Path, **wishes: object) -> str:
+def told(root: Path, **wishes: Any) -> str:
     """The message of an index that cannot be made."""
     with pytest.raises(InputError) as error:
         index(root, IndexOptions(**wishes))
     return str(error.value)
 
 
-def column(found: Index, role: str) -> list[str]:
+def column(found: Index, role: Any) -> list[str]:
     """The names of the files of one column."""
     return [row.files[role].name if role in row.files else "" for row in found.rows]
 
@@ -35,7 +37,7 @@ def test_a_tree_becomes_a_table_that_passes_the_check(
     monkeypatch.chdir(tmp_path)
     assert main(["index", "my data", "--out", "study/cohort.tsv"]) == 0
     out = capsys.readouterr().out
-    assert "regions: synthseg/dseg at 4 visits" in out and "states: experts/label-lesion_mask at 4" in out
+    assert "regions: synthseg/dseg for 4 visits" in out and "states: experts/label-lesion_mask for 4" in out
     assert "study/cohort.tsv: 4 visits of 2 patients." in out
     for name, text in (("classes.tsv", CLASSES), ("control.tsv", CONTROL), ("config.yaml", CONFIG)):
         (tmp_path / "study" / name).write_text(text)
@@ -53,7 +55,7 @@ def test_an_earlier_table_stays_unless_forced(tmp_path: Path, capsys: pytest.Cap
     root, out = tree(tmp_path / "bids"), tmp_path / "cohort.tsv"
     out.write_text("mine")
     assert main(["index", str(root), "--out", str(out)]) == 1
-    assert "exists already; --force replaces it" in capsys.readouterr().err and out.read_text() == "mine"
+    assert "already exists; --force replaces it" in capsys.readouterr().err and out.read_text() == "mine"
     assert main(["index", str(root), "--out", str(out), "--force"]) == 0
     assert len(cohorts.load_cohort(out).visits) == 4
     volume(root / SEGMENTATION, "sub-01/ses-a", "desc-aseg_dseg.nii.gz")
@@ -69,13 +71,13 @@ def test_several_candidates_are_listed_with_the_options_that_decide(tmp_path: Pa
         volume(root, visit, "acq-mprage_T1w.nii.gz")
     text = told(root)
     assert text.startswith("1 problem found")
-    assert "2 visits (sub-01 ses-a, sub-02 ses-b) with more than one file that can be 'regions'" in text
+    assert "2 visits (sub-01 ses-a, sub-02 ses-b) with more than one candidate file for 'regions'" in text
     assert "--regions synthseg/desc-none_dseg   (2 visits" in text
     assert "--regions fmriprep/desc-aseg_dseg   (2 visits" in text
     assert "--image acq-none_T1w " not in text  # the image is asked for once the regions are known
     found = told(root, patterns={"regions": ["synthseg/desc-none_dseg"]})
     assert "--image acq-none_T1w " in found and "--image acq-mprage_T1w " in found
-    patterns = {"regions": ["desc-aseg_dseg", "dseg"], "image": ["acq-mprage_T1w", "acq-none_T1w"]}
+    patterns: Any = {"regions": ["desc-aseg_dseg", "dseg"], "image": ["acq-mprage_T1w", "acq-none_T1w"]}
     chosen = index(root, IndexOptions(patterns=patterns))
     assert column(chosen, "regions")[:2] == ["sub-01_ses-a_desc-aseg_dseg.nii.gz", "sub-01_ses-b_dseg.nii.gz"]
     assert column(chosen, "image")[:2] == ["sub-01_ses-a_acq-mprage_T1w.nii.gz", "sub-01_ses-b_T1w.nii.gz"]
@@ -107,7 +109,7 @@ def test_maps_in_a_template_and_masks_of_the_brain_are_no_candidates(tmp_path: P
         volume(root / SEGMENTATION, "sub-01/ses-a", name)
     found = index(root)
     assert column(found, "regions")[0] == "sub-01_ses-a_dseg.nii.gz" and "states" not in found.rows[0].files
-    patterns = {"regions": ["space-MNI152NLin2009cAsym_dseg", "dseg"]}
+    patterns: Any = {"regions": ["space-MNI152NLin2009cAsym_dseg", "dseg"]}
     assert "space-MNI" in column(index(root, IndexOptions(patterns=patterns)), "regions")[0]
 
 
@@ -125,10 +127,10 @@ def test_a_missing_mask_is_not_taken_for_health(tmp_path: Path) -> None:
     root = tree(tmp_path, lesions=True)
     (root / "derivatives/experts/sub-02/ses-b/anat/sub-02_ses-b_label-lesion_mask.nii.gz").unlink()
     text = told(root)
-    assert "1 visit without states, where others have them (sub-02 ses-b)" in text
+    assert "1 visit without states, although others have them (sub-02 ses-b)" in text
     assert "--missing-states healthy" in text
     healthy = index(root, IndexOptions(missing_states="healthy"))
-    assert column(healthy, "states")[-1] == "" and any("taken as healthy" in r for r in healthy.remarks)
+    assert column(healthy, "states")[-1] == "" and any("treated as healthy" in r for r in healthy.remarks)
     assert len(index(root, IndexOptions(missing_states="skip")).rows) == 3
     assert column(index(root, IndexOptions(patterns={"states": None})), "states") == [""] * 4
 
@@ -138,18 +140,18 @@ def test_days_come_from_the_first_source_that_knows_all_of_a_patients(tmp_path: 
     (root / "sub-01/sub-01_sessions.tsv").unlink()
     dated(root, "sub-02", {"ses-a": "2019-01-01", "ses-b": "n/a"})
     text = told(root)
-    assert "the days of the visits of 2 patients (sub-01, sub-02) are not known" in text
+    assert "the days of the visits of 2 patients (sub-01, sub-02) are unknown" in text
     assert "sub-01/sub-01_sessions.tsv with session_id and 'acq_time'" in text and "--days-from order" in text
     for session, time in (("ses-a", "1925-01-01T08:30:00"), ("ses-b", "1925-01-11T08:30:00.000000Z")):
         rows = [("func/x.nii.gz", "1900-01-01T00:00:00"), (f"anat/sub-01_{session}_T1w.nii.gz", time)]
         table(root / f"sub-01/{session}/sub-01_{session}_scans.tsv", ("filename", "acq_time"), *rows)
-    rows = [("sub-01", "a", "0"), ("sub-02", "a", "50"), ("sub-02", "b", "51.5")]
-    table(root / "participants.tsv", ("participant_id", "session_id", "age"), *rows)
+    ages = [("sub-01", "a", "0"), ("sub-02", "a", "50"), ("sub-02", "b", "51.5")]
+    table(root / "participants.tsv", ("participant_id", "session_id", "age"), *ages)
     wishes = IndexOptions(days_column="age", days_unit="years", days_from="participants")
     assert "(sub-01)" in told(root, days_column="age", days_from="participants")
-    table(root / "participants.tsv", ("participant_id", "session_id", "age"), *rows, ("01", "ses-b", "1"))
+    table(root / "participants.tsv", ("participant_id", "session_id", "age"), *ages, ("01", "ses-b", "1"))
     assert [row.days for row in index(root, wishes).rows] == [0, 365.25, 0, round(1.5 * 365.25, 4)]
-    table(root / "participants.tsv", ("participant_id", "session_id", "days"), *rows)
+    table(root / "participants.tsv", ("participant_id", "session_id", "days"), *ages)
     assert [row.days for row in index(root).rows] == [0, 10, 0, 1.5]
 
 
@@ -164,10 +166,10 @@ def test_days_by_name_and_by_order_are_taken_only_when_asked_for(tmp_path: Path)
         ("ses-M12", 365.25),
     ]
     volume(tmp_path, "sub-1/ses-followup", "dseg.nii.gz")
-    assert "not every session's name of sub-1 says a day" in told(tmp_path, days_from="names")
+    assert "some session names of sub-1 do not give a day" in told(tmp_path, days_from="names")
     ordered = index(tmp_path, IndexOptions(days_from="order"))
     assert [row.days for row in ordered.rows] == [0, 1, 2, 3]
-    assert any("rates per year mean nothing" in remark for remark in ordered.remarks)
+    assert any("rates per year are meaningless" in remark for remark in ordered.remarks)
 
 
 @pytest.mark.parametrize(
@@ -194,11 +196,11 @@ def test_two_visits_on_one_day_and_everything_else_at_once(tmp_path: Path) -> No
     (root / SEGMENTATION / "sub-04/anat/sub-04_dseg.nii.gz").symlink_to(tmp_path / "annex")
     text = told(root)
     for part in (
-        "sub-01: ses-a, ses-b are on one day (0)",
+        "sub-01: ses-a, ses-b are on the same day (0)",
         "columns are separated by commas",
-        "the days of the visits of 1 patient (sub-02) are not known",
-        "is named after another visit than its folder sub-03/ses-a",
-        "is a link whose content is not here",
+        "the days of the visits of 1 patient (sub-02) are unknown",
+        "gives another visit than its folder sub-03/ses-a",
+        "is a link whose content is missing",
     ):
         assert part in text, text
 
@@ -214,17 +216,17 @@ def test_visits_without_regions_and_maps_of_no_session_are_said(tmp_path: Path) 
         ("sub-03", "single"),
     ]
     remarks = " ".join(found.remarks)
-    assert "1 visit left out, without regions: sub-02 ses-b" in remarks
-    assert "1 segmentation of no session, though the patient has sessions" in remarks
+    assert "1 visit left out for lack of regions: sub-02 ses-b" in remarks
+    assert "1 segmentation without a session, although the patient has some" in remarks
 
 
 @pytest.mark.parametrize(
     "wishes, words",
     [
-        ({"regions": ["desc-"]}, "--regions 'desc-' cannot be understood"),
-        ({"regions": ["/dseg"]}, "cannot be understood"),
+        ({"regions": ["desc-"]}, "--regions 'desc-' is not a valid pattern"),
+        ({"regions": ["/dseg"]}, "is not a valid pattern"),
         ({"image": ["T2w"]}, "--image 'T2w' matches no file"),
-        ({"states": ["sub-01_mask"]}, "cannot be understood"),
+        ({"states": ["sub-01_mask"]}, "is not a valid pattern"),
     ],
 )
 def test_patterns_that_mean_nothing(tmp_path: Path, wishes: dict[str, list[str]], words: str) -> None:
@@ -233,8 +235,8 @@ def test_patterns_that_mean_nothing(tmp_path: Path, wishes: dict[str, list[str]]
 
 def test_no_tree_and_no_regions(tmp_path: Path) -> None:
     assert "is not a folder" in told(tmp_path / "none")
-    assert "holds no folder 'sub-*'" in told(tmp_path)
+    assert "contains no folder 'sub-*'" in told(tmp_path)
     volume(tmp_path, "sub-1", "T1w.nii.gz")
-    assert "no visit has a label volume of regions" in told(tmp_path)
+    assert "no visit has a label volume for regions" in told(tmp_path)
     volume(tmp_path / "elsewhere/seg", "sub-1", "desc-aseg_dseg.nii")
     assert index(tmp_path, IndexOptions(derivatives=(tmp_path / "elsewhere/seg",))).rows[0].patient == "sub-1"

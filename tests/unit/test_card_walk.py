@@ -1,4 +1,4 @@
-"""A registration as a graphics card walks it, on tensors without memory (the device ``meta``).
+"""The code path of a registration on a GPU, with tensors without memory (the device ``meta``).
 
 Tensors of two devices in one operation raise there, every number that Python reads is counted, and so are
 operations and bytes, at any size. Nothing is computed: what comes out is the subject of other tests.

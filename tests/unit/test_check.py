@@ -1,4 +1,4 @@
-"""How ``longimorph check`` ends: classes and labels, what wildcards took, how visits differ, its status."""
+"""The output of ``longimorph check``: classes, labels, wildcards, differences of visits, and its status."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def test_labels_that_only_a_wildcard_took_are_listed(study: Path, capsys: pytest
     visit(study, "P1", "m12", volume(r2=480, r4=24, r9=7), volume(s1=6))
     edit(study / "classes.tsv", "background\t0\t0", "background\t*\t*")
     text = told(study, capsys)
-    part = text.split("Labels that no row names and that only a wildcard (*) took:\n")[1]
-    assert part.startswith("  'background' takes by * in regions: regions 0 (")
+    part = text.split("Labels that no row names, matched only by a wildcard (*):\n")[1]
+    assert part.startswith("  'background' matches by * in regions: regions 0 (")
     assert "9 (7 voxels, 7.0 mL)" in part.splitlines()[0]
 
 
@@ -85,13 +85,13 @@ def test_what_differs_between_visits_is_told(study: Path, capsys: pytest.Capture
     edit(study / "classes.tsv", "WM\t2\t", "WM\t2,7,9\t")
     visit(study, "P1", "m12", volume(r2=480, r4=50, r9=7), volume(s1=13))
     visit(study, "P1", "m18", volume(r2=480, r4=24, r7=3), None)
-    part = told(study, capsys).split("What differs between the visits of one patient:\n")[1].split("\n\n")[0]
+    part = told(study, capsys).split("Differences between the visits of a patient:\n")[1].split("\n\n")[0]
     assert part.splitlines() == [
-        "  P1: 'states' is empty at m18 and filled at m00, m06, m12. "
-        "Empty means that the visit has no lesion at all",
-        "  P1: 'lesion' has 6.0 mL at m06 and 13.0 mL at m12: 2.2 times as much",
-        "  P1: 'ventricles' has 24.0 mL at m06 and 50.0 mL at m12: 2.1 times as much",
-        "  P1: 'ventricles' has 50.0 mL at m12 and 24.0 mL at m18: 0.48 times as much",
+        "  P1: 'states' is empty for m18 and given for m00, m06, m12. "
+        "An empty cell means that the visit has no lesion",
+        "  P1: 'lesion' has 6.0 mL at m06 and 13.0 mL at m12, a factor of 2.2",
+        "  P1: 'ventricles' has 24.0 mL at m06 and 50.0 mL at m12, a factor of 2.1",
+        "  P1: 'ventricles' has 50.0 mL at m12 and 24.0 mL at m18, a factor of 0.48",
         "  P1: m00 lacks regions 9 (7.0 mL), 7 (3.0 mL), which another visit has",
         "  P1: m06 lacks regions 9 (7.0 mL), 7 (3.0 mL), which another visit has",
         "  P1: m18 lacks region 9 (7.0 mL), which another visit has",
@@ -111,8 +111,7 @@ def test_visits_labelled_by_different_tools_are_told(study: Path, capsys: pytest
     edit(study / "classes.tsv", "WM\t2\t", "WM\t2,41,43,31,63,77\t")
     text = told(study, capsys)
     assert (
-        "P1: the visits are labelled as by different tools: m00 FreeSurfer or FastSurfer, m06 SynthSeg"
-        in text
+        "P1: the visits were labelled by different tools: m00 FreeSurfer or FastSurfer, m06 SynthSeg" in text
     )
 
 
@@ -136,7 +135,7 @@ def test_a_large_cohort_stays_readable_and_everything_is_in_a_file(
         "voxels": "1208", "ml": "1208", "by_wildcard": "",
     }  # fmt: skip
     whole = told(study, capsys, "--all")
-    assert whole.count("2.5 times as much") == 29 and "--all" not in whole
+    assert whole.count("a factor of 2.5") == 29 and "--all" not in whole
 
 
 def test_a_pair_that_cannot_run_is_named_and_the_status_tells(
@@ -165,7 +164,7 @@ def test_with_a_baseline_that_cannot_be_used_no_pair_of_the_patient_can_run(
 
 def test_no_pair_at_all_is_no_success(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(study / "cohort.tsv", "P1\tm06", "P2\tm06")
-    assert "2 visits, no pair: nothing can run. A change needs two visits" in told(study, capsys, status=1)
+    assert "2 visits, no pair: nothing can run. A pair needs two visits" in told(study, capsys, status=1)
     assert main(["plan", str(study / "config.yaml")]) == 1
 
 
@@ -173,7 +172,7 @@ def test_a_patient_without_a_pair_beside_others_is_a_note(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     visit(study, "P2", "m00", volume(r2=500, r4=20), volume(s1=4))
-    assert "note: P2 is left out: it has one visit" in told(study, capsys)
+    assert "note: P2 is left out: it has only one visit" in told(study, capsys)
 
 
 def test_an_image_that_is_cut_off_is_found_before_the_run(
@@ -207,6 +206,6 @@ def test_a_field_of_view_that_leaves_too_little_to_compare_is_foretold(
         (study / "config.yaml").write_text((study / "config.yaml").read_text() + "compared_min: 0.6\n")
     text = told(study, capsys, status=status)
     found = (
-        "P1 m00 to m06: m06 shows only 300 of 1000 mL of the brain; at least 75% has to be compared" in text
+        "P1 m00 to m06: m06 shows only 300 of 1000 mL of the brain; at least 75% must be comparable" in text
     )
     assert found == bool(status)

@@ -1,4 +1,4 @@
-"""Labels to classes, control matrices by class name, presets by kind."""
+"""Labels to classes, control matrices by class name, presets by kind of class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from study_files import CLASSES, CONTROL, edit, write_study
 
 from longimorph import paths
-from longimorph.errors import InputError, PairFailure
+from longimorph.errors import InputError, Unusable
 from longimorph.study import classes, control, presets, wildcards
 from longimorph.study.classes import ClassTable
 from longimorph.study.labels import count
@@ -50,11 +50,11 @@ def test_optional_columns_have_defaults(tmp_path: Path) -> None:
 def test_unknown_labels_are_named_with_their_voxels(tmp_path: Path) -> None:
     table = make(tmp_path, CLASSES)
     regions = np.array([[77] * 1200 + [9] * 3 + [2]])
-    with pytest.raises(PairFailure) as failure:
+    with pytest.raises(Unusable) as failure:
         table.lookup(regions)
     assert failure.value.code == "unknown_label"
-    assert failure.value.message.endswith("takes labels 77 (1,200 voxels), 9 (3 voxels)")
-    with pytest.raises(PairFailure, match=r"label 9 with state 0 \(3 voxels, 0.024 mL\)"):
+    assert failure.value.message.endswith("matches labels 77 (1,200 voxels), 9 (3 voxels)")
+    with pytest.raises(Unusable, match=r"label 9 with state 0 \(3 voxels, 0.024 mL\)"):
         table.lookup(regions, (regions == 77).astype(int), 8.0)
 
 
@@ -63,10 +63,10 @@ def test_a_state_that_no_row_names_is_never_healthy_tissue(tmp_path: Path, wildc
     """``*`` in states stands for 0 and the states that rows name: not for 255, nor for 3 in a later visit."""
     table = make(tmp_path, wildcards)
     assert table.classify(np.array([2, 4, 0, 2]), np.array([255, 3, 2, 1])).tolist() == [-1, -1, -1, 0]
-    with pytest.raises(PairFailure) as failure:
+    with pytest.raises(Unusable) as failure:
         table.lookup(np.array([2, 2, 4]), np.array([255, 255, 255]), 216.0)
     assert failure.value.code == "unknown_label"
-    assert failure.value.message.endswith("classes.tsv takes state 255 (3 voxels, 0.65 mL)")
+    assert failure.value.message.endswith("classes.tsv matches state 255 (3 voxels, 0.65 mL)")
 
 
 def test_a_table_without_lesions_refuses_a_mask(tmp_path: Path) -> None:
@@ -107,17 +107,17 @@ def test_lookup_takes_every_integer_type(tmp_path: Path, dtype: type) -> None:
         ("2,41", "-2", "line 3, 'regions': cannot be read; found '-2'"),
         ("2,41", "2.0", "line 3, 'regions': cannot be read; found '2.0'"),
         ("2,41", "", "line 3, 'regions': is empty"),
-        ("WM\t", "oedema\t", "line 3, 'class': is given already on line 2"),
+        ("WM\t", "oedema\t", "line 3, 'class': is already on line 2"),
         ("WM\t", "Oedema\t", "line 3, 'class': differs only by case from 'oedema' on line 2"),
         ("WM\t", "from\t", "'class': cannot be the name of a class"),
-        ("WM\t", "../WM\t", "'class': cannot be a name; found '../WM'"),
+        ("WM\t", "../WM\t", "'class': is not a valid name; found '../WM'"),
         ("WM\t", "\t", "line 3, 'class': is empty"),
         (
             "#eeddcc",
             "beige",
             "'color': is not a colour; found 'beige'; expected a colour of the form",
         ),
-        ("*\t1", "*\t*", "line 3, 'class': can never match: the rows above it take all its labels"),
+        ("*\t1", "*\t*", "line 3, 'class': can never match: rows above it match all its labels"),
         ("\tcolor", "\tcolour", "'colour': unknown column. Did you mean 'color'?"),
         ("\tstates", "", "'states': column is missing. Is it"),
     ],
@@ -163,7 +163,7 @@ def test_control_is_matched_by_name(tmp_path: Path) -> None:
         (
             "0.9",
             "0,9",
-            "to 1 (deformation). Write the decimal point as '.'",
+            "to 1 (deformation). Use '.' as the decimal point",
         ),
         ("0.9", "", "the entry from 'WM' to 'WM' is empty"),
         (
@@ -175,7 +175,7 @@ def test_control_is_matched_by_name(tmp_path: Path) -> None:
         ("\nWM\t", "\noedema\t", "line 3, 'from': the class has two rows"),
         ("\tWM", "\tGM", "line 1, 'GM': column is not a class of the class table. Did you mean 'WM'?"),
         ("\tWM", "\tGM", "line 1, 'WM': the class has no column"),
-        ("\tWM", "\toedema", "line 1, 'oedema': column is given twice"),
+        ("\tWM", "\toedema", "line 1, 'oedema': column occurs twice"),
         ("from", "class", "line 1, 'from': column is missing"),
     ],
 )
@@ -211,18 +211,18 @@ def test_presets_say_what_their_words_say(tmp_path: Path) -> None:
 def test_unknown_preset_names_its_neighbour(tmp_path: Path) -> None:
     table = make(tmp_path, CLASSES)
     (problem,) = problems_of(control.load_control, "preset:leson", table)
-    assert problem == "control: there is no such preset; found 'preset:leson'. Did you mean 'lesion'?"
+    assert problem == "control: is not a preset; found 'preset:leson'. Did you mean 'lesion'?"
 
 
 def test_broken_preset_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "presets", lambda: tmp_path)
     table = make(tmp_path, CLASSES)
     cases = {
-        "description: x\n": "holds no list of rules",
-        "rules: [{from: any, to: all, rho: 2}]": "'to' cannot be used; found 'all'; expected one of any",
-        "rules: [{from: any, to: any, rho: 2}]": "'rho' cannot be used; found 2; expected a number",
+        "description: x\n": "is not a list of rules",
+        "rules: [{from: any, to: all, rho: 2}]": "'to' is not valid; found 'all'; expected one of any",
+        "rules: [{from: any, to: any, rho: 2}]": "'rho' is not valid; found 2; expected a number",
         "rules: [{from: any, rho: 1}]": "is not a rule; expected the keys from, to and rho",
-        "rules: [{from: healthy, to: any, rho: 1}]": "leave out some pairs of classes",
+        "rules: [{from: healthy, to: any, rho: 1}]": "do not cover all pairs of classes",
     }
     for text, expected in cases.items():
         (tmp_path / "mine.yaml").write_text(text)
@@ -253,8 +253,8 @@ def test_what_only_a_wildcard_took_is_told(tmp_path: Path) -> None:
     assert table.classify(regions, states).tolist() == [1, 0, 0, 2, 2, 2, 2, 2]
     found = wildcards.taken(table, count(regions, states), 500.0)
     assert wildcards.sentences(found) == [
-        "'rest' takes by * in regions: regions 99 (3 voxels, 1.5 mL), 0 (2 voxels, 1.0 mL)",
-        "'rest' takes by * in states: states 1 in region 0 (1 voxel, 0.5 mL), "
+        "'rest' matches by * in regions: regions 99 (3 voxels, 1.5 mL), 0 (2 voxels, 1.0 mL)",
+        "'rest' matches by * in states: states 1 in region 0 (1 voxel, 0.5 mL), "
         "1 in region 99 (1 voxel, 0.5 mL)",
     ]
     told = wildcards.sentences(wildcards.together([found, found]), most=1)

@@ -1,4 +1,4 @@
-"""The commands: what they print and the status that they end with."""
+"""The commands: their output and their exit status."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_doctor_finds_the_packages_and_names_what_is_missing(
     monkeypatch.setenv("PATH", str(folder))
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out
-    assert "PROBLEM the command snakemake is not on the PATH" in out
+    assert "PROBLEM snakemake is not on the PATH" in out
     assert out.count("PROBLEM") == 1
     (folder / "snakemake").write_text("#!/bin/sh\n")
     (folder / "snakemake").chmod(0o755)
@@ -159,7 +159,7 @@ def test_a_profile_of_the_user_is_left_alone(
     (tmp_path / "snakemake" / "slurm-gpus").symlink_to(tmp_path / "gone")
     assert main(["profiles"]) == 1, "a link could not be made"
     lines = {
-        Path(line.split(": ")[1].split(" is ")[0]).name: line for line in capsys.readouterr().out.splitlines()
+        Path(line.split(": ")[1].split(" ")[0]).name: line for line in capsys.readouterr().out.splitlines()
     }
     assert lines["slurm"].startswith("NOT linked") and "snakemake --profile /" in lines["slurm"]
     assert (own / "config.yaml").read_text() == "jobs: 1\n"
@@ -243,7 +243,7 @@ def test_a_narrow_terminal_says_that_columns_are_missing_and_a_pipe_has_all(
     terminal(72)
     main(["plan"])
     narrow = capsys.readouterr().out
-    assert "disk GB" not in narrow.splitlines()[0] and "--csv FILE all of them" in narrow
+    assert "disk GB" not in narrow.splitlines()[0] and "--csv FILE writes all of them" in narrow
 
 
 def test_what_is_broken_is_indented_and_words_stay_whole() -> None:
@@ -269,7 +269,7 @@ COMMANDS = {
     "doctor config/config.yaml": (0, [b"cm2"]),
     "profiles": (0, [b"link"]),
     "memory predict --shape 20 20 20 --classes 3": (0, [b"GB"]),
-    "--help": (0, [b"Splits longitudinal change"]),
+    "--help": (0, [b"Separates longitudinal change"]),
     **{f"{name} --help": (0, [b"usage"]) for name in ("check", "plan", "status", "doctor", "index", "demo")},
     **{f"{name} --help": (0, [b"usage"]) for name in ("memory", "memory fit", "memory predict", "profiles")},
 }

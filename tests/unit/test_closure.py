@@ -1,4 +1,4 @@
-"""Closure of three visits, and the curve that prefers what was measured directly."""
+"""Closure of three visits, and the curve, which prefers direct measurements."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from longimorph.report import courses
 from longimorph.report.pairs import Amount, PairResults
 from longimorph.tables import columns
 from longimorph.tables.closure import closure
+from longimorph.verdict.status import PairStatus
 
 CLASSES = ["WM", "GM", "lesion"]
 VISITS = ["V10", "V2", "V3", "V4"]  # in order of time, which is not that of their names
@@ -35,7 +36,7 @@ def changes_of(
         for name, deformation, reallocation in zip(CLASSES, moved, changed, strict=True):
             row = {"patient": "P1", "from": VISITS[i], "to": VISITS[j], "class": name, "status": "ok"}
             row |= {"deformation_mm3": deformation, "reallocation_mm3": reallocation}
-            row |= {f"{way}_uncertainty_mm3": uncertainty for way in ("deformation", "reallocation")}
+            row |= {f"{way}_uncertainty_mm3": uncertainty for way in ("deformation", "reallocation")}  # type: ignore[misc]
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -127,14 +128,14 @@ def test_the_page_draws_the_visits_that_disagree_first(tmp_path: Path) -> None:
     figures = pages.section(patient(tmp_path, off={(0, 3): 50.0}), {"WM": "#ffffff", "GM": "#999999"})
     assert [figure.apart for figure in figures] == [4, 4, 0, 0]
     assert figures[0].numbers == 4
-    assert "by way of" in figures[0].title and "<svg" in figures[0].drawing
+    assert " via " in figures[0].title and "<svg" in figures[0].drawing
     assert pages.section(tmp_path, {"WM": "#ffffff"}) == []
 
 
 def pair(source: str, target: str, moved: float, **status: Any) -> PairResults:
     amount = Amount("WM", 100.0, 100.0 + moved, moved, 0.0, 0.0, 0.5, 0.25)
     nothing = pd.DataFrame()
-    told = {"status": "ok"} | status
+    told = PairStatus.of({"status": "ok"} | status)
     return PairResults("P1", source, target, 1.0, told, (amount,), nothing, nothing, Path())
 
 

@@ -1,4 +1,4 @@
-"""The cohort table: what is read, and one sentence for each mistake."""
+"""The cohort table: its content, and one message for each mistake."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_a_missing_column_does_not_hide_what_is_wrong_in_the_others(cohort: Path
     cohort.write_text(cohort.read_text().replace("regions", "region", 1).replace("P1\tm6", "../P1\tm6"))
     with pytest.raises(InputError) as error:
         table.load_cohort(cohort)
-    assert "'regions': column is missing. Is it 'region'?" in str(error.value)
-    assert "line 3, 'patient': cannot be a name" in str(error.value)
+    assert "'regions': column is missing. Is it the column 'region'?" in str(error.value)
+    assert "line 3, 'patient': is not a valid name" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -79,22 +79,22 @@ def test_a_missing_column_does_not_hide_what_is_wrong_in_the_others(cohort: Path
         ("labels/P1_m6", "labels/P1_m06", "line 3, 'regions': file not found; found 'labels/P1_m06.nii.gz'"),
         ("labels/P1_m6", "labels/P1_m06", "Did you mean 'labels/P1_m6.nii.gz'? Paths are relative to "),
         ("labels/P1_m6", "labls/P1_m6", "Did you mean 'labels/P1_m6.nii.gz'?"),
-        ("labels/P1_m6", "labels\\P1_m6", "Write '/' between folders"),
+        ("labels/P1_m6", "labels\\P1_m6", "Separate folders by '/'"),
         ("labels/P1_m6.nii.gz", "labels", "'regions': is a folder, not a file"),
         ("labels/P1_m6.nii.gz", "cohort.tsv", "expected a name ending in .nii or .nii.gz"),
         ("labels/P1_m6.nii.gz", "", "line 3, 'regions': is empty; expected the path"),
-        ("P1\tm6", "../P1\tm6", "line 3, 'patient': cannot be a name; found '../P1'; expected letters"),
-        ("P1\tm6", "P1\tm 6", "line 3, 'timepoint': cannot be a name; found 'm 6'"),
+        ("P1\tm6", "../P1\tm6", "line 3, 'patient': is not a valid name; found '../P1'; expected letters"),
+        ("P1\tm6", "P1\tm 6", "line 3, 'timepoint': is not a valid name; found 'm 6'"),
         ("P1\tm6", "\tm6", "line 3, 'patient': is empty"),
-        ("P1\tm6", "P1\tm0", "line 3, 'timepoint': patient 'P1', timepoint 'm0' is given already on line 2"),
+        ("P1\tm6", "P1\tm0", "line 3, 'timepoint': patient 'P1', timepoint 'm0' is already on line 2"),
         ("\t180\t", "\thalf a year\t", "line 3, 'days': is not a number; found 'half a year'"),
-        ("\t180\t", "\t180,5\t", "Write the decimal point as '.'"),
+        ("\t180\t", "\t180,5\t", "Use '.' as the decimal point"),
         ("\t180\t", "\tnan\t", "line 3, 'days': is not a number; found 'nan'"),
         ("\t180\t", "\t0\t", "line 3, 'days': is also the day of 'm0' on line 2; found '0'"),
         ("\t180\t", "\t-1\t", "line 3, 'days': is before the day of 'm0' on line 2 (0); found '-1'"),
-        ("\tdays\t", "\tday\t", "line 1, 'days': column is missing. Is it 'day'?"),
+        ("\tdays\t", "\tday\t", "line 1, 'days': column is missing. Is it the column 'day'?"),
         ("\tstates", "\tstate", "line 1, 'state': unknown column. Did you mean 'states'?"),
-        ("\tstates", "\tregions", "line 1, 'regions': column is given twice"),
+        ("\tstates", "\tregions", "line 1, 'regions': column occurs twice"),
         ("P1\tm6\t180\t", "P1 m6 180 ", "line 3, 'days': is not a number"),
     ],
 )
@@ -124,10 +124,10 @@ def test_one_row_with_spaces_instead_of_tabs(cohort: Path) -> None:
     "content, expected",
     [
         (b"", "is empty; expected a header with the columns patient, timepoint"),
-        (b"patient\ttimepoint\tdays\tregions\n", "has a header but no rows"),
-        ("patient\ttimepoint".encode("utf-16"), "is UTF-16 text (its byte-order mark says so)"),
+        (b"patient\ttimepoint\tdays\tregions\n", "has a header but no data rows"),
+        ("patient\ttimepoint".encode("utf-16"), "is UTF-16 text (according to its byte-order mark)"),
         (b"patient\ttimepoint\nMichaut\xe9\t1\n", "line 2: is not UTF-8 text (byte 0xe9)"),
-        (b"PK\x03\x04zip", "is a workbook of a spreadsheet program"),
+        (b"PK\x03\x04zip", "is a spreadsheet workbook"),
     ],
 )
 def test_files_that_are_no_table(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -167,6 +167,6 @@ def test_pairs_of_each_mode(tmp_path: Path) -> None:
     plan = pairs.plan_pairs(cohort)
     assert [pair.days for pair in plan.pairs] == [10, 20]
     assert [(out.patient, out.reason) for out in plan.left_out] == [
-        ("Q", "has one visit, 'a'; a change needs two")
+        ("Q", "has only one visit, 'a'; a pair needs two")
     ]
     assert plan.patients() == ("P",) and plan.of("Q") == ()

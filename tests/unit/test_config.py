@@ -1,4 +1,4 @@
-"""The configuration: defaults, sentences for what is wrong, and its documentation."""
+"""The configuration: defaults, messages on errors, and its documentation."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_exponents_without_a_point_are_numbers(tmp_path: Path, text: str, number
     "lines, expected",
     [
         ("spacng_mm: 2", "line 4, 'spacng_mm': unknown key. Did you mean 'spacing_mm'?"),
-        ("spacing_mm: natve", "line 4, 'spacing_mm': cannot be used; found 'natve'; expected a number"),
+        ("spacing_mm: natve", "line 4, 'spacing_mm': is not valid; found 'natve'; expected a number"),
         ("spacing_mm: natve", "Did you mean 'native'?"),
         ("spacing_mm: 0", "found 0; expected a number above 0"),
         ("spacing_mm: .nan", "found nan; expected a number above 0"),
@@ -77,11 +77,11 @@ def test_exponents_without_a_point_are_numbers(tmp_path: Path, text: str, number
         ("kernel_mm: 8", "expected a list of different numbers above 0"),
         ("kernel_mm: []", "found []; expected a list of different numbers"),
         ("align:\n  seeed: 1", "line 5, 'align.seeed': unknown key. Did you mean 'seed'?"),
-        ("align: 3", "'align': cannot be used; found 3; expected a group of indented settings: metric_min"),
-        ("patients: [001]", "write names of digits in quotes, '001'"),
-        ("device: cpu\ndevice: cuda", "line 5, 'device': is given twice, first on line 4"),
+        ("align: 3", "'align': is not valid; found 3; expected a group of indented settings: metric_min"),
+        ("patients: [001]", "put names made of digits in quotes, '001'"),
+        ("device: cpu\ndevice: cuda", "line 5, 'device': occurs twice, first on line 4"),
         ("device cpu", "line 5: is not valid YAML"),
-        ("align:\n\tseed: 1", "The line holds a tab: indent with spaces"),
+        ("align:\n\tseed: 1", "The line contains a tab: indent with spaces"),
         ("pairs: [", "is not valid YAML"),
     ],
 )
@@ -104,7 +104,7 @@ def test_missing_and_odd_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
         config.load_config(tmp_path)
     assert "'cohort': required key is missing" in problems_of(tmp_path, "")[0]
-    assert "holds no settings" in problems_of(tmp_path, "- a\n- b\n")[0]
+    assert "contains no settings" in problems_of(tmp_path, "- a\n- b\n")[0]
     (tmp_path / "config.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8"):
         config.load_config(tmp_path / "config.yaml")

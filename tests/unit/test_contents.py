@@ -1,4 +1,4 @@
-"""What files hold, and the patients whose scans hold something else than their results were made from."""
+"""File contents, and patients whose scans differ from those that their results were made from."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_file_that_is_gone_is_not_called_changed(folder: Path) -> None:
     replace(folder / "states" / "P1_m6.nii.gz")
     (sentence,) = contents.notice(jobs(folder))
     assert sentence == (
-        "P1: images/P1_m6.nii.gz, labels/P1_m6.nii.gz are no longer there; states/P1_m6.nii.gz has changed "
+        "P1: images/P1_m6.nii.gz, labels/P1_m6.nii.gz no longer exist; states/P1_m6.nii.gz has changed "
         "since the results were made. The patient's stages run again"
     )
 
@@ -187,7 +187,7 @@ def test_an_unchanged_cohort_is_not_read_again(folder: Path, monkeypatch: pytest
     for kind in ("images", "labels", "states"):
         for file in (folder / kind).iterdir():
             os.utime(file, (OLD_S, OLD_S))
-    monkeypatch.setattr(io_contents.time, "time", lambda: now + day_old)
+    monkeypatch.setattr(io_contents.time, "time", lambda: now + day_old)  # type: ignore[attr-defined]
     assert told(folder) == []
     monkeypatch.setattr(contents, "content", None)
     assert told(folder) == []

@@ -1,4 +1,4 @@
-"""What those who carry on rely on: workflows that parse and call what exists, pages that name what exists."""
+"""The basis for contributors: workflows that parse and call what exists, pages that name what exists."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_continuous_integration_runs_each_kind_of_check_on_each_python() -> None
     assert called == {"lint", "docs", "test", "test-faults", "test-slurm", "setup"}
     assert jobs["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     local = make_targets((REPOSITORY / ".ci" / "run").read_text())
-    assert local == ["lint", "docs", "test", "test-faults", "test-slurm", "test-slurm"]
+    assert local == ["lint", "docs", "test", "test-faults", "test-slurm"]
 
 
 @workflow

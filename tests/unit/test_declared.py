@@ -1,4 +1,4 @@
-"""What headers state in each format that is read, and what is refused before a voxel is."""
+"""What headers state in each supported format, and what is refused before any voxel is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from longimorph.errors import PairFailure
+from longimorph.errors import Unusable
 from longimorph.io import declared, headers
 from longimorph.io.volumes import read_grid, read_labels
 
@@ -123,7 +123,7 @@ def test_an_mgh_without_geometry_tells(tmp_path: Path) -> None:
 def test_sizes_that_differ_from_those_of_the_sform_are_told(tmp_path: Path, suffix: str) -> None:
     said = remarks(nifti(tmp_path / f"a{suffix}", put(80, "<3f", 2, 5, 6), sform=True))
     assert "pixdim gives voxels of 2 × 5 × 6 mm, the sform voxels of 4 × 5 × 6 mm; the sform is used" in said
-    assert "volumes are 2 times those by pixdim" in said
+    assert "volumes are 2 times those given by pixdim" in said
     assert remarks(nifti(tmp_path / f"a{suffix}", put(80, "<3f", 4.001, 5, 6), sform=True)) == ""
     said = remarks(nifti(tmp_path / f"a{suffix}", put(80, "<3f", 0, 5, 6), sform=True))
     assert "pixdim gives voxels of 0 × 5 × 6 mm" in said
@@ -174,7 +174,7 @@ def test_impossible_voxel_sizes_are_refused_by_their_header(tmp_path: Path, kind
     else:
         names = {".mha": f"{MATRIX}ElementSpacing = {size:g} 5 6\n", ".nrrd": f"spacings: {size:g} 5 6\n"}
         text_file(file, names[suffix])
-    with pytest.raises(PairFailure) as error:
+    with pytest.raises(Unusable) as error:
         read_labels(file)
     assert error.value.code in ("affine", "unreadable") and str(file) in error.value.message
 
@@ -190,7 +190,7 @@ def test_a_field_of_view_of_no_head_is_refused(tmp_path: Path, suffix: str) -> N
         image = sitk.Image([40, 40, 40], sitk.sitkUInt8)
         image.SetSpacing((90.0, 90, 90))
         sitk.WriteImage(image, str(file))
-    with pytest.raises(PairFailure, match="a field of view of 3600 × 3600 × 3600 mm is that of no head"):
+    with pytest.raises(Unusable, match="a field of view of 3600 × 3600 × 3600 mm is implausible for a head"):
         read_grid(file)
 
 

@@ -1,4 +1,4 @@
-"""The demo around its workflow: the folder, the report, the verdict. The workflow itself is replaced."""
+"""The demo apart from its workflow, which is replaced: the folder, the report, the verdict."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_good_measurement_ends_with_status_0(
     monkeypatch.setattr(demo, "_workflow", workflow(0.95))
     assert demo.run(tmp_path / "demo", 2) == 0
     said = capsys.readouterr().out
-    assert "gross error 5.0 % of 19.0 mL (target 15 %)" in said
+    assert "gross error 5.0 % of 19.0 mL (target: at most 15 %)" in said
     assert "Every target is met." in said
     assert "results/cohort/report.html" in said
     rows = pd.read_csv(tmp_path / "demo" / "comparison.csv")
@@ -85,13 +85,13 @@ def test_a_workflow_that_ends_badly_is_not_a_success(tmp_path: Path, monkeypatch
 
 def test_a_workflow_without_a_table_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "_workflow", lambda folder, cores: 1)
-    with pytest.raises(LongimorphError, match="made no cohort table"):
+    with pytest.raises(LongimorphError, match="wrote no cohort table"):
         demo.run(tmp_path / "demo", 2)
 
 
 def test_somebody_elses_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("cohort: mine.tsv\n", encoding="utf-8")
-    with pytest.raises(LongimorphError, match="not empty and holds no demo"):
+    with pytest.raises(LongimorphError, match="not empty and contains no demo"):
         demo.prepare(tmp_path, 1)
     assert (tmp_path / "config.yaml").read_text(encoding="utf-8") == "cohort: mine.tsv\n"
 

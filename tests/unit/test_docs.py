@@ -128,8 +128,8 @@ def test_options_of_snakemake_name_files_that_exist(path: Path) -> None:
 
 
 def failure_codes() -> set[str]:
-    """Every failure's name in the code: given to PairFailure, or one of the checks of an alignment."""
-    raised = re.findall(r'PairFailure\(\s*(?:"\w+"|stage), "(\w+)"', SOURCE)
+    """Every failure's name in the code: given to Unusable, or one of the checks of an alignment."""
+    raised = re.findall(r'Unusable\(\s*"(\w+)"', SOURCE)
     return {*raised, *re.findall(r'^            "([a-z]+)",$', SOURCE, flags=re.MULTILINE)}
 
 

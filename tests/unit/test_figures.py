@@ -1,4 +1,4 @@
-"""The picture of a pair is made for every outcome and shows the patient the right way round."""
+"""The picture of a pair is made for every outcome, and shows the patient in the right orientation."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, orn
 from longimorph.geometry.grid import Grid
 from longimorph.io import atomic, volumes
 from longimorph.report import figures
+from longimorph.report.pair_maps import PairMaps, load_maps
+from longimorph.report.slices import cut
 from longimorph.study import classes as class_tables
 from longimorph.study.classes import ClassTable
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus
 
 NAMES = ("oedema", "WM", "background")
 STATUS = {
@@ -79,8 +82,8 @@ def write_pair(root: Path, codes: str = "RAS", change: bool = True) -> Path:
     return folder
 
 
-def load(folder: Path, classes: ClassTable) -> figures.PairMaps:
-    return figures.load_maps(folder, folder.parent / "V1", folder.parent / "V2", classes)
+def load(folder: Path, classes: ClassTable) -> PairMaps:
+    return load_maps(folder, folder.parent / "V1", folder.parent / "V2", classes)
 
 
 def draw(folder: Path, classes: ClassTable) -> Path:
@@ -114,12 +117,12 @@ def test_the_patients_right_is_on_the_left_and_up_is_up(tmp_path: Path, classes:
     loaded = load(folder, classes)
     assert loaded.focus[2] in (4, 5)
     assert loaded.focus[1] in (7, 8, 9)
-    axial = figures.cut(loaded.changed, 2, loaded.focus[2])
+    axial = cut(loaded.changed, 2, loaded.focus[2])
     rows, across = np.nonzero(axial)
     assert axial.max() == pytest.approx(100)
     assert across.mean() < (axial.shape[1] - 1) / 2
     assert rows.mean() > (axial.shape[0] - 1) / 2
-    coronal = figures.cut(loaded.changed, 1, loaded.focus[1])
+    coronal = cut(loaded.changed, 1, loaded.focus[1])
     assert np.nonzero(coronal)[1].mean() < (coronal.shape[1] - 1) / 2
     assert np.nonzero(coronal)[0].mean() > (coronal.shape[0] - 1) / 2
 
@@ -161,8 +164,8 @@ def test_a_failed_pair_gets_a_picture_that_needs_no_maps(tmp_path: Path, classes
 
 def test_the_words_of_health_leave_out_what_is_not_known() -> None:
     shown = pd.DataFrame(index=["oedema", "WM"])
-    words = "\n".join(figures.health(STATUS, shown))
+    words = "\n".join(figures.health(PairStatus.of(STATUS), shown))
     assert "oedema 0.00 to 0.90; WM 0.90 to 0.95" in words
     assert "Energy along the path, which should stay constant: 0.40 % off" in words
     assert "Stopped: the cost fell by less than 0.1 %" in words
-    assert figures.health({"status": "ok"}, shown) == []
+    assert figures.health(PairStatus(status="ok"), shown) == []

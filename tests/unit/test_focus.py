@@ -1,4 +1,4 @@
-"""The change that pictures and crosshair go to; and scans are shown in the greys of the brain."""
+"""The change at which pictures and crosshair are centred, and the brightness window of scans."""
 
 from __future__ import annotations
 

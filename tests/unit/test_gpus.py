@@ -1,4 +1,4 @@
-"""The table of a cluster's graphics cards."""
+"""The table of a cluster's GPUs."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_every_problem_is_told_at_once_beside_those_of_other_tables(tmp_path: Pa
 
 def test_a_misspelt_column_and_a_missing_table_are_told(tmp_path: Path) -> None:
     (tmp_path / "gpus.tsv").write_text("name\tmemory\trequest\nv100\t16\tgpus=1\n")
-    with pytest.raises(InputError, match=r"memory_gb.*Is it 'memory'"):
+    with pytest.raises(InputError, match=r"memory_gb.*Is it the column 'memory'"):
         gpus.load_gpus(tmp_path / "gpus.tsv")
     with pytest.raises(InputError, match="file not found"):
         gpus.load_gpus(tmp_path / "nothing.tsv")

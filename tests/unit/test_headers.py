@@ -1,9 +1,10 @@
-"""What is possible but hardly meant: said per scan, with what to do, and kept between runs."""
+"""Possible but improbable headers: reported per scan with advice, and cached between runs."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -79,7 +80,8 @@ def test_a_plausible_study_has_nothing_odd(config: Path) -> None:
 )
 def test_each_oddity_of_a_header_is_a_sentence(tmp_path: Path, image: nib.Nifti1Image, words: str) -> None:
     save(tmp_path / "a.nii.gz", image)
-    found = headers.remarks(tmp_path / "a.nii.gz", Grid(image.shape, nib.load(tmp_path / "a.nii.gz").affine))
+    stored: Any = nib.Nifti1Image.from_filename(tmp_path / "a.nii.gz")
+    found = headers.remarks(tmp_path / "a.nii.gz", Grid(stored.shape, stored.affine))
     assert len(found) == 1 and found[0].startswith("a.nii.gz: ") and words in found[0]
 
 
@@ -101,13 +103,15 @@ def test_volume_edge_and_image_are_looked_at(config: Path) -> None:
     write_labels(folder / "states" / "P1_m6.nii.gz", np.zeros((SIDE,) * 3, np.uint8), tiny)
     moved = affine(MM / 2)
     moved[1, 3] += 30
-    images = nib.load(folder / "images" / "P2_m0.nii.gz")
+    images = nib.Nifti1Image.from_filename(folder / "images" / "P2_m0.nii.gz")
     write_labels(folder / "images" / "P2_m0.nii.gz", np.asarray(images.dataobj), moved)
     found = remarks(config)
     assert any(text.startswith("P1 m0: the brain reaches the edge") and "bottom (" in text for text in found)
     assert not any("top (" in text or "left (" in text for text in found)
-    litres = f"{(head() > 0).sum() * 8 / 1e6:.3g} L, 0.3 to 2.5 L are plausible"
-    assert any(text.startswith(f"P1 m6: all classes but background make {litres}") for text in found), found
+    litres = f"{(head() > 0).sum() * 8 / 1e6:.3g} L; a plausible brain has 0.3 to 2.5 L"
+    assert any(text.startswith(f"P1 m6: all classes but background add up to {litres}") for text in found), (
+        found
+    )
     assert (
         "P2 m0: P2_m0.nii.gz and P2_m0.nii.gz have the same number of voxels but lie up to 30.0 mm apart"
         in (" ".join(found))
@@ -119,7 +123,7 @@ def test_an_image_of_another_place_is_told(config: Path) -> None:
     elsewhere[0, 3] += 80
     write_labels(config.parent / "images" / "P1_m0.nii.gz", np.ones((20, 40, 40), np.float32), elsewhere)
     assert any(
-        "of the field of view of P1_m0.nii.gz lies in that of P1_m0.nii.gz" in t for t in remarks(config)
+        "of the field of view of P1_m0.nii.gz lies within that of P1_m0.nii.gz" in t for t in remarks(config)
     )
 
 

@@ -1,4 +1,4 @@
-"""``longimorph init``: a study is written whole, or nothing is, and nothing of the user's is touched."""
+"""``longimorph init``: a study is written completely or not at all, and users' files stay untouched."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_is_there_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["init", str(tmp_path)]) == 1
     assert tree(tmp_path) == before
     error = capsys.readouterr().err
-    assert "exists already" in error and "Name another folder" in error
+    assert "already exists" in error and "Choose another folder" in error
 
 
 def test_a_file_in_the_place_of_the_folder_is_left_alone(
@@ -65,7 +65,7 @@ def test_a_file_in_the_place_of_the_folder_is_left_alone(
 ) -> None:
     (tmp_path / "file").write_text("mine")
     assert main(["init", str(tmp_path / "file")]) == 1
-    assert "is no folder" in capsys.readouterr().err
+    assert "exists and is not a folder" in capsys.readouterr().err
     assert main(["init", str(tmp_path / "file" / "below")]) == 1
     assert capsys.readouterr().err.startswith("longimorph: ")
     assert tree(tmp_path) == {"file": b"mine"}
@@ -74,14 +74,14 @@ def test_a_file_in_the_place_of_the_folder_is_left_alone(
 def test_nothing_is_left_when_the_disk_is_full_half_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy, copied = shutil.copyfile, []
+    copy, copied = shutil.copyfile, []  # type: ignore[var-annotated]
 
     def full(source: Path, target: Path) -> None:
         if len(copied) == 3:
             raise OSError(28, "No space left on device", str(target))
         copied.append(copy(source, target))
 
-    monkeypatch.setattr(init.shutil, "copyfile", full)
+    monkeypatch.setattr(init.shutil, "copyfile", full)  # type: ignore[attr-defined]
     assert main(["init", str(tmp_path / "a" / "study")]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert len(copied) == 3 and list(tmp_path.iterdir()) == []
@@ -90,14 +90,14 @@ def test_nothing_is_left_when_the_disk_is_full_half_way(
 def test_a_study_that_appears_meanwhile_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rename = init.os.rename
+    rename = init.os.rename  # type: ignore[attr-defined]
 
     def late(source: Path, target: Path) -> None:
         target.mkdir()
         (target / "config.yaml").write_text("mine")
         rename(source, target)
 
-    monkeypatch.setattr(init.os, "rename", late)
+    monkeypatch.setattr(init.os, "rename", late)  # type: ignore[attr-defined]
     assert main(["init", str(tmp_path)]) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert tree(tmp_path) == {"config/config.yaml": b"mine"}

@@ -1,4 +1,4 @@
-"""What jobs depend on and ask for."""
+"""The inputs and the resource requests of jobs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_unknown_name_is_a_sentence_with_the_nearest_known_one(study: Study) 
     jobs = Jobs(study)
     with pytest.raises(LongimorphError, match=r"no patient called 'p1'. Did you mean 'P1'"):
         jobs.visits_of("p1")
-    with pytest.raises(LongimorphError, match="no patient with two visits called 'P2'"):
+    with pytest.raises(LongimorphError, match="no patient with at least two visits called 'P2'"):
         jobs.pairs_of("P2")
     with pytest.raises(LongimorphError, match="no pair of P1 called 'A__C'"):
         jobs.pair("P1", "A__C")

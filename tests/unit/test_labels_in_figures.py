@@ -1,4 +1,4 @@
-"""Labels in figures neither overprint each other nor leave their panels, whatever classes are called."""
+"""Labels in figures do not overlap or leave their panels, whatever the names of the classes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from matplotlib.transforms import Bbox
 from longimorph.geometry.grid import Grid
 from longimorph.report import figures, lettering
 from longimorph.report import memory_figure as memory_figure
+from longimorph.report.pair_maps import PairMaps
 from longimorph.study import classes as class_tables
 from longimorph.study.classes import ClassTable
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus
 
 LONG = "left superior frontal gyrus and the white matter below it as the atlas of the third edition names it"
 SLACK = 1.0
@@ -32,14 +34,14 @@ def class_table(folder: Path, count: int, name: str) -> ClassTable:
     return class_tables.load_classes(folder / "classes.tsv")
 
 
-def maps(count: int) -> figures.PairMaps:
+def maps(count: int) -> PairMaps:
     """Maps of which every class has a few voxels."""
     shape = (8, 10, 7)
     labels = np.random.default_rng(0).integers(0, count, shape)
     one_hot = np.asarray(labels == np.arange(count)[:, None, None, None], dtype=np.float32)
     nothing = np.zeros(shape, dtype=np.float32)
     grid = Grid(shape, np.diag([4.0, 4.0, 4.0, 1.0]))
-    return figures.PairMaps(one_hot, one_hot, one_hot, nothing, nothing, nothing, grid, (4, 5, 3))
+    return PairMaps(one_hot, one_hot, one_hot, nothing, nothing, nothing, grid, (4, 5, 3))
 
 
 def changes(classes: ClassTable, millilitres: float) -> pd.DataFrame:
@@ -104,7 +106,9 @@ def test_the_labels_of_a_pair(tmp_path: Path, count: int, name: str, millilitres
     }  # fmt: skip
     flows = pd.DataFrame(columns=list(columns.TRANSITIONS))
     title = f"{name}: {name} to {name}"
-    figure = figures.draw(title, maps(count + 1), changes(classes, millilitres), flows, status, classes)
+    figure = figures.draw(
+        title, maps(count + 1), changes(classes, millilitres), flows, PairStatus.of(status), classes
+    )
     assert (overprints(figure), beyond(figure)) == ([], [])
     labels = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
     assert sum(bool(label) for label in labels) == min(count, 24)

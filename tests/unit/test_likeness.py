@@ -1,4 +1,4 @@
-"""Likeness of two visits: laws of the numbers, one brain against two, interpolation that tells nothing."""
+"""Likeness of two visits: laws of the numbers, one brain against two, and no effect of interpolation."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from longimorph.geometry.resample import field_of_view, image_means, label_fract
 from longimorph.maps.simplex import simplex_maps
 from longimorph.verdict import trust
 from longimorph.verdict.likeness import blurred_alike, kappa, likeness, moved, warp_check
+from longimorph.verdict.status import PairStatus
 
 SHAPE = (44, 50, 40)
 GRID = Grid(SHAPE, poses.translation([-60, -70, -55]) @ np.diag([3.0, 3.0, 3.0, 1.0]))
@@ -73,7 +74,7 @@ def compared(first: np.ndarray, second: np.ndarray, images: bool = True):
 
 
 def verdict(alike) -> str:
-    return trust.judged({"status": "ok", "likeness": alike.to_dict()})["verdict"]
+    return trust.judged(PairStatus(status="ok", likeness=alike.to_dict())).verdict
 
 
 @pytest.mark.parametrize("person", [1, 2])
@@ -195,9 +196,9 @@ def test_a_warp_that_is_right_raises_the_correlation_and_one_that_is_noise_lower
     assert right is not None and noise is not None
     assert right.after > right.before + 0.1
     assert noise.after < noise.before - trust.WARP_LOSS
-    said = [r.code for r in trust.reasons({"status": "ok", "warp_check": noise.to_dict()})]
+    said = [r.code for r in trust.reasons(PairStatus(status="ok", warp_check=noise.to_dict()))]
     assert said == ["label_noise"]
-    assert trust.reasons({"status": "ok", "warp_check": right.to_dict()}) == []
+    assert trust.reasons(PairStatus(status="ok", warp_check=right.to_dict())) == []
 
 
 def test_without_change_of_classes_or_contrast_there_is_no_check() -> None:

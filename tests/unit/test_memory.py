@@ -1,4 +1,4 @@
-"""The instrument counts bytes as an allocator does, and finds of each strategy what it says of itself."""
+"""The instrument counts bytes as an allocator does, and each strategy holds what it states."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def allocator_peak(work):
 
 
 def test_the_instrument_agrees_with_the_allocator():
-    pair = solve.MapPair(*random_pair((14, 12, 13), 4), SPACING)
+    pair = solve.MapPair(*random_pair((14, 12, 13), 4), SPACING)  # type: ignore[call-arg]
     matching = pair.matching(chosen(4))
     momentum = torch.zeros_like(matching.source)
-    outside = [pair.source, pair.target, matching.source, matching.system.alloc, momentum]
+    outside = [pair.source, pair.target, matching.source, matching.system.control[0], momentum]
     kernels = (matching.system.kernel, matching.volumes)
     outside += [matrix for kernel in kernels for factor in kernel.factors for matrix in factor]
     gc.collect()
@@ -92,7 +92,7 @@ def test_the_instrument_agrees_with_the_allocator():
 
 def test_a_cost_and_gradient_holds_what_its_strategy_says_per_step():
     """Two maps per state; the inside of a step two more and eighteen fields; nested states do not add up."""
-    pair = solve.MapPair(*random_pair((14, 12, 13), 4), SPACING)
+    pair = solve.MapPair(*random_pair((14, 12, 13), 4), SPACING)  # type: ignore[call-arg]
     per_step = {}
     for name, strategy in BY_NAME.items():
         peaks = []
@@ -114,4 +114,4 @@ def test_a_cost_and_gradient_holds_what_its_strategy_says_per_step():
 
 
 def test_the_number_of_pairs_of_the_model_is_that_of_the_optimiser():
-    assert optimise.History().pairs.maxlen == model.PAIRS_KEPT
+    assert optimise.History().pairs.maxlen == model.Size(map_bytes=8, classes=2, steps=1).pairs

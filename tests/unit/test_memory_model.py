@@ -1,4 +1,4 @@
-"""The memory model: fitted from peaks, kept in a file, asked for a strategy; stepping down without loss."""
+"""The memory model: its fit, its file, its choice of a strategy, and stepping down without loss."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from longimorph.memory import budget, model
 from longimorph.memory.measure import SPACING, PhaseMeter, SampleCase, random_pair, sample, slab_walk
 from longimorph.memory.model import PHASES, Bytes, Size
 from longimorph.numerics import memory_strategies, passes, solve
+from longimorph.numerics.control import Allocation
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.memory_strategies import Ladder
 from longimorph.numerics.register import register
@@ -104,7 +105,7 @@ def test_the_command_predicts(capsys):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("{}", "'devices'"),
         ('{"devices": {"cpu": {}}}', "no strategies"),
         ('{"devices": {"cpu": {"store": {}}}}', "devices.cpu.store.rest.device"),
@@ -186,16 +187,16 @@ def test_what_slabs_hold_is_held_and_the_results_stay():
     """The stand-in for a graphics card counts what a walk in slabs holds, and no more."""
     q, p, alloc = (torch.rand(3, 64, 6, 5) for _ in range(3))
     u = torch.rand(3, 1, 1, 1)
-    plain, counts = passes.density(q, p, alloc, u), {}
+    plain, counts = passes.density(q, p, Allocation(alloc), u), {}
     meter = PhaseMeter([q, p, alloc])
     with slab_walk(q, meter):
         with meter:
-            same = passes.density(q, p, alloc, u)
+            same = passes.density(q, p, Allocation(alloc), u)
         counts["stand-in"] = meter.peak
         outputs = [torch.empty_like(a) for a in plain]
         del same
         with LiveBytes([q, p, alloc, *outputs]) as meter:
-            passes._walk(passes.equations.density, (q, p, alloc, passes.PerAxis(u)), outputs)
+            passes._walk(passes.equations.density, (q, p, alloc, passes.PerAxis(u)), outputs)  # type: ignore[attr-defined]
         counts["walk"] = meter.peak
     assert counts["stand-in"] == pytest.approx(counts["walk"], rel=0.01)
     assert counts["walk"] > 4 * sum(a.numel() for a in (q, p, alloc, *outputs))
@@ -213,7 +214,7 @@ def test_memory_that_runs_out_costs_no_iteration(monkeypatch, failing):
     expected = register(
         source, target, control, SPACING, chosen, Run(lambda _, i: heard.append(i.number), smooth)
     )
-    evaluate = solve.evaluate
+    evaluate = solve.evaluate  # type: ignore[attr-defined]
 
     def once_out_of_memory(momentum, matching, strategy):
         tried.append(strategy.name)

@@ -1,4 +1,4 @@
-"""The cohort's table of memory, its picture, and the model that is corrected by it."""
+"""The cohort's memory table, its figure, and the model corrected by it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from longimorph.report.memory_figure import memory_figure
 from longimorph.study import config
 from longimorph.tables import columns
 from longimorph.tables import memory as memory_tables
+from longimorph.verdict.status import PairStatus
 
 SHAPES = [(40 + 8 * n, 50 + 6 * n, 45 + 7 * n) for n in range(8)]
 
@@ -76,7 +77,7 @@ def table_of(folder: Path, found: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def test_a_row_has_every_column_and_failed_pairs_keep_theirs() -> None:
-    row = memory_tables.memory_row(status(SHAPES[0]) | {"evaluations": 12})
+    row = memory_tables.memory_row(PairStatus.of(status(SHAPES[0]) | {"evaluations": 12}))
     assert list(row) == list(columns.MEMORY)
     assert (row["device"], row["strategy"], row["evaluations"], row["seconds"]) == (
         "cpu",
@@ -85,16 +86,21 @@ def test_a_row_has_every_column_and_failed_pairs_keep_theirs() -> None:
         "61.25",
     )
     assert row["predicted_device_bytes"] == "" and int(row["observed_host_bytes"]) > 4e8
-    failed = memory_tables.memory_row({"status": "overlap", "stage": "align", "message": "Too little."})
+    failed = memory_tables.memory_row(
+        PairStatus.of({"status": "overlap", "stage": "align", "message": "Too little."})
+    )
     assert {name: text for name, text in failed.items() if text} == {"status": "overlap"}
 
 
 def test_a_status_without_a_memory_has_no_device() -> None:
-    assert memory_tables.memory_row({"status": "no_gpu", "device": "CPU, 1 threads"})["device"] == ""
+    assert (
+        memory_tables.memory_row(PairStatus.of({"status": "no_gpu", "device": "CPU, 1 threads"}))["device"]
+        == ""
+    )
 
 
 def test_the_table_is_read_back(tmp_path: Path) -> None:
-    rows = [memory_tables.memory_row(status(shape) | {"patient": "001"}) for shape in SHAPES]
+    rows = [memory_tables.memory_row(PairStatus.of(status(shape) | {"patient": "001"})) for shape in SHAPES]
     pd.DataFrame(rows, columns=list(columns.MEMORY)).to_csv(tmp_path / "memory.csv", index=False)
     found = memory_tables.read_memory_rows(tmp_path / "memory.csv")
     assert set(found["patient"]) == {"001"}
@@ -163,10 +169,12 @@ def test_pairs_that_say_no_clear_peak_do_not_count(tmp_path: Path) -> None:
 def test_too_few_too_similar_and_scattered_pairs_are_refused(tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     few = table_of(tmp_path / "few", [status(shape) for shape in SHAPES[:4]])
-    with pytest.raises(LongimorphError, match="cpu, store: 4 pairs, at least 5 are needed"):
+    with pytest.raises(LongimorphError, match="cpu, store: 4 pairs, but at least 5 are needed"):
         refit(few, model.model())
     similar = table_of(tmp_path / "similar", [status(SHAPES[3]) for _ in range(20)])
-    with pytest.raises(LongimorphError, match=r"only 1.00 times what the smallest does, 1.2 times is"):
+    with pytest.raises(
+        LongimorphError, match=r"only 1.00 times as much as the smallest, less than 1.2 times"
+    ):
         refit(similar, model.model())
     scattered = [
         status(shape, factor=float(f)) for shape, f in zip(SHAPES, generator.uniform(0.2, 5, 8), strict=True)
@@ -174,14 +182,16 @@ def test_too_few_too_similar_and_scattered_pairs_are_refused(tmp_path: Path) -> 
     with pytest.raises(LongimorphError, match="is too uncertain: the peaks scatter"):
         refit(table_of(tmp_path / "scattered", scattered), model.model())
     none = table_of(tmp_path / "none", [{"status": "ok"}] * 3)
-    with pytest.raises(LongimorphError, match="say too little to refit the model: 3 pairs, 0 of them"):
+    with pytest.raises(
+        LongimorphError, match="are too few or too similar to refit the model: 3 pairs, 0 of them"
+    ):
         refit(none, model.model())
 
 
 def test_what_cannot_be_fitted_stays_and_is_said(tmp_path: Path) -> None:
     found = [status(s, factor=1.1) for s in SHAPES] + [status(SHAPES[0], "nested")]
     made = refit(table_of(tmp_path, found), model.model())
-    assert made.left == ("cpu, nested: 1 pair, at least 5 are needed",)
+    assert made.left == ("cpu, nested: 1 pair, but at least 5 are needed",)
     assert made.model.devices["cpu"]["nested"] == model.model().devices["cpu"]["nested"]
 
 
@@ -211,7 +221,7 @@ def test_the_command_refuses_a_folder_without_results(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["memory", "fit", "--from", str(tmp_path)]) == 1
-    assert "holds no results" in capsys.readouterr().err
+    assert "contains no results" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -240,8 +250,8 @@ def test_the_setting_is_a_path_beside_the_configuration(tmp_path: Path) -> None:
     ("content", "text"),
     [
         (None, "cannot be read"),
-        ("{", "is no JSON"),
-        ('{"devices": {}}', "'devices' with an entry 'cpu' is missing"),
+        ("{", "is not valid JSON"),
+        ('{"devices": {}}', "'devices' has no entry 'cpu'"),
         ('{"devices": {"cpu": {"store": {}}}}', "'devices.cpu.store.rest.device' is missing"),
     ],
 )
@@ -257,7 +267,7 @@ def test_a_model_that_cannot_be_used_is_a_problem_of_the_configuration(
 def test_bytes_of_a_process_have_to_be_numbers(tmp_path: Path) -> None:
     file = tmp_path / "mine.json"
     file.write_text(json.dumps({"devices": model.model().devices, "process_bytes": {"cpu": "much"}}))
-    with pytest.raises(LongimorphError, match="'process_bytes' should be whole numbers"):
+    with pytest.raises(LongimorphError, match="'process_bytes' must give a whole number"):
         model.model(file)
 
 
@@ -265,7 +275,7 @@ def test_bytes_of_a_process_have_to_be_numbers(tmp_path: Path) -> None:
 
 
 def write_table(path: Path, found: list[dict[str, Any]]) -> Path:
-    rows = [memory_tables.memory_row(content) for content in found]
+    rows = [memory_tables.memory_row(PairStatus.of(content)) for content in found]
     pd.DataFrame(rows, columns=list(columns.MEMORY)).to_csv(path, index=False)
     return path
 

@@ -1,4 +1,4 @@
-"""What the tests on a cluster count with, where no cluster is needed for it."""
+"""Helpers of the cluster tests that need no cluster."""
 
 from __future__ import annotations
 

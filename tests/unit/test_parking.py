@@ -1,4 +1,4 @@
-"""Copies between device and host: their order, the size of locked memory, how often they are made."""
+"""Copies between device and host: their order, the size of locked memory, and their number."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LazyLane(Lane):
     """
 
     def __init__(self, pool: Pool) -> None:
-        self.pool, self.queue, self.log = pool, [], []
+        self.pool, self.queue, self.log = pool, [], []  # type: ignore[var-annotated]
         self.outwards = self.inwards = 0
 
     def room(self, like):
@@ -170,7 +170,7 @@ def small_pair(shape=(12, 10, 9), classes=4):
 
 def test_states_that_are_parked_beside_the_steps_give_the_same_bits(lazy):
     chosen = settings(kernel_mm=(2.0,), amplitude_mm=3.0, steps=6)
-    matching = MapPair(*small_pair(), (1.0, 1.2, 0.9)).matching(chosen)
+    matching = MapPair(*small_pair(), (1.0, 1.2, 0.9)).matching(chosen)  # type: ignore[call-arg]
     noise = 0.05 * random_maps(torch.Generator().manual_seed(9), 4, (12, 10, 9)).float()
     momentum = tangent(noise, matching.source)
     expected = evaluate(momentum, matching, memory_strategies.STORE)
@@ -183,7 +183,7 @@ def test_states_that_are_parked_beside_the_steps_give_the_same_bits(lazy):
 
 def test_copies_go_on_while_the_device_computes(lazy, monkeypatch):
     """Each state goes out during the step from it; half of each comes back while another step is undone."""
-    matching = MapPair(*small_pair(), (1.0, 1.2, 0.9)).matching(
+    matching = MapPair(*small_pair(), (1.0, 1.2, 0.9)).matching(  # type: ignore[call-arg]
         settings(kernel_mm=(2.0,), amplitude_mm=3.0, steps=4)
     )
     pull_back, advance = passes.pull_back, passes.advance
@@ -223,7 +223,7 @@ def test_locked_memory_is_what_the_model_foretells(name, pool, locked, lazy, mon
         kernel_mm=(1.2,), amplitude_mm=3.0, steps=6, max_evaluations=14, tolerance=1e-12, volume_mm=3.0
     )
     steps = []
-    register(
+    register(  # type: ignore[call-arg]
         *pair,
         (1.0, 1.0, 1.0),
         chosen,

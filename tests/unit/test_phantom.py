@@ -1,4 +1,4 @@
-"""The phantom: its flow is invertible, its truth adds up, and its files hold what the truth says."""
+"""The phantom: its flow is invertible, its truth adds up, and its files agree with the truth."""
 
 from __future__ import annotations
 
@@ -200,7 +200,9 @@ def test_head_motion_alone_is_true_zero(coarse: Path) -> None:
 
 def test_each_visit_has_its_own_header_and_the_pose_that_is_written(coarse: Path) -> None:
     poses = json.loads((coarse / "truth/poses.json").read_text())["moved"]
-    images = {t: nib.load(coarse / f"images/moved_{t}_regions.nii.gz") for t in ("V1", "V2")}
+    images = {
+        t: nib.Nifti1Image.from_filename(coarse / f"images/moved_{t}_regions.nii.gz") for t in ("V1", "V2")
+    }
     codes = {t: nib.aff2axcodes(image.affine) for t, image in images.items()}
     assert codes["V1"] == ("L", "P", "S")
     assert codes["V2"] == ("P", "I", "R")

@@ -1,4 +1,4 @@
-"""The choice of a card for a registration, and its refusal."""
+"""The choice of a GPU for a registration, and its refusal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from study_files import write_study
 
 from longimorph.errors import InputError
+from longimorph.footprint import LADDERS
 from longimorph.memory.model import Size
 from longimorph.numerics import memory_strategies
-from longimorph.orchestration.placement import LADDERS, Placement, device_bytes, place, usable_bytes
+from longimorph.orchestration.placement import Placement, device_bytes, place, usable_bytes
 from longimorph.orchestration.resources import Needs
 from longimorph.study import study as studies
 from longimorph.study.gpus import RESOURCES, Gpu
@@ -122,7 +123,7 @@ def test_the_refusal_names_the_pairs_and_a_voxel_size_at_which_they_fit(tmp_path
     needs = Needs(study(tmp_path, TOO_SMALL, spacing_mm=0.1, device="cuda"))
     pair = needs.study.plan.pairs[0]
     (problem,) = needs.refusals()  # both pairs have one size
-    assert "P1 m0__m6 and 1 more like it" in str(problem) and "toy" in str(problem)
+    assert "P1 m0__m6 and 1 more" in str(problem) and "toy" in str(problem)
     fits = float(re.search(r"spacing_mm: ([\d.]+)", str(problem))[1])
     with pytest.raises(InputError):
         needs.placed(pair)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from study_files import regions, write_labels, write_study
 
-from longimorph.errors import InputError, PairFailure
+from longimorph.errors import InputError, Unusable
 from longimorph.io.pointers import unfetched
 from longimorph.io.volumes import read_image, read_labels
 from longimorph.study import inputs, validate
@@ -69,7 +69,7 @@ def test_a_job_names_it_where_the_content_was_dropped_after_the_check(
     file.parent.mkdir()
     make(file)
     for read in (read_labels, read_image):
-        with pytest.raises(PairFailure) as failure:
+        with pytest.raises(Unusable) as failure:
             read(file)
         assert failure.value.code == "missing"
         assert [word for word in words if word not in failure.value.message] == []

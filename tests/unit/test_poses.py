@@ -1,4 +1,4 @@
-"""Poses agree with the motions that they were made from, and treat all visits alike."""
+"""Poses agree with the motions that generated them, and treat all visits alike."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_consistent_motions_are_explained_exactly(seed, n):
         assert np.allclose(poses[edge.end], edge.matrix @ poses[edge.start], atol=1e-8)
     assert np.allclose(sum(pose[:3, 3] for pose in poses), 0, atol=1e-8)
     mean = sum(pose[:3, :3] for pose in poses)
-    assert np.allclose(mean, mean.T, atol=1e-8)  # nearest rotation to the sum is the identity
+    assert np.allclose(mean, mean.T, atol=1e-8)  # type: ignore[union-attr]  # nearest rotation to the sum is the identity
 
 
 @settings(max_examples=15, deadline=None)

@@ -1,4 +1,4 @@
-"""Products of matrices keep full precision, whatever the process or its environment asks for."""
+"""Matrix products keep full precision, whatever the settings of the process or its environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a run got, read from its files: states, signs of life, and what is said of them."""
+"""The progress of a run, read from its files: states, signs of life, and their description."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_done_failed_and_waiting(results: Path) -> None:
     text = progress_text.table(found)
     assert "P1       1/1    0/4   1/3 (1 failed)  0/3" in text
     assert "  P1 B to C: register: diverged: No step was short enough." in text
-    assert text.endswith("1 of 3 pairs done, 1 failed, 1 not begun.")
+    assert text.endswith("1 of 3 pairs done, 1 failed, 1 not started.")
     assert "left out (one visit): P2" in text
 
 
@@ -91,7 +91,7 @@ def test_a_job_without_a_sign_of_life_may_have_been_killed(results: Path) -> Non
         progress_text.table(progress.read_progress(results)),
         progress_text.jobs_of(progress.read_progress(results, "P1"), "P1"),
     ):
-        assert "last heard of 3 h ago" in text and "node07, process 4242, SLURM job 99" in text
+        assert "last sign of life 3 h ago" in text and "node07, process 4242, SLURM job 99" in text
         assert str(log) in text and "squeue --me" in text
         assert text.endswith("1 of 3 pairs done, 1 failed, 1 without a sign of life.")
 
@@ -121,7 +121,7 @@ def test_one_patient_by_name(results: Path, capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith(("align", "maps", "register", "figure"))]) == 11
     assert main(["status", str(results.parent), "--patient", "P2"]) == 0
-    assert capsys.readouterr().out == "P2 is left out: it has one visit.\n"
+    assert capsys.readouterr().out == "P2 is left out: it has only one visit.\n"
     assert main(["status", str(results.parent), "--patient", "p1"]) == 1
     assert "no patient called 'p1'. Did you mean 'P1'?" in capsys.readouterr().err
 
@@ -133,14 +133,13 @@ def test_a_thousand_patients_are_told_within_seconds_and_shortly(tmp_path: Path)
     write_pair_list(pairs, [], results / "cohort" / "pairs.csv")
     for pair in pairs[:2000]:
         status = {"status": "ok" if pair["patient"] != "P0007" else "diverged"}
-        write(
-            results / "patients" / pair["patient"] / f"{pair['from']}__{pair['to']}" / "status.json", status
-        )
+        folder = results / "patients" / str(pair["patient"]) / f"{pair['from']}__{pair['to']}"
+        write(folder / "status.json", status)
     began = time.perf_counter()
     found = progress.read_progress(results)
     text = progress_text.table(found)
     assert time.perf_counter() - began < 5
-    assert "1996 of 4000 pairs done, 4 failed, 2000 not begun." in text
+    assert "1996 of 4000 pairs done, 4 failed, 2000 not started." in text
     assert "P0007" in text and "and 999 more patients: --all" in text
     assert len(text.splitlines()) < 30
     assert len(progress_text.table(found, everything=True).splitlines()) > 1000
@@ -197,8 +196,8 @@ def test_folders_of_an_earlier_pairs_setting_are_named_and_kept(
     write(results / "patients" / "P1" / "V__1" / "qc.json", {"status": "ok"})  # a visit of that name
     assert main(["status", str(results.parent)]) in (0, 1)
     said = capsys.readouterr().out
-    assert "Pairs that are not of this study's plan any more: P1/A__C." in said
-    assert "Patients that this run does not have: P7." in said and "They are kept" in said
+    assert "Pairs that are no longer planned in this study: P1/A__C." in said
+    assert "Patients that are not in this run: P7." in said and "longimorph keeps them" in said
     assert "of 3 pairs" in said and old.exists()
     assert progress.read_progress(results, "P1").leftovers.patients == ()
     main(["status", str(results.parent), "--patient", "P1"])
@@ -207,6 +206,6 @@ def test_folders_of_an_earlier_pairs_setting_are_named_and_kept(
 
 def test_without_leftovers_nothing_is_said_of_them(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["status", str(results.parent)])
-    assert "plan any more" not in capsys.readouterr().out
+    assert "no longer planned" not in capsys.readouterr().out
     (results / "cohort" / "pairs.csv").unlink()
     assert progress.read_progress(results).leftovers.sentences() == []

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -27,7 +31,7 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pairs}
 
 
-def project() -> dict[str, object]:
+def project() -> dict[str, Any]:
     """Return the project table of pyproject.toml."""
     return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
@@ -83,7 +87,7 @@ def test_profiles_parse_and_none_is_loaded_without_being_asked() -> None:
         assert f"`{folder.name}`" in readme
 
 
-def cluster_profiles() -> list[dict[str, object]]:
+def cluster_profiles() -> list[dict[str, Any]]:
     """Return the options of the profiles for SLURM."""
     files = sorted((REPOSITORY / "profiles").glob("slurm*/config.yaml"))
     assert len(files) == 2
@@ -132,7 +136,7 @@ def test_the_changelog_has_the_version_or_an_unreleased_part() -> None:
     assert set(headings) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
-def citation() -> dict[str, object]:
+def citation() -> dict[str, Any]:
     """Return CITATION.cff."""
     return yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
 
@@ -181,3 +185,27 @@ def test_the_catalogue_of_workflows_finds_what_it_looks_for() -> None:
     assert usage["software-stack-deployment"]["conda"] is True and usage["report"] is True
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert "snakemake" in readme and "workflow" in readme
+
+
+def constants(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield name and value of the public constants that a module states itself."""
+    for node in module.body:
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            names, values = [target], [node.value]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                names, values = target.elts, node.value.elts
+            for name, value in zip(names, values, strict=True):
+                if isinstance(name, ast.Name) and re.fullmatch("[A-Z][A-Z0-9_]+", name.id):
+                    yield name.id, ast.unparse(value)
+
+
+def test_a_constant_stands_once() -> None:
+    """Two modules that state one name with one value state the same fact twice."""
+    stated = defaultdict(list)
+    for file in sorted((REPOSITORY / "src").rglob("*.py")):
+        for constant in constants(ast.parse(file.read_text(encoding="utf-8"))):
+            stated[constant].append(file.name)
+    stated.pop(("LOGGER", "logging.getLogger(__name__)"))
+    assert not {constant: files for constant, files in stated.items() if len(files) > 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -185,7 +186,7 @@ def test_the_cap_on_evaluations_holds_on_every_level(monkeypatch, most):
 
 
 def test_the_cap_is_named_as_it_is_set_also_after_a_descent_with_fewer_steps():
-    heard = []
+    heard: list[Any] = []
     chosen = settings(steps=None, max_evaluations=9, tolerance=1e-9)
     near, far = ball(4.0, (7.0, 14.0)), ball(4.0, (13.0, 14.0))
     found = register(near, far, DEFORM, SPACING, chosen, Run(lambda spacing, it: heard.append((spacing, it))))
@@ -197,7 +198,7 @@ def test_the_cap_is_named_as_it_is_set_also_after_a_descent_with_fewer_steps():
 
 
 def test_the_report_hears_of_every_iteration_on_every_level():
-    heard = []
+    heard: list[Any] = []
     chosen = settings(max_evaluations=8)
     found = register(
         ball(5.0), ball(6.0), DEFORM, SPACING, chosen, Run(lambda spacing, it: heard.append((spacing, it)))
@@ -248,7 +249,7 @@ def is_a_sentence(text):
 
 
 def test_a_trial_that_diverges_shortens_the_step_and_raises_nothing():
-    heard = []
+    heard: list[Any] = []
     start = torch.zeros(3, dtype=torch.float64)
     found = run(bowl(2.0), start, precondition=lambda g, damping: 100 * g, heard=heard)
     assert heard[1].step_length < 0.05
@@ -329,7 +330,7 @@ def pace_at_the_start(momentum, matching):
 
 def test_a_real_step_too_long_to_be_shot_is_shortened():
     momentum, matching = random_matching(3, steps=3)
-    start, heard = 0 * momentum, []
+    start, heard = 0 * momentum, []  # type: ignore[var-annotated]
     shooting = LinearisedShooting(matching.source, matching.system)
     reckless = Preconditioner(shooting, curvature(matching), matching.regularisation)
     found = minimise(

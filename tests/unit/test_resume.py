@@ -1,4 +1,4 @@
-"""A registration that is broken off at any moment goes on to the same bits, from files that are whole."""
+"""A registration interrupted at any moment continues to bitwise the same result, from complete files."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ class Problem:
 
         ladder = Ladder([BY_NAME[self.strategy]])
         if journal is None:
-            return register(*self.maps, self.spacing, self.chosen, Run(report, ladder))
+            return register(*self.maps, self.spacing, self.chosen, Run(report, ladder))  # type: ignore[arg-type, call-arg]
         with journal:
-            return register(*self.maps, self.spacing, self.chosen, Run(report, ladder, journal))
+            return register(*self.maps, self.spacing, self.chosen, Run(report, ladder, journal))  # type: ignore[arg-type, call-arg]
 
 
 PROBLEMS = {

@@ -1,4 +1,4 @@
-"""``longimorph run``: what Snakemake is given, and what is said where it is given nothing."""
+"""``longimorph run``: the arguments of Snakemake, and the messages if it is not started."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def became(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What would have taken the place of this process."""
     calls: list[list[str]] = []
-    monkeypatch.setattr(run.os, "execv", lambda program, words: calls.append([program, *words]))
+    monkeypatch.setattr(run.os, "execv", lambda program, words: calls.append([program, *words]))  # type: ignore[attr-defined]
     return calls
 
 
@@ -169,7 +169,7 @@ def test_a_new_environment_gets_this_package_and_keeps_one_of_its_own(tmp_path: 
     assert (tmp_path / "longimorph").resolve() == package
     own = tmp_path / "other" / "longimorph"
     own.mkdir(parents=True)
-    assert "left alone" in deploy.install(own.parent) and not own.is_symlink()
+    assert "not changed" in deploy.install(own.parent) and not own.is_symlink()
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])

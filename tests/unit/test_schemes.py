@@ -1,4 +1,4 @@
-"""The ready class tables, and whose numbers a segmentation has."""
+"""The shipped class tables, and recognition of the tool that made a segmentation."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ def test_a_table_for_another_tool_is_named_with_the_right_one() -> None:
     muse = report([0, 4, 11, 51, 52, 59, 60, 81, 82, 100, 101])
     (text,) = schemes.mismatches(table("freesurfer_classes.tsv"), [muse, muse, report([0, 2, 41, 4, 43])])
     assert text == (
-        "the regions of 2 visits are numbered as those of MUSE; the table is made for FreeSurfer or "
-        "FastSurfer and does not name 59, 100, 101. For MUSE there is config/examples/muse_classes.tsv"
+        "the regions of 2 visits follow the numbering of MUSE; the table was written for FreeSurfer or "
+        "FastSurfer and does not name 59, 100, 101. The table for MUSE is config/examples/muse_classes.tsv"
     )
     assert schemes.mismatches(table("muse_classes.tsv"), [muse]) == []
     assert schemes.mismatches(table("freesurfer_classes.tsv"), [report([0, *SYNTHSEG])]) == []
@@ -135,9 +135,9 @@ def test_the_check_says_so_where_labels_are_refused_and_where_a_wildcard_takes_t
     with pytest.raises(InputError) as error:
         validate.validate(config)
     strange, tool = map(str, error.value.problems)
-    assert "takes state 3 (84 voxels" in strange
+    assert "matches state 3 (84 voxels" in strange
     assert (
-        "the states of 1 visit are numbered as those of BraTS since 2023; the table is made for BraTS up to"
+        "the states of 1 visit follow the numbering of BraTS since 2023; the table was written for BraTS up"
         in tool
     )
     assert "config/examples/brats2023_classes.tsv" in tool
@@ -148,5 +148,5 @@ def test_the_check_says_so_where_labels_are_refused_and_where_a_wildcard_takes_t
         write_labels(tmp_path / "labels" / f"{name}.nii.gz", labels)
         write_labels(tmp_path / "states" / f"{name}.nii.gz", np.zeros((6, 7, 8), np.uint8))
     notes = validate.validate(config).notes
-    assert any("the regions of 4 visits are numbered as those of MUSE" in note for note in notes)
-    assert any("'background' takes by * in regions: regions" in note for note in notes)
+    assert any("the regions of 4 visits follow the numbering of MUSE" in note for note in notes)
+    assert any("'background' matches by * in regions: regions" in note for note in notes)

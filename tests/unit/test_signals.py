@@ -1,4 +1,4 @@
-"""Signals that a job's Snakemake hands on to the script that it waits for."""
+"""Signals that a job's Snakemake forwards to its script."""
 
 from __future__ import annotations
 

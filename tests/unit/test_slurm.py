@@ -1,4 +1,4 @@
-"""What is read from SLURM's answers, and what is said where it gives none."""
+"""Interpretation of SLURM's answers, and the messages if there is none."""
 
 from __future__ import annotations
 

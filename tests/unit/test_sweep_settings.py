@@ -1,4 +1,4 @@
-"""What a sweep may ask for, its combinations and its page."""
+"""The settings of a sweep, its combinations and its page."""
 
 from __future__ import annotations
 
@@ -75,34 +75,34 @@ PAIR = "P1/m0__m6"
 @pytest.mark.parametrize(
     "sweep, words",
     [
-        ({"settings": GRID}, ["'sweep.pairs': cannot be used", "P001/V1__V2"]),
-        ({"pairs": [PAIR]}, ["'sweep.settings': cannot be used"]),
-        ({"pairs": [PAIR], "settings": {}}, ["'sweep.settings': cannot be used"]),
+        ({"settings": GRID}, ["'sweep.pairs': is not valid", "P001/V1__V2"]),
+        ({"pairs": [PAIR]}, ["'sweep.settings': is not valid"]),
+        ({"pairs": [PAIR], "settings": {}}, ["'sweep.settings': is not valid"]),
         (
             {"pairs": ["P1/m0__m7"], "settings": GRID},
-            ["is no pair of the study", "Did you mean 'P1/m0__m6'?"],
+            ["is not a pair of the study", "Did you mean 'P1/m0__m6'?"],
         ),
-        ({"pairs": [3], "settings": GRID}, ["'sweep.pairs': cannot be used"]),
+        ({"pairs": [3], "settings": GRID}, ["'sweep.pairs': is not valid"]),
         (
             {"pairs": [PAIR], "settings": {"kernel": [[3]]}},
-            ["no setting that a sweep can vary", "'kernel_mm'"],
+            ["not a setting that a sweep can vary", "'kernel_mm'"],
         ),
-        ({"pairs": [PAIR], "settings": {"spacing_mm": [2]}}, ["no setting that a sweep can vary"]),
+        ({"pairs": [PAIR], "settings": {"spacing_mm": [2]}}, ["not a setting that a sweep can vary"]),
         (
             {"pairs": [PAIR], "settings": {"kernel_mm": 3}},
             ["a list of values, each a list of different numbers"],
         ),
         ({"pairs": [PAIR], "settings": {"kernel_mm": [3]}}, ["'sweep.settings.kernel_mm'", "found 3"]),
         ({"pairs": [PAIR], "settings": {"tolerance": [0.1, 7]}}, ["found 7", "below 1"]),
-        ({"pairs": [PAIR], "settings": {"steps": [4, 4]}}, ["holds a value twice"]),
-        ({"pairs": [PAIR], "settings": {"control": ["preset:leson"]}}, ["no such preset", "'lesion'"]),
+        ({"pairs": [PAIR], "settings": {"steps": [4, 4]}}, ["contains a value or a table name twice"]),
+        ({"pairs": [PAIR], "settings": {"control": ["preset:leson"]}}, ["is not a preset", "'lesion'"]),
         ({"pairs": [PAIR], "settings": {"control": ["gone.tsv"]}}, ["gone.tsv: file not found"]),
         ({"pairs": [PAIR], "settings": GRID, "pair": 1}, ["'sweep.pair'", "unknown key", "'pairs'"]),
         (
             {"pairs": [PAIR], "settings": {"steps": list(range(1, 103)), "volume_mm": [5, 6]}},
             ["204 combinations"],
         ),
-        ([PAIR], ["'sweep': cannot be used"]),
+        ([PAIR], ["'sweep': is not valid"]),
     ],
 )
 def test_what_cannot_be_swept_is_told(tmp_path: Path, sweep: object, words: list[str]) -> None:
@@ -168,4 +168,4 @@ def test_a_line_joins_what_differs_in_one_setting_and_has_numbers() -> None:
     assert "moved, steps 1: +1.00 mL, 3: 0.00 mL (control lesion)" in drawn
     assert "moved, steps 1: +1.00 mL, 2: +0.50 mL, 3: 0.00 mL (control &lt;u&gt;)" in drawn
     alone = table()[lambda rows: rows["control"] == "<u>"]
-    assert str(picture(alone, "steps", ["steps"])).count("<polyline") == 3
+    assert str(picture(alone, "steps", ["steps"])).count("<polyline") == 3  # type: ignore[arg-type]

@@ -82,7 +82,7 @@ def test_columns_are_those_of_the_contract(tmp_path: Path) -> None:
 def test_names_that_look_like_numbers_or_missing_values_stay_as_they_are(tmp_path: Path) -> None:
     tables.write_pair(tmp_path, PAIR, CLASSES, found(np.zeros((3, 4))))
     read = tables.read_changes(tmp_path / "changes.csv")
-    assert read.loc[0, ["patient", "from", "to"]].tolist() == ["001", "NA", "2"]
+    assert read.loc[0, ["patient", "from", "to"]].tolist() == ["001", "NA", "2"]  # type: ignore[operator]
 
 
 def test_no_change_is_written_as_zero_without_a_sign(tmp_path: Path) -> None:
@@ -96,7 +96,10 @@ def test_transitions_hold_every_ordered_pair_of_classes_once(tmp_path: Path) -> 
     flows = np.arange(9.0).reshape(3, 3)
     nothing = np.zeros(3)
     tables.write_pair(
-        tmp_path, PAIR, CLASSES, PairChanges(*[nothing] * 4, flows, flows * 10, np.zeros((4, 3)))
+        tmp_path,
+        PAIR,
+        CLASSES,
+        PairChanges(*[nothing] * 4, flows, flows * 10, np.zeros((4, 3))),  # type: ignore[call-arg]
     )
     read = tables.read_transitions(tmp_path / "transitions.csv")
     assert len(read) == 6

@@ -1,4 +1,4 @@
-"""Transforms on disk do in SimpleITK what they do in the library."""
+"""Transforms on disk have the same effect in SimpleITK as in the library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from spaces import oblique, rotation
 
-from longimorph.errors import PairFailure
+from longimorph.errors import Unusable
 from longimorph.geometry import grid as g
 from longimorph.io import transforms as t
 
@@ -123,9 +123,9 @@ def test_what_is_not_rigid_is_refused(tmp_path):
     affine = sitk.AffineTransform(3)
     affine.Scale(1.2)
     sitk.WriteTransform(affine, str(tmp_path / "a.tfm"))
-    with pytest.raises(PairFailure, match="not_rigid"):
+    with pytest.raises(Unusable, match="not_rigid"):
         t.read_rigid(tmp_path / "a.tfm")
-    with pytest.raises(PairFailure, match="unreadable"):
+    with pytest.raises(Unusable, match="unreadable"):
         t.read_rigid(tmp_path / "none.tfm")
 
 

@@ -1,4 +1,4 @@
-"""The verdict: what is held against a pair and what is not, the gravest first, in plain words, once each."""
+"""The verdict: its reasons, the most severe first, in plain words, once each."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from longimorph.verdict import trust
+from longimorph.verdict.status import PairStatus
 
 GOOD: dict[str, Any] = {
     "status": "ok",
@@ -31,8 +32,8 @@ KINDS = {"GM": trust.TISSUE, "WM": trust.TISSUE, "ventricles": trust.FLUID, "les
          "background": trust.OUTSIDE}  # fmt: skip
 
 
-def status(**changes: Any) -> dict[str, Any]:
-    return copy.deepcopy(GOOD) | changes
+def status(**changes: Any) -> PairStatus:
+    return PairStatus.of(copy.deepcopy(GOOD) | changes)
 
 
 def volumes(**ml: tuple[float, float]) -> dict[str, dict[str, Any]]:
@@ -44,7 +45,7 @@ def volumes(**ml: tuple[float, float]) -> dict[str, dict[str, Any]]:
     return trust.class_changes(names, [KINDS[n] for n in names], found, np.zeros((len(names),) * 2))
 
 
-def codes(told: dict[str, Any], days: float | None = 365.25) -> list[str]:
+def codes(told: PairStatus, days: float | None = 365.25) -> list[str]:
     return [reason.code for reason in trust.reasons(told, days)]
 
 
@@ -66,7 +67,8 @@ BAD: dict[str, dict[str, Any]] = {
 
 def test_a_good_pair_is_trusted() -> None:
     told = status(class_changes=volumes(**BRAIN))
-    assert trust.judged(told, 365) == {"verdict": "trust", "verdict_reasons": []}
+    found = trust.judged(told, 365)
+    assert (found.verdict, found.verdict_reasons) == ("trust", [])
 
 
 @pytest.mark.parametrize("code", BAD)
@@ -80,27 +82,27 @@ def test_each_fault_is_a_reason_once_in_plain_words(code: str) -> None:
 def test_the_gravest_come_first_and_the_form_is_fixed() -> None:
     told = status(**{k: v for bad in BAD.values() for k, v in bad.items()})
     found = trust.judged(told, 100)
-    severities = [reason["severity"] for reason in found["verdict_reasons"]]
-    assert found["verdict"] == "do not trust" == severities[0]
+    severities = [reason["severity"] for reason in found.verdict_reasons]
+    assert found.verdict == "do not trust" == severities[0]
     assert severities == sorted(severities, key=["do not trust", "look"].index)
-    names = [reason["code"] for reason in found["verdict_reasons"]]
+    names = [reason["code"] for reason in found.verdict_reasons]
     assert names[:2] == ["person", "volume"] and len(names) == len(set(names))
-    assert all(set(reason) == {"code", "severity", "sentence"} for reason in found["verdict_reasons"])
-    assert json.loads(json.dumps(found)) == found
+    assert all(set(reason) == {"code", "severity", "sentence"} for reason in found.verdict_reasons)
+    assert json.loads(json.dumps(found.verdict_reasons)) == found.verdict_reasons
 
 
 def test_a_pair_that_failed_and_one_of_which_nothing_is_known() -> None:
-    assert trust.judged({"status": "fov"}, 100) == {}
-    assert trust.judged({"status": "ok"}, 100)["verdict"] == "trust"
-    assert trust.judged({"status": "ok", "likeness": None, "warp_check": None}, 100)["verdict"] == "trust"
+    assert trust.judged(PairStatus(status="fov"), 100) == PairStatus(status="fov")
+    assert trust.judged(PairStatus(status="ok"), 100).verdict == "trust"
+    assert trust.judged(PairStatus(status="ok", likeness={}, warp_check=None), 100).verdict == "trust"
 
 
 def test_two_people_in_a_hundred_days() -> None:
     told = status(class_changes=volumes(GM=(600.0, 436.0)))
-    assert trust.judged(told)["verdict"] == "trust"  # no limit per year without dates
+    assert trust.judged(told).verdict == "trust"  # no limit per year without dates
     found = trust.judged(told, 100)
-    assert found["verdict"] == "do not trust"
-    (reason,) = found["verdict_reasons"]
+    assert found.verdict == "do not trust"
+    (reason,) = found.verdict_reasons
     assert reason["sentence"].startswith("Implausible change in 100 days:")
     assert "GM \u2212164.0 mL" in reason["sentence"]
 
@@ -113,13 +115,13 @@ def test_two_people_in_a_hundred_days() -> None:
 def test_limits_hold_both_ways(name: str, plausible: float, look: float, never: float, sign: int) -> None:
     for share, expected in ((plausible, "trust"), (look, "look"), (never, "do not trust")):
         low, high = 100 * (1 - share / 2), 100 * (1 + share / 2)
-        told = status(class_changes=volumes(**{name: (low, high)[::sign], "WM": (2000.0, 2000.0)}))
-        assert trust.judged(told, 365.25)["verdict"] == expected
+        told = status(class_changes=volumes(**{name: (low, high)[::sign], "WM": (2000.0, 2000.0)}))  # type: ignore[arg-type]
+        assert trust.judged(told, 365.25).verdict == expected
 
 
 def test_more_time_allows_more_change() -> None:
     told = status(class_changes=volumes(GM=(600.0, 500.0), WM=(3000.0, 3000.0)))
-    assert [trust.judged(told, days)["verdict"] for days in (30, 5 * 365)] == ["look", "trust"]
+    assert [trust.judged(told, days).verdict for days in (30, 5 * 365)] == ["look", "trust"]
 
 
 def test_small_classes_lesions_and_background_have_no_limit() -> None:
@@ -142,9 +144,7 @@ def test_tissue_that_a_lesion_takes_is_not_held_against_it() -> None:
     assert codes(status(class_changes=alone), 60)[0] == "volume"
 
 
-def rest(
-    mean_ml: float, explained_ml: float, unexplained_ml: float, kind: str = trust.TISSUE
-) -> dict[str, Any]:
+def rest(mean_ml: float, explained_ml: float, unexplained_ml: float, kind: str = trust.TISSUE) -> PairStatus:
     half = (explained_ml + unexplained_ml) / 2
     row = {"kind": kind, "before_mm3": 1e3 * (mean_ml - half), "after_mm3": 1e3 * (mean_ml + half)}
     row |= {"own_mm3": 0.0, "unexplained_mm3": 1e3 * unexplained_ml, "explained_mm3": 1e3 * explained_ml}
@@ -172,7 +172,7 @@ def test_scans_and_labels_together_say_whether_it_is_one_person(
     scans: Any, labels: Any, verdict: str
 ) -> None:
     told = status(likeness={"correlation": scans, "brain_dice": 0.9, "kappa": labels})
-    assert trust.judged(told)["verdict"] == verdict
+    assert trust.judged(told).verdict == verdict
 
 
 def test_classes_by_kind() -> None:
@@ -238,10 +238,9 @@ def test_fluid_is_known_by_its_name(name):
 def test_with_dates_the_verdict_of_the_registration_gets_what_dates_say() -> None:
     """The same as if all had been judged at once."""
     for file_status in ({"drift": 0.2}, {"likeness": {"correlation": 0.3, "kappa": 0.3}, "drift": 0.2}):
-        told = {"status": "ok", **file_status, "class_changes": CHANGES}
-        written = told | trust.judged(told)
-        assert trust.dated(written, 100) == trust.judged(told, 100)
-    assert trust.dated({"status": "fov"}, 100) == {}
+        told = PairStatus.of({"status": "ok", **file_status, "class_changes": CHANGES})
+        assert trust.dated(trust.judged(told), 100) == trust.judged(told, 100)
+    assert trust.dated(PairStatus(status="fov"), 100).verdict is None
 
 
 CHANGES = {

@@ -12,11 +12,12 @@ import pytest
 from spaces import storage_orders
 from study_files import edit, regions, write_labels, write_study
 
-from longimorph.errors import InputError, PairFailure
+from longimorph.errors import InputError, Unusable
 from longimorph.geometry.grid import Grid
 from longimorph.stages import visits
 from longimorph.study import scans, study, validate
 from longimorph.study.scans import ScanWarning
+from longimorph.study.table import Visit
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_unknown_labels_stop_with_their_voxels(config: Path) -> None:
     with pytest.raises(InputError) as error:
         validate.validate(config)
     problem, tool = error.value.problems
-    assert "numbered as those of FreeSurfer" in tool.message and "does not name 77, 1001." in tool.message
+    assert "follow the numbering of FreeSurfer" in tool.message and "does not name 77, 1001." in tool.message
     assert problem.row == 5 and problem.column == "regions"
     assert (
         "labels 1001 with state 0 (3 voxels, 0.003 mL), 77 with state 0 (2 voxels, 0.002 mL), found in "
@@ -132,7 +133,7 @@ def bad_affine(folder: Path) -> None:
 @pytest.mark.parametrize(
     "spoil, stage, code, words",
     [
-        (bad_not_whole, "maps", "non_integer", "336 voxels with a label that is no whole number"),
+        (bad_not_whole, "maps", "non_integer", "336 voxels with a label that is not a whole number"),
         (bad_not_finite, "maps", "not_finite", "1 voxel without a finite number"),
         (bad_negative, "maps", "negative", "negative"),
         (bad_cut_off, "maps", "unreadable", "cannot be read"),
@@ -141,9 +142,9 @@ def bad_affine(folder: Path) -> None:
             bad_shape,
             "maps",
             "grid_mismatch",
-            "affine [1 0 0 0; 0 1 0 0; 0 0 1 0] against shape 6×7×9",
+            "affine [1 0 0 0; 0 1 0 0; 0 0 1 0] and shape 6×7×9",
         ),
-        (bad_affine, "maps", "grid_mismatch", "against shape 6×7×8, affine [2 0 0 0; 0 1 0 0; 0 0 1 0]"),
+        (bad_affine, "maps", "grid_mismatch", "and shape 6×7×8, affine [2 0 0 0; 0 1 0 0; 0 0 1 0]"),
     ],
 )
 def test_a_bad_scan_is_a_warning_and_fails_alone(
@@ -156,7 +157,7 @@ def test_a_bad_scan_is_a_warning_and_fails_alone(
     assert words in warning.message
     visit = study.load_study(config).cohort.visit("P1", "m6")
     if stage == "maps":
-        with pytest.raises(PairFailure) as failure:
+        with pytest.raises(Unusable) as failure:
             scans.read_visit(visit)
         assert (failure.value.code, failure.value.message) == (code, warning.message)
 
@@ -199,8 +200,8 @@ def test_left_out_patients_and_idle_classes_are_noted(tmp_path: Path) -> None:
     edit(tmp_path / "config.yaml", "control.tsv", "preset:atrophy")
     notes = validate.validate(config).notes
     assert notes == (
-        "P2 is left out: it has one visit, 'm0'; a change needs two",
-        "No voxel of any scan is in GM; is that meant?",
+        "P2 is left out: it has only one visit, 'm0'; a pair needs two",
+        "No voxel of any scan belongs to GM; check that this is intended",
     )
 
 
@@ -218,7 +219,7 @@ class Counter:
         self.read: list[str] = []
         examine = scans.examine_visit
 
-        def counted(visit: scans.Visit) -> scans.ScanReport:
+        def counted(visit: Visit) -> scans.ScanReport:
             self.read.append(f"{visit.patient}_{visit.timepoint}")
             return examine(visit)
 
@@ -234,7 +235,7 @@ def test_unchanged_scans_are_not_read_again(config: Path, monkeypatch: pytest.Mo
     assert validate.validate(config, cache=cache).warnings == first.warnings
     assert counter.read == []
     edit(config.parent / "classes.tsv", "2,41", "2")
-    with pytest.raises(InputError, match=r"no row of .* takes label"):
+    with pytest.raises(InputError, match=r"no row of .* matches label"):
         validate.validate(config, cache=cache)
     assert counter.read == [], "another class table needs no scan read again"
     os.utime(config.parent / "states" / "P2_m0.nii.gz", ns=(1, 1))
@@ -278,17 +279,17 @@ def test_a_step_tells_and_refuses_as_the_check_does(config: Path, caplog: pytest
     config.write_text(config.read_text() + "patients: [P1]\n")
     checked = validate.validate(config)
     assert set(checked.by_wildcards) <= set(checked.notes)
-    assert checked.by_wildcards[0].startswith("'background' takes by * in regions: regions 0 (")
+    assert checked.by_wildcards[0].startswith("'background' matches by * in regions: regions 0 (")
     assert checked.by_wildcards[0].endswith(", 77 (2 voxels, 0.002 mL)")
     visit = checked.study.cohort.visit("P1", "m6")
     visits.classes_of(visit, checked.study.classes)
-    assert "P1 m6: 'background' takes by * in regions: regions" in caplog.text
+    assert "P1 m6: 'background' matches by * in regions: regions" in caplog.text
     assert ", 77 (2 voxels, 0.002 mL)" in caplog.text
     data[:, :, :] = 5
     write_labels(config.parent / "states" / "P1_m6.nii.gz", data)
-    with pytest.raises(InputError, match=r"no row of .* takes state 5 \(336 voxels, 0.34 mL\), found in "):
+    with pytest.raises(InputError, match=r"no row of .* matches state 5 \(336 voxels, 0.34 mL\), found in "):
         validate.validate(config)
-    with pytest.raises(PairFailure, match=r"no row of .* takes state 5 \(336 voxels, 0.34 mL\)") as failure:
+    with pytest.raises(Unusable, match=r"no row of .* matches state 5 \(336 voxels, 0.34 mL\)") as failure:
         visits.classes_of(visit, checked.study.classes)
     assert failure.value.code == "unknown_label"
 

@@ -1,4 +1,4 @@
-"""Numbers with their nouns, and the sentences that have them."""
+"""Numbers with their nouns, and sentences that contain them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIXED = re.compile(
 """A number in a sentence with a plural that stays one."""
 NEVER_ONE = (
     "visits would be called",  # said of two at least
-    "pairs came into use",  # those that the optimiser keeps
+    "pairs were used",  # those that the optimiser keeps
     "has one cell, but",  # two columns at least
 )
 

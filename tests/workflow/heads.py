@@ -1,4 +1,4 @@
-"""Small heads written to disk, and the real steps run on them one after the other in this process."""
+"""Small heads written to disk, and the real steps run on them in sequence in this process."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class Patient:
         out = self.results / f"{source}__{target}"
         qc = (self.results / name / "qc.json" for name in (source, target))
         pair = {"patient": "P", "from": source, "to": target}
-        register(pair, self.classes, self.control, *qc, out, self.settings | settings)
+        register(pair, self.classes, self.control, *qc, out, self.settings | settings)  # type: ignore[arg-type, call-arg]
         return out
 
     def run(self) -> Path:
@@ -164,7 +164,7 @@ class Patient:
         return self.prepare().register()
 
 
-def changes(folder: Path) -> pd.DataFrame:
+def changes(folder: Path) -> Any:
     """The numbers of a pair, by class."""
     table = read_changes(folder / "changes.csv").set_index("class")
     return table[[name for name in table.columns if name.endswith("_mm3")]]

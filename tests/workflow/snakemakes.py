@@ -1,4 +1,4 @@
-"""Run several Snakemakes, each in a process of its own that is forked from one that has imported it.
+"""Run several Snakemakes, each in its own process, forked from one that has imported it.
 
     python snakemakes.py < JSON
 

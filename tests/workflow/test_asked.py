@@ -1,4 +1,4 @@
-"""What jobs ask a cluster for: dry runs show it, and a change of it runs nothing again."""
+"""Resource requests of jobs: dry runs show them, and changing them runs nothing again."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_fits_no_card_is_refused_before_anything_runs(
     text = run.stdout + run.stderr
     assert run.returncode == 1 and "Traceback" not in text
     assert "1 problem found, nothing was run" in text
-    assert re.search(r"P001 V1__V2 and 2 more like it .* would fit with spacing_mm: \d", text)
+    assert re.search(r"P001 V1__V2 and 2 more .* would fit with spacing_mm: \d", text)
     assert main(["plan", str(study.config)]) == 2
     assert "would fit with spacing_mm" in capsys.readouterr().err
     with_cards(study, TABLE + "toy\t0.605\tgpus=1\t\t\n", device="auto", spacing_mm=1)

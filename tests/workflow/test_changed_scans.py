@@ -1,4 +1,4 @@
-"""Results follow what the scans hold, whatever date or path they come by."""
+"""Results depend on the content of the scans, whatever their dates or paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command of README and docs is run here on a tiny study, or is listed with the test that runs it."""
+"""Every command of README and docs runs here on a tiny study, or is listed with the test that runs it."""
 
 from __future__ import annotations
 

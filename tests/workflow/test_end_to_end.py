@@ -1,4 +1,4 @@
-"""The whole pipeline with its real steps on a tiny cohort, one scan of which is cut off."""
+"""The whole pipeline with its real steps on a tiny cohort with one truncated scan."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_the_cohorts_memory_is_told_and_drawn(results: Path) -> None:
 
 
 def test_maps_are_probabilities_with_classes_last(results: Path) -> None:
-    image = nib.load(results / "patients" / "P001" / "V1" / "simplex.nii.gz")
+    image = nib.Nifti1Image.from_filename(results / "patients" / "P001" / "V1" / "simplex.nii.gz")
     maps = np.asarray(image.dataobj)
     assert maps.ndim == 4 and maps.shape[-1] == 4 and image.get_data_dtype() == np.float32
     assert maps.min() >= 0 and np.abs(maps.sum(-1) - 1).max() < 1e-5
@@ -136,7 +136,7 @@ def test_the_maps_of_both_ways_add_up_to_the_tables(results: Path) -> None:
     folder = results / "patients" / "P001" / "V1__V2"
     changes = read_changes(folder / "changes.csv")
     for way in ("deformation", "reallocation"):
-        image = nib.load(folder / f"{way}.nii.gz")
+        image = nib.Nifti1Image.from_filename(folder / f"{way}.nii.gz")
         volume = abs(np.linalg.det(image.affine[:3, :3]))
         sums = np.asarray(image.dataobj, dtype=np.float64).sum((0, 1, 2)) * volume
         assert np.allclose(sums, changes[f"{way}_mm3"], atol=1e-3 * changes["volume_from_mm3"].sum())
@@ -190,9 +190,9 @@ def test_the_columns_add_up(results: Path) -> None:
 
 def test_what_moved_is_deformation_and_what_turned_ill_is_reallocation(results: Path) -> None:
     changes = read_changes(results / "cohort" / "changes.csv").set_index(["patient", "to", "class"])
-    ventricles = changes.loc[("P001", "V2", "ventricles")]
+    ventricles = changes.loc[("P001", "V2", "ventricles")]  # type: ignore[index]
     assert ventricles["deformation_mm3"] > 10 * abs(ventricles["reallocation_mm3"])
-    oedema = changes.loc[("P002", "V2", "oedema")]
+    oedema = changes.loc[("P002", "V2", "oedema")]  # type: ignore[index]
     assert oedema["reallocation_mm3"] > 2 * abs(oedema["deformation_mm3"])
 
 

@@ -1,4 +1,4 @@
-"""A scan that fails: what the run leaves behind, says and returns, and how it is repaired."""
+"""A scan that fails: results, messages and exit status of the run, and its repair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A registration that is told to stop, or killed, goes on in the next attempt to the same numbers."""
+"""A registration that is stopped or killed continues in the next attempt to the same numbers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_told_to_stop_it_goes_on_in_the_next_attempt(whole: TinyCohort, tmp_path
     assert run.wait(timeout=300) == 0, (tmp_path / "output").read_text()
     assert f"{signal.Signals(number).name} after " in (tmp_path / "output").read_text()
     log = (cohort.folder / LOG).read_text()
-    assert "attempt 2 goes on after " in log and "iteration 0," not in log
+    assert "attempt 2 continues after " in log and "iteration 0," not in log
     assert same(cohort, whole)["attempts"] == 2
 
 

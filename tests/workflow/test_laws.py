@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,10 +36,10 @@ UPRIGHT = around_the_head((30, 36, 28), (3, 3, 3))
 OBLIQUE = around_the_head((30, 36, 28), (3.1, 2.8, 3.3), (12, -17, 23))
 WIDE = around_the_head((36, 42, 34), (3, 3, 3))
 ANISOTROPIC = around_the_head((44, 30, 32), (-2.5, 4.2, 3.4), (4, 0, -7))
-COARSE = {"spacing_mm": 6.0, "max_evaluations": 3}
+COARSE: dict[str, Any] = {"spacing_mm": 6.0, "max_evaluations": 3}
 
 
-def stored(folder: Path, grid: Grid, order: int, **settings: object) -> Patient:
+def stored(folder: Path, grid: Grid, order: int, **settings: Any) -> Patient:
     """Both visits on ``grid``, in two different orders of their axes, the first in number ``order``."""
     patient = Patient(folder, **COARSE | settings)
     for head, number in ((FIRST, order), (SECOND, (7 * order + 5) % 48)):

@@ -1,4 +1,4 @@
-"""A page that crashes stops nobody else's, and the pages are part of Snakemake's own report."""
+"""A page that crashes stops no other page, and the pages are part of Snakemake's own report."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What a pair leaves behind when one of its steps fails: a status, a sentence, a table without numbers."""
+"""The traces of a failed pair: a status, a message, a table without numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -60,7 +61,7 @@ def without_a_brain(file: Path) -> None:
     rewritten(file, 0 * labels, grid)
 
 
-def left_by(folder: Path, code: str) -> dict[str, object]:
+def left_by(folder: Path, code: str) -> dict[str, Any]:
     """The status of a failed pair, after a look at its tables."""
     told = status(folder)
     assert told["status"] == code, told["message"]
@@ -149,7 +150,7 @@ def test_memory_that_runs_out_fails_the_pair_and_the_next_attempt_goes_on(tmp_pa
         patched.setattr(owner, place, runs_out)
         folder = patient.register()
     told = status(folder)
-    assert told["status"] == "memory" and "goes on" in told["message"] and "GB predicted" in told["message"]
+    assert told["status"] == "memory" and "continues" in told["message"] and "GB predicted" in told["message"]
     assert names(folder) == TABLES | {"resume"} and changes(folder).isna().all(axis=None)
     done = len((folder / "convergence.csv").read_text().splitlines()) - 1
     assert done >= 1

@@ -1,4 +1,4 @@
-"""Which jobs the workflow plans, and which it plans again after a change."""
+"""The jobs that the workflow plans, and those that it plans again after a change."""
 
 from __future__ import annotations
 

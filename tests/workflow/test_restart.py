@@ -1,4 +1,4 @@
-"""A run in a folder where an earlier run was killed while its cluster jobs went on."""
+"""A run in a folder where an earlier run was killed while its cluster jobs continued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep: every combination on its pairs, one table and one page, and nothing of the study touched."""
+"""A sweep: every combination on its pairs, one table and one page, without changes to the study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says: little unless asked, which target was meant, and never an error that it swallows."""
+"""The output of a run: brief by default, suggestions for mistyped targets, no swallowed errors."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_a_run_says_a_line_per_job_and_its_own_log_has_the_rest(
     [
         ("patient_P01", "Did you mean 'patient_P001'?"),
         ("patient_p001", "Did you mean 'patient_P001'?"),
-        ("patient_P003", "has no pair of visits: it has one visit"),
-        ("patient_unheardof", "Its targets: patient_P001, patient_P002"),
+        ("patient_P003", "has no pair of visits: it has only one visit"),
+        ("patient_unheardof", "Available targets: patient_P001, patient_P002"),
     ],
 )
 def test_a_mistyped_target_is_answered_with_the_right_one(fresh: TinyCohort, target: str, words: str) -> None:

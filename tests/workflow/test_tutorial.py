@@ -1,4 +1,4 @@
-"""The tutorial on the real data that it is about, where they lie beside the repository."""
+"""The tutorial on its real data, if they exist beside the repository."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The real steps on small heads: what the status of a pair says of its trust."""
+"""The real steps on small heads: the verdict in the status of a pair."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +26,10 @@ def folded(head: Head, person: int, visit: int) -> tuple[np.ndarray, np.ndarray,
 
 
 def visits(
-    folder: Path, *people: int, heads: tuple[Head, ...] = (Head(12), Head(13)), **settings: object
+    folder: Path, *people: int, heads: tuple[Head, ...] = (Head(12), Head(13)), **settings: Any
 ) -> Patient:
-    patient = Patient(folder, **{"reference": "none", "max_evaluations": 8} | settings)
+    usual: dict[str, Any] = {"reference": "none", "max_evaluations": 8}
+    patient = Patient(folder, **usual | settings)
     for number, (person, head) in enumerate(zip(people, heads, strict=True)):
         regions, states, image = folded(head, person, number)
         patient.add(regions, states, GRID, image)
@@ -51,7 +53,7 @@ def test_two_people_entered_as_one_patient_are_told_first(tmp_path: Path) -> Non
     assert told["verdict"] == "do not trust"
     assert told["verdict_reasons"][0]["code"] == "person"
     assert told["verdict_reasons"][0]["sentence"] == told["warnings"][0]
-    assert told["warnings"][0].startswith("May not be the same person: ")
+    assert told["warnings"][0].startswith("The visits may not show the same person: ")
 
 
 def test_a_pair_that_failed_has_no_verdict(tmp_path: Path) -> None:

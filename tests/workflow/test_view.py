@@ -1,8 +1,9 @@
-"""A field of view that ends in the brain is not tissue that was lost; lesions at edges, absent classes."""
+"""A field of view that ends inside the brain is not lost tissue; lesions at edges, absent classes."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,11 +35,17 @@ def cut(grid: Grid, mm: float, axis: int = 2, top: bool = False) -> Grid:
     shape[axis] -= layers
     if not top:
         affine[:3, 3] += affine[:3, axis] * layers
-    return Grid(tuple(shape), affine)
+    i, j, k = shape
+    return Grid((i, j, k), affine)
 
 
-def pair(folder: Path, *heads: tuple[Head, Grid], **settings: object) -> Patient:
-    usual = {"reference": "none", "spacing_mm": 4.0, "max_evaluations": 8, "compared_min": 0.5}
+def pair(folder: Path, *heads: tuple[Head, Grid], **settings: Any) -> Patient:
+    usual: dict[str, Any] = {
+        "reference": "none",
+        "spacing_mm": 4.0,
+        "max_evaluations": 8,
+        "compared_min": 0.5,
+    }
     patient = Patient(folder, **usual | settings)
     for head, grid in heads:
         patient.add_head(head, grid)
@@ -117,7 +124,7 @@ def test_a_cut_is_found_after_alignment_and_between_cuts_at_both(tmp_path: Path)
 def test_too_little_in_common_is_a_failure(tmp_path: Path) -> None:
     patient = pair(tmp_path, (Head(12), WIDE), (Head(12), cut(WIDE, 33)), compared_min=0.9).prepare()
     told = left_by(patient.register(), "fov")
-    assert "At least 90% of it has to be compared (compared_min)" in str(told["message"])
+    assert "At least 90% of it must be comparable (compared_min)" in str(told["message"])
     assert told["stage"] == "register" and 0 < told["compared_share"] < 0.9
     assert status(patient.register(compared_min=0.5))["status"] == "ok"
 

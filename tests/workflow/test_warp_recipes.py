@@ -1,4 +1,4 @@
-"""The recipes of docs/outputs.md carry one native scan onto another, on a head whose motion is known."""
+"""The recipes of docs/outputs.md map one native scan onto another, for a head with known motion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What moved where: a growing ventricle in the table, the Jacobian and the warps that SimpleITK applies."""
+"""A growing ventricle in the table, in the Jacobian and in the warps that SimpleITK applies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cohort of heads of some twenty voxels across, and ways to run the workflow on it."""
+"""A cohort of heads some twenty voxels across, and ways to run the workflow on it."""
 
 from __future__ import annotations
 

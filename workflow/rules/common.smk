@@ -58,7 +58,7 @@ def asking(need):
 
 
 def asking_for_card():
-    """The resources by which registrations ask for graphics cards, and the device that each is to take."""
+    """The resources by which registrations ask for GPUs, and the device that each is to take."""
     names = NEEDS.card_resources()
     return {"device": lambda w: NEEDS.device(JOBS.pair(w.patient, w.pair))} | {
         name: of_card(name) for name in names
@@ -66,7 +66,7 @@ def asking_for_card():
 
 
 def of_card(name):
-    """One resource of a registration's card; the profile's default where the card leaves it open."""
+    """One resource of a registration's GPU; the profile's default where the GPU leaves it open."""
     default = (workflow.resource_settings.default_resources or {}).get(name)
 
     def asked(wildcards, input, attempt, threads, rulename, async_run):

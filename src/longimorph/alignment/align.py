@@ -16,7 +16,7 @@ import numpy as np
 from longimorph.alignment.overlap import agreement
 from longimorph.alignment.rigid import correlation, from_world
 from longimorph.alignment.visit_pairs import AlignSettings, MeasuredPair, Reference, Visits, VisitVolumes
-from longimorph.errors import PairFailure
+from longimorph.errors import Unusable
 from longimorph.geometry.grid import (
     FloatArray,
     Grid,
@@ -74,7 +74,7 @@ class VisitAlignment:
 
     matrix: FloatArray | None = None
     quality: Quality | None = None
-    failure: PairFailure | None = None
+    failure: Unusable | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: status (``ok`` or the failure's code), message, matrix, quality."""
@@ -107,7 +107,7 @@ class Alignment:
 
 
 def align_patient(
-    scans: Mapping[str, VisitVolumes | PairFailure],
+    scans: Mapping[str, VisitVolumes | Unusable],
     settings: AlignSettings,
     n_classes: int,
     background: int | None,
@@ -122,7 +122,7 @@ def align_patient(
     visits = Visits(
         {name: s for name, s in scans.items() if isinstance(s, VisitVolumes)}, settings, n_classes, background
     )
-    failures = {name: s for name, s in scans.items() if isinstance(s, PairFailure)} | visits.failures
+    failures = {name: s for name, s in scans.items() if isinstance(s, Unusable)} | visits.failures
     pairs = [visits.measure(a, b) for a, b in combinations(visits.scans, 2)]
     baseline = next(iter(scans), "") if settings.reference == "baseline" else None
     kept = _aligned_together(list(visits.scans), pairs, baseline)
@@ -165,14 +165,14 @@ def _why_not(
     kept: Sequence[str],
     pairs: Sequence[MeasuredPair],
     baseline: str | None,
-    failures: Mapping[str, PairFailure],
-) -> PairFailure:
+    failures: Mapping[str, Unusable],
+) -> Unusable:
     """The failure of a usable visit that is not in the aligned group."""
     if baseline is not None and baseline in failures:
         message = (
             f"the baseline {baseline}, the reference of {name}, cannot be used: {failures[baseline].message}"
         )
-        return PairFailure("align", "reference", message)
+        return Unusable("reference", message)
     failed = [p for p in pairs if p.failure is not None and name in (p.start, p.end)]
     to_kept = [p for p in failed if {p.start, p.end} & set(kept)] or failed
     reasons = {p.mutual_information: p.failure for p in to_kept if p.failure is not None}

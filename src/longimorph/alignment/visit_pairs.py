@@ -20,7 +20,7 @@ from longimorph.alignment.rigid import (
     similarity,
     to_world,
 )
-from longimorph.errors import PairFailure
+from longimorph.errors import Unusable
 from longimorph.geometry.grid import Array, FloatArray, Grid, canonical, nearest_orthogonal, transform_points
 from longimorph.geometry.poses import rigid, rotation_deg
 from longimorph.io.transforms import is_rigid
@@ -84,7 +84,7 @@ class MeasuredPair:
     mutual_information: float
     inconsistency_mm: float
     exact: bool
-    failure: PairFailure | None
+    failure: Unusable | None
 
 
 class Visits:
@@ -100,12 +100,12 @@ class Visits:
         self.settings = settings
         self.scans: dict[str, VisitVolumes] = {}
         self.points: dict[str, BrainPoints] = {}
-        self.failures: dict[str, PairFailure] = {}
+        self.failures: dict[str, Unusable] = {}
         for name, scan in scans.items():
             points = brain_points(scan.labels, scan.label_grid, background)
             if points is None:
-                message = f"the segmentation of {name} holds nothing but background"
-                self.failures[name] = PairFailure("align", "no_brain", message)
+                message = f"the segmentation of {name} contains only background"
+                self.failures[name] = Unusable("no_brain", message)
             else:
                 self.scans[name], self.points[name] = scan, points
         self._background = background
@@ -166,13 +166,13 @@ class Visits:
 
     def _judge(
         self, a: str, b: str, found: RigidFit, matrix: FloatArray, agree: Agreement
-    ) -> PairFailure | None:
+    ) -> Unusable | None:
         """Return why the motion of a pair cannot be used, or None."""
         limit, moved = self.settings, self.settings.reference != "none"
         checks = _overlap_checks(a, b, agree, limit)
         if moved:
             checks += _motion_checks(a, b, found, _motion(*self.workings(a, b), matrix), limit)
-        return next((PairFailure("align", code, text) for bad, code, text in checks if bad), None)
+        return next((Unusable(code, text) for bad, code, text in checks if bad), None)
 
 
 def known_motion(a: VisitVolumes, b: VisitVolumes) -> FloatArray | None:
@@ -217,19 +217,19 @@ def _motion(start: Working, end: Working, matrix: FloatArray) -> tuple[float, fl
 
 
 def _overlap_checks(a: str, b: str, agree: Agreement, limit: AlignSettings) -> list[tuple[bool, str, str]]:
-    how = "as their headers place them" if limit.reference == "none" else "after alignment"
+    how = "according to their headers" if limit.reference == "none" else "after alignment"
     return [
         (
             agree.coverage < limit.coverage_min,
             "coverage",
             f"of {a} and {b}, only {agree.coverage:.0%} of one brain lies in the other's field of view "
-            f"{how}; at least {limit.coverage_min:.0%} is needed (align.coverage_min)",
+            f"{how}; at least {limit.coverage_min:.0%} is required (align.coverage_min)",
         ),
         (
             agree.overlap < limit.overlap_min,
             "overlap",
             f"the brains of {a} and {b} overlap by {agree.overlap:.2f} (Dice) {how}; "
-            f"at least {limit.overlap_min:g} is needed (align.overlap_min)",
+            f"at least {limit.overlap_min:g} is required (align.overlap_min)",
         ),
     ]
 
@@ -243,12 +243,12 @@ def _motion_checks(
             found.mutual_information < limit.metric_min,
             "metric",
             f"{a} and {b} have little in common: mutual information {found.mutual_information:.3f} after "
-            f"alignment; at least {limit.metric_min:g} is needed (align.metric_min)",
+            f"alignment; at least {limit.metric_min:g} is required (align.metric_min)",
         ),
         (
             found.inverse_consistency_mm > limit.max_inconsistency_mm,
             "inconsistent",
-            f"aligning {a} to {b} and {b} to {a} disagrees by {found.inverse_consistency_mm:.1f} mm; "
+            f"the alignments {a} to {b} and {b} to {a} disagree by {found.inverse_consistency_mm:.1f} mm; "
             f"at most {limit.max_inconsistency_mm:g} mm is allowed (align.max_inconsistency_mm)",
         ),
         (

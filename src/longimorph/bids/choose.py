@@ -33,8 +33,8 @@ _OF_THE_SCAN = (OWN, "T1w", "T2w", "FLAIR", "orig", "native", "individual", "sca
 """Spaces of the scan itself. In a template space a map no longer has the patient's volumes."""
 _MOST = 5
 _COMBINE = (
-    "\n     A visit has one file of states. Masks of several compartments have to be combined into one label "
-    "volume first (docs/own-data.md, A lesion mask); with one of them alone the others count as healthy"
+    "\n     A visit has one file of states. Combine masks of several compartments into one label volume "
+    "first (docs/own-data.md, A lesion mask); if you choose only one, the other compartments count as healthy"
 )
 FORM = "such as desc-aseg_dseg, PIPELINE/dseg, acq-none_T1w or T1w.nii.gz"
 
@@ -165,9 +165,9 @@ def question(role: Role, root: str, unclear: Mapping[str, Sequence[Volume]]) -> 
         for key, number in keys.most_common()
     ]
     text = (
-        f"{counted(len(unclear), 'visit')} ({listed(unclear)}) with more than one file that can be '{role}'"
+        f"{counted(len(unclear), 'visit')} ({listed(unclear)}) with more than one candidate file for '{role}'"
     )
-    hint = "Choose by one of these options, or several in order:" + "".join(lines)
+    hint = "Choose with one of these options, or with several in order of preference:" + "".join(lines)
     several = any(len({v.name.values.get("label") for v in found}) > 1 for found in unclear.values())
     return Problem(root, text, hint=hint + (_COMBINE if role == "states" and several else ""))
 

@@ -37,10 +37,10 @@ ALONE = "single"
 _ROLES: tuple[Role, ...] = ("regions", "states", "image")
 _LABELS = ("dseg", "mask", "roi", "lesion")
 _SPACES = (
-    ". Nothing says whether the space {} is the scan's own: ask for it only if each visit was turned rigidly "
-    "into it, since a template changes volumes"
+    ". It is not known whether the space {} is the scan's own: choose it only if each visit was moved into "
+    "it rigidly, since a template changes volumes"
 )
-_WITHOUT = {"regions": "", "states": "; --no-states does without", "image": "; --no-image does without"}
+_WITHOUT = {"regions": "", "states": ", or use --no-states", "image": ", or use --no-image"}
 
 
 class Undecided(InputError):
@@ -106,7 +106,7 @@ class _Indexing:
         for text in texts:
             one = pattern(text)
             if one is None:
-                self._problem(f"--{role} '{text}' cannot be understood", expected=FORM)
+                self._problem(f"--{role} '{text}' is not a valid pattern", expected=FORM)
             else:
                 found.append(one)
                 self._check_pattern(role, one)
@@ -130,7 +130,7 @@ class _Indexing:
     def _of_no_session(self, volumes: Sequence[Volume]) -> str:
         names = listed(sorted(volume.path.name for volume in volumes))
         files = counted(len(volumes), "file")
-        return f"{files} of no session, though the patient has sessions ({names})"
+        return f"{files} without a session, although the patient has sessions ({names})"
 
     def _visits(self) -> dict[Visit, list[Volume]]:
         """Group the volumes by visit. Files without session are a visit only if the patient has none."""
@@ -141,8 +141,8 @@ class _Indexing:
         self.lost = [volume for subject in with_sessions for volume in visits.pop((subject, None), [])]
         labels = sorted(v.path.name for v in self.lost if v.name.suffix == "dseg")
         if labels:
-            text = f"{counted(len(labels), 'segmentation')} of no session, though the patient has sessions"
-            self.remarks.append(f"{text}: not used, since made once for all visits ({listed(labels)})")
+            text = f"{counted(len(labels), 'segmentation')} without a session, although the patient has some"
+            self.remarks.append(f"{text}: not used, because one serves all visits ({listed(labels)})")
         return visits
 
     def _choose(self, role: Role) -> None:
@@ -175,31 +175,31 @@ class _Indexing:
         absent = [paths.display(volume.path) for volume in own if volume.fault == "absent"]
         if absent:
             many = "are links" if absent[1:] else "is a link"
-            text = f"{listed(absent)} {many} whose content is not here, chosen for '{role}'"
+            text = f"{listed(absent)} {many} whose content is missing, chosen for '{role}'"
             self._problem(text, f"With DataLad or git-annex, get the content first{_WITHOUT[role]}")
         for volume in (volume for volume in own if volume.fault == "misnamed"):
             place = "/".join(part for part in (volume.subject, volume.session) if part)
-            text = f"{paths.display(volume.path)} is named after another visit than its folder {place}"
+            text = f"the name of {paths.display(volume.path)} gives another visit than its folder {place}"
             self._problem(text, "Move or rename it")
 
     def _remark_misnamed(self) -> None:
         used = [volume for own in self.chosen.values() for volume in own.values()]
         stray = [v.path.name for v in self.tree.volumes if v.fault == "misnamed" and v not in used]
         if stray:
-            files = f"{counted(len(stray), 'file')} named after another visit than the folder"
+            files = f"{counted(len(stray), 'file')} named after a visit other than that of the folder"
             self.remarks.append(f"{files}: not used ({listed(stray)})")
 
     def _remark_choice(self, role: Role) -> None:
         keys = [own[role].key for own in self.chosen.values() if role in own]
         taken = [
-            f"{_whole(key)} at {counted(number, 'visit')}" for key, number in Counter(keys).most_common()
+            f"{_whole(key)} for {counted(number, 'visit')}" for key, number in Counter(keys).most_common()
         ]
         if taken:
             self.remarks.append(f"{role}: {listed(taken)}")
         without = [_named(visit) for visit, own in self.chosen.items() if role not in own]
         if role == "image" and without and not self.problems:
             visits = f"{counted(len(without), 'visit')} ({listed(without)})"
-            self.remarks.append(f"no image at {visits}: their labels are aligned instead")
+            self.remarks.append(f"no image for {visits}: their labels are aligned instead")
         if role == "states" and not taken and not self.problems:
             self._remark_masks()
 
@@ -208,7 +208,7 @@ class _Indexing:
         keys = Counter(volume.key for volume in self._volumes() if is_mask(volume))
         if keys:
             options = listed(f"--states {told(key, keys)}" for key, _ in keys.most_common())
-            self.remarks.append(f"no states; there are masks that could be asked for: {options}")
+            self.remarks.append(f"no states; these options would use the masks found: {options}")
 
     def _leave_out(self) -> None:
         """Report which visits have no regions; a problem if none has."""
@@ -216,9 +216,9 @@ class _Indexing:
         if not self.chosen and not self.problems:
             lost = [volume for volume in self.lost if volume.name.suffix == "dseg"]
             tail = f"; there are only {self._of_no_session(lost)}" if lost else ""
-            self._problem(f"no visit has a label volume of regions (dseg){tail}", self._offer("regions"))
+            self._problem(f"no visit has a label volume for regions (dseg){tail}", self._offer("regions"))
         elif without:
-            text = f"{counted(len(without), 'visit')} left out, without regions: {listed(without)}"
+            text = f"{counted(len(without), 'visit')} left out for lack of regions: {listed(without)}"
             self.remarks.append(text)
 
     def _complete_states(self) -> None:
@@ -228,14 +228,16 @@ class _Indexing:
             return
         names = listed(map(_named, without))
         if self.wishes.missing_states == "stop":
-            text = f"{counted(len(without), 'visit')} without states, where others have them ({names})"
-            hint = "--missing-states healthy takes them as without lesions, skip leaves them out; "
-            self._problem(text, hint + "--no-states uses no states at all")
+            text = f"{counted(len(without), 'visit')} without states, although others have them ({names})"
+            hint = "--missing-states healthy treats them as free of lesions, skip leaves them out; "
+            self._problem(text, hint + "--no-states ignores all states")
         elif self.wishes.missing_states == "skip":
             self.chosen = {visit: own for visit, own in self.chosen.items() if "states" in own}
-            self.remarks.append(f"{counted(len(without), 'visit')} left out, without states: {names}")
+            self.remarks.append(f"{counted(len(without), 'visit')} left out for lack of states: {names}")
         else:
-            self.remarks.append(f"{counted(len(without), 'visit')} without states, taken as healthy: {names}")
+            self.remarks.append(
+                f"{counted(len(without), 'visit')} without states treated as healthy: {names}"
+            )
 
     def _rows(self) -> list[CohortRow]:
         wishes = self.wishes
@@ -258,16 +260,16 @@ class _Indexing:
         if unknown:
             self._days_unknown(calendar, unknown)
         if wishes.days_from == "order" and rows:
-            self.remarks.append("days are only the order of the visits: rates per year mean nothing")
+            self.remarks.append("days only number the visits in order: rates per year are meaningless")
         return rows
 
     def _days_unknown(self, calendar: Calendar, unknown: Sequence[str]) -> None:
         if calendar.source == "names":
-            hint = "a date (20240131) or a time (M06, 6mo, d90, bl) is needed; or --days-from order"
+            hint = "Names must give a date (20240131) or a time (M06, 6mo, d90, bl); or use --days-from order"
             names = listed(
                 dict.fromkeys(name for subject in unknown for name in calendar.undated[subject][1])
             )
-            self._problem(f"not every session's name of {listed(unknown)} says a day: {names} do not", hint)
+            self._problem(f"some session names of {listed(unknown)} do not give a day: {names}", hint)
             return
         patients = f"{counted(len(unknown), 'patient')} ({listed(unknown)})"
         some = [
@@ -276,9 +278,9 @@ class _Indexing:
             for table, names in [calendar.undated[s]]
             if table
         ]
-        patients += f" are not known: there is no date of {listed(some)}" if some else " are not known"
-        hint = f"{calendar.where(unknown[0])} would say; --days-column names another column"
-        hint += ". Or --days-from names (a date or a month in the session's name), "
+        patients += f" are unknown: no date for {listed(some)}" if some else " are unknown"
+        hint = f"Give them in {calendar.where(unknown[0])}; --days-column names another column"
+        hint += ". Or use --days-from names (a date or a month in the session's name), "
         hint += "or --days-from order (0, 1, 2, …)"
         self._problem(f"the days of the visits of {patients}", hint)
 
@@ -287,7 +289,7 @@ class _Indexing:
         for day in same:
             sessions = listed(session for session in days if days[session] == day)
             self._problem(
-                f"{subject}: {sessions} are on one day ({day:g})", hint="Each visit needs its own day"
+                f"{subject}: {sessions} are on the same day ({day:g})", hint="Each visit needs its own day"
             )
 
     def _check_names(self, rows: Sequence[CohortRow]) -> None:
@@ -303,7 +305,7 @@ class _Indexing:
                 self._problem(f"{number} visits would be called {patient} {timepoint}", "Rename the folders")
         for path in (path for row in rows for path in row.files.values()):
             if not fits_cell(str(path)):
-                self._problem(f"{str(path)!a} cannot stand in a table", "Rename it")
+                self._problem(f"{str(path)!a} cannot be written in a table", "Rename it")
 
     def _offer(self, role: Role) -> str:
         """Return the available choices among the files that belong to a visit."""
@@ -313,12 +315,12 @@ class _Indexing:
         if keys:
             options = listed(f"--{role} {told(key, keys)}" for key, _ in keys.most_common())
             spaces = sorted({space_of(volume) for volume in dseg or fitting} - {OWN})
-            return f"There are: {options}" + (_SPACES.format(listed(spaces)) if spaces else "")
+            return f"Available: {options}" + (_SPACES.format(listed(spaces)) if spaces else "")
         if role == "regions" and any(volume.name.suffix == "dseg" for volume in self.lost):
-            return "What was made once for all visits shows no change: segment each visit on its own"
+            return "A segmentation made once for all visits shows no change: segment each visit separately"
         if role == "image":
-            return "The files of images end in a suffix such as _T1w"
-        return "The files of label volumes end in _dseg, such as sub-01_ses-1_desc-aseg_dseg.nii.gz"
+            return "Names of images end in a suffix such as _T1w"
+        return "Names of label volumes end in _dseg, such as sub-01_ses-1_desc-aseg_dseg.nii.gz"
 
 
 def index(root: Path, wishes: IndexOptions | None = None) -> Index:

@@ -67,8 +67,8 @@ def read_tree(root: Path, derivatives: Sequence[Path] = ()) -> Tree:
             subjects += 1
             volumes += _of_subject(subject, pipeline)
     if not subjects:
-        text = "holds no folder 'sub-*', neither itself nor in derivatives/*"
-        hint = "Is it the root of the BIDS tree? --derivatives adds a folder that lies elsewhere"
+        text = "contains no folder 'sub-*', either directly or in derivatives/*"
+        hint = "Give the root of the BIDS tree; --derivatives adds a folder of derivatives elsewhere"
         raise InputError([Problem(paths.display(root), text, hint=hint)])
     return Tree(root, tuple(volumes))
 
@@ -122,5 +122,5 @@ def _entries(folder: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        problem = Problem(paths.display(folder), f"cannot be looked through ({error.strerror})")
+        problem = Problem(paths.display(folder), f"cannot be listed ({error.strerror})")
         raise InputError([problem]) from error

@@ -23,10 +23,10 @@ _SMALL_ML = 0.1
 
 def register(commands: Any, config: Path) -> None:
     """Register the command; ``config`` is the default configuration file."""
-    text = "every problem of a study's files, all of them at once, and what its labels become"
-    sub = commands.add_parser("check", help=text, description=f"Find {text}.")
-    sub.add_argument("config", nargs="?", type=Path, default=config, help=f"by default {config}")
-    sub.add_argument("--all", action="store_true", help="every patient, and no list cut short")
+    text = "find every problem in a study's files at once, and show the class of each label"
+    sub = commands.add_parser("check", help=text, description=text)
+    sub.add_argument("config", nargs="?", type=Path, default=config, help=f"study (default {config})")
+    sub.add_argument("--all", action="store_true", help="show every patient and every list in full")
     text = "write every label of every visit, with its class, voxels and mL, to FILE"
     sub.add_argument("--csv", type=Path, metavar="FILE", help=text)
     sub.set_defaults(command=check)
@@ -65,7 +65,7 @@ def _table(found: Overview, most: int | None) -> list[str]:
         return []
     names = found.classes.names
     several = len([1 for own in found.patients.values() if own]) > 1
-    head = ["class", "labels found", *(["visits", "mL, least to most"] if several else [_PER_VISIT])]
+    head = ["class", "labels found", *(["visits", "mL, smallest to largest"] if several else [_PER_VISIT])]
     rows = [head]
     for index, name in enumerate(names):
         sizes = [float(one.volumes[index]) / 1000 for one in visits]
@@ -114,13 +114,13 @@ def _schemes(visits: Sequence[Looked]) -> list[str]:
     if not counts:
         return []
     told = ", ".join(f"{name} ({counted(number, 'visit')})" for name, number in counts.items())
-    return [f"The regions are numbered as those of {told}."]
+    return [f"The region labels follow the numbering of {told}."]
 
 
 def _wildcards(checked: Validated, most: int | None) -> list[str]:
     """Return the labels matched only by wildcards."""
     lines = [f"  {text}" for text in checked.by_wildcards[:most]]
-    return ["Labels that no row names and that only a wildcard (*) took:", *lines] if lines else []
+    return ["Labels that no row names, matched only by a wildcard (*):", *lines] if lines else []
 
 
 def _differences(found: Overview, most: int | None) -> list[str]:
@@ -128,7 +128,7 @@ def _differences(found: Overview, most: int | None) -> list[str]:
     told = found.differences()
     lines = [f"  {one}" for one in told[:most]]
     more = [f"  and {len(told) - len(lines)} more: --all shows all of them"] if len(told) > len(lines) else []
-    return ["What differs between the visits of one patient:", *lines, *more] if lines else []
+    return ["Differences between the visits of a patient:", *lines, *more] if lines else []
 
 
 def _closing(checked: Validated, stopped: Sequence[Blocked], most: int | None) -> Iterator[str]:
@@ -136,7 +136,7 @@ def _closing(checked: Validated, stopped: Sequence[Blocked], most: int | None) -
     plan = checked.study.plan
     visits, pairs = counted(len(checked.study.cohort.visits), "visit"), counted(len(plan.pairs), "pair")
     if not plan.pairs:
-        yield f"{visits}, no pair: nothing can run. A change needs two visits of one patient."
+        yield f"{visits}, no pair: nothing can run. A pair needs two visits of the same patient."
     elif not stopped:
         yield f"{visits}, {pairs} of {counted(len(plan.patients()), 'patient')} can run."
     else:

@@ -114,7 +114,7 @@ def _torch() -> Iterator[Finding]:
     import torch
 
     if not torch.cuda.is_available():
-        yield Finding(True, "device: processor (torch finds no CUDA graphics card)")
+        yield Finding(True, "device: CPU (torch finds no CUDA GPU)")
         return
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
@@ -125,33 +125,33 @@ def _torch() -> Iterator[Finding]:
 def _processors() -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS")
-    return Finding(True, counted(usable, "processor") + (f", OMP_NUM_THREADS={limit}" if limit else ""))
+    return Finding(True, counted(usable, "CPU") + (f", OMP_NUM_THREADS={limit}" if limit else ""))
 
 
 def _command() -> Finding:
     path = shutil.which("snakemake")
     if path is None:
-        return Finding(False, "the command snakemake is not on the PATH; activate the virtual environment")
+        return Finding(False, "snakemake is not on the PATH; activate the virtual environment")
     return Finding(True, f"snakemake command: {path}")
 
 
 def _slurm() -> Iterator[Finding]:
     """Check the requirements of a run on a cluster, if this machine belongs to one."""
     if shutil.which("sbatch") is None:
-        yield Finding(True, "no SLURM here (no command sbatch)")
+        yield Finding(True, "no SLURM on this machine (sbatch not found)")
         return
     plugin = _package("snakemake_executor_plugin_slurm")
     yield (
         plugin
         if plugin.good
-        else Finding(False, f"{plugin.text}; make setup or pip install snakemake-executor-plugin-slurm")
+        else Finding(False, f"{plugin.text}; run make setup or pip install snakemake-executor-plugin-slurm")
     )
     seconds = slurm.min_job_age()
     if seconds is None:
-        yield Finding(False, "SLURM's controller does not answer: scontrol ping")
+        yield Finding(False, "the SLURM controller does not answer; check with scontrol ping")
     else:
         problem = slurm.memory_problem(seconds)
-        yield Finding(problem is None, problem or f"SLURM knows an ended job for {seconds} s (MinJobAge)")
+        yield Finding(problem is None, problem or f"SLURM remembers ended jobs for {seconds} s (MinJobAge)")
 
 
 def _folder(folder: Path) -> Finding:
@@ -160,6 +160,6 @@ def _folder(folder: Path) -> Finding:
             file.write(b"longimorph")
             file.flush()
     except OSError as error:
-        return Finding(False, f"{folder} cannot be written to: {error.strerror}")
+        return Finding(False, f"{folder} is not writable: {error.strerror}")
     free = shutil.disk_usage(folder).free / 1e9
-    return Finding(free > 1, f"{folder} can be written to, {free:.0f} GB free")
+    return Finding(free > 1, f"{folder} is writable, {free:.0f} GB free")

@@ -16,7 +16,7 @@ from longimorph.text import counted
 if TYPE_CHECKING:
     from longimorph.bids.index import IndexOptions
 
-_FILES = "which file, when a visit has several: entities, a suffix or both; given again: the next choice"
+_FILES = "which file to use if a visit has several: entities, a suffix or both; repeat for further choices"
 
 
 def register(commands: Any) -> None:
@@ -24,21 +24,21 @@ def register(commands: Any) -> None:
     text = "write the cohort table of a BIDS tree and its derivatives"
     sub = commands.add_parser("index", help=text, description=text)
     sub.add_argument("directory", type=Path, help="root of the BIDS tree")
-    sub.add_argument("--out", type=Path, default=Path("cohort.tsv"), help="file to write (cohort.tsv)")
-    sub.add_argument("--force", action="store_true", help="replace the file when it exists")
+    sub.add_argument("--out", type=Path, default=Path("cohort.tsv"), help="output file (default cohort.tsv)")
+    sub.add_argument("--force", action="store_true", help="replace an existing file")
     sub.add_argument("--derivatives", type=Path, action="append", default=[], metavar="DIR",
-                     help="a folder of derivatives that lies elsewhere; may be given again")  # fmt: skip
+                     help="an additional folder of derivatives, outside the tree; repeatable")  # fmt: skip
     for role, usual in (("regions", "dseg"), ("states", "lesion masks"), ("image", "T1w")):
         sub.add_argument(f"--{role}", action="append", default=[], metavar="NAME", help=f"{_FILES} ({usual})")
-    sub.add_argument("--no-states", action="store_true", help="use no states")
-    sub.add_argument("--no-image", action="store_true", help="use no images")
+    sub.add_argument("--no-states", action="store_true", help="leave the column states empty")
+    sub.add_argument("--no-image", action="store_true", help="leave the column image empty")
     sub.add_argument("--missing-states", choices=("stop", "healthy", "skip"), default="stop",
-                     help="visits without states where others have them (stop)")  # fmt: skip
+                     help="what to do if only some visits have states (default stop)")  # fmt: skip
     sub.add_argument("--days-from", choices=SOURCES, default="auto",
-                     help="what says when a visit was: sessions.tsv, scans.tsv, participants.tsv (auto: one "
-                     "of these), the sessions' names, or only their order")  # fmt: skip
-    sub.add_argument("--days-column", metavar="NAME", help="the column of these tables (days or acq_time)")
-    sub.add_argument("--days-unit", choices=tuple(DAYS_OF), default="days", help="unit of its numbers (days)")
+                     help="source of the days of visits: sessions.tsv, scans.tsv, participants.tsv (auto: "
+                     "one of these), the names of sessions, or only their order")  # fmt: skip
+    sub.add_argument("--days-column", metavar="NAME", help="column of the table (default days or acq_time)")
+    sub.add_argument("--days-unit", choices=tuple(DAYS_OF), default="days", help="its unit (default days)")
     sub.set_defaults(command=index)
 
 
@@ -50,7 +50,7 @@ def index(options: argparse.Namespace) -> int:
     from longimorph.study import table
 
     if options.out.exists() and not options.force:
-        raise LongimorphError(f"{paths.display(options.out)} exists already; --force replaces it.")
+        raise LongimorphError(f"{paths.display(options.out)} already exists; --force replaces it.")
     try:
         found = read(options.directory, _wishes(options))
     except Undecided as error:
@@ -60,7 +60,7 @@ def index(options: argparse.Namespace) -> int:
     _note(found.remarks)
     cohort = table.load_cohort(options.out)
     size = f"{counted(len(cohort.visits), 'visit')} of {counted(len(cohort.patients()), 'patient')}"
-    say(f"{paths.display(options.out)}: {size}. Next: name it in config.yaml, then longimorph check.")
+    say(f"{paths.display(options.out)}: {size}. Next: enter it in config.yaml, then run longimorph check.")
     return 0
 
 

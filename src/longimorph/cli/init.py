@@ -25,16 +25,14 @@ TEMPLATES = ("README.md", "config.yaml", "cohort.tsv", "classes.tsv", "control.t
 
 def register(commands: Any) -> None:
     """Register the command."""
-    text = "begin a study: a folder with its settings and tables, to fill in"
-    about = (
-        "Write the folder config of a new study: the settings, the three tables, an example for the cards "
-    )
+    text = "start a study: write a folder with settings and tables to fill in"
+    about = "Write the folder config of a new study: the settings, the three tables, an example for the GPUs "
     about += (
-        "of a cluster, class tables for usual tools, and README.md, which explains every key and column. "
+        "of a cluster, class tables for common tools, and README.md, which explains every key and column. "
     )
-    about += "Nothing that is there already is changed."
+    about += "Existing files are never changed."
     sub = commands.add_parser("init", help=text, description=about)
-    sub.add_argument("directory", type=Path, help="folder of the study; made when missing")
+    sub.add_argument("directory", type=Path, help="folder of the study; created if missing")
     sub.set_defaults(command=init)
 
 
@@ -43,7 +41,7 @@ def init(options: argparse.Namespace) -> int:
     folder: Path = options.directory
     _refuse_what_is_there(folder)
     write(folder)
-    screen.say(f"{folder / CONFIG.parent}: the input of a new study, with examples in every table. Next:")
+    screen.say(f"{folder / CONFIG.parent}: input files of a new study, with an example in every table. Next:")
     for step in _next_steps(folder):
         screen.say(f"  {step}", indent=4)
     return 0
@@ -52,11 +50,12 @@ def init(options: argparse.Namespace) -> int:
 def _next_steps(folder: Path) -> list[str]:
     config = folder / CONFIG.parent
     steps = [
-        f"{config / 'cohort.tsv'}: your scans in the place of the examples; longimorph index writes it "
+        f"{config / 'cohort.tsv'}: replace the examples by your scans; longimorph index writes this table "
         "from a BIDS tree",
-        f"{config / 'classes.tsv'}: which labels make which class; those of usual tools are in "
+        f"{config / 'classes.tsv'}: which labels make up which class; tables for common tools are in "
         f"{config / 'examples'}",
-        f"{config / 'control.tsv'}: what each change means; or a preset in {config / 'config.yaml'}",
+        f"{config / 'control.tsv'}: which class changes are deformation; or set a preset in "
+        f"{config / 'config.yaml'}",
     ]
     if folder.resolve() != Path.cwd():
         steps.append(f"cd {shlex.quote(str(folder))}")
@@ -66,7 +65,7 @@ def _next_steps(folder: Path) -> list[str]:
 def _refuse_what_is_there(folder: Path) -> None:
     """Raise LongimorphError if the study would collide with an existing one, or with a file."""
     if os.path.lexists(folder) and not folder.is_dir():
-        raise LongimorphError(f"{folder} is no folder, and was left alone. Name another folder.")
+        raise LongimorphError(f"{folder} exists and is not a folder. Choose another folder.")
     for name in (CONFIG.parent, EARLIER):
         if os.path.lexists(folder / name):
             raise _Taken(folder / name)
@@ -78,8 +77,8 @@ class _Taken(LongimorphError):
     def __init__(self, path: Path) -> None:
         config = path / CONFIG.name if path.name == CONFIG.parent.name else path
         super().__init__(
-            f"{path} exists already, and was left alone: init overwrites nothing. Name another folder, or "
-            f"move {path.name} away. To go on with the study that is there: longimorph check {config}"
+            f"{path} already exists, and init overwrites nothing. Choose another folder, or move "
+            f"{path.name} away. To continue with the existing study: longimorph check {config}"
         )
 
 

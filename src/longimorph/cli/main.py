@@ -18,7 +18,6 @@ from longimorph import encoding
 from longimorph.cli import check, index, init, memory, pack, plan, profiles, run, screen, snakefile
 from longimorph.errors import InputError, LongimorphError
 
-CONFIG = Path("config", "config.yaml")
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as in shells."""
 
@@ -62,31 +61,31 @@ def _silence() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="longimorph",
-        description="Splits longitudinal change of brain MRI into tissue that moved and tissue that changed "
-        "class in place. The analysis itself is run by Snakemake; see docs/running.md.",
-        epilog="A study, in this order: longimorph init, check, plan, run, status. "
-        "Status: 0 all is well; 1 something failed or is missing; 2 the input has to be corrected.",
+        description="Separates longitudinal change in brain MRI into tissue that moved and tissue that "
+        "changed class in place. Snakemake runs the analysis itself; see docs/running.md.",
+        epilog="The usual order for a study: longimorph init, check, plan, run, status. "
+        "Exit status: 0 success; 1 something failed or is missing; 2 the input needs correction.",
     )
     parser.add_argument("--version", action="version", version=f"longimorph {longimorph.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     init.register(commands)
-    check.register(commands, CONFIG)
-    plan.register(commands, CONFIG)
+    check.register(commands, init.CONFIG)
+    plan.register(commands, init.CONFIG)
     run.register(commands)
-    text = "how far a run got: during it, after it, or when it broke off"
-    sub = commands.add_parser("status", help=text, description=f"Tell from its files {text}.")
+    text = "show the progress of a run that is active, finished or interrupted"
+    sub = commands.add_parser("status", help=text, description=f"From its files, {text}.")
     sub.add_argument("directory", nargs="?", type=Path, default=Path(), help="working folder of the run")
-    sub.add_argument("--all", action="store_true", help="every patient, and no list cut short")
-    sub.add_argument("--patient", metavar="NAME", help="every job of one patient")
+    sub.add_argument("--all", action="store_true", help="show every patient and every list in full")
+    sub.add_argument("--patient", metavar="NAME", help="show every job of one patient")
     sub.set_defaults(command=status)
-    text = "whether this machine, and a study's scans, are fit for a run"
-    sub = commands.add_parser("doctor", help=text, description=f"Look {text}.")
-    sub.add_argument("config", nargs="?", type=Path, help="configuration of a study to look at too")
+    text = "check that this machine, and optionally a study's scans, are ready for a run"
+    sub = commands.add_parser("doctor", help=text, description=text)
+    sub.add_argument("config", nargs="?", type=Path, help="configuration of a study to examine as well")
     sub.set_defaults(command=doctor)
-    text = "write a small cohort with known truth, run it, compare"
+    text = "write a small cohort with known truth, run it, and compare the result with the truth"
     sub = commands.add_parser("demo", help=text, description=text)
     sub.add_argument("directory", type=Path, help="folder to write to")
-    sub.add_argument("--cores", type=int, default=2, help="jobs at a time (default 2)")
+    sub.add_argument("--cores", type=int, default=2, help="jobs to run at the same time (default 2)")
     sub.set_defaults(command=demo)
     index.register(commands)
     memory.register(commands)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longimorph.errors import InputError, LongimorphError, Problem
+from longimorph.footprint import LADDERS, PAIRS_KEPT
 from longimorph.io import atomic
 from longimorph.memory.model import (
     HOST_MAPS,
     MODEL_FILE,
     OPTIMISATION,
-    PAIRS_KEPT,
     PHASES,
     PLACES,
     RESULT_MAPS,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from longimorph.memory.measure import Sample
 
 DEVICES = ("cpu", "cuda")
-STRATEGIES = ("store", "checkpoint", "offload", "host", "nested")
+STRATEGIES = LADDERS["cuda"]
 REFITTED = Path("memory_model.json")
 QUICK = 8
 """Registrations per strategy measured with --quick: no more than there are coefficients."""
@@ -47,12 +47,12 @@ def register(commands: Any) -> None:
     parts = commands.add_parser("memory", help=text, description=text).add_subparsers(
         metavar="PART", required=True
     )
-    text = (
-        "measure small registrations and fit the model to their peaks (minutes), or correct it by a cohort's"
-    )
+    text = "fit the model to the peaks of small registrations (minutes), or correct it by those of a cohort"
     sub = parts.add_parser("fit", help=text, description=text)
-    sub.add_argument("--out", type=Path, help=f"by default the package's file; with --from {REFITTED}")
-    text = "correct the package's model by what the registrations below these results took (seconds)"
+    sub.add_argument(
+        "--out", type=Path, help=f"output file (default: the package's own; with --from {REFITTED})"
+    )
+    text = "correct the package's model by the measured peaks of the pairs in these results (seconds)"
     sub.add_argument("--from", dest="results", type=Path, nargs="+", metavar="RESULTS", help=text)
     sub.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
     sub.add_argument(
@@ -60,20 +60,20 @@ def register(commands: Any) -> None:
         choices=DEVICES,
         nargs="+",
         default=DEVICES,
-        help="the types of device to fit; a processor that holds what a card would hold stands in for that",
+        help="types of device to fit; for cuda, the tensors that a GPU would hold are counted on the CPU",
     )
     sub.add_argument(
         "--quick", action="store_true", help="fewer registrations; the fit error is then not meaningful"
     )
     sub.set_defaults(command=fit)
-    text = "tensors on device and host that each strategy holds for a size"
+    text = "predict the tensors that each strategy holds on device and host, for a given size"
     sub = parts.add_parser("predict", help=text, description=text)
     sub.add_argument("--shape", nargs="+", type=int, required=True, help="voxels per axis")
     sub.add_argument("--classes", type=int, required=True)
-    sub.add_argument("--steps", type=int, default=USUAL_STEPS, help=f"by default {USUAL_STEPS}")
-    text = f"pairs of L-BFGS, by default {PAIRS_KEPT}"
+    sub.add_argument("--steps", type=int, default=USUAL_STEPS, help=f"default {USUAL_STEPS}")
+    text = f"correction pairs of L-BFGS (default {PAIRS_KEPT})"
     sub.add_argument("--pairs", type=int, default=PAIRS_KEPT, help=text)
-    sub.add_argument("--model", type=Path, help="by default the package's")
+    sub.add_argument("--model", type=Path, help="model to use (default: the package's own)")
     sub.set_defaults(command=predict)
 
 
@@ -85,7 +85,7 @@ def predict(options: argparse.Namespace) -> int:
     map_bytes = prod(options.shape) * options.classes * 4
     slab = slab_share(options.shape[0], map_bytes)
     size = Size(map_bytes, options.classes, options.steps, options.pairs, slab)
-    rows = [["device", "strategy", "device GB", "host GB", "optimisation alone: device GB", "host GB"]]
+    rows = [["device", "strategy", "device GB", "host GB", "optimisation only: device GB", "host GB"]]
     known = model(options.model)
     for device, forms in known.devices.items():
         for strategy in forms:
@@ -96,8 +96,8 @@ def predict(options: argparse.Namespace) -> int:
     processor, card = (known.process_bytes(device) / 1e9 for device in DEVICES)
     maps = " and ".join(f"{n * map_bytes / 1e9:.2f} GB" for n in (HOST_MAPS, RESULT_MAPS))
     _say(
-        f"These are tensors. The process takes {processor:.1f} GB of the host's memory besides; with a card "
-        f"{card:.1f} GB, and the pair's maps {maps} while a result is written."
+        f"These figures are tensors only. In addition, the process takes {processor:.1f} GB of host memory "
+        f"({card:.1f} GB with a GPU), and the pair's maps take {maps} while a result is written."
     )
     return 0
 
@@ -109,7 +109,7 @@ def fit(options: argparse.Namespace) -> int:
 
         better, pairs = corrected(options.results)
         _write(options.out or REFITTED, {"fitted": date.today().isoformat(), "pairs": pairs}, better)
-        _say(f"To use it, write into config.yaml: memory_model: {(options.out or REFITTED).resolve()}")
+        _say(f"To use it, set in config.yaml: memory_model: {(options.out or REFITTED).resolve()}")
         return 0
     out: Path = options.out or MODEL_FILE
     devices: dict[str, Any] = {}
@@ -123,7 +123,7 @@ def fit(options: argparse.Namespace) -> int:
         found = fit_device(device, options.strategies, options.quick)
         devices.setdefault(device, {}).update(found)
     if "cpu" not in devices:
-        raise LongimorphError(f"{out} would hold no model of a processor: add --device cpu")
+        raise LongimorphError(f"{out} would have no model of a CPU: add --device cpu")
     _write(out, {"fitted": date.today().isoformat()}, Model(devices, process))
     return 0
 
@@ -145,7 +145,7 @@ def fit_device(device: str, strategies: Sequence[str], quick: bool) -> dict[str,
         samples = [sample(case, strategy, device) for case in cases]
         forms[strategy] = fit_samples(samples)
         _say(f"{device}, {strategy}: {describe(forms[strategy])}")
-        _say(f"    largest error of a peak fitted: {100 * worst_error(forms[strategy], samples):.2f} %")
+        _say(f"    largest error of a fitted peak: {100 * worst_error(forms[strategy], samples):.2f} %")
     return forms
 
 

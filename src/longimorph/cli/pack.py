@@ -27,11 +27,13 @@ _PAGE = """\
 
 def register(commands: Any) -> None:
     """Register the command."""
-    text = "pages, tables and pictures of a run in one zip file that opens anywhere"
-    sub = commands.add_parser("pack", help=text, description=f"Put {text}.")
+    text = "write pages, tables and pictures of a run to one zip file that opens anywhere"
+    sub = commands.add_parser("pack", help=text, description=text)
     sub.add_argument("directory", nargs="?", type=Path, default=Path(), help="working folder of the run")
-    sub.add_argument("--out", type=Path, metavar="FILE", help="by default report.zip in the working folder")
-    sub.add_argument("--volumes", action="store_true", help="the maps and warps (.nii.gz) too")
+    sub.add_argument(
+        "--out", type=Path, metavar="FILE", help="output file (default report.zip in the working folder)"
+    )
+    sub.add_argument("--volumes", action="store_true", help="include the maps and warps (.nii.gz)")
     sub.set_defaults(command=pack)
 
 
@@ -39,8 +41,8 @@ def pack(options: argparse.Namespace) -> int:
     """Write the zip file and report what it contains and what it omits."""
     results = options.directory / "results"
     if not (results / "cohort" / "report.html").is_file():
-        hint = "Run snakemake to its end first; longimorph status says how far it is."
-        raise LongimorphError(f"There is no page of a cohort in {results / 'cohort'} yet. {hint}")
+        hint = "Finish the run first; longimorph status shows its progress."
+        raise LongimorphError(f"{results / 'cohort'} has no cohort page (report.html) yet. {hint}")
     out = options.out or options.directory / "report.zip"
     files = sorted(_files(results))
     taken = [file for file in files if options.volumes or not _is_volume(file)]
@@ -50,7 +52,7 @@ def pack(options: argparse.Namespace) -> int:
     left = [file for file in files if _is_volume(file)]
     if left and not options.volumes:
         volumes = f"{counted(len(left), 'volume')} ({_megabytes(left)})"
-        screen.say(f"Not in it: {volumes}; --volumes takes them too.")
+        screen.say(f"Not included: {volumes}; --volumes adds them.")
     return 0
 
 
@@ -72,7 +74,10 @@ def write_pack(out: Path, folder: Path, files: Iterable[Path]) -> None:
 
 
 def _files(results: Path) -> Iterator[Path]:
-    """The files of interest to a reader: all results except saved states of registrations."""
+    """Pages, tables, pictures, records, transforms, logs and volumes of a run.
+
+    Hidden files, files of other types and saved states of registrations are left out.
+    """
     for part in ("cohort", "patients", "sweep", "logs"):
         for file in (results / part).rglob("*"):
             wanted = not file.name.startswith(".") and (file.suffix in _SMALL or _is_volume(file))

@@ -15,7 +15,7 @@ from longimorph.text import counted
 if TYPE_CHECKING:
     from longimorph.study.study import Study
 
-PROCESSOR, ANY_CARD = "processor", "any card"
+PROCESSOR, ANY_CARD = "CPU", "any GPU"
 
 COLUMNS = (
     "patient", "from", "to", "days", "voxels", "classes", "map_mb", "runs_on", "strategy",
@@ -23,7 +23,7 @@ COLUMNS = (
 )  # fmt: skip
 _HEAD = (
     "patient", "from", "to", "days", "voxels", "classes", "runs on", "strategy",
-    "card GB", "host GB", "expected", "limit", "disk GB",
+    "GPU GB", "host GB", "expected", "limit", "disk GB",
 )  # fmt: skip
 _NUMBERS = frozenset(_HEAD) - {"patient", "from", "to", "runs on", "strategy"}
 _SPARE = ("classes", "disk GB", "voxels", "strategy")
@@ -32,10 +32,10 @@ _SPARE = ("classes", "disk GB", "voxels", "strategy")
 
 def register(commands: Any, config: Path) -> None:
     """Register the command; ``config`` is the default configuration file."""
-    text = "where each pair will run, with its memory, time and disk"
-    sub = commands.add_parser("plan", help=text, description=f"Before a run: {text}.")
-    sub.add_argument("config", nargs="?", type=Path, default=config, help=f"by default {config}")
-    sub.add_argument("--csv", type=Path, metavar="FILE", help="write the table to FILE too")
+    text = "predict where each pair will run, and its memory, time and disk space"
+    sub = commands.add_parser("plan", help=text, description=f"Before a run, {text}.")
+    sub.add_argument("config", nargs="?", type=Path, default=config, help=f"study (default {config})")
+    sub.add_argument("--csv", type=Path, metavar="FILE", help="also write the table to FILE")
     sub.set_defaults(command=plan)
 
 
@@ -51,7 +51,7 @@ def plan(options: argparse.Namespace) -> int:
         write_text(options.csv, "".join(",".join(map(str, line)) + "\n" for line in lines))
     shown = described(rows, screen.columns())
     if shown != described(rows):
-        shown.append("(a wider terminal shows more columns, --csv FILE all of them)")
+        shown.append("(a wider terminal shows more columns; --csv FILE writes all of them)")
     screen.say("\n".join([*shown, *closing(study, rows)]))
     return 0 if rows else 1
 
@@ -83,7 +83,7 @@ def table(study: Study) -> list[dict[str, Any]]:
 
 def described(rows: Sequence[dict[str, Any]], width: int | None = None) -> list[str]:
     """Return the rows as lines with columns of equal width; some are omitted if ``width`` is too small."""
-    unused = () if any(row["card_memory_mb"] for row in rows) else ("card GB",)
+    unused = () if any(row["card_memory_mb"] for row in rows) else ("GPU GB",)
     return screen.table([_HEAD, *map(_cells, rows)], _NUMBERS, (*unused, *_SPARE), width)
 
 
@@ -91,11 +91,11 @@ def closing(study: Study, rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return sentences on the excluded patients and the totals."""
     lines = [f"{out.patient} is left out: it {out.reason}" for out in study.plan.left_out] + [""]
     if not rows:
-        return [*lines, "There is no pair to register."]
+        return [*lines, "There are no pairs to register."]
     patients = counted(len({row["patient"] for row in rows}), "patient")
     minutes = sum(row["expected_minutes"] for row in rows)
     registrations = counted(len(rows), "registration")
-    lines.append(f"{registrations} of {patients}; {_hours(minutes)} one after the other.")
+    lines.append(f"{registrations} of {patients}; {_hours(minutes)} if run one after the other.")
     for (card, strategy), count in Counter((row["runs_on"], row["strategy"]) for row in rows).most_common():
         own = [row for row in rows if (row["runs_on"], row["strategy"]) == (card, strategy)]
         lines.append(f"  {count} on {card}, strategy {strategy}: {_largest(own)}")
@@ -103,16 +103,16 @@ def closing(study: Study, rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 _NOTE = (
-    "Expected times are for one processor thread, or for the speed that gpus.tsv gives a card.\n"
-    "Limit and host memory are what a job asks for.\n"
-    "Voxels are an upper bound: the brain's box is found in the run."
+    "Expected times assume one CPU thread, or the speed that gpus.tsv gives for the GPU.\n"
+    "Each job requests the limit and the host memory shown.\n"
+    "Voxels are an upper bound: the run crops to the brain."
 )
 
 
 def _largest(rows: Sequence[dict[str, Any]]) -> str:
     card, host = (max(row[key] for row in rows) for key in ("card_memory_mb", "host_memory_mb"))
     limit = max(row["limit_minutes"] for row in rows)
-    on_card = f"{_gb(card)} GB of a card and " if card else ""
+    on_card = f"{_gb(card)} GB of GPU memory and " if card else ""
     return f"at most {on_card}{_gb(host)} GB of host memory, {_hours(limit)} each"
 
 

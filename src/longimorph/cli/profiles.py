@@ -15,9 +15,9 @@ from longimorph.paths import repository
 
 def register(commands: Any) -> None:
     """Register the command."""
-    text = "let snakemake find the ready-made profiles by their names"
+    text = "link the ready-made profiles so that snakemake finds them by name"
     sub = commands.add_parser("profiles", help=text, description=text)
-    sub.add_argument("--unlink", action="store_true", help="take the links away again")
+    sub.add_argument("--unlink", action="store_true", help="remove the links")
     sub.set_defaults(command=profiles)
 
 
@@ -60,7 +60,7 @@ def snakemake_folders() -> list[Path]:
     question += "print(dirs.user_config_dir, dirs.site_config_dir, sep='\\n')"
     answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True)
     if answer.returncode:
-        raise LongimorphError("Snakemake cannot be asked for its folder: longimorph doctor tells more.")
+        raise LongimorphError("Snakemake does not report its folder; run longimorph doctor to see why.")
     return [Path(line) for line in answer.stdout.splitlines()]
 
 
@@ -69,7 +69,7 @@ def _linked(link: Path, profile: Path) -> str:
         return f"snakemake --profile {profile.name}: {link} is a link to {profile}"
     if os.path.lexists(link) and not _leads_nowhere(link):
         return (
-            f"NOT linked: {link} is there already and was left alone. "
+            f"NOT linked: {link} already exists and was not changed. "
             f"Use snakemake --profile {profile}, or move yours away and run longimorph profiles again."
         )
     try:
@@ -83,9 +83,9 @@ def _linked(link: Path, profile: Path) -> str:
 
 def _unlinked(link: Path, profile: Path) -> str:
     if not _is_link_to(link, profile):
-        return f"{link} is no link to {profile}, and was left alone"
+        return f"{link} is not a link to {profile}, and was not changed"
     link.unlink()
-    return f"{link} was taken away"
+    return f"{link} was removed"
 
 
 def _is_link_to(link: Path, profile: Path) -> bool:

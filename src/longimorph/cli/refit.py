@@ -30,11 +30,11 @@ def corrected(results: Sequence[Path]) -> tuple[Model, int]:
     lines = aligned(rows)
     for device, size in sorted(found.model.process.items()):
         before = model().process_bytes(device)
-        lines.append(f"{device}: the process itself takes {size / 1e9:.2f} GB ({before / 1e9:.2f} before)")
-    lines += [f"left as it was: {reason}" for reason in found.left]
+        lines.append(f"{device}: the process itself takes {size / 1e9:.2f} GB (was {before / 1e9:.2f} GB)")
+    lines += [f"not corrected: {reason}" for reason in found.left]
     maps = table["map_bytes"].dropna() / 1e6
     lines.append(
-        f"from maps of {maps.min():.3g} to {maps.max():.3g} MB; far from these it is an extrapolation"
+        f"fitted on maps of {maps.min():.3g} to {maps.max():.3g} MB; far outside this range it extrapolates"
     )
     sys.stdout.write("\n".join(lines) + "\n")
     return found.model, sum(len(one.before) for one in found.corrections)
@@ -44,7 +44,7 @@ def _pairs_of(results: Sequence[Path]) -> pd.DataFrame:
     """The rows of ``memory.csv`` of all pairs below these folders."""
     for folder in results:
         if not (folder / "patients").is_dir():
-            raise LongimorphError(f"{folder} holds no results: it has no folder 'patients'")
+            raise LongimorphError(f"{folder} contains no results: it has no folder 'patients'")
     return pd.concat([of_results(folder) for folder in results], ignore_index=True)
 
 

@@ -22,35 +22,33 @@ APART = "--"
 """Separator before the options of Snakemake."""
 
 _ABOUT = f"""\
-Run the study in this folder, or in that of --directory, with Snakemake: what
-is missing or out of date, and nothing else. Its settings are in
-{CONFIG}, else in {EARLIER}. What stands after {APART} goes to
-Snakemake as it is."""
+Run the study in this folder, or in that of --directory, with Snakemake, which
+computes only what is missing or out of date. Settings are read from
+{CONFIG}, otherwise from {EARLIER}. Everything after {APART} is
+passed to Snakemake unchanged."""
 _EXAMPLES = f"""\
-longimorph run {APART} --dry-run             show the jobs, run none
-longimorph run --cores 4 patient_P001  one patient, four jobs at a time
-longimorph run {APART} --profile slurm       on a cluster, with the profile of that name
+longimorph run {APART} --dry-run             show the jobs without running them
+longimorph run --cores 4 patient_P001  run one patient, four jobs at a time
+longimorph run {APART} --profile slurm       run on a cluster, with the profile slurm
 
-The exit status is Snakemake's: 0 when every pair is done. Ctrl-C ends the
-jobs and then Snakemake; the same command goes on where they stood."""
+The exit status is Snakemake's: 0 if every pair is done. Ctrl-C ends the
+jobs and then Snakemake; the same command continues where they stopped."""
 
 
 def register(commands: Any) -> None:
     """Register the command."""
     sub = commands.add_parser(
         "run",
-        help="run a study with Snakemake: longimorph run [TARGETS] [-- options of Snakemake]",
+        help="run a study with Snakemake: longimorph run [TARGETS] [-- Snakemake options]",
         usage=f"longimorph run [-h] [--cores N] [--directory DIR] [TARGET ...] [{APART} SNAKEMAKE OPTIONS]",
         description=_ABOUT,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sub.add_argument(
-        "targets", nargs="*", metavar="TARGET", help="patient_P001, sweep, a file; everything unless given"
+        "targets", nargs="*", metavar="TARGET", help="patient_P001, sweep, or a file (default: everything)"
     )
-    text = (
-        "at most so many jobs at a time; as many as there are processors, unless Snakemake's options say more"
-    )
+    text = "maximum number of jobs at a time (default: the number of CPUs, or as Snakemake's options say)"
     sub.add_argument("--cores", metavar="N", help=text)
     sub.add_argument("--directory", type=Path, default=Path(), metavar="DIR", help="folder of the study")
     sub.set_defaults(command=run, snakemake=[])
@@ -75,7 +73,7 @@ def _with_hint(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Na
     if unknown:
         place = words.index(unknown[0])
         right = " ".join(["longimorph", *words[:place], APART, *words[place:]])
-        parser.error(f"run has no option {unknown[0]}; options of Snakemake come after {APART}: {right}")
+        parser.error(f"run has no option {unknown[0]}; Snakemake options go after {APART}: {right}")
     return options
 
 
@@ -116,8 +114,8 @@ def _study(folder: Path) -> list[str]:
         return [*place, f"--configfile={(folder / EARLIER).absolute()}"]
     where = "this folder" if folder == Path() else str(folder)
     raise LongimorphError(
-        f"There is no study in {where}: neither {CONFIG} nor {EARLIER} is there. Go to the folder of a "
-        "study, name it with --directory, or begin one: longimorph init mystudy"
+        f"There is no study in {where}: neither {CONFIG} nor {EARLIER} exists. Change to the folder of a "
+        "study, name it with --directory, or start one: longimorph init mystudy"
     )
 
 

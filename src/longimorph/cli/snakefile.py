@@ -11,8 +11,8 @@ from longimorph import paths
 
 def register(commands: Any) -> None:
     """Register the command."""
-    text = 'where the workflow is: snakemake -s "$(longimorph snakefile)"'
-    sub = commands.add_parser("snakefile", help=text, description=f"Print {text}.")
+    text = 'print the path of the workflow, for snakemake -s "$(longimorph snakefile)"'
+    sub = commands.add_parser("snakefile", help=text, description=text)
     sub.set_defaults(command=snakefile)
 
 

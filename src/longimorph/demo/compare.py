@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from longimorph.demo.course import Truth
+from longimorph.tables.closure import KINDS
+from longimorph.tables.columns import PAIR
+from longimorph.verdict.status import PairStatus
 
-PAIR = ["patient", "from", "to"]
-KINDS = ("deformation", "reallocation")
 LARGEST_ERROR = 15.0
 LARGEST_MOTION = 1.0
 LARGEST_DRIFT = 5.0
@@ -106,7 +106,7 @@ def join(measured: pd.DataFrame, true: pd.DataFrame) -> pd.DataFrame:
     return joined[[*PAIR, "class", *kinds, "unexplained_mm3", "volume_true_mm3", "status"]]
 
 
-def score(rows: pd.DataFrame, status: Mapping[str, object]) -> PairScore:
+def score(rows: pd.DataFrame, status: PairStatus) -> PairScore:
     """Score one pair from its rows of ``join`` and its ``status.json``.
 
     Gross means half the sum over classes of absolute values: what one class gains another loses.
@@ -114,10 +114,10 @@ def score(rows: pd.DataFrame, status: Mapping[str, object]) -> PairScore:
     pair: PairName = tuple(str(rows.iloc[0][column]) for column in PAIR)  # type: ignore[assignment]
     true = sum(gross(rows[f"{kind}_true_mm3"]) for kind in KINDS)
     brain = float(rows.loc[rows["class"] != "background", "volume_true_mm3"].sum())
-    drift, seconds = _number(status.get("drift")), _number(status.get("seconds"))
+    drift, seconds = _number(status.drift), _number(status.seconds)
     found = [rows[f"{kind}_mm3"] for kind in KINDS]
     if any(column.isna().any() for column in found):
-        reason = str(status.get("message") or status.get("status") or "not measured")
+        reason = status.message or status.status or "not measured"
         return PairScore(pair, true, None, 0.0, 0.0, None, seconds, reason)
     wrong = sum(gross(rows[f"{kind}_mm3"] - rows[f"{kind}_true_mm3"]) for kind in KINDS)
     deformation, reallocation = (100 * gross(column) / brain for column in found)
@@ -130,7 +130,7 @@ def describe(rows: pd.DataFrame, result: PairScore) -> str:
     """Describe one pair by a small table in mL with the score below it."""
     patient, source, target = result.pair
     head = f"{patient}: {source} to {target}"
-    lines = [f"{head:<24}{'moved, mL':>22}{'changed class, mL':>26}"]
+    lines = [f"{head:<24}{'deformation, mL':>22}{'reallocation, mL':>26}"]
     lines.append(f"{'  class':<20}{'measured':>13}{'true':>9}{'measured':>17}{'true':>9}")
     for _, row in rows.iterrows():
         values = [float(row[f"{kind}_{which}"]) / 1000 for kind in KINDS for which in ("mm3", "true_mm3")]
@@ -144,15 +144,16 @@ def _verdict(result: PairScore) -> str:
         return f"no result: {result.failure}"
     if result.error is None:
         words = (
-            f"nothing happened; measured {result.deformation:.3f} % (moved) and {result.reallocation:.3f} % "
-            f"(changed class) of brain volume (target {LARGEST_MOTION:g} %)"
+            f"no true change; measured {result.deformation:.3f} % (deformation) and "
+            f"{result.reallocation:.3f} % (reallocation) of brain volume "
+            f"(target: at most {LARGEST_MOTION:g} %)"
         )
     else:
         size = result.true_mm3 / 1000
-        words = f"gross error {result.error:.1f} % of {size:.1f} mL (target {LARGEST_ERROR:g} %)"
+        words = f"gross error {result.error:.1f} % of {size:.1f} mL (target: at most {LARGEST_ERROR:g} %)"
     drift = _shown(result.drift, "%")
     seconds = "" if result.seconds is None else f"; {result.seconds:.0f} s"
-    return f"{words}; drift of H {drift} (target {LARGEST_DRIFT:g} %){seconds}"
+    return f"{words}; drift of H {drift} (target: at most {LARGEST_DRIFT:g} %){seconds}"
 
 
 def _shown(value: float | None, unit: str) -> str:

@@ -19,6 +19,7 @@ from longimorph.demo.cohort import write_cohort
 from longimorph.errors import LongimorphError
 from longimorph.io import atomic
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus, status_or
 
 SEED = 1
 SPACING_MM = 4.0
@@ -32,14 +33,16 @@ def run(folder: Path, cores: int) -> int:
     recomputed. Raises LongimorphError when the folder holds something else.
     """
     started = time.monotonic()
-    _say(f"Phantom cohort: 4 patients on real anatomy, truth known, in {folder}/")
+    _say(f"Writing a phantom cohort of 4 patients with real anatomy and known truth to {folder}/")
     prepare(folder, cores)
     written = time.monotonic()
-    _say(f"  ready after {written - started:.0f} s. Running the workflow, --cores {cores}.")
+    _say(f"  done in {written - started:.0f} s. Running the workflow with --cores {cores}.")
     code = _workflow(folder, cores)
     ended = time.monotonic()
     if not (folder / "results" / "cohort" / "changes.csv").is_file():
-        raise LongimorphError(f"The workflow made no cohort table (code {code}); its messages are above.")
+        raise LongimorphError(
+            f"The workflow wrote no cohort table (exit code {code}); see its messages above."
+        )
     missed = report(folder)
     parts = (written - started, ended - written, ended - started)
     _say("\nSeconds: cohort {:.0f}, workflow {:.0f}, total {:.0f}".format(*parts))
@@ -58,7 +61,7 @@ def prepare(folder: Path, cores: int) -> None:
     stamp = {"seed": SEED, "spacing_mm": SPACING_MM, "program": _fingerprint()}
     if folder.is_dir() and any(folder.iterdir()) and not (folder / _STAMP).is_file():
         raise LongimorphError(
-            f"{folder} is not empty and holds no demo. Name a new folder, or empty this one first."
+            f"{folder} is not empty and contains no demo. Choose a new folder, or empty this one first."
         )
     if folder.is_dir() and _read_stamp(folder) == {**stamp, "complete": True}:
         return
@@ -70,15 +73,15 @@ def prepare(folder: Path, cores: int) -> None:
 def report(folder: Path) -> list[str]:
     """Print measured against true values and write the comparison tables; return the missed targets."""
     measured = columns.read_table(folder / "results" / "cohort" / "changes.csv")
-    true = pd.read_csv(folder / "truth" / "changes.csv", dtype={name: str for name in compare.PAIR})
+    true = pd.read_csv(folder / "truth" / "changes.csv", dtype={name: str for name in columns.PAIR})
     joined = compare.join(measured, true)
     scores = []
-    for (patient, source, target), rows in joined.groupby(compare.PAIR, sort=False):
+    for (patient, source, target), rows in joined.groupby(list(columns.PAIR), sort=False):
         status = _read_status(folder / "results" / "patients" / str(patient) / f"{source}__{target}")
         scores.append(compare.score(rows, status))
         _say("\n" + compare.describe(rows, scores[-1]))
     atomic.write_csv(folder / "comparison.csv", joined, float_format="%.3f")
-    table = pd.DataFrame([{**dict(zip(compare.PAIR, s.pair, strict=True)), **_plain(s)} for s in scores])
+    table = pd.DataFrame([{**dict(zip(columns.PAIR, s.pair, strict=True)), **_plain(s)} for s in scores])
     atomic.write_csv(folder / "comparison_pairs.csv", table, float_format="%.4f")
     return [sentence for result in scores for sentence in result.missed()]
 
@@ -109,7 +112,7 @@ def _workflow(folder: Path, cores: int) -> int:
 def _places(folder: Path) -> str:
     """Describe where the results are."""
     return (
-        f"Page:       {folder}/results/cohort/report.html (open it in a browser; it leads to every patient)\n"
+        f"Page:       {folder}/results/cohort/report.html (open it in a browser; it links to every patient)\n"
         f"Tables:     {folder}/results/cohort/\n"
         f"Comparison: {folder}/comparison.csv (per class) and comparison_pairs.csv (per pair)"
     )
@@ -128,12 +131,8 @@ def _read_stamp(folder: Path) -> Any:
         return None
 
 
-def _read_status(folder: Path) -> dict[str, Any]:
-    try:
-        status: dict[str, Any] = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"message": f"{folder / 'status.json'} is missing"}
-    return status
+def _read_status(folder: Path) -> PairStatus:
+    return status_or(folder, PairStatus(message=f"{folder / 'status.json'} is missing"))
 
 
 def _say(text: str) -> None:

@@ -135,7 +135,7 @@ def time_to_grow(flow: WideningFlow, tissue: NDArray[np.bool_], factor: float) -
     while after < factor:
         if time >= most:
             raise LongimorphError(
-                f"The flow widens the tissue by {after:.2f} at most; {factor:.2f} is asked."
+                f"The flow widens the tissue by a factor of at most {after:.2f}; {factor:.2f} is required."
             )
         points, gained = _carry(flow, points, step)
         log_jacobian += gained

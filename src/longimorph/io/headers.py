@@ -71,8 +71,8 @@ def other_sizes(stated: Declared, grid: Grid) -> str | None:
         return None
     return (
         f"pixdim gives voxels of {shown_mm(sizes)} mm, the sform voxels of {shown_mm(grid.spacing)} mm; the "
-        f"sform is used, so that volumes are {_times(grid, sizes)} those by pixdim. Find out which is right, "
-        "and write it to both"
+        f"sform is used, so volumes are {_times(grid, sizes)} those given by pixdim. Find out which is "
+        "right, and write it to both"
     )
 
 
@@ -94,7 +94,7 @@ def disagreement(image: Any) -> str | None:
     try:
         qform, q_code = image.get_qform(coded=True)
     except ValueError as error:
-        return f"the qform is broken ({error}); the sform is used. Write the right one to both"
+        return f"the qform is invalid ({error}); the sform is used. Write the correct one to both"
     if not (s_code and q_code) or not (np.isfinite(sform).all() and np.isfinite(qform).all()):
         return None
     gap = _gap(sform, qform, image.shape)
@@ -114,11 +114,11 @@ def beside_each_other(image: Path, image_grid: Grid, regions: Path, grid: Grid) 
     if image_grid.shape == grid.shape and not same_grid(image_grid, grid, 1.0):
         gap = _gap(image_grid.affine, grid.affine, grid.shape)
         text = f"{names} have the same number of voxels but lie up to {gap:.1f} mm apart"
-        return [f"{text}. Did a tool drop or change the header of one?"]
+        return [f"{text}. A tool may have dropped or changed the header of one of them"]
     share = _share_in_view(grid, image_grid)
     if share < _IN_VIEW_MIN:
-        text = f"only {share:.0%} of the field of view of {regions.name} lies in that of {image.name}"
-        return [f"{text}. Are the two in one space? The image drives the alignment"]
+        text = f"only {share:.0%} of the field of view of {regions.name} lies within that of {image.name}"
+        return [f"{text}. Check that both are in the same space: the image drives the alignment"]
     return []
 
 
@@ -128,8 +128,8 @@ def _voxel_remarks(grid: Grid) -> list[str]:
         return []
     sizes = shown_mm(grid.spacing)
     if grid.spacing.min() < low:
-        return [f"voxels of {sizes} mm are too small for a brain scan. Is the header in other units?"]
-    return [f"voxels of {sizes} mm: boundaries between thick slices are uncertain. Is the header right?"]
+        return [f"voxels of {sizes} mm are too small for a brain scan. Check the units of the header"]
+    return [f"voxels of {sizes} mm: boundaries between thick slices are uncertain. Check the header"]
 
 
 def _units(stated: Declared) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from longimorph.errors import PairFailure
+from longimorph.errors import Unusable
 from longimorph.geometry.grid import (
     Array,
     FloatArray,
@@ -96,20 +96,18 @@ def write_rigid(path: Path | str, matrix: npt.ArrayLike) -> None:
         sitk.WriteTransform(euler_from_rigid(matrix), str(temporary))
 
 
-def read_rigid(path: Path | str, stage: str = "maps") -> FloatArray:
+def read_rigid(path: Path | str) -> FloatArray:
     """Read a rigid ITK transform as the 4×4 RAS matrix passed to `write_rigid`.
 
-    Raises PairFailure when the file cannot be read or is not rigid.
+    Raises Unusable when the file cannot be read or is not rigid.
     """
     try:
         matrix = rigid_from_itk(sitk.ReadTransform(str(path)))
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise PairFailure(stage, "unreadable", f"{path} cannot be read as a transform: {reason}") from error
+        raise Unusable("unreadable", f"{path} cannot be read as a transform: {reason}") from error
     if not is_rigid(matrix):
-        raise PairFailure(
-            stage, "not_rigid", f"{path} is not a rotation with a translation: {matrix.tolist()}"
-        )
+        raise Unusable("not_rigid", f"{path} is not a rotation with a translation: {matrix.tolist()}")
     return matrix
 
 

@@ -1,8 +1,8 @@
 """Volumes on disk: reads label and intensity volumes, writes maps and scalar volumes.
 
 Reading uses nibabel (NIfTI, MGH) or SimpleITK (MetaImage, NRRD). Arrays are indexed (i, j, k) with a `Grid`
-whose world is RAS+ mm, whatever the file's own convention. Any fault of a file is a `PairFailure` of the
-stage that reads it: the other scans of the cohort continue.
+whose world is RAS+ mm, whatever the file's own convention. Any fault of a file is `Unusable`: the
+stage that reads it adds its name, and the other scans of the cohort continue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import SimpleITK as sitk
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from longimorph.errors import PairFailure
+from longimorph.errors import Unusable
 from longimorph.geometry.grid import Array, Grid, ItkGeometry, from_itk, is_invertible
 from longimorph.io import declared, headers
 from longimorph.io.atomic import atomic_path
@@ -49,42 +49,40 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def read_labels(path: Path | str, stage: str = "maps") -> tuple[npt.NDArray[np.int32], Grid]:
+def read_labels(path: Path | str) -> tuple[npt.NDArray[np.int32], Grid]:
     """Read a label volume: non-negative integers, (i, j, k) int32, and its grid.
 
-    Raises PairFailure of ``stage``: file missing, unreadable or truncated, not three-dimensional, an unusable
+    Raises Unusable: file missing, unreadable or truncated, not three-dimensional, an unusable
     affine, labels that are not finite, not integers, or negative.
     """
-    data, grid = _read(Path(path), stage)
-    return _whole_numbers(data, Path(path), stage), grid
+    data, grid = _read(Path(path))
+    return _whole_numbers(data, Path(path)), grid
 
 
-def read_image(path: Path | str, stage: str = "align") -> tuple[npt.NDArray[np.float32], Grid]:
+def read_image(path: Path | str) -> tuple[npt.NDArray[np.float32], Grid]:
     """Read an intensity volume: (i, j, k) float32 and its grid.
 
-    Non-finite values become 0, with a warning that counts them. Raises PairFailure of ``stage`` as
+    Non-finite values become 0, with a warning that counts them. Raises Unusable as
     `read_labels`, and when all finite values are equal.
     """
-    data, grid = _read(Path(path), stage)
+    data, grid = _read(Path(path))
     image = np.array(data, dtype=np.float32)
     bad = ~np.isfinite(image)
     if bad.any():
-        log.warning("%s: %s not finite and read as 0", path, counted(int(bad.sum()), "value"))
+        log.warning("%s: %s not finite, read as 0", path, counted(int(bad.sum()), "value"))
         image[bad] = 0.0
     if image.min() == image.max():
-        raise PairFailure(
-            stage, "empty", f"{path} holds one value everywhere ({image.flat[0]:g}); is it the scan?"
-        )
+        raise Unusable("empty", f"{path} has the same value everywhere ({image.flat[0]:g}); check the file")
     return image, grid
 
 
-def read_grid(path: Path | str, stage: str = "maps") -> Grid:
-    """Read only the grid of a volume, without its voxels. Raises PairFailure as `read_labels`."""
+def read_grid(path: Path | str) -> Grid:
+    """Read only the grid of a volume, without its voxels. Raises Unusable as `read_labels`."""
     file = Path(path)
-    _require_file(file, stage)
+    _require_file(file)
     if file.name.lower().endswith(_ITK_SUFFIXES):
-        return _itk_grid(_itk_header(file, stage), file, stage)
-    return _nibabel_grid(_nibabel_header(file, stage), file, stage)
+        return _itk_grid(_itk_header(file), file)
+    return _nibabel_grid(_nibabel_header(file), file)
 
 
 def write_maps(path: Path | str, maps: Array, grid: Grid) -> None:
@@ -108,17 +106,17 @@ def write_scalar(path: Path | str, array: Array, grid: Grid) -> None:
     write_nifti(path, np.asarray(array, dtype=kind), grid)
 
 
-def read_maps(path: Path | str, stage: str = "register") -> tuple[npt.NDArray[np.float32], Grid]:
+def read_maps(path: Path | str) -> tuple[npt.NDArray[np.float32], Grid]:
     """Read maps written by `write_maps`: (C, i, j, k) float32 and their grid."""
     file = Path(path)
-    _require_file(file, stage)
+    _require_file(file)
     try:
-        image: Any = _verified(file, nib.load(file), stage)
+        image: Any = _verified(file, nib.load(file))
         data = np.asarray(image.dataobj, dtype=np.float32)
     except _UNREADABLE as error:
-        raise _unreadable(file, stage, error) from error
+        raise _unreadable(file, error) from error
     if data.ndim != 4:
-        raise PairFailure(stage, "dimension", f"{file} has {data.ndim} axes; maps have 4, classes last")
+        raise Unusable("dimension", f"{file} has {data.ndim} axes; maps have 4, classes last")
     i, j, k, _ = data.shape
     return np.ascontiguousarray(np.moveaxis(data, -1, 0)), Grid((i, j, k), np.asarray(image.affine))
 
@@ -140,21 +138,21 @@ def write_nifti(path: Path | str, data: Array, grid: Grid, intent: int = 0) -> N
         temporary.write_bytes(content)
 
 
-def _read(file: Path, stage: str) -> tuple[Array, Grid]:
+def _read(file: Path) -> tuple[Array, Grid]:
     """Values in the file's own type (scaled if the header says so), three axes, and the grid."""
-    _require_file(file, stage)
+    _require_file(file)
     if file.name.lower().endswith(_ITK_SUFFIXES):
-        return _read_itk(file, stage)
-    header = _nibabel_header(file, stage)
-    grid = _nibabel_grid(header, file, stage)
+        return _read_itk(file)
+    header = _nibabel_header(file)
+    grid = _nibabel_grid(header, file)
     try:
-        data = np.asanyarray(_verified(file, header, stage).dataobj)
+        data = np.asanyarray(_verified(file, header).dataobj)
     except _UNREADABLE as error:
-        raise _unreadable(file, stage, error) from error
+        raise _unreadable(file, error) from error
     return data.reshape(grid.shape), grid
 
 
-def _verified(file: Path, header: Any, stage: str) -> Any:
+def _verified(file: Path, header: Any) -> Any:
     """The image with its voxels; a compressed NIfTI is read to its end, so that its checksum is verified."""
     if not (file.name.endswith(".nii.gz") and isinstance(header, nib.Nifti1Image)):
         return header
@@ -164,92 +162,91 @@ def _verified(file: Path, header: Any, stage: str) -> Any:
     with gzip.open(file) as stream:
         content = stream.read(most + 1)
     if len(content) > most:
-        message = f"{file} goes on for more than {_SURPLUS_BYTES >> 20} MB after the voxels of its header; "
-        raise PairFailure(stage, "header", message + "the header is broken, or the file is another one")
+        message = f"{file} has more than {_SURPLUS_BYTES >> 20} MB beyond the voxels that its header states; "
+        raise Unusable("header", message + "the header is broken, or this is the wrong file")
     return type(header).from_bytes(content)
 
 
-def _nibabel_header(file: Path, stage: str) -> Any:
+def _nibabel_header(file: Path) -> Any:
     """The image without its voxels, after checks that they can be read safely."""
     try:
         image: Any = nib.load(file)
     except _UNREADABLE as error:
-        raise _unreadable(file, stage, error) from error
+        raise _unreadable(file, error) from error
     dtype = image.get_data_dtype()
     if dtype.names or np.issubdtype(dtype, np.complexfloating):
-        raise PairFailure(
-            stage, "type", f"{file} holds colours or complex numbers; one real value per voxel is needed"
+        raise Unusable(
+            "type",
+            f"{file} contains colours or complex numbers; it must have one real value per voxel",
         )
-    _check_shape(image.shape, file, stage)
+    _check_shape(image.shape, file)
     needed = math.prod(image.shape) * dtype.itemsize
-    _check_bytes(needed, file, stage, file.suffix.lower() in (".gz", ".mgz", ".bz2", ".zst"))
+    _check_bytes(needed, file, file.suffix.lower() in (".gz", ".mgz", ".bz2", ".zst"))
     return image
 
 
-def _check_bytes(needed: int, file: Path, stage: str, packed: bool) -> None:
+def _check_bytes(needed: int, file: Path, packed: bool) -> None:
     """Refuse a header that claims more bytes of voxels than the file can hold."""
     size = file.stat().st_size
     if needed > size * (_DEFLATE_RATIO if packed else 1):
-        message = f"{file}: the header claims {needed:,} bytes of voxels, the file has only {size:,}; "
-        raise PairFailure(stage, "header", message + "the file is cut off or its header is broken")
+        message = f"{file}: the header states {needed:,} bytes of voxels, but the file has only {size:,}; "
+        raise Unusable("header", message + "the file is truncated or its header is broken")
 
 
-def _nibabel_grid(image: Any, file: Path, stage: str) -> Grid:
+def _nibabel_grid(image: Any, file: Path) -> Grid:
     """The grid of a nibabel image: sform if its code is set, else qform."""
-    grid = _grid(image.shape, np.asarray(image.affine, dtype=np.float64), file, stage)
+    grid = _grid(image.shape, np.asarray(image.affine, dtype=np.float64), file)
     if isinstance(image, nib.Nifti1Pair) and (text := headers.disagreement(image)):
         log.warning("%s: %s", file, text)
     return grid
 
 
-def _grid(shape: tuple[int, ...], affine: npt.NDArray[np.float64], file: Path, stage: str) -> Grid:
+def _grid(shape: tuple[int, ...], affine: npt.NDArray[np.float64], file: Path) -> Grid:
     """The grid of a header, after checks that it is plausible for a head; unusual values are logged."""
-    i, j, k = _check_shape(shape, file, stage)
-    _check_sizes(file, stage)
+    i, j, k = _check_shape(shape, file)
+    _check_sizes(file)
     if affine.shape != (4, 4) or not is_invertible(affine):
         message = f"{file}: the header's affine is singular or not finite ({affine.tolist()}); "
-        raise PairFailure(stage, "affine", message + "the scan's position cannot be known")
+        raise Unusable("affine", message + "the position of the scan is unknown")
     grid = Grid((i, j, k), affine)
-    _check_scale(grid, file, stage)
+    _check_scale(grid, file)
     return grid
 
 
-def _check_sizes(file: Path, stage: str) -> None:
+def _check_sizes(file: Path) -> None:
     """Refuse voxel sizes that are not positive numbers, which libraries silently correct or mirror."""
     stated = declared.read_declared(file)
     if stated is None:
         return
     if stated.impossible:
         message = f"{file}: the header gives voxel sizes of {headers.shown_mm(stated.sizes or ())} mm; "
-        message += "they have to be above 0. Correct the header, or convert the scan again from the source"
-        raise PairFailure(stage, "affine", message)
+        message += "they must be above 0. Correct the header, or convert the scan again from the source"
+        raise Unusable("affine", message)
     if not stated.oriented:
         log.warning("%s: %s", file, headers.NO_ORIENTATION)
 
 
-def _check_scale(grid: Grid, file: Path, stage: str) -> None:
+def _check_scale(grid: Grid, file: Path) -> None:
     """Refuse voxels and fields of view that no head scan has, before allocating anything of their size."""
     sides = " × ".join(f"{n * size:.4g}" for n, size in zip(grid.shape, grid.spacing, strict=True))
     if not VOXEL_MM[0] <= grid.spacing.min() <= grid.spacing.max() <= VOXEL_MM[1]:
-        found = f"voxels of {headers.shown_mm(grid.spacing)} mm are no scan's"
+        found = f"voxels of {headers.shown_mm(grid.spacing)} mm are implausible for a scan"
     elif not FIELD_MM3[0] <= grid.voxel_volume * math.prod(grid.shape) <= FIELD_MM3[1]:
-        found = f"a field of view of {sides} mm is that of no head"
+        found = f"a field of view of {sides} mm is implausible for a head"
     else:
         return
-    message = f"{file}: {found}; is the header in other units than mm, or broken? "
-    raise PairFailure(stage, "affine", message + "Correct it, or convert the scan again from the source")
+    message = f"{file}: {found}; the header may be broken, or in units other than mm. "
+    raise Unusable("affine", message + "Correct it, or convert the scan again from the source")
 
 
-def _check_shape(shape: tuple[int, ...], file: Path, stage: str) -> tuple[int, int, int]:
+def _check_shape(shape: tuple[int, ...], file: Path) -> tuple[int, int, int]:
     """Require three axes, or more of which only the first three count, and a plausible number of voxels."""
     if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
-        raise PairFailure(
-            stage, "dimension", f"{file} has shape {_plain(shape)}; one volume with three axes is needed"
+        raise Unusable(
+            "dimension", f"{file} has shape {_plain(shape)}; it must be one volume with three axes"
         )
     if math.prod(int(n) for n in shape) > MAX_VOXELS:
-        raise PairFailure(
-            stage, "header", f"{file}: the header claims {_plain(shape)} voxels, more than any scan has"
-        )
+        raise Unusable("header", f"{file}: the header states {_plain(shape)} voxels, more than any scan has")
     return int(shape[0]), int(shape[1]), int(shape[2])
 
 
@@ -258,63 +255,63 @@ def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(n) for n in shape)
 
 
-def _itk_header(file: Path, stage: str) -> sitk.ImageFileReader:
+def _itk_header(file: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
     try:
         reader.ReadImageInformation()
     except _UNREADABLE as error:
-        raise _unreadable(file, stage, error) from error
+        raise _unreadable(file, error) from error
     if reader.GetNumberOfComponents() != 1:
-        raise PairFailure(stage, "type", f"{file} holds several values per voxel; one is needed")
+        raise Unusable("type", f"{file} has several values per voxel; it must have one")
     if file.suffix.lower() == ".mha":  # holds its voxels itself
         one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID())
-        _check_bytes(math.prod(reader.GetSize()) * one.GetSizeOfPixelComponent(), file, stage, packed=True)
+        _check_bytes(math.prod(reader.GetSize()) * one.GetSizeOfPixelComponent(), file, packed=True)
     return reader
 
 
-def _itk_grid(reader: sitk.ImageFileReader, file: Path, stage: str) -> Grid:
-    size = _check_shape(reader.GetSize(), file, stage)
-    _check_sizes(file, stage)  # ITK mirrors the grid for a negative size, and has none for 0
+def _itk_grid(reader: sitk.ImageFileReader, file: Path) -> Grid:
+    size = _check_shape(reader.GetSize(), file)
+    _check_sizes(file)  # ITK mirrors the grid for a negative size, and has none for 0
     direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:3, :3]
     x, y, z = reader.GetOrigin()[:3]
     a, b, c = reader.GetSpacing()[:3]
     try:
         grid = from_itk(ItkGeometry(size, (a, b, c), (x, y, z), tuple(direction.ravel().tolist())))
     except ValueError as error:
-        raise PairFailure(stage, "affine", f"{file}: {error}") from error
-    _check_scale(grid, file, stage)
+        raise Unusable("affine", f"{file}: {error}") from error
+    _check_scale(grid, file)
     return grid
 
 
-def _read_itk(file: Path, stage: str) -> tuple[Array, Grid]:
-    reader = _itk_header(file, stage)
-    grid = _itk_grid(reader, file, stage)
+def _read_itk(file: Path) -> tuple[Array, Grid]:
+    reader = _itk_header(file)
+    grid = _itk_grid(reader, file)
     try:
         data = sitk.GetArrayFromImage(reader.Execute())
     except _UNREADABLE as error:
-        raise _unreadable(file, stage, error) from error
+        raise _unreadable(file, error) from error
     return data.T.reshape(grid.shape), grid
 
 
-def _whole_numbers(data: Array, file: Path, stage: str) -> npt.NDArray[np.int32]:
+def _whole_numbers(data: Array, file: Path) -> npt.NDArray[np.int32]:
     """Labels as int32, or the failure that says which values are not integers."""
     if not np.issubdtype(data.dtype, np.integer) and data.dtype != bool:
         bad = int((~np.isfinite(data)).sum())
         if bad:
-            message = f"{file}: {counted(bad, 'voxel')} without a finite number; labels are whole"
-            raise PairFailure(stage, "not_finite", message)
+            message = f"{file}: {counted(bad, 'voxel')} without a finite number; labels must be whole numbers"
+            raise Unusable("not_finite", message)
         broken = data[np.abs(data - np.rint(data)) > _INTEGER_TOLERANCE]
         if broken.size:
-            message = f"{file}: {counted(broken.size, 'voxel')} with a label that is no whole number "
-            message += f"({_counts(broken)}); was it interpolated, or is it an image?"
-            raise PairFailure(stage, "non_integer", message)
+            message = f"{file}: {counted(broken.size, 'voxel')} with a label that is not a whole number "
+            message += f"({_counts(broken)}); it may have been interpolated, or be an image"
+            raise Unusable("non_integer", message)
         data = np.rint(data)
     if data.size and (data.min() < 0 or data.max() > np.iinfo(np.int32).max):
         wrong = data[(data < 0) | (data > np.iinfo(np.int32).max)]
         message = f"{file}: {counted(wrong.size, 'voxel')} with a label that is negative or too large "
         message += f"({_counts(wrong)})"
-        raise PairFailure(stage, "negative", message)
+        raise Unusable("negative", message)
     return data.astype(np.int32)
 
 
@@ -326,13 +323,13 @@ def _counts(values: Array, most: int = 5) -> str:
     return text + (f", and {counted(distinct.size - most, 'more value')}" if distinct.size > most else "")
 
 
-def _require_file(file: Path, stage: str) -> None:
+def _require_file(file: Path) -> None:
     if told := unfetched(file):
-        raise PairFailure(stage, "missing", f"{file} {told}")
+        raise Unusable("missing", f"{file} {told}")
     if not file.is_file():
-        raise PairFailure(stage, "missing", f"{file} does not exist or is no file")
+        raise Unusable("missing", f"{file} does not exist or is not a file")
 
 
-def _unreadable(file: Path, stage: str, error: BaseException) -> PairFailure:
+def _unreadable(file: Path, error: BaseException) -> Unusable:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return PairFailure(stage, "unreadable", f"{file} cannot be read as an image: {reason[:300]}")
+    return Unusable("unreadable", f"{file} cannot be read as an image: {reason[:300]}")

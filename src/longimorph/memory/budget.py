@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longimorph.footprint import PAIRS_KEPT
 from longimorph.memory.model import (
-    PAIRS_KEPT,
     PROCESS_BYTES,
     USUAL_STEPS,
     Model,
@@ -154,7 +154,7 @@ def resident() -> int:
 
 
 def _tell(left: Strategy, now: Strategy) -> None:
-    LOGGER.warning("memory ran out with '%s'; goes on with '%s': %s", left.name, now.name, now.sentence)
+    LOGGER.warning("memory ran out with '%s'; continuing with '%s': %s", left.name, now.name, now.sentence)
 
 
 def free_bytes(device: torch.device, asked_mb: int | None = None, process: int = PROCESS_BYTES) -> int:

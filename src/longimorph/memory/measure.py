@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
+from longimorph.footprint import THINNEST_SHARE
 from longimorph.memory.model import PHASES, Bytes, Size
 from longimorph.numerics import passes
 from longimorph.numerics.live_bytes import LiveBytes
@@ -44,7 +45,7 @@ class SampleCase:
     classes: int
     steps: int
     pairs: int
-    slabs: int = passes.THINNEST_SHARE
+    slabs: int = THINNEST_SHARE
 
 
 DESIGNS = {
@@ -170,7 +171,7 @@ def sample(case: SampleCase, strategy: str, walk: str = "cpu") -> Sample:
         found = register(*pair, SPACING, settings(case.steps, case.pairs), run)
     used = pairs_used(heard, found.evaluations)
     if used != case.pairs:
-        raise Divergence(f"{case}: only {used} pairs came into use: {found.reason}")
+        raise Divergence(f"{case}: only {used} pairs were used: {found.reason}")
     slab = _slab_share(pair[0], case.slabs) if walk == "cuda" else 0.0
     size = Size(pair[0].numel() * FLOAT, case.classes, case.steps, used, slab)
     matrices = KERNELS * FLOAT * sum(n * n for n in case.shape)
@@ -187,7 +188,7 @@ def pairs_used(iterations: Sequence[tuple[int, int, int]], evaluations: int) -> 
 
 
 @contextmanager
-def slab_walk(like: Tensor, meter: PhaseMeter, count: int = passes.THINNEST_SHARE) -> Iterator[None]:
+def slab_walk(like: Tensor, meter: PhaseMeter, count: int = THINNEST_SHARE) -> Iterator[None]:
     """On a CPU, hold what a slab-wise traversal holds; a map (C, *grid) gives at most ``count`` slabs.
 
     The temporaries of a formula always have the same size, so they are held only where the memory beneath

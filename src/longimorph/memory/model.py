@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from longimorph.errors import LongimorphError
+from longimorph.footprint import CARD_SLAB_BYTES, FEWEST_PLANES, PAIRS_KEPT, THINNEST_SHARE
 
 MODEL_FILE = Path(__file__).with_name("model.json")
 
 USUAL_STEPS = 20
 """Number of steps to assume where the run chooses it (it starts with 5)."""
 
-PAIRS_KEPT = 8
 PROCESS_BYTES = 1_200_000_000
 """Memory of a registration's process besides its tensors: Python, its libraries, and images as read. A model
 fitted to a cohort has its own number.
@@ -55,12 +55,8 @@ TERMS = (
     "slab_fields",
     "bytes",
 )
-THINNEST_SHARE, FEWEST_PLANES, CARD_SLAB_BYTES = 16, 2, 32 << 20
-"""Planes of the slabs in which a GPU traverses volumes, as in ``numerics.passes``: a share of the volume, the
-minimum number of planes, and the minimum bytes of a map.
-"""
 
-MODEL_HINT = "make it anew with: longimorph memory fit"
+MODEL_HINT = "fit it again with: longimorph memory fit"
 
 
 @dataclass(frozen=True)
@@ -184,15 +180,15 @@ def model(path: Path | None = None) -> Model:
     except OSError as error:
         raise LongimorphError(f"{path}: the memory model cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise LongimorphError(f"{path}: the memory model is no JSON: {error}; {MODEL_HINT}") from error
+        raise LongimorphError(f"{path}: the memory model is not valid JSON: {error}; {MODEL_HINT}") from error
     devices = found.get("devices") if isinstance(found, dict) else None
     if not isinstance(devices, dict) or "cpu" not in devices:
-        raise LongimorphError(f"{path}: 'devices' with an entry 'cpu' is missing; {MODEL_HINT}")
+        raise LongimorphError(f"{path}: 'devices' has no entry 'cpu'; {MODEL_HINT}")
     for device, forms in devices.items():
         _check(path, device, forms)
     process = found.get("process_bytes", {})
     if not isinstance(process, dict) or not all(isinstance(n, int) and n >= 0 for n in process.values()):
-        text = "'process_bytes' should be whole numbers of bytes by type of device"
+        text = "'process_bytes' must give a whole number of bytes for each type of device"
         raise LongimorphError(f"{path}: {text}; found {process!r}; {MODEL_HINT}")
     return Model(devices, process)
 
@@ -200,7 +196,7 @@ def model(path: Path | None = None) -> Model:
 def _check(path: Path, device: str, forms: Any) -> None:
     """Raise unless every strategy has every phase and place, with finite numbers for known terms."""
     if not isinstance(forms, dict) or not forms:
-        raise LongimorphError(f"{path}: 'devices.{device}' holds no strategies; {MODEL_HINT}")
+        raise LongimorphError(f"{path}: 'devices.{device}' contains no strategies; {MODEL_HINT}")
     for strategy, phases in forms.items():
         for phase in PHASES:
             for place in PLACES:
@@ -212,7 +208,7 @@ def _check(path: Path, device: str, forms: Any) -> None:
                 for term, value in terms:
                     good = isinstance(value, int | float) and math.isfinite(value)
                     if term not in TERMS or not good:
-                        text = f"'{where}.{term}' should be a number called one of {', '.join(TERMS)}"
+                        text = f"'{where}.{term}' must be a number, and its name one of {', '.join(TERMS)}"
                         raise LongimorphError(f"{path}: {text}; found {value!r}; {MODEL_HINT}")
 
 
@@ -249,5 +245,5 @@ def choose(
             break
     reason = f"{strategy}: needs {needed / 1e9:.1f} GB of {free_bytes / 1e9:.1f} GB free"
     if not fits:
-        reason += "; that may not be enough, and nothing leaner is left"
+        reason += "; that may not be enough, but no strategy needs less"
     return Choice(strategy, needed, fits, reason)

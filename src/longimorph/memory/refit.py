@@ -68,9 +68,11 @@ def refit(table: pd.DataFrame, known: Model) -> Refit:
             factors |= found
             process |= {device: bytes_of_process} if found else {}
     if not factors:
-        good = f"{counted(len(table), 'pair')}, {len(rows)} of them done with one strategy from begin to end"
+        good = f"{counted(len(table), 'pair')}, {len(rows)} of them done with the same strategy throughout"
         reasons = "".join(f"\n  {reason}" for reason in left)
-        raise LongimorphError(f"These results say too little to refit the model: {good}.{reasons}")
+        raise LongimorphError(
+            f"These results are too few or too similar to refit the model: {good}.{reasons}"
+        )
     devices = {
         device: {s: _scaled(form, device, factors.get((device, s), 1.0)) for s, form in forms.items()}
         for device, forms in known.devices.items()
@@ -111,13 +113,13 @@ def _enough(rows: pd.DataFrame, known: Model) -> tuple[pd.DataFrame, list[str]]:
     for (device, strategy), group in rows.groupby(["device", "strategy"]):
         reason = None
         if strategy not in known.devices.get(str(device), {}):
-            reason = "the model does not know it"
+            reason = "the model has no such strategy"
         elif len(group) < FEWEST_PAIRS:
-            reason = f"{counted(len(group), 'pair')}, at least {FEWEST_PAIRS} are needed"
+            reason = f"{counted(len(group), 'pair')}, but at least {FEWEST_PAIRS} are needed"
         elif (spread := _spread(group, known)) < LEAST_SPREAD:
             reason = (
-                f"the largest pair needs only {spread:.2f} times what the smallest does, "
-                f"{LEAST_SPREAD} times is asked for: add results of another size, such as another spacing_mm"
+                f"the largest pair needs only {spread:.2f} times as much as the smallest, less than "
+                f"{LEAST_SPREAD} times: add results of another size, for instance of another spacing_mm"
             )
         if reason is None:
             kept.append(group)
@@ -154,7 +156,7 @@ def _fit(rows: pd.DataFrame, known: Model, device: str) -> tuple[dict[Key, float
             good[device, name] = factor
             continue
         text = f"{device}, {name}: its factor, {factor:.2f} ± {error:.2f}, is too uncertain"
-        uncertain.append(f"{text}: the peaks scatter, or tensors are small beside the process")
+        uncertain.append(f"{text}: the peaks scatter, or the tensors are small compared with the process")
     return good, uncertain, process
 
 

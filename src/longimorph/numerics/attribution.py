@@ -109,10 +109,11 @@ def _add_step(
     taken: Step, system: System, totals: tuple[Tensor, Tensor], flows: tuple[Tensor, Tensor]
 ) -> None:
     """Add the deformation and reallocation of one step to the totals and flows, slab by slab."""
-    fields = (taken.before.q, taken.after, *taken.middle, taken.drive, system.control)
+    fields = (taken.before.q, taken.after, taken.middle, taken.drive, system.control)
     for start, stop in passes.slabs(taken.before.q):
         cut, inside = passes.with_halo(start, stop, *fields)
-        parts = _parts(*cut, system.per_mm, taken.duration)
+        before, after, middle, driven, control = cut
+        parts = _parts(before, after, middle, driven, control, system.per_mm, taken.duration)
         for total, flow, part in zip(totals, flows, parts, strict=True):
             total[:, start:stop] += part[:, inside]
             flow += flows_between(part[:, inside]) * system.voxel_volume
@@ -121,18 +122,18 @@ def _add_step(
 def _parts(
     before: Tensor,
     after: State,
-    q: Tensor,
-    p: Tensor,
+    middle: State,
     driven: Intermediates,
     control: Control,
-    u: Tensor,
-    h: float,
+    per_mm: Tensor,
+    duration: float,
 ) -> tuple[Tensor, Tensor]:
-    """The two parts of one step; with prices per pair, each part of the step is purely one or the other."""
+    """Deformation and reallocation of one step; with prices per pair, its two halves are one or the other."""
     if not isinstance(control, Exchange):
-        transport, source, _ = equations.rate_parts(q, p, driven.rho, driven.v, u)
-        return split(before, after.q, transport, source, h)
-    carried, _ = pair_equations.turn(
-        State(*pair_equations.turn(after, control, -h / 2, True)), control, -h / 2, False
-    )
-    return carried.square() - before.square(), after.q.square() - carried.square()
+        transport, source, _ = equations.rate_parts(*middle, driven.rho, driven.v, per_mm)
+        return split(before, after.q, transport, source, duration)
+    half = State(*pair_equations.turn(after, control, -duration / 2, reverse=True))
+    carried, _ = pair_equations.turn(half, control, -duration / 2, reverse=False)
+    transport, source, _, _ = pair_equations.rate_parts(*middle, control, driven.v, per_mm)
+    deformation, _ = split(before, carried, transport, torch.zeros_like(source), duration)
+    return deformation, after.q.square() - carried.square()

@@ -21,8 +21,8 @@ PRICE_MIX = 0.02
 STIFF = 0.05
 """Added to the linearised exchange of a voxel, in units of its changed share, when it is inverted.
 
-A momentum between two classes that may not exchange costs nothing at the source, yet turns with great speed once
-a third class has grown there that may exchange with one of them. The linearisation does not know of that.
+A momentum between two classes that may not exchange costs nothing at the source, yet it turns fast once a
+third class has grown there that may exchange with one of them. The linearisation does not see this.
 """
 
 

@@ -124,19 +124,18 @@ def energy(state: State, driven: Intermediates, system: System) -> Tensor:
     """H in mm^3 (a scalar, float64)."""
     parts = []
     for start, stop in passes.slabs(state.q):
-        density = _energy_density(*(a[:, start:stop] for a in (*state, *driven)), system, start, stop)
-        parts.append(_integral(density, system))
+        cut = State(*(part[:, start:stop] for part in state))
+        known = Intermediates(*(part[:, start:stop] for part in driven))
+        parts.append(_integral(_energy_density(cut, known, system.control, slice(start, stop)), system))
     return torch.stack(parts).sum()
 
 
-def _energy_density(
-    q: Tensor, p: Tensor, rho: Tensor, am: Tensor, v: Tensor, system: System, start: int, stop: int
-) -> Tensor:
-    """The integrand of H on planes ``start`` to ``stop``."""
-    if isinstance(system.control, Exchange):
-        field, free = system.control
-        return pair_equations.energy_density(q, p, Exchange(field[:, start:stop], free), am, v)
-    return equations.energy_density(p, rho, am, v)
+def _energy_density(state: State, driven: Intermediates, control: Control, planes: slice) -> Tensor:
+    """The integrand of H on some planes; the state and its intermediates are already cut to them."""
+    if isinstance(control, Exchange):
+        here = Exchange(control.field[:, planes], control.free)
+        return pair_equations.energy_density(*state, here, driven.am, driven.v)
+    return equations.energy_density(state.p, *driven)
 
 
 def transport_velocity(driven: Intermediates) -> Tensor:
@@ -168,10 +167,10 @@ def advance(
 
 
 def enter(state: State, system: System, duration: float) -> State:
-    """The state from which the steps of a path start; with prices per pair, half a rotation after the path's.
+    """The state from which the steps of a path start; with prices per pair, half a step's rotation later.
 
-    Steps of transport and of rotation alternate (a Strang splitting). The rotations at the end of one step and
-    the start of the next are done together, so that every step starts in the middle of them.
+    Transport and rotation alternate (a Strang splitting). The rotations at the end of one step and the start
+    of the next are done together, so every step starts in the middle of them.
     """
     if not isinstance(system.control, Exchange):
         return state
@@ -185,8 +184,14 @@ def leave(state: State, system: System, duration: float) -> State:
     if not isinstance(system.control, Exchange):
         return state
     ended = State(*(part.clone() for part in state))
-    passes.turn(ended, system.control, -duration / 2, reverse=True)
+    leave_in_place(ended, system, duration)
     return ended
+
+
+def leave_in_place(state: State, system: System, duration: float) -> None:
+    """:func:`leave`, overwriting the state."""
+    if isinstance(system.control, Exchange):
+        passes.turn(state, system.control, -duration / 2, reverse=True)
 
 
 def energy_between(state: State, driven: Intermediates, system: System, duration: float) -> Tensor:

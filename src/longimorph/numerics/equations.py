@@ -124,7 +124,7 @@ def advance(
 
 
 def renormalised(base: State, found: Rates, duration: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Advance ``base`` for a duration at constant rates, then renormalise to the sphere; see :func:`advance`."""
+    """Advance ``base`` for a duration at constant rates, and renormalise; returns as :func:`advance` does."""
     end_q = base.q + duration * (found.transport + found.source)
     end_p = base.p + duration * found.dp
     length = dot(end_q, end_q).sqrt()

@@ -11,7 +11,7 @@ checking. ``x_up``, ``x_down``, ``y_up``, ``y_down`` are the neighbours of a str
 is divided by 2 h. Indices are unsigned, because a negative index would wrap around to the end.
 
 All loops are in one file because numba's on-disk cache is invalidated only when the file of the function
-itself changes.
+itself changes. RHO_MIN is compiled in: after a change of it in ``control``, touch this file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numba
 import numpy as np
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
-RHO_MIN, STIFF = 1e-12, 0.05
+from longimorph.numerics.control import RHO_MIN, STIFF
+
 BLOCK = 512
 """Voxels, in whole rows, that are processed together: few enough that all their values stay in the cache."""
 
@@ -471,7 +472,7 @@ def _scale_in_place(factor: Any, values: Any) -> None:
 @_loop
 def _is_exchanged(values: Any) -> bool:
     """Return whether any value differs from zero."""
-    for z in range(np.uintp(values.size)):
+    for z in range(np.uintp(values.size)):  # noqa: SIM110 - numba compiles no generators
         if values[z] != 0:
             return True
     return False

@@ -40,20 +40,20 @@ class Strategy:
     host_vectors: bool = False
 
 
-STORE = Strategy("store", "everything of every step is kept", traces=True)
-CHECKPOINT = Strategy("checkpoint", "one state per step is kept, the inside of a step is made again")
+STORE = Strategy("store", "keeps all values of every step", traces=True)
+CHECKPOINT = Strategy("checkpoint", "keeps one state per step and recomputes the values within a step")
 OFFLOAD = Strategy(
-    "offload", "one state per step is kept, the optimiser's vectors wait on the host", host_vectors=True
+    "offload", "keeps one state per step, and the optimiser's vectors on the host", host_vectors=True
 )
 HOST = Strategy(
     "host",
-    "the states and the optimiser's vectors wait on the host",
+    "keeps the states and the optimiser's vectors on the host",
     host_states=True,
     host_vectors=True,
 )
 NESTED = Strategy(
     "nested",
-    f"{NESTED_SLOTS} states are kept and the others made again, the optimiser's vectors wait on the host",
+    f"keeps {NESTED_SLOTS} states, recomputes the others, and keeps the optimiser's vectors on the host",
     slots=NESTED_SLOTS,
     host_vectors=True,
 )

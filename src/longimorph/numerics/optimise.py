@@ -14,6 +14,7 @@ from functools import partial
 
 from torch import Tensor
 
+from longimorph.footprint import PAIRS_KEPT
 from longimorph.numerics.journal import Journal, OptimiserState, Vector
 from longimorph.numerics.linearised import inner
 from longimorph.numerics.memory_strategies import CHECKPOINT, Ladder, Offloadable
@@ -26,8 +27,6 @@ SHORTEST_STEP = 2.0**-12
 LESS_DAMPED, MORE_DAMPED, LEAST_DAMPING = 0.2, 5.0, 3e-4
 WORTHWHILE = 0.8
 """Share of the cost reduction predicted by the slope that a step must reach for the damping to decrease."""
-PAIRS_KEPT = 8
-"""Number of curvature pairs of L-BFGS; also the memory model's default."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ def minimise(
             return optimum("A full step diverges: the shooting needs more steps.", False, True)
         if better is None:
             if not history.pairs:
-                return optimum("No shorter step lowers the cost: it is as low as rounding lets it go.", True)
+                return optimum("No shorter step lowers the cost: it is minimal to rounding precision.", True)
             with journal.uninterruptible():
                 history.pairs.clear()
                 damping *= 10

@@ -1,12 +1,14 @@
-"""The geodesic equations with reallocation priced per pair of classes, and their adjoint, as formulas on arrays.
+"""The geodesic equations with reallocation priced per pair of classes, and their adjoint.
 
-The Hamiltonian (E8 of docs/theory.md), with P p the part of p tangent to the sphere at q:
+The Hamiltonian (E8), with Pp the part of p tangent to the sphere at q, m_d = sum_n (Pp)_n D_d q_n and
+L_ij = q_i p_j - q_j p_i:
 
-    H(q, p) = 1/2 <m, K m> + 1/2 sum_{i<j} int b_ij L_ij^2,   m_d = sum_n (Pp)_n D_d q_n,   L_ij = q_i p_j - q_j p_i.
+    H(q, p) = 1/2 <m, K m> + 1/2 sum_{i<j} int b_ij L_ij^2 .
 
-b_ij(x) >= 0 is how freely classes i and j exchange tissue at a voxel (:class:`control.Exchange`), fixed along the
-path; transport has weight 1 everywhere. Each pair rotates both (q_i, q_j) and (p_i, p_j) at the rate b_ij L_ij.
-Shapes and units are those of :mod:`longimorph.numerics.equations`; all formulas hold at |q| = 1, <p, q> = 0.
+b_ij(x) >= 0 says how freely classes i and j exchange tissue in a voxel (:class:`control.Exchange`). It is
+fixed along the path, and transport has weight 1 everywhere. Each pair rotates (q_i, q_j) and (p_i, p_j) at
+the rate b_ij L_ij (E9). Shapes and units are those of :mod:`longimorph.numerics.equations`; all formulas hold
+at |q| = 1, <p, q> = 0.
 """
 
 from __future__ import annotations
@@ -71,43 +73,44 @@ def turn(state: State, exchange: Exchange, duration: float, reverse: bool) -> tu
 
     Each pair rotates by b_ij L_ij times the duration, exactly: |q|, <p, q> and L_ij are kept.
     """
-    q, p = state.q.clone(), state.p.clone()
+    q, p = state.q.unbind(), state.p.unbind()
     for i, j in pairs_in(exchange, reverse):
         angle = duration * freedom(exchange, i, j) * (q[i] * p[j] - q[j] * p[i])
-        _rotate(q, i, j, angle)
-        _rotate(p, i, j, angle)
-    return q, p
+        q, p = (_rotated(maps, i, j, angle) for maps in (q, p))
+    return torch.stack(q), torch.stack(p)
 
 
-def _rotate(maps: Tensor, i: int, j: int, angle: Tensor) -> None:
-    """Rotate two channels of a map by an angle per voxel, in place."""
+def _rotated(maps: tuple[Tensor, ...], i: int, j: int, angle: Tensor) -> tuple[Tensor, ...]:
+    """The channels of a map with two of them rotated by an angle per voxel."""
     cosine, sine = angle.cos(), angle.sin()
-    first, second = cosine * maps[i] - sine * maps[j], sine * maps[i] + cosine * maps[j]
-    maps[i], maps[j] = first, second
+    turned = {i: cosine * maps[i] - sine * maps[j], j: sine * maps[i] + cosine * maps[j]}
+    return tuple(turned.get(k, one) for k, one in enumerate(maps))
 
 
 def turn_back(
     state: State, cotangent: State, exchange: Exchange, duration: float, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Undo :func:`turn`, and pull a cotangent after it back to before it: q, p and their cotangents."""
-    q, p, a, b = (part.clone() for part in (*state, *cotangent))
+    q, p, a, b = (part.unbind() for part in (*state, *cotangent))
     for i, j in pairs_in(exchange, not reverse):
         free = duration * freedom(exchange, i, j)
         angle = free * (q[i] * p[j] - q[j] * p[i])
         faster = free * (a[j] * q[i] - a[i] * q[j] + b[j] * p[i] - b[i] * p[j])
-        for maps in (q, p, a, b):
-            _rotate(maps, i, j, -angle)
-        a[i] += faster * p[j]
-        a[j] -= faster * p[i]
-        b[i] -= faster * q[j]
-        b[j] += faster * q[i]
-    return q, p, a, b
+        q, p, a, b = (_rotated(maps, i, j, -angle) for maps in (q, p, a, b))
+        a = _added(a, {i: faster * p[j], j: -faster * p[i]})
+        b = _added(b, {i: -faster * q[j], j: faster * q[i]})
+    return torch.stack(q), torch.stack(p), torch.stack(a), torch.stack(b)
+
+
+def _added(maps: tuple[Tensor, ...], terms: dict[int, Tensor]) -> tuple[Tensor, ...]:
+    """The channels of a map with a term added to some of them."""
+    return tuple(one + terms[k] if k in terms else one for k, one in enumerate(maps))
 
 
 def rate_parts(
     q: Tensor, p: Tensor, exchange: Exchange, v: Tensor, u: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Transport and source, the two tangent parts of dq/dt; the component removed along q; dp/dt by the source."""
+    """The two tangent parts of dq/dt, what was removed along q, and the part of dp/dt by rotations."""
     moved = combine(-u * v, differences(q, len(u)))
     off_sphere = dot(moved, q)
     source, turned = turning(q, p, exchange)
@@ -115,7 +118,7 @@ def rate_parts(
 
 
 def pair_rate(q: Tensor, p: Tensor, exchange: Exchange, v: Tensor, u: Tensor) -> Tensor:
-    """dq/dt."""
+    """dq/dt (E9)."""
     transport, source, _, _ = rate_parts(q, p, exchange, v, u)
     return transport + source
 
@@ -138,7 +141,7 @@ def energy_density(q: Tensor, p: Tensor, exchange: Exchange, m: Tensor, v: Tenso
 def carry(
     base: State, at: State, v: Tensor, u: Tensor, duration: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Advance ``base`` for a duration by the transport of the state ``at``, then renormalise to the sphere."""
+    """Advance ``base`` for a duration by the transport of the state ``at``, then renormalise."""
     q, p = at
     moved = combine(-u * v, differences(q, len(u)))
     off_sphere = dot(moved, q)
@@ -208,7 +211,7 @@ def unexchange(q: Tensor, exchange: Exchange, shift: float, b: Tensor) -> Tensor
 
 
 def pair_metric(q: Tensor, exchange: Exchange, shift: float, u: Tensor) -> Tensor:
-    """A (B + shift)^-1 A^T of p -> m for tangent p, per voxel: lower triangle by rows, (d (d + 1) / 2, *grid)."""
+    """A (B + shift)^-1 A^T of p -> m for tangent p: lower triangle by rows, (d (d + 1) / 2, *grid)."""
     slopes, sides = differences(q, len(u)), range(len(u))
     tangents = [u[d] * (slopes[d] - dot(slopes[d], q) * q) for d in sides]
     solved = [unexchange(q, exchange, shift, t) for t in tangents]

@@ -20,18 +20,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from longimorph.footprint import CARD_SLAB_BYTES, FEWEST_PLANES, THINNEST_SHARE
 from longimorph.numerics import equations, pair_equations
 from longimorph.numerics.control import Allocation, Control, Exchange, Matrix
 from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
 
 LOGGER = logging.getLogger(__name__)
 
-SLAB_BYTES = {"cpu": 1 << 20, "cuda": 32 << 20}
+SLAB_BYTES = {"cpu": 1 << 20, "cuda": CARD_SLAB_BYTES}
 """Minimum bytes of a map in a slab, by type of device: enough to fit a CPU's cache, and enough to keep a GPU
 busy for longer than the launch of a formula's next operation takes.
 """
-FEWEST_PLANES = 2
-THINNEST_SHARE = 16
 FUSED_LOOPS = True
 """Whether a CPU uses the fused loops, where they can be imported."""
 
@@ -176,7 +175,7 @@ def _fused_loops() -> ModuleType | None:
     try:
         from longimorph.numerics import fused  # slow to import, and not needed on a GPU
     except Exception as error:  # whatever a broken installation raises
-        LOGGER.warning("numba cannot be used, the processor takes several times longer: %s", error)
+        LOGGER.warning("numba is not usable, so the CPU takes several times longer: %s", error)
         return None
     return fused
 

@@ -95,7 +95,7 @@ class Pool:
             self.peak = max(self.peak, self.bytes)
         elif not self._refused:
             self._refused = True
-            LOGGER.warning("the driver refuses to page-lock host memory: copies to the card are slower")
+            LOGGER.warning("the driver refuses to page-lock host memory: copies to the GPU are slower")
         return memory, locked
 
 

@@ -79,7 +79,7 @@ def _denormals_flushed() -> Iterator[None]:
 def _still(pair: MapPair, settings: Settings) -> tuple[Optimum, Matching]:
     matching = pair.matching(settings)
     zero = torch.zeros_like(matching.source)
-    reason = "The two maps are identical: nothing to explain."
+    reason = "The two maps are identical: there is no change to explain."
     return Optimum(zero, evaluate(zero, matching), 1, reason, True), matching
 
 

@@ -23,7 +23,16 @@ from longimorph.numerics.adjoint import (
     trace,
 )
 from longimorph.numerics.control import Exchange
-from longimorph.numerics.dynamics import Step, System, drive, energy_between, enter, leave, step
+from longimorph.numerics.dynamics import (
+    Step,
+    System,
+    drive,
+    energy_between,
+    enter,
+    leave,
+    leave_in_place,
+    step,
+)
 from longimorph.numerics.memory_strategies import CHECKPOINT, Strategy
 from longimorph.numerics.parking import Parked, park_beside
 from longimorph.numerics.states import Intermediates, Renormalisation, State
@@ -64,7 +73,7 @@ def shoot(start: State, system: System, steps: int) -> State:
 
 def _finite(state: State) -> State:
     if not bool(torch.isfinite(torch.stack([part.sum() for part in state])).all()):
-        raise Divergence("the shooting left the range of finite numbers")
+        raise Divergence("the shooting produced numbers that are not finite")
     return state
 
 
@@ -106,9 +115,10 @@ def sweep(
 
 
 def _turned(terminal: Terminal[T], system: System, duration: float, end: State) -> tuple[T, State]:
-    """A terminal of the path's final state, applied to the state after the last step."""
-    value, cotangent = terminal(leave(end, system, duration))
-    leave_back(leave(end, system, duration), cotangent, system, duration)
+    """A terminal of the path's final state, applied to the state after the last step; restores the state."""
+    leave_in_place(end, system, duration)
+    value, cotangent = terminal(end)
+    leave_back(end, cotangent, system, duration)
     return value, cotangent
 
 

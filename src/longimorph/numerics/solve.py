@@ -6,11 +6,14 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from longimorph.footprint import PAIRS_KEPT
 from longimorph.numerics import control, levels
+from longimorph.numerics.control import Control
 from longimorph.numerics.dynamics import (
     System,
     drive,
@@ -26,7 +29,7 @@ from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.memory_strategies import Ladder, Offloadable
 from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
-from longimorph.numerics.optimise import PAIRS_KEPT, DescentOptions, Iteration, Optimum, minimise
+from longimorph.numerics.optimise import DescentOptions, Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import Divergence, drift_of, shoot
@@ -41,7 +44,6 @@ CFL_LIMIT = 0.5
 DRIFT_LIMIT = 0.02
 START_DAMPINGS, FIRST_DAMPING = (3e-4, 3e-3, 3e-2), 3e-3
 HALVINGS = 5
-PAIRS, SCALAR = "pairs", "scalar"
 FEWEST_VOXELS_PER_SIGMA = 0.6
 
 
@@ -51,7 +53,8 @@ class Settings:
 
     ``volume_mm`` and ``volume_weight`` are s and w of E5. With ``steps`` None the displacement and the drift
     of H determine the number of steps. ``tolerance`` is the share of the cost that a step must gain to count;
-    ``pairs_kept`` is the number of curvature pairs that L-BFGS keeps.
+    ``pairs_kept`` is the number of curvature pairs that L-BFGS keeps. ``reallocation`` is priced by one rho
+    per voxel or per pair of classes.
     """
 
     kernel_mm: tuple[float, ...]
@@ -63,7 +66,7 @@ class Settings:
     volume_weight: float
     steps: int | None = None
     pairs_kept: int = PAIRS_KEPT
-    reallocation: str = "scalar"
+    reallocation: Literal["scalar", "pairs"] = "scalar"
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,9 @@ class MapPair:
         kept = Offloadable(target) if self.at_hand or ladder is None else ladder.keep(target)
         return Matching(source, kept, system, volumes, settings.regularisation, steps)
 
-    def _priced(self, target: Tensor, source: Tensor, settings: Settings) -> control.Control:
+    def _priced(self, target: Tensor, source: Tensor, settings: Settings) -> Control:
         matrix = self.control.to(target)
-        if settings.reallocation == PAIRS:
+        if settings.reallocation == "pairs":
             return control.exchange(matrix, source.square(), target)
         return control.allocation(matrix, target)
 

@@ -161,7 +161,7 @@ def _current(looks: Iterable[Look], known: Known, readers: Any) -> Hashes:
 def _tell_reading(names: Sequence[str]) -> None:
     size = sum((stamp(name) or (0,))[0] for name in names)
     if size > _MANY_BYTES:
-        text = "Reading %s (%.0f GB) that may have changed since the results were made: once"
+        text = "Reading %s (%.0f GB) that may have changed since the results were made; needed only once"
         log.warning(text, counted(len(names), "scan"), size / 1e9)
 
 
@@ -206,7 +206,7 @@ def _sentence(patient: str, changed: Sequence[str], current: Mapping[str, str | 
     said = [
         f"{_listed(names)} {text[len(names) > 1]}"
         for names, text in (
-            (gone, ("is no longer there", "are no longer there")),
+            (gone, ("no longer exists", "no longer exist")),
             (other, ("has changed since the results were made", "have changed since the results were made")),
         )
         if names

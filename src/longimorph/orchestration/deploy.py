@@ -33,7 +33,7 @@ def install(packages: Path) -> str:
     if link.resolve() == _HERE:
         return f"{link} is {_HERE}"
     if link.exists() and not link.is_symlink():
-        return f"{link} was left alone: a longimorph is installed there"
+        return f"{link} was not changed: longimorph is installed there"
     link.unlink(missing_ok=True)
     link.symlink_to(_HERE, target_is_directory=True)
     return f"{link} is now a link to {_HERE}"

@@ -65,7 +65,7 @@ class Jobs:
     def pairs_of(self, patient: str) -> tuple[Pair, ...]:
         """Return the pairs of one patient."""
         if patient not in self._pairs:
-            raise UnknownName("patient with two visits called", patient, self.patients)
+            raise UnknownName("patient with at least two visits called", patient, self.patients)
         return tuple(self._pairs[patient].values())
 
     def pair(self, patient: str, name: str) -> Pair:

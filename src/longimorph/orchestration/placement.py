@@ -11,14 +11,9 @@ from functools import lru_cache
 from math import ceil
 from pathlib import Path
 
+from longimorph.footprint import LADDERS
 from longimorph.memory.model import DEFAULT_STRATEGY, MARGIN, Size, model
 from longimorph.study.gpus import Gpu
-
-LADDERS = {
-    "cuda": ("store", "checkpoint", "offload", "host", "nested"),
-    "cpu": ("store", "checkpoint", "nested"),
-}
-"""Strategies from fastest to leanest, as in ``numerics.memory_strategies``."""
 
 CONTEXT_BYTES = 600_000_000
 """GPU memory used by the driver and libraries. A typical figure, not measured here."""

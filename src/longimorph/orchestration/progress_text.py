@@ -28,10 +28,10 @@ MOST_SHOWN = 20
 """Maximum number of lines of one kind, unless all are requested."""
 
 _ADVICE = f"""\
-  A job that lives gives a sign in its log every {heartbeat.BEAT_SECONDS:.0f} s. See whether these do: with
-  ps -p PROCESS on the machine, or squeue --me on a cluster. If not, and snakemake waits for them all the
-  same: end snakemake (Ctrl-C, or kill with its process number) and start the same command again. What is
-  complete stays."""
+  A running job writes a sign of life to its log every {heartbeat.BEAT_SECONDS:.0f} s. Check whether these
+  still run: ps -p PROCESS on their machine, or squeue --me on a cluster. If they do not, and snakemake
+  still waits for them, end snakemake (Ctrl-C, or kill with its process number) and repeat the same
+  command. Completed results are kept."""
 
 
 def table(progress: Progress, everything: bool = False) -> str:
@@ -56,7 +56,7 @@ def table(progress: Progress, everything: bool = False) -> str:
 def jobs_of(progress: Progress, patient: str) -> str:
     """Return all jobs of one patient, one per line."""
     if patient in progress.left_out:
-        return f"{patient} is left out: it has one visit."
+        return f"{patient} is left out: it has only one visit."
     rows = [[seen.job.title, seen.state, _where(seen)] for seen in progress.patients[patient]]
     advice = [_ADVICE] if progress.of_state(SILENT) else []
     old = progress.leftovers.sentences()
@@ -68,7 +68,7 @@ def totals(progress: Progress) -> str:
     states = progress.count("register")
     parts = [f"{states[DONE]} of {counted(states.total(), 'pair')} done"]
     words = {FAILED: "failed", RUNNING: "running", SILENT: "without a sign of life"}
-    words |= {INTERRUPTED: "interrupted", WAITING: "not begun"}
+    words |= {INTERRUPTED: "interrupted", WAITING: "not started"}
     parts += [f"{states[state]} {text}" for state, text in words.items() if states[state]]
     return ", ".join(parts) + "."
 
@@ -82,7 +82,7 @@ def closing(pairs: Pairs, results: Path = Path("results")) -> str:
         lines.append(f"  tables of the cohort: {cohort / 'changes.csv'}, transitions.csv, marginals_by_*.csv")
     lines += [_sentence(seen) for seen in failures[:5]]
     if failures:
-        lines.append(f"  all that failed, and why: {cohort / 'failures.csv'}")
+        lines.append(f"  all failures, with reasons: {cohort / 'failures.csv'}")
     return "\n".join(lines)
 
 
@@ -113,7 +113,7 @@ def _patients(progress: Progress, most: int | None) -> list[str]:
     hidden = len(progress.patients) - len(rows) + 1
     if hidden:
         more = counted(hidden, "more patient")
-        lines.append(f"and {more}: --all shows every one, --patient NAME one of them")
+        lines.append(f"and {more}: --all shows all, --patient NAME shows one of them")
     lines += [f"left out (one visit): {_names(progress.left_out, most)}"] if progress.left_out else []
     return lines
 
@@ -151,7 +151,7 @@ def _silent(seen: JobState) -> list[str]:
     return [
         seen.job.patient,
         seen.job.title,
-        f"last heard of {ago(seen.age)}",
+        f"last sign of life {ago(seen.age)}",
         seen.machine,
         f"log: {seen.job.log}",
     ]
@@ -166,7 +166,7 @@ def _where(seen: JobState) -> str:
     if seen.state == RUNNING:
         return f"{seen.words} ({ago(seen.said)})" if seen.words else f"alive {ago(seen.age)}"
     if seen.state == SILENT:
-        return f"last heard of {ago(seen.age)}, on {seen.machine}; log: {seen.job.log}"
+        return f"last sign of life {ago(seen.age)}, on {seen.machine}; log: {seen.job.log}"
     return seen.words
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from math import ceil, prod
 from pathlib import Path
 
-from longimorph.errors import InputError, PairFailure, Problem
+from longimorph.errors import InputError, Problem, Unusable
 from longimorph.memory.model import PROCESS_BYTES, USUAL_STEPS, Size, slab_share
 from longimorph.orchestration.placement import Placement, least_bytes, place, usable_bytes
 from longimorph.paths import display
@@ -206,17 +206,17 @@ class Needs:
     def _refusal(self, size: PairSize, pairs: Sequence[Pair]) -> Problem:
         """The problem of pairs of one size, with the voxel size at which they would fit."""
         first, table = pairs[0], display(str(self.study.config.gpus))
-        names = f"{first.patient} {first.name}" + (f" and {len(pairs) - 1} more like it" if pairs[1:] else "")
+        names = f"{first.patient} {first.name}" + (f" and {len(pairs) - 1} more" if pairs[1:] else "")
         largest = max(self.study.gpus, key=lambda gpu: gpu.memory_gb)
         needed = self._least_bytes(size) / 1e9
         grid = f"{'×'.join(map(str, size.shape))} voxels × {size.classes} classes"
         text = (
-            f"{names} ({grid}) takes {needed:.1f} GB with the leanest strategy; "
-            f"the largest card, {largest.name}, leaves {usable_bytes(largest) / 1e9:.1f} GB"
+            f"{names} ({grid}): {needed:.1f} GB needed with the leanest strategy, but "
+            f"the largest GPU, {largest.name}, has only {usable_bytes(largest) / 1e9:.1f} GB to spare"
         )
         fits = self._fitting_mm(first.source, usable_bytes(largest))
-        hint = f"It would fit with spacing_mm: {fits:g}" if fits else "It fits on no grid"
-        return Problem(table, text, hint=f"{hint}; or allow a processor with device: auto")
+        hint = f"It would fit with spacing_mm: {fits:g}" if fits else "It does not fit with any spacing_mm"
+        return Problem(table, text, hint=f"{hint}; or allow the CPU with device: auto")
 
     def _fitting_mm(self, visit: Visit, usable: int) -> float | None:
         """Return the finest voxel size, in tenths of a millimetre, at which a visit's pair fits a GPU."""
@@ -233,6 +233,6 @@ def _header(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
 
     try:
         grid = read_grid(path)
-    except PairFailure:
+    except Unusable:
         return _UNREADABLE
     return grid.shape, tuple(float(size) for size in grid.spacing)

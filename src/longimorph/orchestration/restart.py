@@ -29,8 +29,8 @@ class StillQueued(Refused):
         numbers = " ".join(job.number for job in jobs)
         super().__init__(
             f"{_count(jobs, 'job')} still in SLURM, from an earlier run in this folder:\n"
-            f"{_listed(jobs)}\nNothing was started, so that nothing is computed twice. Wait until they have "
-            f"ended, or cancel them: scancel {numbers}\nThen give the same command again."
+            f"{_listed(jobs)}\nNothing was started, to avoid computing anything twice. Wait until they have "
+            f"ended, or cancel them: scancel {numbers}\nThen repeat the same command."
         )
 
 
@@ -45,12 +45,12 @@ class MadeOtherwise(Refused):
         if of_unknown:
             count = _count(of_unknown, "result")
             parts.append(
-                f"{count} of unknown origin, from another folder perhaps: neither Snakemake's records "
+                f"{count} of unknown origin, perhaps from another folder: neither Snakemake's records "
             )
-            parts[-1] += f"nor a whole log say what they were made of:\n{_listed(of_unknown)}"
+            parts[-1] += f"nor a complete log name their inputs:\n{_listed(of_unknown)}"
         super().__init__(
-            "\n".join(parts) + "\nNothing was started; they are now marked to be made again. Give the same "
-            "command again (without a profile, with --rerun-incomplete)."
+            "\n".join(parts) + "\nNothing was started. They are now marked to be made again: repeat the same "
+            "command (without a profile, add --rerun-incomplete)."
         )
 
 

@@ -27,10 +27,10 @@ _ENDED = (
 _USUAL = ("", "None", "Priority", "Resources", "BeginTime", "Prolog", "Cleaning")
 """Reasons of a job that will start, or has started."""
 _ADVICE = {
-    "PREEMPTED": "pushed aside, and it may not come back: Ctrl-C in Snakemake, then the same command",
-    "SUSPENDED": "stopped by an administrator; it goes on by itself, or: scancel {}",
+    "PREEMPTED": "preempted, and may not return: Ctrl-C in Snakemake, then repeat the same command",
+    "SUSPENDED": "suspended by an administrator; it resumes by itself, or cancel it: scancel {}",
     "HELD": "held: scontrol release {}, or scancel {} to have it submitted again",
-    "PENDING": "SLURM may never start it as it is: scancel {}, then other options (docs/troubleshooting.md)",
+    "PENDING": "SLURM may never start it as submitted: scancel {}, then see docs/troubleshooting.md",
 }
 _TIMEOUT = 30.0
 _PLUGIN = "snakemake_executor_plugin_slurm"
@@ -122,7 +122,7 @@ def settle_plugin() -> str | None:
         return None
     seconds = min_job_age()
     if seconds is None:
-        return "SLURM does not say its MinJobAge: is its controller there? scontrol ping tells."
+        return "SLURM does not report its MinJobAge; check its controller with scontrol ping."
     vars(plugin)["get_min_job_age"] = lambda: seconds
     return memory_problem(seconds)
 
@@ -132,7 +132,7 @@ def memory_problem(seconds: int) -> str | None:
     if seconds >= SHORTEST_MEMORY:
         return None
     return (
-        f"SLURM forgets an ended job after MinJobAge = {seconds} s, less than {SHORTEST_MEMORY} s: Snakemake "
-        "may not see its end and wait for ever. Ask the administrator for 300, SLURM's default, or use "
-        "--slurm-status-command sacct where there is accounting."
+        f"SLURM forgets ended jobs after MinJobAge = {seconds} s, which is less than {SHORTEST_MEMORY} s: "
+        "Snakemake may miss the end of a job and wait forever. Ask the administrator for 300, SLURM's "
+        "default, or use --slurm-status-command sacct if the cluster has accounting."
     )

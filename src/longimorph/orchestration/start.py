@@ -47,7 +47,7 @@ def before_reading(file: str) -> None:
         return  # Snakemake says so
     content, source, problems = read_yaml(Path(file))
     if content and CODE in content:
-        problems.append(source.problem(CODE, "would run code from the configuration", hint="Take it out"))
+        problems.append(source.problem(CODE, "would run code from the configuration", hint="Remove it"))
     if problems:
         raise InputError(problems)
 
@@ -110,11 +110,11 @@ def _unknown_targets(arguments: Iterable[str], study: Study) -> list[Problem]:
         if name in known or name in RESERVED:
             continue
         reason = next((out.reason for out in study.plan.left_out if out.patient == name), "")
-        text = f"has no pair of visits: it {reason}" if reason else "is no patient of this study"
+        text = f"has no pair of visits: it {reason}" if reason else "is not a patient of this study"
         near = None if reason else nearest(name, known)
         hint = f"Did you mean '{PATIENT}{near}'?" if near else None
         if not (hint or reason):
-            hint = f"Its targets: {', '.join(f'{PATIENT}{one}' for one in known[:_MOST_NAMES])}"
+            hint = f"Available targets: {', '.join(f'{PATIENT}{one}' for one in known[:_MOST_NAMES])}"
             hint += f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
         problems.append(Problem(target, text, hint=hint))
     return problems
@@ -143,8 +143,8 @@ def _of_unknown_origin() -> Problem | None:
         return None
     if records.is_dir() and any(records.iterdir()):
         return None
-    text = "holds results of unknown origin: neither Snakemake's records nor logs say what they were made of"
-    hint = "Move the folder away; or copy .snakemake and results/logs from where it was made"
+    text = "contains results of unknown origin: neither Snakemake's records nor the logs name their inputs"
+    hint = "Move the folder away; or copy .snakemake and results/logs from the folder where it was made"
     return Problem("results", text, hint=hint)
 
 
@@ -158,12 +158,12 @@ def _ahead(study: Study) -> Problem | None:
     ahead = [file for file in made if file.exists() and inputs.from_the_future(file)]
     if not ahead:
         return None
-    more = f", and so do {len(ahead) - 1} more" if ahead[1:] else ""
-    text = f"has a timestamp in the future{more}: a clock was wrong"
-    hint = (
-        "A scan that was changed since would go unnoticed. If none was, give the results the present time, "
+    more = f", as do {len(ahead) - 1} more" if ahead[1:] else ""
+    text = f"has a timestamp in the future{more}, because a clock was wrong"
+    hint = "A scan changed since then would go unnoticed. If none was, set the timestamps of the results "
+    hint += (
+        "to now, in this folder: find results -newermt now -exec touch -d now {} +    Otherwise delete them"
     )
-    hint += "in this folder: find results -newermt now -exec touch -d now {} +    Else delete them"
     return Problem(str(ahead[0]), text, hint=hint)
 
 
@@ -172,17 +172,17 @@ def _changed(study: Study) -> list[str]:
     try:
         told = contents.notice(Jobs(study))
     except OSError as error:
-        text = f"cannot be written ({error.strerror}): it says which scans have changed"
+        text = f"cannot be written ({error.strerror}): it records which scans have changed"
         raise InputError([Problem(str(contents.MARKS), text)]) from error
     more = len(told) - _MOST_REMARKS
-    tail = [f"and so for {counted(more, 'more patient')}"] if more > 0 else []
+    tail = [f"and likewise for {counted(more, 'more patient')}"] if more > 0 else []
     return [*told[:_MOST_REMARKS], *tail]
 
 
 def _first(remarks: Sequence[ScanRemark]) -> list[str]:
     """Return the remarks on scans as text, limited to the first few."""
     more = len(remarks) - _MOST_REMARKS
-    words = f"and {counted(more, 'more remark')} on scans; longimorph check lists all of them"
+    words = f"and {counted(more, 'more remark')} on scans; longimorph check lists them all"
     tail = [words] if more > 0 else []
     return [*map(str, remarks[:_MOST_REMARKS]), *tail]
 

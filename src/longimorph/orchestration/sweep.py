@@ -21,7 +21,7 @@ class NoSweep(LongimorphError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The configuration has no 'sweep': which pairs, and which settings? See docs/running.md."
+            "The configuration has no 'sweep' with the pairs and the settings to vary; see docs/running.md."
         )
 
 

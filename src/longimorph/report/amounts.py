@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from longimorph.study.config import PRESET
+from longimorph.verdict.status import PairStatus
 
 
 def passed(flows: pd.DataFrame, kind: str, background: str | None) -> float:
@@ -41,9 +41,9 @@ def left(classes: Iterable[str], rest: Iterable[float], background: str | None) 
     return max(sum(signs), 0.0) / 2
 
 
-def control_of(status: Mapping[str, Any]) -> str:
+def control_of(status: PairStatus) -> str:
     """Name what decided between deformation and reallocation; empty if a result does not record it."""
-    control = str(status.get("control") or "")
+    control = status.control or ""
     if control.startswith(PRESET):
         return f"the control preset {control.removeprefix(PRESET)}"
     return f"the control matrix {Path(control).name}" if control else ""
@@ -52,5 +52,5 @@ def control_of(status: Mapping[str, Any]) -> str:
 def sentence(control: str, moved: float, changed: float, rest: float) -> str:
     """Describe the pair in one sentence, volumes in mL."""
     said = f"{moved:.1f} mL of tissue moved, {changed:.1f} mL changed class in place"
-    said += f", {rest:.1f} mL stay unexplained."
-    return f"By {control}: {said}" if control else said
+    said += f", and {rest:.1f} mL remain unexplained."
+    return f"With {control}: {said}" if control else said

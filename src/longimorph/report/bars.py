@@ -12,7 +12,7 @@ from longimorph.report.svg import Drawing, axis_in_ml, hint, room_for, signed
 
 _WIDTH, _NAMES, _RIGHT = 560.0, (70.0, 180.0), 60.0
 _ROW, _BAR, _TOP, _BOTTOM = 46.0, 11.0, 6.0, 36.0
-_KINDS = (("moved", "moved"), ("changed", "changed class"), ("rest", "unexplained"))
+_KINDS = (("moved", "deformation"), ("changed", "reallocation"), ("rest", "unexplained"))
 
 
 def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:

@@ -20,7 +20,7 @@ MOST_DRAWN = 12
 
 _WIDTH, _LEFT, _RIGHT = 560.0, 110.0, 46.0
 _ROW, _TOP, _BOTTOM, _KIND = 40.0, 6.0, 36.0, 15.0
-_KINDS = (("deformation", "moved", "moved"), ("reallocation", "changed", "changed class"))
+_KINDS = (("deformation", "moved", "deformation"), ("reallocation", "changed", "reallocation"))
 _ML = 1000.0
 
 
@@ -54,7 +54,7 @@ def section(folder: Path, colors: Mapping[str, str]) -> list[Figure]:
 def _figure(rows: pd.DataFrame, colors: Mapping[str, str]) -> Figure:
     first = rows.iloc[0]
     apart = sum(int(_apart(rows, kind).sum()) for kind, _, _ in _KINDS)
-    title = f"{first['from']} to {first['to']}, directly and by way of {first['via']}"
+    title = f"{first['from']} to {first['to']}, directly and via {first['via']}"
     return Figure(title, _draw(rows, colors, title), apart, len(_KINDS) * len(rows))
 
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import pandas as pd
 from longimorph.report import courses, outliers, pairs, spread, verdict
 from longimorph.report.outliers import Name, Score
 from longimorph.report.page import Builder, image_source, write_page
-from longimorph.report.pairs import ML, PairResults
+from longimorph.report.pairs import PairResults
 from longimorph.report.verdict import Verdict
 from longimorph.study import leftovers
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.study.leftovers import Leftovers
 from longimorph.tables import columns
+from longimorph.verdict.status import PairStatus, status_or
+from longimorph.verdict.trust import DAYS_PER_YEAR, DISTRUST, ML
 
 _STANDS_OUT = 3.5
 _FIRST = 10
@@ -69,7 +71,7 @@ def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) ->
         pairs=cohort.pairs,
         failures=cohort.failures.to_dict("records"),
         left_out=cohort.left_out.to_dict("records"),
-        first=build.part("What stands out", _first, cohort),
+        first=build.part("The list of outliers", _first, cohort),
         fewest=outliers.FEWEST,
         classes=len(inner),
         kept=len(kept),
@@ -102,7 +104,7 @@ def _administration(cohort: CohortResults, memory: Path, out: Path) -> None:
 def _distrusted(cohort: CohortResults) -> list[tuple[PairResults, Verdict]]:
     """The pairs whose verdict is not to trust them, with the verdicts."""
     known = ((pair, cohort.verdicts[pair.name_in_cohort]) for pair in cohort.pairs)
-    return [(pair, found) for pair, found in known if found.level == verdict.DISTRUST]
+    return [(pair, found) for pair, found in known if found.level == DISTRUST]
 
 
 def load_cohort_results(folder: Path, classes: ClassTable) -> CohortResults:
@@ -138,13 +140,13 @@ def _pair(
     changes: pd.DataFrame,
     classes: ClassTable,
     results: Path,
-    judged: Mapping[Name, Mapping[str, Any]],
+    judged: Mapping[Name, PairStatus],
 ) -> PairResults:
     names = [str(row[name]) for name in columns.PAIR]
     code = str(changes["status"].iloc[0]) if len(changes) else "missing"
     folder = results / "patients" / names[0] / f"{names[1]}__{names[2]}"
-    known = judged.get((names[0], names[1], names[2])) or verdict.status_of(folder, code)
-    status = {**known, "status": code}
+    known = judged.get((names[0], names[1], names[2])) or status_or(folder, PairStatus())
+    status = replace(known, status=code)
     amounts = pairs.amounts_in(changes, classes.names)
     nothing = pd.DataFrame()
     return PairResults(
@@ -166,7 +168,7 @@ def table(cohort: CohortResults, classes: list[str]) -> dict[str, Any]:
                 "from": pair.source,
                 "to": pair.target,
                 "days": pair.days,
-                "status": pair.status["status"],
+                "status": pair.status.status,
                 "score": round(score.value, 1) if score else None,
                 "why": score.why if score else "",
                 "verdict": cohort.verdicts[pair.name_in_cohort].rank,
@@ -255,7 +257,7 @@ def _spreads(cohort: CohortResults, classes: list[str], colors: Mapping[str, str
 def _rates(changes: pd.DataFrame, name: str) -> dict[str, Any]:
     """Yearly change of one class in mL, one number per pair that has numbers, in the order of the table."""
     rows = changes[(changes["class"] == name) & (changes["status"] == "ok") & (changes["days"] > 0)]
-    years = rows["days"].to_numpy(dtype=float) / columns.DAYS_PER_YEAR
+    years = rows["days"].to_numpy(dtype=float) / DAYS_PER_YEAR
     named = {"moved": "deformation_mm3", "changed": "reallocation_mm3"}
     return {kind: rows[column].to_numpy(dtype=float) / ML / years for kind, column in named.items()}
 

@@ -128,7 +128,7 @@ def _line(
             drawing.line(
                 place(day, value - uncertainty), place(day, value + uncertainty), f"uncertainty {style}"
             )
-        words = {"total": "in all", "moved": "moved", "changed": "changed class"}[kind]
+        words = {"total": "in total", "moved": "deformation", "changed": "reallocation"}[kind]
         said = f"{course.name} at {visit}: {signed(value, 2)} mL {words}"
         hint(
             drawing.dot(place(day, value), 3, f"mark {style}"),

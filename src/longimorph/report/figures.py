@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, PowerNorm, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
-from longimorph.geometry.grid import Grid, canonical
-from longimorph.io import volumes
 from longimorph.io.atomic import atomic_path
-from longimorph.report import amounts, focus, lettering
-from longimorph.report.focus import Index
+from longimorph.report import amounts, lettering
+from longimorph.report.pair_maps import PairMaps, load_maps
+from longimorph.report.slices import VEIL, draw_slices
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.tables import columns
 from longimorph.text import counted
-
-Array = NDArray[np.float32]
+from longimorph.verdict.status import PairStatus, read_status
 
 MOVED, CHANGED, UNEXPLAINED = "#762a83", "#1b7837", "#b0b0b0"
-VEIL, NOT_COMPARED, COMPARED = "#9a9a9a", "not compared", 0.5
-"""Colour and name of the area beyond or at the edge of a visit's field of view, and the minimum weight at
-which a voxel counts as compared.
-"""
+NOT_COMPARED = "not compared"
 
 _DPI, _POINTS = 120, 72
 _WIDTH, _TITLE, _PANELS, _COLOUR_BARS = 17.0, 1.2, 4.9, 0.75
@@ -44,32 +32,7 @@ _LABELS, _LABEL_POINTS, _WORDS_ROOM = 2.1, 150.0, 0.465 * 17 * 72
 _MOST_CLASSES = 24
 """Maximum number of classes named in the figure, with numbers and colours."""
 
-_COLUMNS = ("Before", "After, as modelled", "Target", "Tissue moved", "Tissue changed class",
-            "Local volume")  # fmt: skip
-_PLANES = {"axial": 2, "coronal": 1}
 _CONVENTION = "Radiological convention: the patient's right (R) is on the left of each picture."
-
-
-@dataclass(frozen=True)
-class PairMaps:
-    """Maps of a pair, axes along right, front, up.
-
-    ``before``, ``after``, ``target`` (C, i, j, k): probability of each class. ``moved``, ``changed`` (i, j,
-    k): share of the voxel, in %, that deformation or reallocation transferred from one class to another,
-    excluding the background. ``growth`` (i, j, k): local change of tissue volume, in %. ``grid``: RAS mm of
-    the reference. ``focus``: the voxel through which the slices pass. ``unseen`` (i, j, k): whether a field
-    of view ends there, so that the visits were not compared; None if everything was compared.
-    """
-
-    before: Array
-    after: Array
-    target: Array
-    moved: Array
-    changed: Array
-    growth: Array
-    grid: Grid
-    focus: Index
-    unseen: NDArray[np.bool_] | None = None
 
 
 def pair_figure(folder: Path, source: Path, target: Path, classes: ClassTable, out: Path) -> None:
@@ -77,9 +40,9 @@ def pair_figure(folder: Path, source: Path, target: Path, classes: ClassTable, o
 
     ``source`` and ``target`` are the folders of the two visits; ``out`` appears only when it is complete.
     """
-    status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    if status["status"] != "ok":
-        failure_figure(_name(folder), str(status["status"]), str(status.get("message", "")), out)
+    status = read_status(folder)
+    if not status.ok:
+        failure_figure(_name(folder), status.status, status.message, out)
         return
     changes, flows = (
         columns.read_table(folder / "changes.csv"),
@@ -94,7 +57,7 @@ def draw(
     maps: PairMaps,
     changes: pd.DataFrame,
     flows: pd.DataFrame,
-    status: Mapping[str, Any],
+    status: PairStatus,
     classes: ClassTable,
 ) -> Figure:
     """The figure of a pair that is done: slices above, numbers per class and quality measures below.
@@ -109,8 +72,8 @@ def draw(
     height = _TITLE + _PANELS + legend + _BARS_KEY + below + _UNITS
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
     _heading(figure, name, headline(changes, flows, status), height)
-    _panels(figure, maps, classes, height)
     top = height - _TITLE - _PANELS
+    draw_slices(figure, maps, classes, 1 - _TITLE / height, 1 - (_TITLE + _PANELS) / height)
     _legend(figure, entries, per_line, (top - legend / 2) / height)
     room = _LABELS / _WIDTH, _UNITS / height, (8.1 - _LABELS) / _WIDTH, below / height
     _bars(figure.add_axes(room), changes, shown)
@@ -139,53 +102,6 @@ def failure(name: str, code: str, message: str) -> Figure:
     return figure
 
 
-def load_maps(folder: Path, source: Path, target: Path, classes: ClassTable) -> PairMaps:
-    """Read the maps of a pair from its folder and from the folders of its two visits."""
-    before, grid = volumes.read_maps(source / "simplex.nii.gz")
-    after, _ = volumes.read_maps(folder / "final_simplex.nii.gz")
-    goal, _ = volumes.read_maps(target / "simplex.nii.gz")
-    (moved, ill_moved), (changed, ill_changed) = (
-        _shares(folder / f"{kind}.nii.gz", grid, classes) for kind in ("deformation", "reallocation")
-    )
-    jacobian: Any = nib.load(folder / "log_jacobian.nii.gz")
-    growth = np.asarray(100 * np.expm1(jacobian.get_fdata(dtype=np.float32)), dtype=np.float32)
-    first, modelled, last = (_ordered(grid, maps) for maps in (before, after, goal))
-    _, upright = canonical(grid, np.empty(grid.shape, dtype=bool))
-    unseen = _unseen(folder / "compared.nii.gz")
-    hidden = None if unseen is None else _ordered(grid, unseen)
-    brain = _tissue(first, classes.background) & _tissue(last, classes.background)
-    brain = brain if hidden is None else brain & ~hidden
-    spot = focus.place(ill_moved + ill_changed, moved + changed, brain, upright.spacing.tolist())
-    local = _ordered(grid, growth)
-    return PairMaps(first, modelled, last, moved, changed, local, upright, spot, hidden)
-
-
-def _tissue(maps: Array, background: int | None) -> NDArray[np.bool_]:
-    """Mask of the voxels that are not background."""
-    return np.asarray(maps[background] < 0.5 if background is not None else maps.sum(axis=0) > 0)
-
-
-def _shares(file: Path, grid: Grid, classes: ClassTable) -> tuple[Array, Array]:
-    """Changed share of each voxel, in %, excluding the background: in total, and of pathological classes."""
-    change = _ordered(grid, volumes.read_maps(file)[0])
-    return focus.exchanged(change, classes.background), focus.pathological(change, classes)
-
-
-def _unseen(file: Path) -> NDArray[np.bool_] | None:
-    """Mask of voxels compared with a weight below one half, from a file that exists only for some pairs."""
-    if not file.exists():
-        return None
-    image: Any = nib.load(file)
-    return np.asarray(image.dataobj) < COMPARED
-
-
-def _ordered(grid: Grid, array: NDArray[Any]) -> NDArray[Any]:
-    """Reorder an array (i, j, k) or (C, i, j, k) to voxel axes along right, front, up."""
-    if array.ndim == 3:
-        return np.asarray(canonical(grid, array)[0])
-    return np.moveaxis(np.asarray(canonical(grid, np.moveaxis(array, 0, -1))[0]), -1, 0)
-
-
 def _heading(figure: Figure, name: str, said: str, height: float) -> None:
     """Draw the pair's name, a summary, and the side of the patient's right."""
     room = 0.975 * _WIDTH * _POINTS
@@ -193,110 +109,6 @@ def _heading(figure: Figure, name: str, said: str, height: float) -> None:
     figure.text(0.012, 1 - 0.26 / height, title, fontsize=15, weight="bold", va="center")
     figure.text(0.012, 1 - 0.54 / height, lettering.shortened(said, room, 12), fontsize=12, va="center")
     figure.text(0.012, 1 - 0.79 / height, _CONVENTION, fontsize=9.5, va="center", color="#404040")
-
-
-def _panels(figure: Figure, maps: PairMaps, classes: ClassTable, height: float) -> None:
-    """Draw two rows of six slices, with one colour bar under each of the last three columns."""
-    top, bottom = 1 - _TITLE / height, 1 - (_TITLE + _PANELS) / height
-    grid = figure.add_gridspec(2, 6, left=0.035, right=0.99, top=top, bottom=bottom, wspace=0.04, hspace=0.05)
-    shown: list[AxesImage] = []
-    for row, (plane, axis) in enumerate(_PLANES.items()):
-        index = maps.focus[axis]
-        axes = [figure.add_subplot(grid[row, column]) for column in range(6)]
-        for panel, probabilities in zip(axes, (maps.before, maps.after, maps.target), strict=False):
-            _show(panel, np.clip(_colours(probabilities, classes), 0, 1), axis, index, maps.grid)
-        values = (maps.moved, maps.changed, maps.growth)
-        shown = [
-            _show(panel, value, axis, index, maps.grid, colormap, norm)
-            for panel, value, (colormap, norm) in zip(axes[3:], values, _scales(maps), strict=True)
-        ]
-        for panel in axes[3:]:
-            _outline(panel, maps, axis, index)
-        if maps.unseen is not None:
-            for panel in axes:
-                _veil(panel, maps.unseen, axis, index)
-        _label_row(axes, row, plane, axis, index, maps.grid)
-    units = ("% of the voxel", "% of the voxel", "% (blue shrank, red grew)")
-    for column, (image, unit) in enumerate(zip(shown, units, strict=True)):
-        place = (0.535 + column * 0.1605, bottom - 0.21 / height, 0.12, 0.125 / height)
-        figure.colorbar(image, cax=figure.add_axes(place), orientation="horizontal", label=unit)
-
-
-def _scales(maps: PairMaps) -> tuple[tuple[str, Normalize], ...]:
-    """Colours of the three maps; moved and changed share one scale, never finer than 10 % of a voxel.
-
-    The lower end of the scale is stretched, since movement by a fraction of a voxel is pale beside a lesion.
-    """
-    change = np.concatenate([maps.moved.ravel(), maps.changed.ravel()])
-    limit = max(float(np.percentile(change[change > 0.5], 99)) if (change > 0.5).any() else 0.0, 10.0)
-    growth = max(float(np.percentile(np.abs(maps.growth), 99.8)), 5.0)
-    change_norm = PowerNorm(0.6, 0, limit)
-    return ("Purples", change_norm), ("Greens", change_norm), ("RdBu_r", Normalize(-growth, growth))
-
-
-def _label_row(axes: list[Axes], row: int, plane: str, axis: int, index: int, grid: Grid) -> None:
-    """Draw column titles above the first row, the slice's position beside it, and the patient's sides."""
-    middle = (np.array(grid.shape) - 1) / 2
-    middle[axis] = index
-    position = grid.index_to_world(middle)[axis]
-    axes[0].set_ylabel(f"{plane}, {'xyz'[axis]} = {position:.0f} mm", fontsize=10)
-    for panel, title in zip(axes, _COLUMNS, strict=True):
-        if row == 0:
-            panel.set_title(title, fontsize=12)
-        ink = "white" if title in _COLUMNS[:3] else "black"
-        for side, x in (("R", 0.02), ("L", 0.98)):
-            panel.text(x, 0.97, side, transform=panel.transAxes, color=ink, fontsize=9, va="top",
-                       ha="left" if side == "R" else "right")  # fmt: skip
-
-
-def _colours(probabilities: Array, classes: ClassTable) -> Array:
-    """Class colours mixed by probability, (3, i, j, k)."""
-    table = np.array([to_rgb(color) for color in classes.colors], dtype=np.float32)
-    return np.asarray(np.tensordot(table.T, probabilities, axes=1))
-
-
-def cut(volume: Array, axis: int, index: int) -> Array:
-    """A slice as an image with up upwards and the patient's right on the left, (row, column[, 3])."""
-    picture = np.take(volume, index, axis=axis + volume.ndim - 3)
-    rows = np.moveaxis(picture, 0, -1).swapaxes(0, 1) if volume.ndim == 4 else picture.T
-    return np.asarray(rows[:, ::-1])
-
-
-def _show(panel: Axes, volume: Array, axis: int, index: int, grid: Grid, colormap: str | None = None,
-          norm: Normalize | None = None) -> AxesImage:  # fmt: skip
-    """Draw one slice with equal scales in mm."""
-    across, up = (spacing for a, spacing in enumerate(grid.spacing) if a != axis)
-    panel.set_xticks([])
-    panel.set_yticks([])
-    for spine in panel.spines.values():
-        spine.set_visible(False)
-    picture = cut(volume, axis, index)
-    return panel.imshow(picture, origin="lower", aspect=up / across, cmap=colormap, norm=norm,
-                        interpolation="nearest")  # fmt: skip
-
-
-def _outline(panel: Axes, maps: PairMaps, axis: int, index: int) -> None:
-    """Draw thin outlines of the most probable class before the change."""
-    best = maps.before.argmax(axis=0)
-    for label in range(len(maps.before)):
-        inside = cut((best == label).astype(np.float32), axis, index)
-        if inside.any() and not inside.all():
-            panel.contour(inside, levels=[0.5], colors="#707070", linewidths=0.35)
-
-
-def _veil(panel: Axes, unseen: NDArray[np.bool_], axis: int, index: int) -> None:
-    """Hatch in grey the area that was not compared because a field of view ends there."""
-    inside = cut(unseen.astype(np.float32), axis, index)
-    if inside.any():
-        veil = np.zeros((*inside.shape, 4), dtype=np.float32)
-        veil[inside > 0] = (*to_rgb(VEIL), 0.75)
-        panel.imshow(veil, origin="lower", aspect=panel.get_aspect(), interpolation="nearest")
-        # Pad by one row and column on each side, so that hatching reaches the edges of the image.
-        hatched = np.pad(inside, 1, mode="edge")
-        rows, columns_ = (np.arange(-1, size + 1) for size in inside.shape)
-        limits = panel.get_xlim(), panel.get_ylim()
-        panel.contourf(columns_, rows, hatched, levels=[0.5, 1.5], colors="none", hatches=["////"])
-        panel.set(xlim=limits[0], ylim=limits[1])
 
 
 def _shown(changes: pd.DataFrame, classes: ClassTable) -> pd.DataFrame:
@@ -370,29 +182,28 @@ def _name(folder: Path) -> str:
     return f"{folder.parent.name}: {source} to {target}"
 
 
-def headline(changes: pd.DataFrame, flows: pd.DataFrame, status: Mapping[str, Any]) -> str:
+def headline(changes: pd.DataFrame, flows: pd.DataFrame, status: PairStatus) -> str:
     """The pair in one sentence: the control matrix, since it determines the split, and volumes in mL."""
     moved, changed = (amounts.passed(flows, kind, BACKGROUND) / 1000 for kind in columns.FLOWS)
     rest = amounts.left(changes["class"], changes["unexplained_mm3"], BACKGROUND) / 1000
     return amounts.sentence(amounts.control_of(status), moved, changed, rest)
 
 
-def health(status: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
+def health(status: PairStatus, shown: pd.DataFrame) -> list[str]:
     """Quality measures of the run as lines that fit beside the bars; missing values are omitted."""
-    before, after = status.get("dice_before") or {}, status.get("dice_after") or {}
+    before, after = status.dice_before or {}, status.dice_after or {}
     pairs = [
         f"{name} {_ratio(before.get(name))} to {_ratio(after.get(name))}"
         for name in shown.index
         if before.get(name) is not None or after.get(name) is not None
     ]
     said = ["Overlap with the target (Dice), before to after: " + "; ".join(pairs)] if pairs else []
-    drift = status.get("drift")
-    if drift is not None:
-        said.append(f"Energy along the path, which should stay constant: {100 * abs(float(drift)):.2f} % off")
-    said += [f"Stopped: {status['stop_reason']}"] if status.get("stop_reason") else []
-    facts = [counted(status["evaluations"], "evaluation")] if status.get("evaluations") is not None else []
-    facts += [f"{float(status['seconds']):.0f} s"] if status.get("seconds") is not None else []
-    facts += [f"on {status['device']}"] if status.get("device") else []
+    if status.drift is not None:
+        said.append(f"Energy along the path, which should stay constant: {100 * abs(status.drift):.2f} % off")
+    said += [f"Stopped: {status.stop_reason}"] if status.stop_reason else []
+    facts = [counted(status.evaluations, "evaluation")] if status.evaluations is not None else []
+    facts += [f"{status.seconds:.0f} s"] if status.seconds is not None else []
+    facts += [f"on {status.device}"] if status.device else []
     said += [", ".join(facts)] if facts else []
     return [line for words in said for line in lettering.wrapped(words, _WORDS_ROOM, 10)]
 

@@ -14,7 +14,7 @@ from longimorph.report.svg import Drawing, hint, room_for, size_of
 _WIDTH, _HEIGHT, _TOP = 560.0, 260.0, 24.0
 _COLUMN, _SIDE, _GAP, _LINE = 12.0, 130.0, 10.0, 16.0
 _LEAST_SHARE, _LEAST_ML = 0.01, 0.05
-_KINDS = (("deformation_mm3", "moved", "moved"), ("reallocation_mm3", "changed", "changed class"))
+_KINDS = (("deformation_mm3", "moved", "deformation"), ("reallocation_mm3", "changed", "reallocation"))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ _COLORS = {
     "host": "#b35806",
     "nested": "#b2182b",
 }
-_PLACES = {"device": "Graphics card: tensors", "host": "Host: the whole process"}
+_PLACES = {"device": "GPU: tensors", "host": "Host: the whole process"}
 
 
 def memory_figure(table: Path, out: Path) -> None:
@@ -60,7 +60,7 @@ def _panel(panel: Axes, rows: pd.DataFrame, place: str) -> None:
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
     if rows.empty:
-        panel.text(0.5, 0.5, "no pair says what it took", ha="center", transform=panel.transAxes)
+        panel.text(0.5, 0.5, "no measurement", ha="center", transform=panel.transAxes)
         return
     numbers = rows[["predicted", "observed"]].to_numpy()
     low, high = 0.9 * numbers.min(), 1.1 * numbers.max()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from longimorph.report.svg import signed
 from longimorph.tables import columns
+from longimorph.verdict.trust import DAYS_PER_YEAR
 
 Name = tuple[str, str, str]
 """A pair: patient, from, to."""
@@ -21,8 +22,8 @@ FEWEST = 5
 
 _SIGMA = 1.4826  # of a normal distribution, in median absolute deviations
 _MEASURES = {
-    "deformation_mm3": ("moved", "deformation_uncertainty_mm3"),
-    "reallocation_mm3": ("changed class", "reallocation_uncertainty_mm3"),
+    "deformation_mm3": ("deformation", "deformation_uncertainty_mm3"),
+    "reallocation_mm3": ("reallocation", "reallocation_uncertainty_mm3"),
     "unexplained_mm3": ("unexplained", "deformation_uncertainty_mm3"),
 }
 _LEAST_MM3_PER_YEAR = 1.0
@@ -47,7 +48,7 @@ def scores(changes: pd.DataFrame, background: str | None = None) -> dict[Name, S
     for name, group in done.groupby("class", sort=False):
         if len(group) < FEWEST:
             continue
-        years = group["days"].to_numpy(dtype=float) / columns.DAYS_PER_YEAR
+        years = group["days"].to_numpy(dtype=float) / DAYS_PER_YEAR
         pairs = list(zip(*(group[column] for column in columns.PAIR), strict=True))
         for column, (words, uncertainty) in _MEASURES.items():
             rates = group[column].to_numpy(dtype=float) / years
@@ -55,8 +56,8 @@ def scores(changes: pd.DataFrame, background: str | None = None) -> dict[Name, S
             for pair, rate in zip(pairs, rates, strict=True):
                 found = abs(rate - middle) / scale
                 if math.isfinite(found) and (pair not in best or found > best[pair].value):
-                    said = f"{signed(rate / 1000)} mL per year, usual {signed(middle / 1000)}"
-                    best[pair] = Score(float(found), f"{name} {words}: {said}")
+                    said = f"{signed(rate / 1000)} mL per year, median {signed(middle / 1000)}"
+                    best[pair] = Score(float(found), f"{name}, {words}: {said}")
     return best
 
 

@@ -46,7 +46,7 @@ class Builder:
             log.error("%s could not be made:\n%s", what, traceback.format_exc())
             sentence = f"{what} could not be made ({type(error).__name__}: {error})."
             self.problems.append(sentence)
-            return Markup('<p class="warning">{} {}</p>').format(sentence, "The log of this page says more.")
+            return Markup('<p class="warning">{} {}</p>').format(sentence, "See the log of this page.")
 
 
 def write_page(out: Path, template: str, scripts: Sequence[str], **content: Any) -> None:

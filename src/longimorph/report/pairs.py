@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from longimorph.report.svg import signed
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.tables import columns
 from longimorph.verdict import trust
-
-ML = 1000.0
-"""mm³ in a millilitre."""
+from longimorph.verdict.status import PairStatus, read_status
+from longimorph.verdict.trust import ML
 
 _FLOWS = {"moved": "deformation_mm3", "changed": "reallocation_mm3"}
 _LEAST_ML = 0.1
@@ -63,7 +61,7 @@ class PairResults:
     source: str
     target: str
     days: float
-    status: Mapping[str, Any]
+    status: PairStatus
     amounts: tuple[Amount, ...]
     flows: pd.DataFrame
     convergence: pd.DataFrame
@@ -87,7 +85,7 @@ class PairResults:
     @property
     def ok(self) -> bool:
         """Whether the pair has numbers."""
-        return bool(self.status.get("status") == "ok" and self.amounts)
+        return bool(self.status.ok and self.amounts)
 
     @property
     def inner(self) -> tuple[Amount, ...]:
@@ -100,9 +98,10 @@ class PairResults:
         return amounts.control_of(self.status)
 
     def gross(self, kind: str) -> float:
-        """Gross volume transferred between tissue classes, in mL, excluding exchange with the background.
+        """Volume exchanged between tissue classes, in mL: half the sum of the classes' net changes.
 
-        ``kind``: ``moved`` or ``changed``, or ``rest`` for the unexplained volume.
+        Opposite flows cancel within a class, and exchange with the background is excluded. ``kind``:
+        ``moved`` or ``changed``, or ``rest`` for the unexplained volume.
         """
         if kind == "rest":
             return amounts.left([a.name for a in self.amounts], [a.rest for a in self.amounts], BACKGROUND)
@@ -111,9 +110,9 @@ class PairResults:
 
 def load_pair_results(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> PairResults:
     """Read a pair from its folder; ``row`` holds ``patient``, ``from``, ``to`` and ``days``."""
-    status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    if "verdict" in status:  # with the days between the visits, which the registration does not know
-        status |= trust.dated(status, float(row["days"]))
+    status = read_status(folder)
+    if status.verdict is not None:  # with the days between the visits, which the registration does not know
+        status = trust.dated(status, float(row["days"]))
     flows = columns.read_table(folder / "transitions.csv")
     for name in columns.FLOWS:
         flows[name] = pd.to_numeric(flows[name]) / ML
@@ -143,7 +142,7 @@ def _convergence(table: Path) -> pd.DataFrame:
 
 
 def headline(pair: PairResults) -> str:
-    """The pair in one sentence: the control matrix, since it determines the split, and gross mL."""
+    """The pair in one sentence: the control matrix, since it determines the split, and `gross` in mL."""
     if not pair.ok:
         return "No result for this pair."
     return amounts.sentence(pair.control, *(pair.gross(kind) for kind in ("moved", "changed", "rest")))
@@ -168,8 +167,8 @@ def of_others(pair: PairResults, classes: ClassTable) -> list[str]:
     crossed = amounts.crossed(pair.flows, _FLOWS.values(), BACKGROUND) if pair.ok else 0.0
     if crossed >= _CROSSED_ML:
         clauses.append(
-            f"{crossed:.1f} mL passed between tissue and background: the outline of the brain mask, which "
-            "the sums above leave out"
+            f"{crossed:.1f} mL passed between tissue and background; the sums above exclude this volume, "
+            "which reflects the outline of the brain mask"
         )
     return clauses
 
@@ -188,11 +187,11 @@ def _clause(amount: Amount) -> str:
     if not amount.certain and abs(amount.total) < _LEAST_ML:
         return f"{volumes}: no change"
     parts = [
-        _measured(amount.moved, amount.moved_uncertainty, "moved"),
-        _measured(amount.changed, amount.changed_uncertainty, "changed class"),
+        _measured(amount.moved, amount.moved_uncertainty, "deformation"),
+        _measured(amount.changed, amount.changed_uncertainty, "reallocation"),
     ]
     parts += [f"{signed(amount.rest)} unexplained"] if abs(amount.rest) >= _LEAST_ML else []
-    uncertain = "" if amount.certain else "; the split lies within its uncertainty"
+    uncertain = "" if amount.certain else "; the split is within its uncertainty"
     return f"{volumes}: {', '.join(parts)}{uncertain}"
 
 

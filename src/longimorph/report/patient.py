@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from longimorph.report import (
     bars,
@@ -26,6 +26,7 @@ from longimorph.report.page import Builder, viewer_library, viewer_licence, writ
 from longimorph.report.pairs import PairResults
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.text import counted
+from longimorph.verdict.status import PairStatus
 
 _PICTURES_BYTES, _VOLUMES_BYTES = 3_500_000, 9_000_000
 PAIRS_A_PAGE = 10
@@ -36,11 +37,11 @@ _QUALITY = {
     "rotation_deg": ("rotation", "°"),
     "translation_mm": ("translation", "mm"),
     "overlap": ("overlap of the brains", ""),
-    "dice_before": ("Dice of the classes before", ""),
-    "dice_after": ("and after alignment", ""),
-    "correlation_before": ("correlation of the images before", ""),
-    "correlation_after": ("and after", ""),
-    "inverse_consistency_mm": ("opposite directions disagree by", "mm"),
+    "dice_before": ("Dice of the classes before alignment", ""),
+    "dice_after": ("and after it", ""),
+    "correlation_before": ("correlation of the images before alignment", ""),
+    "correlation_after": ("and after it", ""),
+    "inverse_consistency_mm": ("the two directions of alignment disagree by", "mm"),
 }
 
 
@@ -192,7 +193,7 @@ def _in_short(pair: PairResults, classes: ClassTable) -> dict[str, Any]:
         "pair": pair,
         "headline": pairs.headline(pair),
         "verdict": verdict.of(pair),
-        "remarks": verdict.remarks(pair) if "verdict" in pair.status else [],
+        "remarks": verdict.remarks(pair) if pair.status.verdict is not None else [],
         "illness": pairs.of_illness(pair, classes),
         "others": pairs.of_others(pair, classes),
     }
@@ -253,36 +254,32 @@ def _inner_colors(classes: ClassTable) -> dict[str, str]:
     return {name: color for name, color in colors if name != BACKGROUND}
 
 
-def facts(status: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(status: PairStatus) -> list[tuple[str, str]]:
     """Quality measures of the registration, as pairs of name and value."""
     rows: list[tuple[str, str]] = []
-    if status.get("stop_reason"):
-        rows.append(("Why it stopped", str(status["stop_reason"])))
-    if _known(status.get("drift")):
-        off = f"{100 * abs(float(status['drift'])):.2f} % off"
-        rows.append(("Energy along the path, which should stay constant", off))
-    if _known(status.get("folded_share")):
-        rows.append(("Voxels where the warp folds", f"{100 * float(status['folded_share']):.3f} %"))
-    if _known(status.get("inverse_consistency_mm")):
-        rows.append(
-            ("Warp and inverse warp miss each other by", f"{float(status['inverse_consistency_mm']):.3f} mm")
-        )
-    before, after = status.get("mismatch_before_mm3"), status.get("mismatch_after_mm3")
+    if status.stop_reason:
+        rows.append(("Reason for stopping", status.stop_reason))
+    if _known(status.drift):
+        off = f"{100 * abs(status.drift):.2f} %"
+        rows.append(("Drift of the energy along the path, which should be zero", off))
+    if _known(status.folded_share):
+        rows.append(("Voxels where the warp folds", f"{100 * status.folded_share:.3f} %"))
+    if _known(status.inverse_consistency_mm):
+        rows.append(("Inverse consistency error of the warp", f"{status.inverse_consistency_mm:.3f} mm"))
+    before, after = status.mismatch_before_mm3, status.mismatch_after_mm3
     if _known(before) and _known(after):
-        rows.append(("Mismatch before and after", f"{float(str(before)):.0f} → {float(str(after)):.0f} mm³"))
-    if _known(status.get("seconds")):
-        evaluations = status.get("evaluations")
-        effort = f"{float(status['seconds']):.0f} s"
+        rows.append(("Mismatch before and after", f"{before:.0f} → {after:.0f} mm³"))
+    if _known(status.seconds):
+        evaluations = status.evaluations
+        effort = f"{status.seconds:.0f} s"
         effort += f", {counted(evaluations, 'evaluation')}" if evaluations is not None else ""
-        rows.append(
-            ("Effort", f"{effort}, {status.get('device', '')}, strategy {status.get('memory_strategy', '')}")
-        )
+        rows.append(("Effort", f"{effort}, {status.device or ''}, strategy {status.memory_strategy or ''}"))
     return rows
 
 
-def _dice(status: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, str, str]]:
+def _dice(status: PairStatus, classes: Sequence[str]) -> list[tuple[str, str, str]]:
     """Overlap with the second visit per class, before and after the fit; absent classes are omitted."""
-    before, after = status.get("dice_before") or {}, status.get("dice_after") or {}
+    before, after = status.dice_before or {}, status.dice_after or {}
     return [
         (name, _ratio(before.get(name)), _ratio(after.get(name)))
         for name in classes
@@ -311,19 +308,20 @@ def _provenance(patient: PatientResults, command: str) -> dict[str, Any]:
 
     It includes hashes of the visits' files and of their maps.
     """
-    done = [pair for pair in patient.pairs if pair.status.get("versions")]
-    records = [*patient.visits.values(), *(pair.status for pair in done)]
-    hashes = {key: value for record in records for key, value in (record.get("inputs_sha256") or {}).items()}
+    done = [pair.status for pair in patient.pairs if pair.status.versions]
+    inputs = [record.get("inputs_sha256") for record in patient.visits.values()]
+    inputs += [status.inputs_sha256 for status in done]
+    hashes = {key: value for files in inputs for key, value in (files or {}).items()}
     return {
         "command": command,
-        "versions": dict(done[0].status["versions"]) if done else {},
-        "settings": dict(done[0].status.get("settings") or {}) if done else {},
-        "control": done[0].status.get("control") if done else None,
+        "versions": dict(done[0].versions or {}) if done else {},
+        "settings": dict(done[0].settings or {}) if done else {},
+        "control": done[0].control if done else None,
         "hashes": hashes,
     }
 
 
-def _known(value: object) -> bool:
+def _known(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 

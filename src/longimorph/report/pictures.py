@@ -13,9 +13,9 @@ from PIL import Image
 
 from longimorph.geometry.grid import Grid
 from longimorph.report import maps
-from longimorph.report.figures import cut
 from longimorph.report.page import image_source
 from longimorph.report.pairs import PairResults
+from longimorph.report.slices import cut
 from longimorph.study.classes import ClassTable
 
 _SMALLEST = 500

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from longimorph.report import lettering
 from longimorph.report.courses import VolumeCourse
 from longimorph.report.svg import Drawing, Point, hint, plain, reach, room_for, signed, size_of, ticks
-from longimorph.tables.columns import DAYS_PER_YEAR
+from longimorph.verdict.trust import DAYS_PER_YEAR
 
 _WIDTH, _LEFT, _RIGHT = 380.0, 60.0, 12.0
 _STRIP, _STRIPS_TOP, _STRIPS_BOTTOM = 46.0, 30.0, 30.0
 _HEIGHT, _TOP, _BOTTOM = 210.0, 30.0, 34.0
-_WORDS = {"moved": "moved", "changed": "changed class"}
+_WORDS = {"moved": "deformation", "changed": "reallocation"}
 _FEW = 30
 """Maximum number of lines that can be drawn boldly without covering each other."""
 

@@ -12,13 +12,13 @@ from markupsafe import Markup
 
 from longimorph.report import amounts
 from longimorph.report.page import Builder, write_page
-from longimorph.report.pairs import ML
 from longimorph.report.svg import Drawing, Point, hint, plain, reach, signed, ticks
 from longimorph.study.classes import BACKGROUND
+from longimorph.verdict.trust import ML
 
 PARTS = {
-    "deformation_mm3": ("moved", "moved"),
-    "reallocation_mm3": ("changed", "changed class"),
+    "deformation_mm3": ("moved", "deformation"),
+    "reallocation_mm3": ("changed", "reallocation"),
     "unexplained_mm3": ("all", "unexplained"),
 }
 """The columns shown in a figure, with their styles and labels."""

@@ -6,7 +6,6 @@ only contain warnings, from which the verdict is derived here.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +16,18 @@ from longimorph.report.pairs import Amount, PairResults
 from longimorph.report.svg import signed
 from longimorph.tables import columns
 from longimorph.text import counted
+from longimorph.verdict.status import PairStatus
+from longimorph.verdict.trust import DISTRUST, LOOK, TRUST
 
-NO_RESULT, DISTRUST, LOOK, TRUST = LEVELS = ("no result", "do not trust", "look", "trust")
+NO_RESULT = "no result"
+LEVELS = (NO_RESULT, DISTRUST, LOOK, TRUST)
 """Worst first."""
 
 ADVICE = {
     NO_RESULT: "This pair has no numbers.",
-    DISTRUST: "Do not use the numbers of this pair before the reason is found.",
-    LOOK: "Look at the pictures below before using the numbers of this pair.",
-    TRUST: "Nothing speaks against the numbers of this pair.",
+    DISTRUST: "Do not use the numbers of this pair until you have found the reason.",
+    LOOK: "Look at the pictures below before you use the numbers of this pair.",
+    TRUST: "No check found a problem with this pair.",
 }
 
 _MATTERS_ML = 0.5
@@ -36,8 +38,8 @@ _REPEATABLE = 0.01
 _PLAIN_WORDS = (
     (
         r"H drifts by ([\d.]+) %.*",
-        r"The energy of the fitted change should stay constant and is \1 % off at its end, so that the split "
-        "between moved and changed class is less certain; set more steps.",
+        r"The energy of the fitted change should stay constant but drifts by \1 %, so the split into "
+        "deformation and reallocation is less certain; set more steps.",
     ),
     (r"The warp folds in 0\.000 % of the voxels\.", ""),
 )
@@ -91,10 +93,10 @@ def of(pair: PairResults) -> Verdict:
     """The verdict on a pair; for a failed one with the reason of the failure."""
     if not pair.ok:
         return Verdict(NO_RESULT, (ReasonShown(NO_RESULT, _sentence(_failure(pair.status))),))
-    level = pair.status.get("verdict")
+    level = pair.status.verdict
     if level in (DISTRUST, LOOK, TRUST):
-        return Verdict(level, _once(_given(pair.status.get("verdict_reasons") or ())))
-    warnings = [_plain(str(warning)) for warning in pair.status.get("warnings") or ()]
+        return Verdict(level, _once(_given(pair.status.verdict_reasons or ())))
+    warnings = [_plain(str(warning)) for warning in pair.status.warnings or ()]
     warnings += [*_uncertain(pair.inner), *_unexplained(pair.inner)]
     reasons = _once(ReasonShown(LOOK, sentence) for sentence in warnings)
     return Verdict(LOOK if reasons else TRUST, reasons)
@@ -105,11 +107,11 @@ def remarks(pair: PairResults) -> list[str]:
     if not pair.ok:
         return []
     said = {reason.sentence for reason in of(pair).reasons}
-    return [text for text in map(str, pair.status.get("warnings") or ()) if text not in said]
+    return [text for text in map(str, pair.status.warnings or ()) if text not in said]
 
 
-def listed(table: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """The entries of the cohort's ``verdicts.csv`` by pair, in the form of ``status.json``.
+def listed(table: Path) -> dict[tuple[str, str, str], PairStatus]:
+    """The entries of the cohort's ``verdicts.csv`` by pair, in the form of a status.
 
     Empty if there is no such table.
     """
@@ -117,22 +119,13 @@ def listed(table: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
         return {}
     rows = columns.read_table(table).to_dict("records")
     return {
-        (str(row["patient"]), str(row["from"]), str(row["to"])): {
-            "verdict": row["verdict"],
-            "verdict_reasons": [{"severity": row["verdict"], "sentence": row["sentences"]}],
-        }
+        (str(row["patient"]), str(row["from"]), str(row["to"])): PairStatus(
+            verdict=row["verdict"],
+            verdict_reasons=[{"severity": row["verdict"], "sentence": row["sentences"]}],
+        )
         for row in rows
         if row["verdict"]
     }
-
-
-def status_of(folder: Path, otherwise: str) -> dict[str, Any]:
-    """The ``status.json`` of a pair's folder; if there is none, the status known ``otherwise``."""
-    try:
-        found = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"status": otherwise}
-    return found if isinstance(found, dict) else {"status": otherwise}
 
 
 def _given(reasons: Sequence[Mapping[str, Any]]) -> list[ReasonShown]:
@@ -149,10 +142,10 @@ def _once(reasons: Iterable[ReasonShown]) -> tuple[ReasonShown, ...]:
     return tuple(found.values())
 
 
-def _failure(status: Mapping[str, Any]) -> str:
-    code, stage = status.get("status", "unknown"), status.get("stage")
-    where = f" in the stage {stage}" if stage else ""
-    return f"This pair failed{where} ({code}): {status.get('message') or 'The reason is in its log.'}"
+def _failure(status: PairStatus) -> str:
+    where = f" in the stage {status.stage}" if status.stage else ""
+    code, reason = status.status or "unknown", status.message or "See its log for the reason."
+    return f"This pair failed{where} ({code}): {reason}"
 
 
 def _plain(warning: str) -> str:
@@ -168,8 +161,8 @@ def _uncertain(amounts: Sequence[Amount]) -> list[str]:
         f"{amount.name}, {words}, {signed(value)} ± {uncertainty:.1f} mL"
         for amount in amounts
         for value, uncertainty, words in (
-            (amount.moved, amount.moved_uncertainty, "moved"),
-            (amount.changed, amount.changed_uncertainty, "changed class"),
+            (amount.moved, amount.moved_uncertainty, "deformation"),
+            (amount.changed, amount.changed_uncertainty, "reallocation"),
         )
         if abs(value) >= _MATTERS_ML and _UNCERTAIN * abs(value) < uncertainty < abs(value)
     ]

@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 
 from longimorph.geometry.grid import Grid, bounding_box, crop
 from longimorph.report import focus
-from longimorph.report.figures import COMPARED
 from longimorph.report.maps import Bytes, Floats, class_maps, picture, scalar, tissue
+from longimorph.report.pair_maps import COMPARED
 from longimorph.report.pairs import PairResults
 from longimorph.study.classes import ClassTable
+from longimorph.tables.closure import KINDS
 
 Slices = tuple[slice, slice, slice]
 Factors = tuple[int, int, int]
 
-_KINDS = ("deformation", "reallocation")
 _MARGIN_MM = 6.0
 _COARSEST = 16**3
 """Maximum number of voxels in a block."""
@@ -132,7 +132,7 @@ def pack(
     if not done:
         return None
     if len(classes.names) > 256:
-        raise ValueError(f"{len(classes.names)} classes are more than the 256 that the viewer can tell apart")
+        raise ValueError(f"{len(classes.names)} classes are more than the 256 that the viewer can show")
     grid, slices, brains = _head(visits, folder, classes)
     spots = [_spot(pair, brains, grid, classes) for pair in done]
     least = _reduction(done[0], len(done), len(visits), classes, _Box(grid, slices, (1, 1, 1)), most_bytes)
@@ -214,7 +214,7 @@ def _visit(folder: Path, classes: ClassTable, box: _Box) -> dict[str, Any]:
 
 def _pair(pair: PairResults, spot: _Spot, classes: ClassTable, box: _Box) -> dict[str, Any]:
     modelled = _labels(class_maps(pair.folder / "final_simplex.nii.gz")[0], box)
-    moved, changed = (_share(pair.folder / f"{kind}.nii.gz", classes, box) for kind in _KINDS)
+    moved, changed = (_share(pair.folder / f"{kind}.nii.gz", classes, box) for kind in KINDS)
     growth = 100 * np.expm1(box.means(scalar(pair.folder / "log_jacobian.nii.gz")[0]))
     limit = float(max(np.percentile(np.abs(growth), 99.8), 5.0))
     step = limit / 126
@@ -265,7 +265,7 @@ def _spot(
     if (pair.folder / "compared.nii.gz").exists():
         brain = brain & (scalar(pair.folder / "compared.nii.gz")[0] >= COMPARED)
     ill, changes = np.zeros(grid.shape, np.float32), []
-    for kind in _KINDS:
+    for kind in KINDS:
         maps, _ = class_maps(pair.folder / f"{kind}.nii.gz")
         ill += focus.pathological(maps, classes)
         changes.append(focus.exchanged(maps, classes.background))

@@ -133,7 +133,7 @@ class ResumableRun(journal.Journal):
         """Raise if a signal was received and is not deferred."""
         if self._signal and not self._masks:
             name, done = signal.Signals(self._signal).name, counted(len(self._rows), "iteration")
-            raise Interrupted(f"{name} after {done}; the next attempt goes on from there")
+            raise Interrupted(f"{name} after {done}; the next attempt continues from there")
 
     def _keep(self, work: Callable[[], None]) -> None:
         """Run a function that writes files; a failure to write ends the journal but not the registration.
@@ -146,7 +146,9 @@ class ResumableRun(journal.Journal):
         try:
             work()
         except (OSError, MemoryError) as error:
-            LOGGER.warning("an interruption will cost what was done, since it cannot be saved: %s", error)
+            LOGGER.warning(
+                "the state cannot be saved, so an interruption would lose the work done: %s", error
+            )
             self._broken = True
             if not out_of_memory(error):
                 self.delete()
@@ -163,4 +165,4 @@ class ResumableRun(journal.Journal):
         self._ended, self._rows[:] = list(found["ended"]), found["rows"]
         self._state = self._files.state(found["state"]) if found["state"] else None
         self._earlier, self.attempts = float(found["seconds"]), int(found["attempts"]) + 1
-        LOGGER.info("attempt %d goes on after %s", self.attempts, counted(len(self._rows), "iteration"))
+        LOGGER.info("attempt %d continues after %s", self.attempts, counted(len(self._rows), "iteration"))

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from longimorph.alignment.align import AlignSettings, VisitVolumes, align_patient
-from longimorph.errors import PairFailure
+from longimorph.errors import Unusable
 from longimorph.io.atomic import write_json
 from longimorph.io.contents import hashes
 from longimorph.io.transforms import write_rigid
 from longimorph.io.volumes import read_image
+from longimorph.stages.failing import failure_of
 from longimorph.stages.visits import classes_of, remove, visit_of
 from longimorph.study import classes as class_tables
 from longimorph.study.classes import ClassTable
@@ -37,19 +38,19 @@ def align(
             write_rigid(out / name / "rigid.tfm", visit.matrix)
     content = alignment.to_dict()
     for name, visit in alignment.visits.items():
-        content["visits"][name]["stage"] = visit.failure.stage if visit.failure else None
+        content["visits"][name]["stage"] = failure_of("align", visit.failure).stage if visit.failure else None
     write_json(out / "alignment.json", {"patient": patient, **content, "inputs_sha256": inputs})
 
 
-def _scan(record: Mapping[str, Any], table: ClassTable) -> VisitVolumes | PairFailure:
+def _scan(record: Mapping[str, Any], table: ClassTable) -> VisitVolumes | Unusable:
     visit = visit_of(record)
     try:
         labels, grid = classes_of(visit, table)
         if visit.image is None:
             return VisitVolumes(labels, grid)
         return VisitVolumes(labels, grid, *read_image(visit.image))
-    except PairFailure as failure:
-        return failure
+    except Unusable as found:
+        return found
 
 
 def align_settings(settings: Mapping[str, Any]) -> AlignSettings:

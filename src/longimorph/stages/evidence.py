@@ -62,7 +62,7 @@ def _images(folders: tuple[Path, Path], grid: Grid) -> tuple[Array, Array] | Non
     files = [folder / "image.nii.gz" for folder in folders]
     if not all(file.exists() for file in files):
         return None
-    (first, one), (second, other) = (read_image(file, "register") for file in files)
+    (first, one), (second, other) = (read_image(file) for file in files)
     return (first, second) if same_grid(one, grid, 1e-3) and same_grid(other, grid, 1e-3) else None
 
 

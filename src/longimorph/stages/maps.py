@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,24 @@ from longimorph.io.contents import hashes
 from longimorph.io.volumes import read_image, write_maps, write_scalar
 from longimorph.maps import simplex
 from longimorph.maps.field_of_view import View
+from longimorph.stages.failing import failing
 from longimorph.stages.visits import read_classes, record_of, remove, visit_of
 from longimorph.study import classes as class_tables
 from longimorph.study.classes import ClassTable
 from longimorph.study.table import Visit
+
+
+@dataclass(frozen=True)
+class MapsSettings:
+    """How labels become probabilities: a width in mm, and the smallest probability."""
+
+    smoothing_mm: float
+    floor: float
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> MapsSettings:
+        """The settings from a job's plain values."""
+        return cls(given["smoothing_mm"], given["floor"])
 
 
 def maps(
@@ -31,15 +46,16 @@ def maps(
     hashes of the visit's files.
     """
     remove(out / name for name in ("simplex.nii.gz", "image.nii.gz"))
-    scan = visit_of(visit)
+    scan, chosen = visit_of(visit), MapsSettings.of(settings)
     inputs = hashes(scan.files().values())  # before they are read, so that later changes are noticed
     try:
-        aligned = record_of(alignment, "maps")
-        own = aligned["visits"][visit["timepoint"]]
-        if own["status"] != "ok":
-            raise PairFailure(own["stage"], own["status"], own["message"])
-        grid = Grid.from_dict(aligned["grid"])
-        found = _write(scan, class_tables.load_classes(classes), grid, np.array(own["matrix"]), out, settings)
+        with failing("maps"):
+            aligned = record_of(alignment)
+            own = aligned["visits"][visit["timepoint"]]
+            if own["status"] != "ok":
+                raise PairFailure(own["stage"], own["status"], own["message"])
+            grid, matrix = Grid.from_dict(aligned["grid"]), np.array(own["matrix"])
+            found = _write(scan, class_tables.load_classes(classes), grid, matrix, out, chosen)
         record = {"status": "ok", "message": "", **found, "alignment": own["quality"]}
     except PairFailure as failure:
         record = {"status": failure.code, "stage": failure.stage, "message": failure.message}
@@ -48,12 +64,12 @@ def maps(
 
 
 def _write(
-    visit: Visit, table: ClassTable, grid: Grid, matrix: np.ndarray, out: Path, settings: Mapping[str, Any]
+    visit: Visit, table: ClassTable, grid: Grid, matrix: np.ndarray, out: Path, chosen: MapsSettings
 ) -> dict[str, Any]:
     labels, label_grid, by_wildcards = read_classes(visit, table)
     count = len(table.names)
     probabilities = simplex.simplex_maps(
-        labels, label_grid, matrix, grid, count, table.background, settings["smoothing_mm"], settings["floor"]
+        labels, label_grid, matrix, grid, count, table.background, chosen.smoothing_mm, chosen.floor
     )
     write_maps(out / "simplex.nii.gz", probabilities, grid)
     if visit.image is not None:
@@ -65,6 +81,6 @@ def _write(
             zip(table.names, simplex.native_volumes_mm3(labels, label_grid, count).tolist(), strict=True)
         ),
         "field_of_view": float(simplex.field_of_view(label_grid, matrix, grid).mean()),
-        "view": View.of(labels, label_grid, matrix, table.background, settings["smoothing_mm"]).to_dict(),
+        "view": View.of(labels, label_grid, matrix, table.background, chosen.smoothing_mm).to_dict(),
         **({"by_wildcards": by_wildcards} if by_wildcards else {}),
     }

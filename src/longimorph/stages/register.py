@@ -6,7 +6,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import longimorph
-from longimorph.errors import PairFailure
+from longimorph.errors import PairFailure, Unusable
 from longimorph.geometry.grid import Grid
 from longimorph.io.atomic import write_csv, write_json
 from longimorph.io.contents import hashes
@@ -36,12 +36,15 @@ from longimorph.orchestration import heartbeat
 from longimorph.resuming.resumable_run import FOLDER, ResumableRun
 from longimorph.resuming.state import fingerprint
 from longimorph.stages.evidence import evidence
+from longimorph.stages.failing import failing
+from longimorph.stages.register_settings import RegisterSettings
 from longimorph.stages.visit_maps import Loaded, compared, load_visit_maps, not_compared, require_brain
 from longimorph.stages.visits import remove
 from longimorph.study import classes as class_tables
 from longimorph.study import control as control_tables
 from longimorph.tables import PairChanges, write_failed_pair, write_pair
 from longimorph.verdict import trust
+from longimorph.verdict.status import FILE, OK, PairStatus
 
 LOGGER = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ MAPS = (
     "reallocation.nii.gz",
     "compared.nii.gz",
 )
-TABLES = ("changes.csv", "transitions.csv", "convergence.csv", "status.json")
+TABLES = ("changes.csv", "transitions.csv", "convergence.csv", FILE)
 TRACE = (
     "spacing_mm",
     "iteration",
@@ -110,44 +113,46 @@ def register(
     """
     remove(out / name for name in (*MAPS, *TABLES))
     table = class_tables.load_classes(classes)
-    trace = ConvergenceTrace(settings["max_evaluations"])
+    given = RegisterSettings.of(settings)
+    trace = ConvergenceTrace(given.numerical.max_evaluations)
     matrix = torch.from_numpy(control_tables.load_control(control, table))
-    status: dict[str, Any] = {name: pair[name] for name in ("patient", "from", "to")}
-    chosen, memory, inputs = (
-        _settings(settings),
-        None,
-        _present(qc.parent / name for qc in (source, target) for name in ("simplex.nii.gz", "image.nii.gz")),
-    )
-    key = fingerprint(chosen, matrix.tolist(), list(inputs.values()))
+    status = PairStatus(pair["patient"], pair["from"], pair["to"])
+    memory = None
+    inputs = _present(qc.parent / n for qc in (source, target) for n in ("simplex.nii.gz", "image.nii.gz"))
+    key = fingerprint(given.numerical, matrix.tolist(), list(inputs.values()))
     journal = ResumableRun(out / FOLDER, key, trace.rows)
-    torch.set_num_threads(settings["threads"])
+    torch.set_num_threads(given.threads)
     try:
-        device = _device(settings["device"])
-        with _failures(chosen, device, lambda: memory):
+        with failing("register"):
+            device = _device(given.device)
+        with failing("register"), _failures(given.numerical.steps, device, lambda: memory):
             loaded = load_visit_maps(source, target, len(table.names), table.background, device)
-            status |= compared(loaded.shared, pair)
-            require_brain(loaded.shared, pair, settings["compared_min"])
-            memory = _memory(loaded, chosen, settings)
+            status = replace(status, **compared(loaded.shared, pair))
+            require_brain(loaded.shared, pair, given.compared_min)
+            memory = _memory(loaded, given)
             with journal:
-                found = _match(loaded, matrix, chosen, trace, memory, journal)
-            done = {**status, "status": "ok", "stage": None, "message": ""}
-            done |= _health(found, loaded, table.names, len(trace.rows))
+                found = _match(loaded, matrix, given.numerical, trace, memory, journal)
             changes, visits = _changes(found, loaded), (source.parent, target.parent)
-            done |= evidence(found, loaded, changes, table, visits, trace.rows)
-            done |= _verdict(done, not_compared(loaded.shared, pair))
+            done = replace(
+                status,
+                status=OK,
+                **_health(found, loaded, table.names, len(trace.rows)),
+                **evidence(found, loaded, changes, table, visits, trace.rows),
+            )
+            done = _with_verdict(done, not_compared(loaded.shared, pair))
             _write_maps(found, loaded, out)
             write_pair(out, pair, table.names, changes)
-            status = done | memory.report(found.steps, trace.longest)
+            status = replace(done, **memory.report(found.steps, trace.longest))
     except PairFailure as failure:
-        status |= {"status": failure.code, "stage": failure.stage, "message": failure.message}
-        status["timepoint"] = failure.timepoint
-        status |= memory.report(chosen.steps, trace.longest) if memory else {}
+        used = memory.report(given.numerical.steps, trace.longest) if memory else {}
+        status = _failed(replace(status, **used), failure)
         remove(out / name for name in MAPS)
         write_failed_pair(out, pair, table.names, failure.code)
     write_csv(out / "convergence.csv", trace.table())
-    status |= {"seconds": journal.seconds, "attempts": journal.attempts}
-    write_json(out / "status.json", status | _provenance(inputs, control, settings))
-    if status["status"] not in MEMORY_CODES:  # with more memory, another attempt resumes from here
+    made = _provenance(inputs, control, given.recorded)
+    status = replace(status, seconds=journal.seconds, attempts=journal.attempts, **made)
+    write_json(out / FILE, status.to_dict())
+    if status.status not in MEMORY_CODES:  # with more memory, another attempt resumes from here
         journal.delete()
 
 
@@ -156,31 +161,16 @@ def _present(files: Iterable[Path]) -> dict[str, str]:
     return {name: sha256 for name, sha256 in hashes(files).items() if sha256}
 
 
-def _memory(loaded: Loaded, chosen: Settings, settings: Mapping[str, Any]) -> budget.MemoryUse:
-    file = settings.get("memory_model")
-    known = model(Path(file) if file else None)
-    return budget.begin(loaded.source, loaded.device, chosen.steps, settings.get("memory_mb"), known)
+def _memory(loaded: Loaded, given: RegisterSettings) -> budget.MemoryUse:
+    steps, known = given.numerical.steps, model(given.memory_model)
+    return budget.begin(loaded.source, loaded.device, steps, given.memory_mb, known)
 
 
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
-        message = "the configuration asks for device 'cuda', and PyTorch sees no GPU here; set device: auto"
-        raise PairFailure("register", "no_gpu", message)
+        message = "the configuration requires device 'cuda', but PyTorch finds no GPU; set device: auto"
+        raise Unusable("no_gpu", message)
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _settings(settings: Mapping[str, Any]) -> Settings:
-    steps = settings["steps"]
-    return Settings(
-        kernel_mm=tuple(settings["kernel_mm"]),
-        amplitude_mm=settings["amplitude_mm"],
-        regularisation=settings["regularisation"],
-        volume_mm=settings["volume_mm"],
-        volume_weight=settings["volume_weight"],
-        max_evaluations=settings["max_evaluations"],
-        tolerance=settings["tolerance"],
-        steps=None if steps == "auto" else steps,
-    )
 
 
 def _match(
@@ -198,29 +188,29 @@ def _match(
 
 @contextmanager
 def _failures(
-    chosen: Settings, device: torch.device, memory: Callable[[], budget.MemoryUse | None]
+    steps: int | None, device: torch.device, memory: Callable[[], budget.MemoryUse | None]
 ) -> Iterator[None]:
-    """Turn expected errors during matching and writing into a failure of the pair."""
+    """Turn expected errors during matching and writing into what makes the pair unusable."""
     try:
         yield
     except Divergence as error:
-        message = f"{error}; the visits may be too far apart: look at their alignment, or raise kernel_mm"
-        raise PairFailure("register", "diverged", message) from error
+        message = f"{error}; the visits may differ too much: check their alignment, or raise kernel_mm"
+        raise Unusable("diverged", message) from error
     except (RuntimeError, MemoryError, OSError) as error:
         if not out_of_memory(error):
             raise
-        raise _no_memory(chosen, device, memory()) from error
+        raise _no_memory(steps, device, memory()) from error
 
 
-def _no_memory(chosen: Settings, device: torch.device, memory: budget.MemoryUse | None) -> PairFailure:
-    predicted = f" ({memory.predicted(chosen.steps) / 1e9:.1f} GB predicted)" if memory else ""
-    kept = "what is done so far is kept: delete this pair's status.json, and the next run goes on from there"
-    coarser = "A larger spacing_mm needs less, and begins anew"
+def _no_memory(steps: int | None, device: torch.device, memory: budget.MemoryUse | None) -> Unusable:
+    predicted = f" ({memory.predicted(steps) / 1e9:.1f} GB predicted)" if memory else ""
+    kept = "delete this pair's status.json, and the next run continues from the last saved iteration"
+    coarser = "A larger spacing_mm needs less memory, but starts from the beginning"
     if device.type == "cuda":
         message = f"the GPU ran out of memory{predicted}. With a larger GPU or the CPU, {kept}. {coarser}"
-        return PairFailure("register", "gpu_memory", message)
+        return Unusable("gpu_memory", message)
     message = f"memory ran out{predicted}. With more memory for the job, {kept}. {coarser}"
-    return PairFailure("register", "memory", message)
+    return Unusable("memory", message)
 
 
 def _changes(found: Registration, loaded: Loaded) -> PairChanges:
@@ -270,11 +260,16 @@ def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterati
     }
 
 
-def _verdict(status: Mapping[str, Any], remarks: Sequence[str]) -> dict[str, Any]:
+def _failed(status: PairStatus, failure: PairFailure) -> PairStatus:
+    code, stage, timepoint = failure.code, failure.stage, failure.timepoint
+    return replace(status, status=code, stage=stage, message=failure.message, timepoint=timepoint)
+
+
+def _with_verdict(status: PairStatus, remarks: Sequence[str]) -> PairStatus:
     """The verdict without the parts that need dates; ``warnings`` holds its sentences and ``remarks``."""
     found = trust.judged(status)
-    sentences = [reason["sentence"] for reason in found["verdict_reasons"]]
-    return {**found, "warnings": [*sentences, *(remark for remark in remarks if remark not in sentences)]}
+    sentences = [reason["sentence"] for reason in found.verdict_reasons or ()]
+    return replace(found, warnings=[*sentences, *(r for r in remarks if r not in sentences)])
 
 
 def _device_name(device: torch.device) -> str:

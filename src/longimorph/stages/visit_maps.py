@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longimorph.errors import PairFailure
+from longimorph.errors import PairFailure, Unusable
 from longimorph.geometry.grid import Grid, same_grid
 from longimorph.io.volumes import read_maps
 from longimorph.maps.field_of_view import Shared, View, share
@@ -37,20 +37,18 @@ def load_visit_maps(
 ) -> Loaded:
     """Read the maps, of ``count`` classes, beside the ``qc.json`` of two visits.
 
-    Raises the failure of a visit without maps, or a failure of the pair when the maps are incompatible.
+    Raises the failure of a visit without maps, or Unusable when the maps are incompatible.
     """
-    records = record_of(source, "register"), record_of(target, "register")
+    records = record_of(source), record_of(target)
     for record in records:
         _require(record)
     maps, grid = read_maps(source.parent / "simplex.nii.gz")
     after, other = read_maps(target.parent / "simplex.nii.gz")
     if {len(maps), len(after)} != {count} or not same_grid(grid, other, 0.0):
         shapes = " and ".join("×".join(map(str, found.shape)) for found in (maps, after))
-        message = (
-            f"the maps in {source.parent} and {target.parent} ({shapes}) do not fit each other, or are not"
-        )
-        message += f" of {count} classes: another run's simplex.nii.gz lies there. Delete both folders"
-        raise PairFailure("register", "grid_mismatch", message)
+        message = f"the maps in {source.parent} and {target.parent} ({shapes}) do not match, or do not have"
+        message += f" {count} classes: a simplex.nii.gz is from another run. Delete both folders"
+        raise Unusable("grid_mismatch", message)
     views = View.from_dict(records[0]["view"]), View.from_dict(records[1]["view"])
     before, after, shared = share((maps, after), grid, views, background)
     return Loaded(torch.from_numpy(before), torch.from_numpy(after), grid, shared, device)
@@ -63,11 +61,11 @@ def compared(shared: Shared, pair: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_brain(shared: Shared, pair: Mapping[str, Any], least: float) -> None:
-    """Raise a failure of the pair when less than the share ``least`` of the brain is compared."""
+    """Raise Unusable when less than the share ``least`` of the brain is compared."""
     if shared.compared < least:
         (sentence,) = not_compared(shared, pair)
-        message = f"{sentence} At least {least:.0%} of it has to be compared (compared_min)"
-        raise PairFailure("register", "fov", message)
+        message = f"{sentence} At least {least:.0%} of it must be comparable (compared_min)"
+        raise Unusable("fov", message)
 
 
 def not_compared(shared: Shared, pair: Mapping[str, Any]) -> list[str]:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from longimorph.errors import PairFailure
+from longimorph.errors import Unusable
 from longimorph.geometry.grid import Grid
+from longimorph.stages.failing import failing
 from longimorph.study import wildcards
 from longimorph.study.classes import ClassTable
 from longimorph.study.labels import count
@@ -31,7 +32,7 @@ def visit_of(record: Mapping[str, Any]) -> Visit:
 def classes_of(visit: Visit, table: ClassTable) -> tuple[NDArray[np.int16], Grid]:
     """The class index of each voxel of the visit's labels, (i, j, k), and their grid.
 
-    Raises PairFailure when the labels cannot be read or match no class.
+    Raises a failure of the stage maps when the labels cannot be read or match no class.
     """
     index, grid, _ = read_classes(visit, table)
     return index, grid
@@ -42,11 +43,12 @@ def read_classes(visit: Visit, table: ClassTable) -> tuple[NDArray[np.int16], Gr
 
     These are also logged.
     """
-    regions, states, grid = read_visit(visit)
-    try:
-        index = table.lookup(regions, states, grid.voxel_volume)
-    except PairFailure as failure:
-        raise PairFailure(failure.stage, failure.code, f"{visit.regions}: {failure.message}") from failure
+    with failing("maps"):  # also where the alignment is the first to read them
+        regions, states, grid = read_visit(visit)
+        try:
+            index = table.lookup(regions, states, grid.voxel_volume)
+        except Unusable as found:
+            raise Unusable(found.code, f"{visit.regions}: {found.message}") from found
     told: list[str] = []
     if table.has_wildcards:
         told = wildcards.sentences(wildcards.taken(table, count(regions, states), grid.voxel_volume))
@@ -61,15 +63,13 @@ def remove(files: Iterable[Path]) -> None:
         file.unlink(missing_ok=True)
 
 
-def record_of(path: Path, stage: str) -> dict[str, Any]:
-    """Read a JSON object written by an earlier step; raises PairFailure of ``stage`` when it is damaged."""
+def record_of(path: Path) -> dict[str, Any]:
+    """Read a JSON object written by an earlier step; raises Unusable when it is damaged."""
     try:
         return read_json(path)
     except (OSError, ValueError) as error:
-        message = (
-            f"{path} of an earlier step is damaged ({error}). Delete it: the same command makes it again"
-        )
-        raise PairFailure(stage, "unreadable", message) from error
+        message = f"{path}, from an earlier step, is damaged ({error}). Delete it and repeat the same command"
+        raise Unusable("unreadable", message) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

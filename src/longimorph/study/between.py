@@ -35,9 +35,9 @@ def remarks(visits: Sequence[tuple[Visit, Layout]]) -> Iterator[tuple[Visit, str
 def _exchanged(visit: Visit, swapped: Sequence[int]) -> str:
     labels = ", ".join(map(str, swapped[:5])) + (", …" if len(swapped) > 5 else "")
     return (
-        f"{visit.regions.name}: the labels of the left half by FreeSurfer's numbers ({labels}) lie on the "
-        "patient's right. Left and right are exchanged, in the header or by a tool: convert the scan again "
-        "from the source and segment that"
+        f"{visit.regions.name}: labels that FreeSurfer numbers as left ({labels}) lie on the patient's "
+        "right. Left and right are swapped, in the header or by a tool: convert the scan again from the "
+        "source and segment the new file"
     )
 
 
@@ -46,17 +46,17 @@ def _sizes(visit: Visit, layout: Layout, first: Visit, own: Layout) -> Iterator[
     if all(abs(a - b) <= SAME_SIZE * b for a, b in zip(mine, theirs, strict=True)):
         return
     volumes = prod(mine) / prod(theirs)
-    sizes = f"voxels of {shown_mm(layout.sizes)} mm, at {first.timepoint} of {shown_mm(own.sizes)} mm"
+    sizes = f"voxels of {shown_mm(layout.sizes)} mm, {first.timepoint} of {shown_mm(own.sizes)} mm"
     if sorted(layout.shape) == sorted(own.shape):
         count = "×".join(map(str, layout.shape))
         yield (
             f"{visit.regions.name} has as many voxels as {first.regions.name} ({count}), but {sizes}: every "
-            f"volume is {volumes:.3g} times as large. Is one header wrong?"
+            f"volume becomes {volumes:.3g} times as large. Check whether one header is wrong"
         )
     elif not 1 / OTHER_VOLUME < volumes < OTHER_VOLUME:
         yield (
-            f"{visit.regions.name} has {sizes}. Segmentations of another resolution differ at every "
-            "boundary, and that is measured as change"
+            f"{visit.regions.name} has {sizes}. Segmentations of different resolution differ at every "
+            "boundary, and the difference is measured as change"
         )
 
 
@@ -65,12 +65,12 @@ def _sides(visit: Visit, layout: Layout, first: Visit, own: Layout) -> Iterator[
     names = f"{visit.regions.name} and {first.regions.name} ({first.timepoint})"
     if same is False:
         yield (
-            f"the labels of {names} lie on opposite sides: left and right are exchanged at one of the two, "
-            "in the header or by a tool. Find out at which, and convert that scan again from the source"
+            f"the labels of {names} lie on opposite sides: left and right are swapped in one of the two, "
+            "in the header or by a tool. Find out which, and convert that scan again from the source"
         )
     elif same is None and layout.codes != own.codes and sorted(layout.shape) == sorted(own.shape):
         yield (
             f"the voxels of {names} are stored in different orders ({layout.codes}, {own.codes}), and their "
-            "labels do not tell left from right. If a tool changed only the header, the two are mirrored: "
-            "compare them in a viewer"
+            "labels do not distinguish left from right. If a tool changed only the header, one of the two "
+            "is mirrored: compare them in a viewer"
         )

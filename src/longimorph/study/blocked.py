@@ -62,7 +62,7 @@ def _too_little_in_view(
     cut = next(visit for visit in (pair.source, pair.target) if visit.timepoint == small)
     if 0 < least_mm3 < (least - _MARGIN) * most_mm3 and _is_cut(classes, seen[cut]):
         share = f"{least_mm3 / 1000:.0f} of {most_mm3 / 1000:.0f} mL of the brain"
-        yield f"{small} shows only {share}; at least {least:.0%} has to be compared (compared_min)"
+        yield f"{small} shows only {share}; at least {least:.0%} must be comparable (compared_min)"
 
 
 def _brain_mm3(classes: ClassTable, report: ScanReport) -> float:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from longimorph.errors import InputError, PairFailure, Problem
+from longimorph.errors import InputError, Problem, Unusable
 from longimorph.study import tsv
 from longimorph.study.labels import LabelCounts, count
 from longimorph.study.schema import shown
@@ -134,7 +134,7 @@ class ClassTable:
     def lookup(
         self, regions: NDArray[Any], states: NDArray[Any] | None = None, voxel_mm3: float | None = None
     ) -> NDArray[np.int16]:
-        """Return the class index of each voxel; raises PairFailure naming the labels that match no row.
+        """Return the class index of each voxel; raises Unusable naming the labels that match no row.
 
         The message includes their volume if the volume of a voxel is given.
         """
@@ -143,7 +143,7 @@ class ClassTable:
             lost = index < 0
             counts = count(regions[lost], states[lost] if states is not None else None)
             found = "; ".join(text for _, text in self.complaints(counts, voxel_mm3))
-            raise PairFailure("maps", "unknown_label", f"no row of {self.name} takes {found}")
+            raise Unusable("unknown_label", f"no row of {self.name} matches {found}")
         return index
 
     def complaints(self, unknown: LabelCounts, voxel_mm3: float | None = None) -> list[tuple[str, str]]:
@@ -288,11 +288,11 @@ def _name_problems(table: Table, row: TableRow) -> list[Problem]:
     if not name:
         return [Problem(table.name, "is empty", row.line, "class", expected="the name of the class")]
     if name == "from":
-        text = "cannot be the name of a class: it heads the first column of the control table"
+        text = "cannot be the name of a class: it is the heading of the control table's first column"
         return [Problem(table.name, text, row.line, "class", name)]
     if not _NAME.fullmatch(name):
-        expected = "letters, digits, spaces and _ - . + ( ) & only, at most 100, a letter or digit first"
-        return [Problem(table.name, "cannot be a name", row.line, "class", shown(name), expected)]
+        expected = "at most 100 letters, digits, spaces and _ - . + ( ) &, beginning with a letter or digit"
+        return [Problem(table.name, "is not a valid name", row.line, "class", shown(name), expected)]
     return []
 
 
@@ -323,10 +323,10 @@ def _duplicates(table: Table) -> list[Problem]:
         name = row["class"]
         earlier = first.setdefault(name.lower(), row)
         if name and earlier is not row:
-            text = f"is given already on line {earlier.line}"
+            text = f"is already on line {earlier.line}"
             if earlier["class"] != name:
                 text = f"differs only by case from '{earlier['class']}' on line {earlier.line}"
-            hint = "Put all labels of a class into one row: 'regions' takes lists and ranges"
+            hint = "Give all labels of a class in one row: 'regions' accepts lists and ranges"
             problems.append(Problem(table.name, text, row.line, "class", shown(name), hint=hint))
     return problems
 
@@ -334,8 +334,8 @@ def _duplicates(table: Table) -> list[Problem]:
 def _never_reached(classes: ClassTable, table: Table) -> list[Problem]:
     """Return a problem for each row whose labels are all taken by rows above it."""
     reached = set(np.unique(classes._first_match).tolist())
-    hint = "The first row that matches wins: move this row up, or mend its labels"
-    text = "can never match: the rows above it take all its labels"
+    hint = "The first matching row wins: move this row up, or correct its labels"
+    text = "can never match: rows above it match all its labels"
     return [
         Problem(table.name, text, row.line, "class", row["class"], hint=hint)
         for index, row in enumerate(table.rows)

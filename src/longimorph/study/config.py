@@ -15,6 +15,7 @@ from longimorph.study.schema import Source
 
 PRESET = "preset:"
 REGISTRATION = (
+    "reallocation",
     "kernel_mm",
     "amplitude_mm",
     "regularisation",
@@ -63,6 +64,7 @@ class Config:
     floor: float
     device: Literal["auto", "cpu", "cuda"]
     threads: int
+    reallocation: Literal["scalar", "pairs"]
     kernel_mm: tuple[float, ...]
     amplitude_mm: float
     regularisation: float

@@ -102,6 +102,6 @@ def _entry_problem(table: Table, row: TableRow, column: str) -> Problem | None:
         return None
     message = "is empty" if not text else "is not a number" if value is None else "is outside [0, 1]"
     comma = value is None and parse_number(text.replace(",", ".")) is not None
-    hint = "Write the decimal point as '.'" if comma else None
+    hint = "Use '.' as the decimal point" if comma else None
     where = f"the entry from '{row['from']}' to '{column}' {message}"
     return Problem(table.name, where, row.line, column, shown(text) or None, _EXPECTED, hint)

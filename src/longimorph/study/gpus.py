@@ -89,7 +89,7 @@ def _problems(table: Table, row: TableRow, earlier: list[str]) -> list[Problem]:
     """Return the problems of the cells of one row."""
     checks = (
         ("name", *_name_fault(row["name"], earlier)),
-        ("memory_gb", *_number_fault(row["memory_gb"], _MOST_GB, "the card's memory in GB, such as 40")),
+        ("memory_gb", *_number_fault(row["memory_gb"], _MOST_GB, "the GPU's memory in GB, such as 40")),
         ("request", *_request_fault(row["request"])),
         ("constraint", *_word_fault(row["constraint"], "a feature of the nodes, such as a100")),
         ("partition", *_word_fault(row["partition"], "the name of a partition, such as gpu")),
@@ -102,7 +102,7 @@ def _problems(table: Table, row: TableRow, earlier: list[str]) -> list[Problem]:
     ]
 
 
-_SPEED = "how many times faster than one processor thread the card is, such as 20"
+_SPEED = "how many times faster than one CPU thread the GPU is, such as 20"
 
 Fault = tuple[str | None, str | None]
 """What is wrong and what is expected; (None, None) if nothing is wrong."""
@@ -110,10 +110,10 @@ Fault = tuple[str | None, str | None]
 
 def _name_fault(text: str, earlier: list[str]) -> Fault:
     if not text:
-        return "is empty", "a name for this kind of card"
+        return "is empty", "a name for this type of GPU"
     if text in earlier:
-        return "is given already in a row above", "one row per kind of card"
-    return (None, None) if _NAME.fullmatch(text) else ("cannot be a name", "letters, digits and _ . + - only")
+        return "is already in a row above", "one row per type of GPU"
+    return (None, None) if _NAME.fullmatch(text) else ("is not a valid name", "only letters, digits and _.+-")
 
 
 def _number_fault(text: str, most: float, expected: str) -> Fault:
@@ -126,12 +126,12 @@ def _number_fault(text: str, most: float, expected: str) -> Fault:
 def _request_fault(text: str) -> Fault:
     if not text or _GRES.fullmatch(text) or _GPUS.fullmatch(text):
         return None, None
-    expected = "one card: gres=gpu:1, gres=gpu:TYPE:1, gpus=1 or gpus=TYPE:1 (TYPE: letters, digits, _ .)"
+    expected = "one GPU: gres=gpu:1, gres=gpu:TYPE:1, gpus=1 or gpus=TYPE:1 (TYPE: letters, digits, _ .)"
     return (
         "cannot be passed on to the cluster",
-        f"{expected}, or nothing where another column says it",
+        f"{expected}, or empty if another column gives it",
     )
 
 
 def _word_fault(text: str, expected: str) -> Fault:
-    return ("holds a space or a quote", expected) if re.search(r"[\s'\"]", text) else (None, None)
+    return ("contains a space or a quote", expected) if re.search(r"[\s'\"]", text) else (None, None)

@@ -20,8 +20,8 @@ MOST_BYTES = 100 << 20
 """Larger than any table or configuration: a million visits take half of it."""
 
 _SKEW_S = 60.0  # allowed difference between the clocks of a file server and this machine
-_FORBIDDEN = "may not be read: its permissions forbid it"
-_LEADS_NOWHERE = "is a link that leads to no file"
+_FORBIDDEN = "cannot be read: permission denied"
+_LEADS_NOWHERE = "is a broken link"
 
 
 class Unreadable(Exception):
@@ -46,7 +46,7 @@ def state(path: Path) -> str:
 def _reason(path: Path, error: OSError | ValueError) -> str:
     number = getattr(error, "errno", None)
     if number not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-        return f"cannot be a path ({getattr(error, 'strerror', None) or error})"
+        return f"is not a valid path ({getattr(error, 'strerror', None) or error})"
     return (unfetched(path) or _LEADS_NOWHERE) if os.path.islink(path) else MISSING
 
 

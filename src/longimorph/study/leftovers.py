@@ -28,13 +28,13 @@ class Leftovers:
         """Describe the leftovers, and what can be done about them."""
         found = []
         if self.pairs:
-            found.append(f"Pairs that are not of this study's plan any more: {_listed(self.pairs, most)}.")
+            found.append(f"Pairs that are no longer planned in this study: {_listed(self.pairs, most)}.")
         if self.patients:
-            found.append(f"Patients that this run does not have: {_listed(self.patients, most)}.")
+            found.append(f"Patients that are not in this run: {_listed(self.patients, most)}.")
         if found:
             found.append(
-                "Their folders in results/patients are of an earlier run and in none of the tables. They are "
-                "kept; delete them if they are not wanted."
+                "Their folders in results/patients come from an earlier run, and no table includes them. "
+                "longimorph keeps them; delete them if you do not need them."
             )
         return found
 

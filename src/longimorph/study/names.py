@@ -23,11 +23,11 @@ def fault(text: str, column: str) -> tuple[str, str] | None:
     if not text:
         return "is empty", f"the name of the {column}"
     if not _NAME.fullmatch(text):
-        return "cannot be a name", "letters A-Z a-z, digits, '-' and '_' only"
+        return "is not a valid name", "letters A-Z a-z, digits, '-' and '_' only"
     if len(text) > LONGEST:
-        return "is too long for a folder's name", f"at most {LONGEST} characters"
+        return "is too long for a folder name", f"at most {LONGEST} characters"
     if column == "patient" and text.lower() in RESERVED:
-        return "cannot be a name: it belongs to longimorph", "another name, such as one with a number"
+        return "is reserved by longimorph", "another name, such as one with a number"
     return None
 
 
@@ -38,8 +38,8 @@ def repeated(table: Table) -> list[Problem]:
     for row in table.rows:
         key = (row["patient"], row["timepoint"])
         if all(key) and first.setdefault(key, row.line) != row.line:
-            text = f"patient '{key[0]}', timepoint '{key[1]}' is given already on line {first[key]}"
-            problems.append(Problem(table.name, text, row.line, "timepoint", hint="Each visit has one row"))
+            text = f"patient '{key[0]}', timepoint '{key[1]}' is already on line {first[key]}"
+            problems.append(Problem(table.name, text, row.line, "timepoint", hint="Give each visit one row"))
     return problems + _by_case(table, ("patient",)) + _by_case(table, ("patient", "timepoint"))
 
 
@@ -57,6 +57,6 @@ def _by_case(table: Table, columns: Sequence[str]) -> list[Problem]:
         if earlier[columns[-1]] != name and name not in told:
             told.add(name)
             text = f"differs only by case from '{earlier[columns[-1]]}' on line {earlier.line}"
-            hint = "Write both alike, or give them different names: some disks keep no two such folders"
+            hint = "Use one spelling, or different names: some disks store both in one folder"
             problems.append(Problem(table.name, text, row.line, columns[-1], shown(name), hint=hint))
     return problems

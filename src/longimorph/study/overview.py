@@ -155,12 +155,12 @@ def _between(patient: str, visits: Sequence[Looked], classes: ClassTable) -> Ite
     without = [name for name, one in named.items() if one.visit.states is None]
     if without and len(without) < len(visits):
         filled = [name for name in named if name not in without]
-        text = f"'states' is empty at {_listed(without)} and filled at {_listed(filled)}"
-        yield Difference(patient, f"{text}. Empty means that the visit has no lesion at all", (0, 0.0))
+        text = f"'states' is empty for {_listed(without)} and given for {_listed(filled)}"
+        yield Difference(patient, f"{text}. An empty cell means that the visit has no lesion", (0, 0.0))
     tools = {name: one.scheme.name for name, one in named.items() if one.scheme is not None}
     if len(set(tools.values())) > 1:
         text = ", ".join(f"{name} {tool}" for name, tool in tools.items())
-        yield Difference(patient, f"the visits are labelled as by different tools: {text}", (1, 0.0))
+        yield Difference(patient, f"the visits were labelled by different tools: {text}", (1, 0.0))
     for earlier, later in pairwise(visits):
         yield from _jumps(patient, earlier, later, classes)
     for column in ("states", "regions"):
@@ -176,7 +176,7 @@ def _jumps(patient: str, earlier: Looked, later: Looked, classes: ClassTable) ->
         if max(factor, 1 / factor) > _CHANGED:
             first = f"{millilitres(before)} at {earlier.visit.timepoint}"
             second = f"{millilitres(after)} at {later.visit.timepoint}"
-            text = f"'{classes.names[index]}' has {first} and {second}: {factor:.2g} times as much"
+            text = f"'{classes.names[index]}' has {first} and {second}, a factor of {factor:.2g}"
             yield Difference(patient, text, (2, -max(factor, 1 / factor)))
 
 

@@ -65,7 +65,9 @@ def plan_pairs(cohort: Cohort, mode: Mode = "consecutive") -> Plan:
     for patient in cohort.patients():
         visits = cohort.visits_of(patient)
         if len(visits) < 2:
-            left_out.append(LeftOut(patient, f"has one visit, '{visits[0].timepoint}'; a change needs two"))
+            left_out.append(
+                LeftOut(patient, f"has only one visit, '{visits[0].timepoint}'; a pair needs two")
+            )
         pairs += [Pair(patient, source, target) for source, target in _choose(visits, mode)]
     return Plan(tuple(pairs), tuple(left_out))
 

@@ -24,9 +24,9 @@ def remarks(classes: ClassTable, counts: LabelCounts, extent: Extent) -> Iterato
         return
     volume = _brain(classes, counts) * extent.voxel_mm3
     if not BRAIN_MM3[0] <= volume <= BRAIN_MM3[1]:
-        text = f"all classes but {classes.names[classes.background]} make {volume / 1e6:.3g} L"
-        expected = f"{BRAIN_MM3[0] / 1e6:g} to {BRAIN_MM3[1] / 1e6:g} L are plausible for a brain"
-        yield f"{text}, {expected}. Is the voxel size right, and is the segmentation whole?"
+        text = f"all classes but {classes.names[classes.background]} add up to {volume / 1e6:.3g} L"
+        expected = f"a plausible brain has {BRAIN_MM3[0] / 1e6:g} to {BRAIN_MM3[1] / 1e6:g} L"
+        yield f"{text}; {expected}. Check the voxel size, and whether the segmentation is complete"
     cut = {
         name: area
         for name, face, size in zip(FACES, extent.faces, extent.face_mm2, strict=True)
@@ -35,7 +35,7 @@ def remarks(classes: ClassTable, counts: LabelCounts, extent: Extent) -> Iterato
     if cut:
         faces = ", ".join(f"{name} ({area / 100:.1f} cm²)" for name, area in cut.items())
         text = f"the brain reaches the edge of the field of view: {faces}"
-        yield f"{text}. What another visit shows beyond it is not compared"
+        yield f"{text}. Tissue beyond it is not compared, even if another visit shows it"
 
 
 def _brain(classes: ClassTable, counts: LabelCounts) -> int:

@@ -39,7 +39,7 @@ def examine_presets(
     known = available()
     if name not in known:
         hint = did_you_mean(name, known) or f"Presets: {', '.join(known)}"
-        return None, [Problem("control", "there is no such preset", value=f"preset:{name}", hint=hint)]
+        return None, [Problem("control", "is not a preset", value=f"preset:{name}", hint=hint)]
     file = paths.presets() / f"{name}.yaml"
     settings, _, problems = yamlfile.read_yaml(file)
     rules = (settings or {}).get("rules")
@@ -49,8 +49,8 @@ def examine_presets(
     assert isinstance(rules, list)
     rho = [[_first_rho(rules, source, target) for target in classes.rows] for source in classes.rows]
     if any(entry is None for row in rho for entry in row):
-        text = "the rules leave out some pairs of classes"
-        return None, [Problem(paths.display(file), text, hint="End with a rule from any to any")]
+        text = "the rules do not cover all pairs of classes"
+        return None, [Problem(paths.display(file), text, hint="Add a last rule from any to any")]
     return np.array(rho, np.float64), []
 
 
@@ -72,7 +72,7 @@ def _is(row: ClassRow, kind: str) -> bool:
 def _rule_problems(file: Path, rules: Any) -> list[Problem]:
     name = paths.display(file)
     if not isinstance(rules, list) or not rules:
-        return [Problem(name, "holds no list of rules", column="rules")]
+        return [Problem(name, "is not a list of rules", column="rules")]
     problems = []
     for number, rule in enumerate(rules, 1):
         for text, value, expected in _rule_faults(rule):
@@ -87,7 +87,7 @@ def _rule_faults(rule: Any) -> Iterator[tuple[str, Any, str]]:
         return
     for key, kinds in (("from", KINDS[:-1]), ("to", KINDS)):
         if rule[key] not in kinds:
-            yield f"'{key}' cannot be used", shown(rule[key]), f"one of {', '.join(kinds)}"
+            yield f"'{key}' is not valid", shown(rule[key]), f"one of {', '.join(kinds)}"
     rho = rule["rho"]
     if not isinstance(rho, int | float) or not 0 <= rho <= 1:
-        yield "'rho' cannot be used", shown(rho), "a number from 0 to 1"
+        yield "'rho' is not valid", shown(rho), "a number from 0 to 1"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from longimorph.errors import PairFailure, Problem
+from longimorph.errors import Problem, Unusable
 from longimorph.geometry.grid import Grid, canonical, in_order_of
 from longimorph.io import headers
 from longimorph.io.volumes import read_grid, read_image, read_labels
@@ -26,6 +26,9 @@ Labels = NDArray[np.int32]
 
 GRID_TOLERANCE_MM = 0.01
 """Maximum distance of voxel centres for regions and states to count as on one grid, in any storage order."""
+
+_OF_LABELS, _OF_IMAGE = "maps", "align"
+"""The stage that fails where labels, or the image, cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ class ScanReport:
 def read_visit(visit: Visit) -> tuple[Labels, Labels | None, Grid]:
     """Read the label volumes of a visit: regions, states (None without), and their grid.
 
-    Both volumes are (i, j, k) in the storage order of the regions. Raises PairFailure of the stage maps when
-    one cannot be read or the two lie on different grids.
+    Both volumes are (i, j, k) in the storage order of the regions. Raises Unusable when one cannot be read or
+    the two lie on different grids.
     """
     return _together(visit, [read_labels(path) for path in _label_files(visit)])
 
@@ -111,15 +114,16 @@ def examine_visit(visit: Visit) -> ScanReport:
         try:
             volumes.append(read_labels(path))
             remarks += headers.remarks(path, volumes[-1][1])
-        except PairFailure as failure:
-            defects.append(_defect(failure))
+        except Unusable as found:
+            defects.append(Defect(_OF_LABELS, found.code, found.message))
     remarks = _each_once(remarks)
     if len(volumes) < len(_label_files(visit)):
         return ScanReport(None, tuple(defects), None, tuple(remarks))
     try:
         regions, states, grid = _together(visit, volumes)
-    except PairFailure as failure:
-        return ScanReport(None, (*defects, _defect(failure)), None, tuple(remarks))
+    except Unusable as found:
+        defects.append(Defect(_OF_LABELS, found.code, found.message))
+        return ScanReport(None, tuple(defects), None, tuple(remarks))
     if visit.image and image:
         remarks += headers.beside_each_other(visit.image, image, visit.regions, grid)
     extent = _extent(regions, states, grid)
@@ -146,10 +150,10 @@ def _image_grid(visit: Visit, defects: list[Defect]) -> Grid | None:
         return None
     grid = None
     try:
-        grid = read_grid(visit.image, "align")
+        grid = read_grid(visit.image)
         read_image(visit.image)
-    except PairFailure as failure:
-        defects.append(_defect(failure))
+    except Unusable as found:
+        defects.append(Defect(_OF_IMAGE, found.code, found.message))
     return grid
 
 
@@ -165,10 +169,6 @@ def _extent(regions: Labels, states: Labels | None, grid: Grid) -> Extent:
     return Extent(grid.voxel_volume, tuple(areas), tuple(faces))
 
 
-def _defect(failure: PairFailure) -> Defect:
-    return Defect(failure.stage, failure.code, failure.message)
-
-
 def _together(visit: Visit, volumes: list[tuple[Labels, Grid]]) -> tuple[Labels, Labels | None, Grid]:
     """Return regions and states in the order of the regions, after checking that their voxels coincide."""
     regions, grid = volumes[0]
@@ -179,10 +179,10 @@ def _together(visit: Visit, volumes: list[tuple[Labels, Grid]]) -> tuple[Labels,
     if ordered is not None:
         return regions, ordered, grid
     message = (
-        f"the regions {visit.regions} and the states {visit.states} lie on different grids: "
-        f"{_describe(grid)} against {_describe(states_grid)}; resample one to the other (nearest neighbour)"
+        f"the regions {visit.regions} and the states {visit.states} are on different grids: "
+        f"{_describe(grid)} and {_describe(states_grid)}; resample one to the other (nearest neighbour)"
     )
-    raise PairFailure("maps", "grid_mismatch", message)
+    raise Unusable("grid_mismatch", message)
 
 
 def _describe(grid: Grid) -> str:
@@ -206,26 +206,26 @@ def check_labels(
         return found
     volume = report.extent.voxel_mm3 if report.extent is not None else None
     for column, words in classes.complaints(classes.unknown(report.counts), volume):
-        text = f"no row of {classes.name} takes {words}, found in {visit.files()[column]}"
+        text = f"no row of {classes.name} matches {words}, found in {visit.files()[column]}"
         hint = _state_hint(classes) if column == "states" else _REGION_HINT
         found.append(Problem(table, text, visit.line, column, hint=hint))
     if classes.background is not None:
         index = classes.classify(report.counts.regions, report.counts.states)
         if (index == classes.background).all():
-            text = f"the labels of {visit.regions} hold nothing but {classes.names[classes.background]}"
+            text = f"all labels of {visit.regions} belong to {classes.names[classes.background]}"
             found.append(ScanWarning(visit.patient, visit.timepoint, "align", "no_brain", text))
     return found
 
 
-_REGION_HINT = "Write them into the row of their class, or of 'background' where they are none"
+_REGION_HINT = "Add them to the row of their class, or to 'background' if they are outside the brain"
 
 
 def _state_hint(classes: ClassTable) -> str:
     """Return advice on what to write where a volume holds a state that no row names."""
     sick = [row.name for row in classes.rows if row.pathological]
-    where = f"the column 'states' of {_either(sick)}" if sick else "the column 'states' of a row of its own"
-    text = f"If it is a lesion, write the number into {where}"
-    return f"{text}; * stands for state 0 and the numbers that a row names, never for another one"
+    where = f"the column 'states' of {_either(sick)}" if sick else "the column 'states' of a separate row"
+    text = f"If it is a lesion, add the number to {where}"
+    return f"{text}; * matches only state 0 and numbers that some row names"
 
 
 def _either(names: Sequence[str]) -> str:

@@ -91,7 +91,7 @@ def _check_nested(
     if not present:
         return values, []
     expected = f"a group of indented settings: {', '.join(rule['properties'])}"
-    return values, [source.problem(key, "cannot be used", value=shown(value), expected=expected)]
+    return values, [source.problem(key, "is not valid", value=shown(value), expected=expected)]
 
 
 def check_value(value: Any, rule: Schema, source: Source, key: str) -> tuple[Any, list[Problem]]:
@@ -102,7 +102,7 @@ def check_value(value: Any, rule: Schema, source: Source, key: str) -> tuple[Any
     value = _numbers(value) if _takes_numbers(rule) else value
     if _finite(value) and Draft202012Validator(rule).is_valid(value):
         return value, []
-    message = "is empty" if value is None else "cannot be used"
+    message = "is empty" if value is None else "is not valid"
     found = None if value is None else shown(value)
     hint = _hint(value, rule)
     return value, [source.problem(key, message, value=found, expected=expected_text(rule), hint=hint)]
@@ -114,7 +114,7 @@ def _hint(value: Any, rule: Schema) -> str | None:
         return did_you_mean(value, words)
     names = any(r.get("items", {}).get("type") == "string" for r in _alternatives(rule))
     if names and isinstance(value, list) and any(isinstance(entry, int | float) for entry in value):
-        return "YAML reads 001 as a number: write names of digits in quotes, '001'"
+        return "YAML reads 001 as a number: put names made of digits in quotes, '001'"
     return None
 
 

@@ -94,11 +94,11 @@ def mismatches(classes: ClassTable, reports: Sequence[ScanReport]) -> list[str]:
 
 
 def _sentence(scheme: Scheme, own: Scheme | None, column: str, visits: int, missed: Sequence[int]) -> str:
-    made = f" is made for {own.name} and" if own is not None else ""
+    made = f" was written for {own.name} and" if own is not None else ""
     labels = ", ".join(map(str, missed[:5])) + (f" and {len(missed) - 5} more" if len(missed) > 5 else "")
     return (
-        f"the {column} of {counted(visits, 'visit')} are numbered as those of {scheme.name}; the table{made} "
-        f"does not name {labels}. For {scheme.name} there is {scheme.shown}"
+        f"the {column} of {counted(visits, 'visit')} follow the numbering of {scheme.name}; the table{made} "
+        f"does not name {labels}. The table for {scheme.name} is {scheme.shown}"
     )
 
 

@@ -73,8 +73,8 @@ def examine_sweep(
     problems += [*wrong_pairs, *wrong_values, *wrong_controls]
     count = prod(len(choices) for choices in values.values())
     if count > MOST:
-        text = f"make {count:,} combinations, at most {MOST} are allowed"
-        problems.append(source.problem("sweep.settings", text, hint="Leave out values or settings"))
+        text = f"gives {count:,} combinations; at most {MOST} are allowed"
+        problems.append(source.problem("sweep.settings", text, hint="Remove values or settings"))
     if problems or own[1] is None or plan is None:
         return None, problems
     matrices |= {own[0]: own[1]}
@@ -103,12 +103,12 @@ def _pairs(given: Any, plan: Plan | None, source: Source) -> tuple[list[Pair], l
     names = [given] if isinstance(given, str) else given
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         found = None if given is None else shown(given)
-        return [], [source.problem("sweep.pairs", "cannot be used", value=found, expected=expected)]
+        return [], [source.problem("sweep.pairs", "is not valid", value=found, expected=expected)]
     if plan is None:
         return [], []
     known = {f"{pair.patient}/{pair.name}": pair for pair in plan.pairs}
     problems = [
-        source.problem("sweep.pairs", "is no pair of the study", value=shown(name), expected=expected,
+        source.problem("sweep.pairs", "is not a pair of the study", value=shown(name), expected=expected,
                        hint=did_you_mean(name, known))
         for name in names
         if name not in known
@@ -121,18 +121,18 @@ def _values(given: Any, source: Source) -> tuple[dict[str, list[Any]], list[Prob
     if not isinstance(given, Mapping) or not given:
         expected = "lists of values by setting, such as {kernel_mm: [[3], [4]], control: [preset:lesion]}"
         found = None if given is None else shown(given)
-        return {}, [source.problem("sweep.settings", "cannot be used", value=found, expected=expected)]
+        return {}, [source.problem("sweep.settings", "is not valid", value=found, expected=expected)]
     rules = {key: schemas.load_schema()["properties"][key] for key in SETTINGS}
     values: dict[str, list[Any]] = {}
     problems = []
     for key, choices in given.items():
         place = f"sweep.settings.{key}"
         if key not in rules:
-            hint = did_you_mean(str(key), SETTINGS) or f"Settings that can vary: {', '.join(SETTINGS)}"
-            problems.append(source.problem(place, "is no setting that a sweep can vary", hint=hint))
+            hint = did_you_mean(str(key), SETTINGS) or f"A sweep can vary: {', '.join(SETTINGS)}"
+            problems.append(source.problem(place, "is not a setting that a sweep can vary", hint=hint))
         elif not isinstance(choices, list) or not choices:
             expected = f"a list of values, each {schemas.expected_text(rules[key])}"
-            problems.append(source.problem(place, "cannot be used", value=shown(choices), expected=expected))
+            problems.append(source.problem(place, "is not valid", value=shown(choices), expected=expected))
         else:
             values[key], found = _checked(choices, rules[key], source, place)
             problems += found
@@ -149,7 +149,7 @@ def _checked(
         problems += found
         if not found and text_of(value) in map(text_of, values):
             problems.append(
-                source.problem(place, "holds a value twice, or two tables of one name", value=shown(value))
+                source.problem(place, "contains a value or a table name twice", value=shown(value))
             )
         values += [value] if not found else []
     return values, problems

@@ -158,10 +158,10 @@ class _RowReader:
         value = parse_number(text)
         if value is None:
             message = "is not a number" if text else "is empty"
-            hint = "Write the decimal point as '.'" if re.fullmatch(r"-?\d+,\d+", text) else None
+            hint = "Use '.' as the decimal point" if re.fullmatch(r"-?\d+,\d+", text) else None
             self._report(row, "days", message, _DAYS, hint)
         elif abs(value) > _MOST_DAYS:
-            self._report(row, "days", "is a date, or no number of days", _DAYS, None)
+            self._report(row, "days", "is not a number of days (a date?)", _DAYS, None)
             return None
         return value
 
@@ -177,11 +177,11 @@ class _RowReader:
             hint = self._missing_hint(text, path) if state == inputs.MISSING else None
             self._report(row, column, state, None, hint)
         elif not text.lower().endswith(SUFFIXES):
-            self._report(row, column, "is not a NIfTI file by name", "a name ending in .nii or .nii.gz", None)
+            self._report(row, column, "is not a NIfTI file name", "a name ending in .nii or .nii.gz", None)
         elif "{" in text or "}" in text:
-            self._report(row, column, "holds braces, which mean something to the workflow", None, "Rename it")
+            self._report(row, column, "contains braces, which Snakemake would interpret", None, "Rename it")
         elif self.check_files and inputs.from_the_future(path):
-            hint = "Set the clock right, then touch the file"
+            hint = "Correct the clock, then touch the file"
             self._report(row, column, "has a timestamp in the future", None, hint)
         else:
             return path
@@ -192,7 +192,7 @@ class _RowReader:
         self._missing += 1
         near = None
         if "\\" in text:
-            near = "Write '/' between folders, not '\\'."
+            near = "Separate folders by '/', not '\\'."
         elif self._missing <= _MOST_HINTS:
             near = nearest_path(text, self.folder)
         tail = "" if Path(text).is_absolute() else f"Paths are relative to {self.folder}"
@@ -253,11 +253,11 @@ def _order_problems(name: str, visits: Sequence[Visit]) -> list[Problem]:
 def _order_problem(name: str, visit: Visit, other: Visit) -> Problem:
     where = f"day of '{other.timepoint}' on line {other.line}"
     if visit.days == other.days:
-        message, hint = f"is also the {where}", "Two visits of a patient need different days"
+        message, hint = f"is also the {where}", "Two visits of a patient must have different days"
     else:
         message, hint = (
             f"is before the {where} ({other.days:g})",
-            "Sort the patient's rows or mend the number",
+            "Sort the patient's rows or correct the number",
         )
     return Problem(name, message, visit.line, "days", f"{visit.days:g}", hint=hint)
 

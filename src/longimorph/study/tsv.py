@@ -64,7 +64,7 @@ def read_tsv(file: Path, known: Sequence[str]) -> tuple[Table | None, list[Probl
         columns.pop()
     problems = _header_problems(name, header_line, columns)
     if len(lines) == 1:
-        problems.append(Problem(name, "has a header but no rows", header_line))
+        problems.append(Problem(name, "has a header but no data rows", header_line))
     rows = []
     for number, line in lines[1:]:
         row, found = _row(name, number, _cells(line), columns)
@@ -84,7 +84,7 @@ def check_columns(table: Table, required: Sequence[str], optional: Sequence[str]
         if column not in table.columns:
             near = nearest(column, own)
             own = [c for c in own if c != near]
-            hint = f"Is it '{near}'?" if near else f"Columns found: {', '.join(table.columns)}"
+            hint = f"Is it the column '{near}'?" if near else f"Columns found: {', '.join(table.columns)}"
             problems.append(Problem(table.name, "column is missing", table.header_line, column, hint=hint))
     absent = [c for c in optional if c not in table.columns]
     for column in own:
@@ -102,11 +102,11 @@ def _read_text(file: Path) -> tuple[str | None, list[Problem]]:
         hint = missing_file_hint(file) if str(error) == inputs.MISSING else None
         return None, [Problem(name, str(error), expected=None if hint else _EXPECTED, hint=hint)]
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return None, [Problem(name, "is UTF-16 text (its byte-order mark says so)", hint=_SAVE)]
+        return None, [Problem(name, "is UTF-16 text (according to its byte-order mark)", hint=_SAVE)]
     if data.startswith(b"PK\x03\x04"):
-        return None, [Problem(name, "is a workbook of a spreadsheet program, not text", hint=_SAVE)]
+        return None, [Problem(name, "is a spreadsheet workbook, not text", hint=_SAVE)]
     if b"\0" in data:
-        return None, [Problem(name, "is no text in UTF-8: it holds zero bytes", hint=_SAVE)]
+        return None, [Problem(name, "is not UTF-8 text: it contains zero bytes", hint=_SAVE)]
     try:
         return data.decode("utf-8-sig"), []
     except UnicodeDecodeError as error:
@@ -155,7 +155,7 @@ def _header_problems(name: str, line: int, columns: list[str]) -> list[Problem]:
         if not column:
             problems.append(Problem(name, f"column {position} has no name", line))
         elif columns.index(column) < position - 1:
-            problems.append(Problem(name, "column is given twice", line, column))
+            problems.append(Problem(name, "column occurs twice", line, column))
     return problems
 
 
@@ -163,7 +163,7 @@ def _row(name: str, line: int, cells: list[str], columns: list[str]) -> tuple[Ta
     extra = [cell for cell in cells[len(columns) :] if cell]
     if extra:
         text = f"has {counted(len(cells), 'cell')}, but the header has {counted(len(columns), 'column')}"
-        return None, [Problem(name, text, line, value=extra[0], hint="Is there a tab too many?")]
+        return None, [Problem(name, text, line, value=extra[0], hint="Check for an extra tab")]
     if len(cells) == 1 and len(columns) > 1 and re.search(r"[,; |]", cells[0]):
         text = f"has one cell, but the header has {len(columns)} columns"
         return None, [Problem(name, text, line, hint="Separate the cells by tabs, not by spaces or commas")]

@@ -87,7 +87,7 @@ def scan_reports(
     new = [visit for visit in dict.fromkeys(visits) if visit not in known]
     if len(new) >= _MANY:
         log.warning(
-            "Checking the labels of %d visits that are new or changed: this takes a while, once", len(new)
+            "Reading the labels of %d new or changed visits; this takes a while, but only once", len(new)
         )
     try:
         with ThreadPoolExecutor(threads or min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
@@ -142,5 +142,5 @@ def _notes(study: Study, reports: Sequence[ScanReport]) -> list[str]:
             occurring.update(found.tolist())
     empty = [name for index, name in enumerate(study.classes.names) if index not in occurring]
     if empty and any(report.counts is not None for report in reports):
-        notes.append(f"No voxel of any scan is in {', '.join(empty)}; is that meant?")
+        notes.append(f"No voxel of any scan belongs to {', '.join(empty)}; check that this is intended")
     return notes

@@ -73,7 +73,7 @@ def sentences(found: Sequence[Taken], most: int | None = _MOST_NAMED) -> list[st
         more = f", and {counted(rest, 'more label')}" if rest else ""
         noun = "region" if column == "regions" else "state"
         plural = "s" if len(labels) > 1 else ""
-        lines.append(f"'{name}' takes by * in {column}: {noun}{plural} {', '.join(map(str, shown))}{more}")
+        lines.append(f"'{name}' matches by * in {column}: {noun}{plural} {', '.join(map(str, shown))}{more}")
     return lines
 
 

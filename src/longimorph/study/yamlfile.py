@@ -37,7 +37,7 @@ def read_yaml(file: Path) -> tuple[dict[Any, Any] | None, Source, list[Problem]]
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         return None, Source(name), [Problem(name, f"is not valid YAML: {str(error).splitlines()[0]}")]
     if not isinstance(data, dict):
-        return None, source, [Problem(name, "holds no settings", expected="lines of the form 'key: value'")]
+        return None, source, [Problem(name, "contains no settings", expected="lines such as 'key: value'")]
     return data, source, problems
 
 
@@ -52,8 +52,8 @@ def _yaml_hint(text: str, row: int | None) -> str | None:
     if row is None or row > len(lines):
         return None
     if "\t" in lines[row - 1]:
-        return "The line holds a tab: indent with spaces"
-    return "Each line is 'key: value', with a space after the colon; text with special signs goes in quotes"
+        return "The line contains a tab: indent with spaces"
+    return "Write 'key: value' with a space after the colon; put text with special characters in quotes"
 
 
 def _size(node: Any, sizes: dict[int, int]) -> int:
@@ -77,7 +77,7 @@ def _lines(node: Any, name: str) -> tuple[Source, list[Problem]]:
                 continue
             full, line = prefix + key.value, key.start_mark.line + 1
             if full in lines:
-                text = f"is given twice, first on line {lines[full]}"
+                text = f"occurs twice, first on line {lines[full]}"
                 problems.append(Problem(name, text, row=line, column=full))
             lines.setdefault(full, line)
             if isinstance(value, yaml.MappingNode) and prefix.count(".") < _DEPTH:

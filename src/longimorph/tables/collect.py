@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from longimorph.tables import columns
 from longimorph.tables.closure import closure
 from longimorph.tables.memory import memory_row
 from longimorph.tables.verdicts import verdict_row, with_verdict
+from longimorph.verdict.status import PairStatus, read_status
+from longimorph.verdict.trust import DAYS_PER_YEAR
 
 UNNAMED = "(unnamed)"
 
@@ -33,7 +34,7 @@ def patient_tables(
     """
     changes, transitions, failures, memory, verdicts = [], [], [], [], []
     for pair, folder in zip(pairs, folders, strict=True):
-        status, days = json.loads((folder / "status.json").read_text(encoding="utf-8")), float(pair["days"])
+        status, days = read_status(folder), float(pair["days"])
         own = with_verdict(columns.read_table(folder / "changes.csv"), status, days)
         changes.append(_with_days(own, days))
         transitions.append(columns.read_table(folder / "transitions.csv"))
@@ -119,15 +120,15 @@ def write_pair_list(
 def _with_days(changes: pd.DataFrame, days: float) -> pd.DataFrame:
     rates = changes.assign(days=days)
     for rate in columns.RATES:
-        rates[rate] = rates[rate.removesuffix("_per_year")] * (columns.DAYS_PER_YEAR / days)
+        rates[rate] = rates[rate.removesuffix("_per_year")] * (DAYS_PER_YEAR / days)
     return rates[list(columns.CHANGES)]
 
 
-def _failure(patient: str, pair: Mapping[str, Any], status: Mapping[str, Any]) -> list[dict[str, str]]:
+def _failure(patient: str, pair: Mapping[str, Any], status: PairStatus) -> list[dict[str, str]]:
     """Return the pair's row of ``failures.csv``; empty if the pair is done."""
-    if status["status"] == "ok":
+    if status.ok:
         return []
-    stage = str(status.get("stage") or "register")
-    log = pair["logs"].get(f"{stage}:{status.get('timepoint')}") or pair["logs"].get(stage, "")
+    stage = status.stage or "register"
+    log = pair["logs"].get(f"{stage}:{status.timepoint}") or pair["logs"].get(stage, "")
     row = {"patient": patient, "from": pair["from"], "to": pair["to"], "stage": stage, "log": log}
-    return [{**row, "code": str(status["status"]), "message": str(status.get("message", ""))}]
+    return [{**row, "code": status.status, "message": status.message}]

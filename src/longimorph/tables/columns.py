@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 DECIMALS = 3
-DAYS_PER_YEAR = 365.25
 
 PAIR = ("patient", "from", "to")
 VOLUMES = ("volume_from_mm3", "volume_to_mm3", "deformation_mm3", "reallocation_mm3", "unexplained_mm3")

@@ -21,7 +21,7 @@ class SomePairsFailed(LongimorphError):
     def __init__(self, failures: pd.DataFrame, pairs: int, folder: Path) -> None:
         these = "this pair" if len(failures) == 1 else "these pairs"
         lines = [f"{len(failures)} of {counted(pairs, 'pair')} failed. The tables in {folder} are complete,"]
-        lines[0] += f" with empty numbers for {these}; failures.csv there says why:"
+        lines[0] += f" with empty numbers for {these}; failures.csv there gives the reasons:"
         lines += [f"  {_sentence(row)}" for row in failures.head(_SHOWN).to_dict("records")]
         if len(failures) > _SHOWN:
             lines.append(f"  and {len(failures) - _SHOWN} more")
@@ -35,8 +35,9 @@ class PagesIncomplete(LongimorphError):
         shown = ", ".join(str(page) for page in pages[:_SHOWN])
         more = f" and {len(pages) - _SHOWN} more" if len(pages) > _SHOWN else ""
         super().__init__(
-            f"The tables are complete, but parts of these pages could not be made: {shown}{more}. Each says "
-            "which; its log says why. To make pages again: snakemake --forcerun patient_report cohort_report"
+            f"The tables are complete, but parts of these pages could not be made: {shown}{more}. Each page "
+            "names the parts, its log the reasons. To make the pages again: snakemake --forcerun "
+            "patient_report cohort_report"
         )
 
 

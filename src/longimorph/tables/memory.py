@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from longimorph.tables.columns import MEMORY, PAIR
+from longimorph.verdict.status import PairStatus, status_or
 
 NAMES = (*PAIR, "status", "device", "strategy_begun", "strategy")
 
 
-def memory_row(status: Mapping[str, Any]) -> dict[str, str]:
+def memory_row(status: PairStatus) -> dict[str, str]:
     """Return a pair's row of ``memory.csv`` from its ``status.json``; missing values are empty."""
-    said = {**status, **(status.get("memory") or {})}
-    if "memory" not in status:  # not begun: there is no device and no strategy
+    said = {**status.to_dict(), **(status.memory or {})}
+    if status.memory is None:  # not begun: there is no device and no strategy
         said["device"] = None
     return {name: "" if said.get(name) is None else _text(said[name]) for name in MEMORY}
 
@@ -34,17 +32,8 @@ def of_results(results: Path) -> pd.DataFrame:
     for file in sorted((results / "patients").glob("*/*__*/status.json")):
         source, _, target = file.parent.name.partition("__")
         names = dict(zip(PAIR, (file.parent.parent.name, source, target), strict=True))
-        rows.append(memory_row(_status(file)) | names)
+        rows.append(memory_row(status_or(file.parent, PairStatus())) | names)
     return _numbers(pd.DataFrame(rows, columns=list(MEMORY)))
-
-
-def _status(file: Path) -> dict[str, Any]:
-    """Return the contents of a status file; empty while it is being replaced."""
-    try:
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:

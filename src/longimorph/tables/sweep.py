@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from longimorph.tables import columns
+from longimorph.verdict.status import read_status
 
 HEALTH = ("mismatch_after_mm3", "seconds", "evaluations", "drift")
 """Quality measures of the registration, from its ``status.json``; the same in all rows of a pair."""
@@ -32,13 +32,13 @@ def sweep_table(
 def _one(folder: Path, combination: Mapping[str, Any], pair: Mapping[str, Any]) -> pd.DataFrame:
     place = folder / combination["name"] / pair["patient"] / f"{pair['from']}__{pair['to']}"
     changes = columns.read_table(place / "changes.csv")
-    status = json.loads((place / "status.json").read_text(encoding="utf-8"))
+    status = read_status(place)
     settings = combination["settings"]
     table = changes[[*columns.PAIR, "class", *NUMBERS]].copy()
     table.insert(0, "combination", combination["name"])
     for number, (name, text) in enumerate(settings.items(), 1):
         table.insert(number, name, text)
     for name in HEALTH:
-        table[name] = status.get(name)
-    table["status"] = status["status"]
+        table[name] = getattr(status, name)
+    table["status"] = status.status
     return table

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
 from longimorph.tables.columns import VERDICT
 from longimorph.verdict import trust
+from longimorph.verdict.status import PairStatus
 
 SEPARATOR = "; "
 
 
-def with_verdict(changes: pd.DataFrame, status: Mapping[str, Any], days: float) -> pd.DataFrame:
+def with_verdict(changes: pd.DataFrame, status: PairStatus, days: float) -> pd.DataFrame:
     """Add the verdict and the codes of its reasons to a pair's rows; both are empty if the pair failed."""
     found = trust.dated(status, days)
-    codes = SEPARATOR.join(reason["code"] for reason in found.get("verdict_reasons", ()))
-    return changes.assign(**dict(zip(VERDICT, (found.get("verdict", ""), codes), strict=True)))
+    codes = SEPARATOR.join(reason["code"] for reason in found.verdict_reasons or ())
+    return changes.assign(**dict(zip(VERDICT, (found.verdict or "", codes), strict=True)))
 
 
-def verdict_row(names: Mapping[str, str], status: Mapping[str, Any], days: float) -> dict[str, str]:
+def verdict_row(names: Mapping[str, str], status: PairStatus, days: float) -> dict[str, str]:
     """The pair's row of ``verdicts.csv``: the verdict, the codes of its reasons and their sentences."""
     found = trust.dated(status, days)
-    reasons = found.get("verdict_reasons", ())
+    reasons = found.verdict_reasons or ()
     said = {"codes": SEPARATOR.join(r["code"] for r in reasons)}
     said["sentences"] = " ".join(r["sentence"] for r in reasons)
-    return {**names, "status": str(status.get("status", "")), "verdict": found.get("verdict", ""), **said}
+    return {**names, "status": status.status, "verdict": found.verdict or "", **said}

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from longimorph.verdict.status import PairStatus
 
 TRUST, LOOK, DISTRUST = "trust", "look", "do not trust"
 SEVERITIES = (DISTRUST, LOOK)
 """Most severe first."""
 
-Status = Mapping[str, Any]
 DAYS_PER_YEAR = 365.25
 ML = 1000.0
+"""mm³ in a millilitre."""
 
 # --- One person or two: docs/benchmarks/identity.md ---------------------------------------------------
 SAME_CORRELATION, OTHER_CORRELATION = 0.55, 0.48
@@ -66,33 +68,33 @@ class Reason:
     sentence: str
 
 
-def judged(status: Status, days: float | None = None) -> dict[str, Any]:
-    """``verdict`` and ``verdict_reasons`` of a pair that is done; empty for a failed one.
+def judged(status: PairStatus, days: float | None = None) -> PairStatus:
+    """The status with ``verdict`` and ``verdict_reasons`` of a pair that is done; a failed one has none.
 
     ``days`` between the visits: without them no change is compared with a limit per year.
     """
-    if status.get("status") != "ok":
-        return {}
-    found = reasons(status, days)
-    return {
-        "verdict": found[0].severity if found else TRUST,
-        "verdict_reasons": [asdict(reason) for reason in found],
-    }
+    if not status.ok:
+        return status
+    return _with_verdict(status, [asdict(reason) for reason in reasons(status, days)])
 
 
-def dated(status: Status, days: float) -> dict[str, Any]:
-    """The verdict in ``status.json``, extended by what follows from the days between the visits."""
-    if "verdict_reasons" not in status:
+def _with_verdict(status: PairStatus, found: Sequence[Mapping[str, str]]) -> PairStatus:
+    return replace(status, verdict=found[0]["severity"] if found else TRUST, verdict_reasons=found)
+
+
+def dated(status: PairStatus, days: float) -> PairStatus:
+    """The status, its verdict extended by what follows from the days between the visits."""
+    if status.verdict_reasons is None:
         return judged(status, days)
-    given = list(status["verdict_reasons"])
+    given = list(status.verdict_reasons)
     first = [reason for reason in given if reason["code"] == "person"]
     volumes = [asdict(reason) for reason in _volumes(status, abs(days))]
     rest = [reason for reason in given if reason["code"] not in ("person", "volume")]
     found = sorted([*first, *volumes, *rest], key=lambda reason: SEVERITIES.index(reason["severity"]))
-    return {"verdict": found[0]["severity"] if found else TRUST, "verdict_reasons": found}
+    return _with_verdict(status, found)
 
 
-def reasons(status: Status, days: float | None = None) -> list[Reason]:
+def reasons(status: PairStatus, days: float | None = None) -> list[Reason]:
     """All reasons, the most severe first; within a severity in the order of the checks."""
     found = _person(status) + (_volumes(status, abs(days)) if days is not None else [])
     found += [reason for check in _CHECKS for reason in check(status)]
@@ -102,13 +104,13 @@ def reasons(status: Status, days: float | None = None) -> list[Reason]:
 # --- One person or two ---
 
 
-def _person(status: Status) -> list[Reason]:
+def _person(status: PairStatus) -> list[Reason]:
     """The joint evidence of scans and labels on identity.
 
     The scans take precedence, since the agreement of one person's labels depends on the number of classes and
     on the tool.
     """
-    known = status.get("likeness") or {}
+    known = status.likeness or {}
     correlation, kappa = known.get("correlation"), known.get("kappa")
     if correlation is None:
         if kappa is None or kappa >= OTHER_KAPPA:
@@ -123,20 +125,20 @@ def _person(status: Status) -> list[Reason]:
     return [Reason("person", DISTRUST if sure else LOOK, f"{_WHO}{kind}: {_scans_say(correlation)}{labels}.")]
 
 
-_WHO = "May not be the same person"
+_WHO = "The visits may not show the same person"
 
 
 def _scans_say(correlation: float) -> str:
     return (
-        f"inside the brain the aligned scans correlate by {correlation:.2f} (one person: "
-        f"{SAME_CORRELATION:g} or more, two people: below {OTHER_CORRELATION:g})"
+        f"inside the brain, the correlation of the aligned scans is {correlation:.2f} (same person: "
+        f"{SAME_CORRELATION:g} or more, different people: below {OTHER_CORRELATION:g})"
     )
 
 
 def _labels_say(kappa: float) -> str:
     return (
-        f"the classes of the aligned brains agree by {kappa:.2f} beyond chance (one person: {SAME_KAPPA:g} "
-        f"or more, two people: often below {OTHER_KAPPA:g})"
+        f"the classes of the aligned brains agree by {kappa:.2f} beyond chance (same person: {SAME_KAPPA:g} "
+        f"or more, different people: often below {OTHER_KAPPA:g})"
     )
 
 
@@ -179,14 +181,14 @@ def _toward_zero(values: np.ndarray, by: float) -> np.ndarray:
     return np.asarray(np.sign(values) * np.maximum(np.abs(values) - by, 0.0))
 
 
-def _volumes(status: Status, days: float) -> list[Reason]:
-    classes = status.get("class_changes") or {}
+def _volumes(status: PairStatus, days: float) -> list[Reason]:
+    classes = status.class_changes or {}
     brain = [c for c in classes.values() if c["kind"] in (TISSUE, PATHOLOGY)]
     grown = sum(c["after_mm3"] - c["before_mm3"] for c in brain if c["kind"] == PATHOLOGY)
     total = {key: sum(c[key] for c in brain) for key in ("before_mm3", "after_mm3")}
     change = total["after_mm3"] - total["before_mm3"]
     total["own_mm3"] = float(_toward_zero(np.array(change), abs(grown)))
-    rows = {"the brain as a whole": ("brain", total)}
+    rows: dict[str, tuple[str, Mapping[str, Any]]] = {"the brain as a whole": ("brain", total)}
     rows |= {name: (c["kind"], c) for name, c in classes.items() if c["kind"] in (TISSUE, FLUID)}
     found = [_beyond(name, kind, row, days) for name, (kind, row) in rows.items()]
     known = sorted((one for one in found if one is not None), key=lambda one: -one[1])
@@ -220,22 +222,23 @@ def _signed(value: float) -> str:
 # --- Scans and labels, the fit, the field of view ---
 
 
-def _label_noise(status: Status) -> list[Reason]:
-    known = status.get("warp_check")
+def _label_noise(status: PairStatus) -> list[Reason]:
+    known = status.warp_check
     if not known or known["before"] - known["after"] < WARP_LOSS:
         return []
     return [
         Reason(
             "label_noise", LOOK,
-            "The change may be noise of the segmentations: around it, moving the first scan as fitted makes "
-            f"it less like the second (correlation {known['before']:.2f}, afterwards {known['after']:.2f}).",
+            "The change may be segmentation noise: where classes changed, the fitted warp makes the first "
+            f"scan less similar to the second (correlation {known['before']:.2f} before and "
+            f"{known['after']:.2f} after).",
         )
     ]  # fmt: skip
 
 
-def _unexplained(status: Status) -> list[Reason]:
+def _unexplained(status: PairStatus) -> list[Reason]:
     found = []
-    for name, c in (status.get("class_changes") or {}).items():
+    for name, c in (status.class_changes or {}).items():
         rest, mean = abs(c["unexplained_mm3"]), (c["before_mm3"] + c["after_mm3"]) / 2
         least = max(UNEXPLAINED_ML * ML, UNEXPLAINED_OF_CLASS * mean if c["kind"] != PATHOLOGY else 0.0)
         if c["kind"] != OUTSIDE and rest > max(least, UNEXPLAINED_SHARE * c["explained_mm3"]):
@@ -248,12 +251,11 @@ def _unexplained(status: Status) -> list[Reason]:
     return [Reason("unexplained", LOOK, f"A large part of the change is unexplained: {said}{more}.")]
 
 
-def _not_compared(status: Status) -> list[Reason]:
-    if 1 - status.get("compared_share", 1.0) < NOT_COMPARED_SHARE:
+def _not_compared(status: PairStatus) -> list[Reason]:
+    share = status.compared_share
+    if share is None or 1 - share < NOT_COMPARED_SHARE:
         return []
-    sentence = not_compared(
-        status["compared_share"], status["not_compared_mm3"], status.get("not_shown_mm3", {})
-    )
+    sentence = not_compared(share, status.not_compared_mm3 or 0.0, status.not_shown_mm3 or {})
     return [Reason("not_compared", LOOK, sentence)]
 
 
@@ -266,14 +268,14 @@ def not_compared(share: float, lost_mm3: float, lacking_mm3: Mapping[str, float]
     )
 
 
-def _unfinished(status: Status) -> list[Reason]:
-    left = status.get("left_to_gain") or 0.0
-    if status.get("converged", True) or left < LEFT_TO_GAIN:
+def _unfinished(status: PairStatus) -> list[Reason]:
+    left = status.left_to_gain or 0.0
+    if status.converged is not False or left < LEFT_TO_GAIN:
         return []
     return [
         Reason(
             "unfinished", LOOK,
-            f"The fit was still improving when it ended after {status['evaluations']} evaluations: about "
+            f"The fit was still improving when it ended after {status.evaluations} evaluations: about "
             f"{100 * left:.0f} % of what it explains may be missing. Raise max_evaluations.",
         )
     ]  # fmt: skip
@@ -301,34 +303,34 @@ LEAST_RATIO, MOST_RATIO, _LAST_GAINS = 0.8, 0.9, 4
 """For five pairs of the demo, stopped after 6 to 15 steps, this predicted 0.8 to 4 times the true gain."""
 
 
-def _coarse_path(status: Status) -> list[Reason]:
-    drift = abs(status.get("drift") or 0.0)
+def _coarse_path(status: PairStatus) -> list[Reason]:
+    drift = abs(status.drift or 0.0)
     if drift <= POOR_DRIFT:
         return []
     return [
         Reason(
             "drift", LOOK,
-            "The fitted change was computed too coarsely in time: an energy that should stay the same "
+            "The fitted change was computed too coarsely in time: its energy, which should stay constant, "
             f"changes by {100 * drift:.1f} %, so the split is less certain. Set steps above "
-            f"{status.get('steps', 0)}.",
+            f"{status.steps or 0}.",
         )
     ]  # fmt: skip
 
 
-def _folds(status: Status) -> list[Reason]:
-    folded = status.get("folded_share") or 0.0
+def _folds(status: PairStatus) -> list[Reason]:
+    folded = status.folded_share or 0.0
     if folded < FOLDED_SHARE:
         return []
     return [
         Reason(
             "folds", LOOK,
             f"The fitted warp folds over itself in {100 * folded:.2f} % of the voxels: do not resample with "
-            "it there. Often the preset of control does not suit this pair.",
+            "it there. A common cause is a control preset that does not suit the pair.",
         )
     ]  # fmt: skip
 
 
-_CHECKS: tuple[Callable[[Status], list[Reason]], ...] = (
+_CHECKS: tuple[Callable[[PairStatus], list[Reason]], ...] = (
     _label_noise,
     _unexplained,
     _not_compared,

@@ -1,4 +1,4 @@
-"""Keeps a Python, and every Python that it starts, away from all networks, as on a compute node.
+"""Keeps Python, and every Python that it starts, off all networks, as on a compute node.
 
 What tries is refused. The file that OFFLINE_NOTES names gets a line per process, and one per attempt, since
 an error may be caught.

@@ -1,4 +1,4 @@
-"""Puts steps that only write their files in the place of the real ones.
+"""Replaces the real steps by steps that only write their files.
 
 A Python with this folder on its PYTHONPATH runs the workflow in seconds: the workflow is what is tested.
 """

@@ -6,7 +6,7 @@
   const data = JSON.parse($("volumes").textContent);
   const KINDS = ["before", "modelled", "target", "moved", "changed", "growth"];
   const CLASSES = new Set(["before", "modelled", "target"]);
-  const WORDS = { before: "before", modelled: "modelled", target: "target", moved: "moved", changed: "changed class", growth: "local volume" };
+  const WORDS = { before: "before", modelled: "modelled", target: "target", moved: "deformation", changed: "reallocation", growth: "local volume" };
   const MAPS = {
     plain: { R: [0, 255], G: [0, 255], B: [0, 255], A: [255, 255], I: [0, 255] },
     lm_moved: { R: [140, 200, 255], G: [0, 0, 60], B: [170, 230, 255], A: [255, 255, 255], I: [0, 90, 255] },
@@ -154,7 +154,7 @@
 
   async function start() {
     const canvas = $("v-canvas");
-    if (!document.createElement("canvas").getContext("webgl2")) throw new Error("this browser offers no WebGL 2");
+    if (!document.createElement("canvas").getContext("webgl2")) throw new Error("this browser does not support WebGL 2");
     box.hidden = false;
     library = await load();
     viewer = new library.Niivue({
@@ -185,7 +185,7 @@
     box.hidden = true;
     const place = $("v-missing");
     place.hidden = false;
-    place.textContent = `The volume viewer cannot run here (${error.message}). The still pictures below show the same.`;
+    place.textContent = `The volume viewer cannot run here (${error.message}). The pictures below show the same content.`;
   }
 
   const watch = new IntersectionObserver((seen) => {

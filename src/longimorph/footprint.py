@@ -1,0 +1,19 @@
+"""How much the numerics keep in memory, as numbers that the memory model needs as well.
+
+Without torch, so that memory can be predicted where torch is not loaded.
+"""
+
+PAIRS_KEPT = 8
+"""Number of curvature pairs that L-BFGS keeps."""
+
+FEWEST_PLANES, THINNEST_SHARE, CARD_SLAB_BYTES = 2, 16, 32 << 20
+"""Planes of the slabs in which a GPU traverses volumes: the minimum number, the share of the volume, and the
+minimum bytes of a map: enough to keep a GPU busy for longer than the launch of a formula's next operation
+takes.
+"""
+
+LADDERS = {
+    "cuda": ("store", "checkpoint", "offload", "host", "nested"),
+    "cpu": ("store", "checkpoint", "nested"),
+}
+"""Memory strategies from fastest to leanest, by the names in ``numerics.memory_strategies``."""
