@@ -12,6 +12,11 @@ minimum bytes of a map: enough to keep a GPU busy for longer than the launch of 
 takes.
 """
 
+PAIR_PRICES_MAPS = 2
+"""Maps that a registration with prices per pair of classes holds beyond one with a single share per voxel: a
+copy of the start of its path. Counted: at most 1.5 during an evaluation, 2 during the attribution.
+"""
+
 LADDERS = {
     "cuda": ("store", "checkpoint", "offload", "host", "nested"),
     "cpu": ("store", "checkpoint", "nested"),

@@ -183,11 +183,14 @@ def test_relabelling_the_classes_commutes(seed, dims, kind, order):
     relabelled = type(system)(system.kernel, reordered(system.control, index), system.spacing)
     first = attribute(state, system, 4)
     second = attribute(State(state.q[index], state.p[index]), relabelled, 4)
+    close = (
+        1e-3 if kind == "pairs" else 1e-12
+    )  # pairs rotate one after the other: an error of the step's order
     for part in ("deformation", "reallocation"):
-        torch.testing.assert_close(getattr(second, part), getattr(first, part)[index], rtol=0, atol=1e-12)
+        torch.testing.assert_close(getattr(second, part), getattr(first, part)[index], rtol=0, atol=close)
     for part in ("deformation_flows", "reallocation_flows"):
         expected = getattr(first, part)[index][:, index]
-        torch.testing.assert_close(getattr(second, part), expected, rtol=0, atol=1e-10)
+        torch.testing.assert_close(getattr(second, part), expected, rtol=0, atol=100 * close)
 
 
 def test_energies_are_those_of_the_states():

@@ -14,7 +14,8 @@ from small_problems import settings
 from longimorph.cli import main
 from longimorph.cli import memory as command
 from longimorph.errors import LongimorphError
-from longimorph.memory import budget, model
+from longimorph.footprint import PAIR_PRICES_MAPS
+from longimorph.memory import budget, measure, model
 from longimorph.memory.measure import SPACING, PhaseMeter, SampleCase, random_pair, sample, slab_walk
 from longimorph.memory.model import PHASES, Bytes, Size
 from longimorph.numerics import memory_strategies, passes, solve
@@ -247,3 +248,19 @@ def test_the_workspace_of_cublas_is_no_tensor_of_the_registration(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
     told = budget.begin(maps, torch.device("cuda"), 5, None).report(5, 3)
     assert told["observed_peak_bytes"] == told["memory"]["observed_device_bytes"] == tensors
+
+
+@pytest.mark.parametrize("strategy", ["nested", "checkpoint", "store"])
+def test_prices_per_pair_stay_within_what_is_predicted_for_them(strategy, monkeypatch):
+    def of_pairs(steps, kept):
+        return replace(usual(steps, kept), reallocation="pairs")
+
+    usual = measure.settings
+    monkeypatch.setattr(measure, "settings", of_pairs)
+    with passes.slabs_of(1):  # thin, as they are in a volume of realistic size
+        found = sample(SampleCase((28, 26, 24), 6, 6, 2), strategy)
+    size = replace(found.size, further_maps=PAIR_PRICES_MAPS)
+    predicted = model.model().phases(strategy, size)
+    over = {name: (peak.both, predicted[name].both) for name, peak in found.peaks.items()}
+    assert all(peak <= most for peak, most in over.values()), over
+    assert max(peak for peak, _ in over.values()) > 0.9 * model.model().peak(strategy, size).both

@@ -165,7 +165,7 @@ def test_the_summary_has_gross_volumes_and_nothing_where_nothing_is_known() -> N
 def test_a_line_joins_what_differs_in_one_setting_and_has_numbers() -> None:
     drawn = str(picture(table(), "steps", BOTH))
     assert drawn.count("<polyline") == 3 * 2 and drawn.count("h0") == 3 * 3  # those that coincide once
-    assert "moved, steps 1: +1.00 mL, 3: 0.00 mL (control lesion)" in drawn
-    assert "moved, steps 1: +1.00 mL, 2: +0.50 mL, 3: 0.00 mL (control &lt;u&gt;)" in drawn
+    assert "deformation, steps 1: +1.00 mL, 3: 0.00 mL (control lesion)" in drawn
+    assert "deformation, steps 1: +1.00 mL, 2: +0.50 mL, 3: 0.00 mL (control &lt;u&gt;)" in drawn
     alone = table()[lambda rows: rows["control"] == "<u>"]
     assert str(picture(alone, "steps", ["steps"])).count("<polyline") == 3  # type: ignore[arg-type]

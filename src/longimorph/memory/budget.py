@@ -45,7 +45,8 @@ class MemoryUse:
 
     ``maps`` is one of the probability maps (C, *grid) and ``device`` is where the registration runs.
     ``process`` is what the process used beforehand, in bytes and without the pair's maps. ``workspace`` is
-    the cuBLAS workspace on a GPU, in bytes; it is not a tensor of the registration.
+    the cuBLAS workspace on a GPU, in bytes; it is not a tensor of the registration. ``further_maps`` as in
+    ``Size``.
     """
 
     maps: Tensor
@@ -55,11 +56,15 @@ class MemoryUse:
     known: Model
     process: int
     workspace: int = 0
+    further_maps: int = 0
 
     def predicted(self, steps: int | None) -> int:
         """Peak bytes predicted by the model for the strategy in use; ``steps`` None: the usual number."""
         kind = self.device.type
-        return self.known.peak(self.ladder.current.name, size_of(self.maps, steps), kind).needed(kind)
+        return self.known.peak(self.ladder.current.name, self._size(steps), kind).needed(kind)
+
+    def _size(self, steps: int | None) -> Size:
+        return size_of(self.maps, steps, self.further_maps)
 
     def observed(self) -> int:
         """Observed peak bytes: of the tensors on a GPU, of the whole process (resident) on a CPU."""
@@ -73,7 +78,7 @@ class MemoryUse:
         ``steps`` None: the usual number. ``iterations`` is the maximum in one descent on the finest level;
         L-BFGS kept the last of them as pairs.
         """
-        kind, strategy, size = self.device.type, self.ladder.current.name, size_of(self.maps, steps)
+        kind, strategy, size = self.device.type, self.ladder.current.name, self._size(steps)
         on_card = kind == "cuda"
         return {
             "memory_strategy_begun": self.begun,
@@ -99,10 +104,11 @@ class MemoryUse:
         }
 
 
-def size_of(maps: Tensor, steps: int | None) -> Size:
+def size_of(maps: Tensor, steps: int | None, further_maps: int = 0) -> Size:
     """The size on which the memory for ``maps`` (C, *grid) depends; ``steps`` None: not known yet."""
     map_bytes = maps.numel() * maps.element_size()
-    return Size(map_bytes, len(maps), steps or USUAL_STEPS, slab=slab_share(maps.shape[1], map_bytes))
+    slab = slab_share(maps.shape[1], map_bytes)
+    return Size(map_bytes, len(maps), steps or USUAL_STEPS, slab=slab, further_maps=further_maps)
 
 
 def begin(
@@ -111,11 +117,13 @@ def begin(
     steps: int | None,
     asked_mb: int | None,
     known: Model | None = None,
+    further_maps: int = 0,
 ) -> MemoryUse:
     """Choose the rungs from the fastest one that fits; the choice and every step down are logged.
 
     ``maps`` is one of the two maps that the process holds. ``asked_mb`` is the memory that the job requested
-    in MB, if it did. ``known`` is the model to use, by default the one of the package.
+    in MB, if it did. ``known`` is the model to use, by default the one of the package. ``further_maps`` as in
+    ``Size``.
     """
     kind, known = device.type, known or model()
     workspace = 0
@@ -125,11 +133,11 @@ def begin(
     rungs = ladder(kind)
     names = [rung.name for rung in rungs]
     free = free_bytes(device, asked_mb, known.process_bytes())
-    choice = choose(size_of(maps, steps), free, names, kind, known)
+    choice = choose(size_of(maps, steps, further_maps), free, names, kind, known)
     LOGGER.info("memory: %s", choice.reason)
     chosen = Ladder(rungs[names.index(choice.strategy) :], _tell)
     process = max(resident() - 2 * maps.numel() * maps.element_size(), 0)
-    return MemoryUse(maps, device, choice.strategy, chosen, known, process, workspace)
+    return MemoryUse(maps, device, choice.strategy, chosen, known, process, workspace, further_maps)
 
 
 def cublas_workspace(device: torch.device) -> int:

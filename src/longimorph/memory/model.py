@@ -82,13 +82,17 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Size:
-    """What determines a registration's memory; ``map_bytes`` is D, ``slab`` is s (see slab_share)."""
+    """What determines a registration's memory; ``map_bytes`` is D, ``slab`` is s (see slab_share).
+
+    ``further_maps`` are held on the device in every phase, beyond what the coefficients describe.
+    """
 
     map_bytes: int
     classes: int
     steps: int
     pairs: int = PAIRS_KEPT
     slab: float = 0.075
+    further_maps: int = 0
 
     def terms(self) -> tuple[float, ...]:
         """The factors of the coefficients, in the order of TERMS."""
@@ -134,8 +138,10 @@ class Model:
         if strategy not in forms:
             raise LongimorphError(f"The memory model does not know the strategy '{strategy}'; {MODEL_HINT}")
         terms = dict(zip(TERMS, size.terms(), strict=True))
+        further = size.further_maps * size.map_bytes
+        added = {"device": further, "host": 0, "both": further}
         return {
-            phase: Bytes(*(round(sum(c * terms[t] for t, c in places[p].items())) for p in PLACES))
+            phase: Bytes(*(round(sum(c * terms[t] for t, c in places[p].items())) + added[p] for p in PLACES))
             for phase, places in forms[strategy].items()
         }
 

@@ -77,32 +77,33 @@ def attribute(
     flows = none, none.clone()
     final = start
     with torch.no_grad():
+        _add_change(start, enter(start, system, 1.0 / steps), system, totals, flows)
         for taken in walk(start, system, steps):
             _add_step(taken, system, totals, flows)
             final, w = taken.after, taken.velocity
             del taken
             follow(w)
             del w
-        if isinstance(system.control, Exchange):
-            final = _at_the_ends(start, final, system, 1.0 / steps, totals, flows)
+        left = leave(final, system, 1.0 / steps)
+        _add_change(final, left, system, totals, flows)
+        final = left
     return Attribution(*totals, *flows, final)
 
 
-def _at_the_ends(
-    start: State,
-    last: State,
+def _add_change(
+    before: State,
+    after: State,
     system: System,
-    duration: float,
     totals: tuple[Tensor, Tensor],
     flows: tuple[Tensor, Tensor],
-) -> State:
-    """Add the rotations before the first step and take back those after the last; return the final state."""
-    final, begun = leave(last, system, duration), enter(start, system, duration)
-    for before, after in ((start, begun), (last, final)):
-        change = after.q.square() - before.q.square()
-        totals[1].add_(change)
+) -> None:
+    """Add to the reallocation what the rotations before the first step or after the last changed."""
+    if after is before:
+        return
+    for start, stop in passes.slabs(before.q):
+        change = after.q[:, start:stop].square() - before.q[:, start:stop].square()
+        totals[1][:, start:stop] += change
         flows[1].add_(flows_between(change), alpha=system.voxel_volume)
-    return final
 
 
 def _add_step(

@@ -118,13 +118,13 @@ def rate_parts(
 
 
 def pair_rate(q: Tensor, p: Tensor, exchange: Exchange, v: Tensor, u: Tensor) -> Tensor:
-    """dq/dt (E9)."""
+    """The rate of q, E9."""
     transport, source, _, _ = rate_parts(q, p, exchange, v, u)
     return transport + source
 
 
 def rates(state: State, exchange: Exchange, v: Tensor, u: Tensor) -> Rates:
-    """Both sides of the geodesic equations, dq/dt and dp/dt (E9)."""
+    """Both sides of E9: the rates of q and p."""
     q, p = state
     transport, source, off_sphere, turned = rate_parts(q, p, exchange, v, u)
     dp = off_sphere * p + turned + spread(u * v, p)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 import longimorph
 from longimorph.errors import PairFailure, Unusable
+from longimorph.footprint import PAIR_PRICES_MAPS
 from longimorph.geometry.grid import Grid
 from longimorph.io.atomic import write_csv, write_json
 from longimorph.io.contents import hashes
@@ -163,7 +164,8 @@ def _present(files: Iterable[Path]) -> dict[str, str]:
 
 def _memory(loaded: Loaded, given: RegisterSettings) -> budget.MemoryUse:
     steps, known = given.numerical.steps, model(given.memory_model)
-    return budget.begin(loaded.source, loaded.device, steps, given.memory_mb, known)
+    further = PAIR_PRICES_MAPS if given.numerical.reallocation == "pairs" else 0
+    return budget.begin(loaded.source, loaded.device, steps, given.memory_mb, known, further)
 
 
 def _device(name: str) -> torch.device:
