@@ -157,11 +157,10 @@ def _legend(figure: Figure, entries: Sequence[Patch], per_line: int, middle: flo
 def _bars(panel: Axes, changes: pd.DataFrame, table: pd.DataFrame) -> None:
     """Draw deformation, reallocation and unexplained change of each class in ``table``, in mL."""
     places = np.arange(len(table), dtype=np.float64)
-    kinds = (("deformation", MOVED, "moved"), ("reallocation", CHANGED, "changed class"),
-             ("unexplained", UNEXPLAINED, "unexplained"))  # fmt: skip
-    for number, (kind, color, label) in enumerate(kinds):
+    kinds = (("deformation", MOVED), ("reallocation", CHANGED), ("unexplained", UNEXPLAINED))
+    for number, (kind, color) in enumerate(kinds):
         values = table[f"{kind}_mm3"].to_numpy(dtype=float) / 1000
-        bars = panel.barh(places + (number - 1) * 0.3, values, 0.27, color=color, label=label)
+        bars = panel.barh(places + (number - 1) * 0.3, values, 0.27, color=color, label=kind)
         numbers = [f"{value:+.2f}" if abs(value) >= 0.005 else "" for value in values]
         panel.bar_label(bars, numbers, fontsize=7.5, padding=3, color="#404040")
     names = [lettering.shortened(str(name), (_LABELS - 0.25) * _POINTS, 10) for name in table.index]
