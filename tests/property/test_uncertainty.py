@@ -9,7 +9,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from small_problems import control_matrix, random_maps, random_problem
 
-from longimorph.numerics.attribution import attribute
+from longimorph.numerics.attribution import attribute, flows_between
 from longimorph.numerics.uncertainty import net, uncertainty, unexplained_flows
 
 SEEDS = st.integers(0, 100_000)
@@ -57,3 +57,13 @@ def test_a_perfect_match_along_the_control_matrix_leaves_a_hundredth_of_the_chan
     hundredth = 0.005 * (net(found.deformation_flows).abs().sum() + net(found.reallocation_flows).abs().sum())
     expected = hundredth.expand(4)
     torch.testing.assert_close(told.deformation, expected, rtol=1e-6, atol=1e-9)
+
+
+@examples(max_examples=10, deadline=None)
+@given(SEEDS, DIMS)
+def test_the_matrix_alone_needs_no_registration(seed, dims):
+    """Its numbers are those of the difference of the two maps, whatever path was found between them."""
+    state, system, target, control, _, told = random_uncertainty(seed, dims)
+    flows = flows_between(target - state.q.square()) * system.voxel_volume
+    torch.testing.assert_close(told.matrix_deformation, net(flows * control), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(told.matrix_reallocation, net(flows * (1 - control)), rtol=1e-9, atol=1e-9)

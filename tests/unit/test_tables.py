@@ -28,7 +28,13 @@ def found(values: np.ndarray) -> PairChanges:
     """Changes of three classes out of five columns of numbers."""
     flows = np.abs(values[:3, :3])
     return PairChanges(
-        values[:, 0], values[:, 1], values[:, 2], values[:, 3], flows, flows.T, np.abs(values[:, :4].T)
+        values[:, 0],
+        values[:, 1],
+        values[:, 2],
+        values[:, 3],
+        flows,
+        flows.T,
+        np.abs(values[:, [0, 1, 2, 3, 0, 1]].T),
     )
 
 
@@ -99,7 +105,7 @@ def test_transitions_hold_every_ordered_pair_of_classes_once(tmp_path: Path) -> 
         tmp_path,
         PAIR,
         CLASSES,
-        PairChanges(*[nothing] * 4, flows, flows * 10, np.zeros((4, 3))),  # type: ignore[call-arg]
+        PairChanges(*[nothing] * 4, flows, flows * 10, np.zeros((6, 3))),  # type: ignore[call-arg]
     )
     read = tables.read_transitions(tmp_path / "transitions.csv")
     assert len(read) == 6

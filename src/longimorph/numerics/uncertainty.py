@@ -25,12 +25,16 @@ class Uncertainty:
 
     ``deformation`` and ``reallocation`` are uncertainties and never negative. The closed numbers are the
     measured ones plus the unexplained change, split by the control matrix; they sum to the change of volume.
+    The numbers of the matrix alone split the whole change by the control matrix, as if nothing had been
+    registered.
     """
 
     deformation: Tensor
     reallocation: Tensor
     closed_deformation: Tensor
     closed_reallocation: Tensor
+    matrix_deformation: Tensor
+    matrix_reallocation: Tensor
 
 
 def net(flows: Tensor) -> Tensor:
@@ -47,17 +51,33 @@ def unexplained_flows(attribution: Attribution, target: Tensor, voxel_volume: fl
     return total * voxel_volume
 
 
+def whole_flows(attribution: Attribution, target: Tensor, voxel_volume: float) -> Tensor:
+    """Flows between classes (C, C) in mm^3 of the whole change from the source to the target."""
+    q, classes = attribution.final.q, len(target)
+    total = torch.zeros(classes, classes, dtype=torch.float64, device=q.device)
+    for start, stop in passes.slabs(q):
+        modelled = attribution.deformation[:, start:stop] + attribution.reallocation[:, start:stop]
+        total += flows_between(target[:, start:stop] - q[:, start:stop].square() + modelled)
+    return total * voxel_volume
+
+
 def uncertainty(
     attribution: Attribution, target: Tensor, control: Tensor, voxel_volume: float
 ) -> Uncertainty:
     """Uncertainties and closed numbers of an attribution; ``target`` (C, *grid), ``control`` (C, C)."""
     share = control.to(attribution.final.q.device, torch.float64)
-    rest = unexplained_flows(attribution, target.to(attribution.final.q), voxel_volume)
+    there = target.to(attribution.final.q)
+    rest, whole = (flows(attribution, there, voxel_volume) for flows in (unexplained_flows, whole_flows))
     moved, changed = net(attribution.deformation_flows), net(attribution.reallocation_flows)
     astray = attribution.reallocation_flows * share
     against = astray.sum(0) + astray.sum(1) + net(attribution.deformation_flows * (1 - share)).abs()
     against = against + SHARE_OF_CHANGE * 0.5 * (moved.abs().sum() + changed.abs().sum())
     rest_moved, rest_changed = net(rest * share), net(rest * (1 - share))
     return Uncertainty(
-        rest_moved.abs() + against, rest_changed.abs() + against, moved + rest_moved, changed + rest_changed
+        rest_moved.abs() + against,
+        rest_changed.abs() + against,
+        moved + rest_moved,
+        changed + rest_changed,
+        net(whole * share),
+        net(whole * (1 - share)),
     )

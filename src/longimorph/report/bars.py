@@ -16,12 +16,16 @@ _KINDS = (("moved", "deformation"), ("changed", "reallocation"), ("rest", "unexp
 
 
 def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
-    """Bars in mL, to the right of zero where the class grew; thin lines show the uncertainty."""
+    """Bars in mL, to the right of zero where the class grew; thin lines show the uncertainty.
+
+    Short upright marks show what the control matrix alone says, without any registration.
+    """
     height = _TOP + _ROW * len(amounts) + _BOTTOM
     drawing = Drawing(_WIDTH, height, "Change per class")
     widest = max((room_for(amount.name, "strong") for amount in amounts), default=0.0)
     left = 17 + min(max(widest, _NAMES[0]), _NAMES[1]) + 8
     values = [float(getattr(a, kind)) for a in amounts for kind, _ in _KINDS]
+    values += [v for a in amounts for v in (a.moved_by_matrix, a.changed_by_matrix) if math.isfinite(v)]
     across = axis_in_ml(drawing, values, (left, _WIDTH - _RIGHT), (_TOP, height - _BOTTOM))
     for row, amount in enumerate(amounts):
         top = _TOP + row * _ROW + 4
@@ -42,6 +46,10 @@ def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
                 if uncertainty > 0
                 else end
             )
+            alone = float(getattr(amount, f"{kind}_by_matrix", math.nan))
+            if math.isfinite(alone):
+                mark = drawing.line((across(alone), y - 1), (across(alone), y + _BAR + 1), f"alone {kind}")
+                hint(mark, f"{amount.name}, {words} by the control matrix alone: {signed(alone, 3)} mL")
             if abs(value) >= 0.005:
                 drawing.text((max(edge, end) + 5, y + _BAR / 2), signed(value, 2), "small")
     return drawing.markup()

@@ -27,7 +27,10 @@ _MOST_ILL, _MOST_OTHERS = 12, 4
 
 @dataclass(frozen=True)
 class Amount:
-    """A class's row of ``changes.csv``, in mL; the uncertainties are ±."""
+    """A class's row of ``changes.csv``, in mL; the uncertainties are ±.
+
+    ``moved_by_matrix`` and ``changed_by_matrix`` are what the control matrix alone says of the change.
+    """
 
     name: str
     before: float
@@ -37,6 +40,8 @@ class Amount:
     rest: float
     moved_uncertainty: float
     changed_uncertainty: float
+    moved_by_matrix: float = math.nan
+    changed_by_matrix: float = math.nan
 
     @property
     def total(self) -> float:
@@ -131,7 +136,7 @@ def amounts_in(changes: pd.DataFrame, classes: Sequence[str]) -> tuple[Amount, .
 
 
 def _amount(name: str, row: Mapping[Any, Any]) -> Amount:
-    keys = (*columns.VOLUMES, *columns.UNCERTAINTIES[:2])
+    keys = (*columns.VOLUMES, *columns.UNCERTAINTIES[:2], *columns.UNCERTAINTIES[4:])
     return Amount(name, *(float(row.get(key, math.nan)) / ML for key in keys))
 
 

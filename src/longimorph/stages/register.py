@@ -228,6 +228,8 @@ def _changes(found: Registration, loaded: Loaded) -> PairChanges:
         uncertainty.reallocation,
         uncertainty.closed_deformation,
         uncertainty.closed_reallocation,
+        uncertainty.matrix_deformation,
+        uncertainty.matrix_reallocation,
     )
     return PairChanges(before, after, moved, changed, *flows, torch.stack(uncertainties).cpu().numpy())
 

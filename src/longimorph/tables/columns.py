@@ -24,6 +24,8 @@ UNCERTAINTIES = (
     "reallocation_uncertainty_mm3",
     "deformation_closed_mm3",
     "reallocation_closed_mm3",
+    "deformation_matrix_mm3",
+    "reallocation_matrix_mm3",
 )
 VERDICT = ("verdict", "verdict_codes")
 FLOWS = ("deformation_mm3", "reallocation_mm3")
