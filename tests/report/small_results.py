@@ -87,7 +87,13 @@ def write_pair(
     flow = np.zeros((3, 3))
     flow[1, 0] = (after - before)[0]
     found = tables.PairChanges(
-        before, after, np.zeros(3), after - before, np.zeros((3, 3)), flow, np.full((6, 3), 20.0)
+        before,
+        after,
+        np.zeros(3),
+        after - before,
+        np.zeros((3, 3)),
+        flow,
+        np.outer([20.0, 20, 20, 20, 70, 30], np.ones(3)),
     )
     tables.write_pair(folder, {"patient": patient, "from": source, "to": target}, NAMES, found)
     volumes.write_maps(folder / "final_simplex.nii.gz", last, grid)
