@@ -100,7 +100,9 @@ def by_formula(name: str, f: Fields) -> tuple[Tensor, ...]:
 
 def by_pass(name: str, f: Fields) -> tuple[Tensor, ...]:
     """The result of the pass on the fields; ``unsettle`` overwrites the cotangent."""
-    given = _arguments(name, f)
+    given = [Allocation(one) if one is f.alloc else one for one in _arguments(name, f)]
+    if name == "rate":  # which takes its form from the control
+        given.insert(2, Allocation(f.alloc))
     found = getattr(passes, name)(*given)
     if isinstance(found, Direction):
         return found.normal, found.lift
