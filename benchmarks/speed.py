@@ -270,7 +270,7 @@ def _reached(pair: Any, maps: tuple[NDArray[Any], ...], cap: int) -> tuple[float
     settings = replace(numerical(defaults()), max_evaluations=cap, kernel_mm=kernel, volume_weight=0.0)
     found = _registered(pair, maps, settings, control=same)
     seconds = time.perf_counter() - began
-    error = (found.attribution.final.q.square() - torch.from_numpy(maps[1])).abs().mean()
+    error = (found.attribution.modelled() - torch.from_numpy(maps[1])).abs().mean()
     return float(error), seconds
 
 

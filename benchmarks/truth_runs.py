@@ -131,7 +131,7 @@ def _without_flow(
     leaves unexplained, added to what it found.
     """
     source, target = maps
-    rest = target - found.attribution.final.q.square().numpy()
+    rest = target - found.attribution.modelled().numpy()
     alone, added = (by_matrix(change, matrix, pair.grid.voxel_volume) for change in (target - source, rest))
     parts = found.attribution.deformation, found.attribution.reallocation
     closed = [_volumes(part, pair) + more for part, more in zip(parts, added, strict=True)]

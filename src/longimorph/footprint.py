@@ -17,6 +17,9 @@ PAIR_PRICES_MAPS = 2
 copy of the start of its path. Counted: at most 1.5 during an evaluation, 2 during the attribution.
 """
 
+OPEN_MAPS = 1
+"""Maps that a registration with open pairs of classes holds: the composition of their exchange."""
+
 LADDERS = {
     "cuda": ("store", "checkpoint", "offload", "host", "nested"),
     "cpu": ("store", "checkpoint", "nested"),

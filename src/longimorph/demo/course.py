@@ -78,13 +78,15 @@ def oedema(anatomy: Anatomy, state: PhantomState) -> NDArray[np.bool_]:
 def uneven_ball(allowed: NDArray[np.bool_], centre: Array) -> NDArray[np.intp]:
     """Flat indices of the voxels ``allowed`` (i, j, k), from the centre of an uneven ball outwards.
 
-    ``centre`` (3,) is a voxel index. The first n indices form the ball of n mm³; larger balls contain smaller
-    ones.
+    ``centre`` (3,) is a voxel index, or (n, 3) those of several balls. The first n indices form balls of n
+    mm³ in all; larger balls contain smaller ones.
     """
     noise = ndimage.gaussian_filter(np.random.default_rng(7).standard_normal(allowed.shape), 5.0)
-    offset = np.indices(allowed.shape) - centre[:, None, None, None]
     stretch = np.array([1.0, 0.75, 1.0])[:, None, None, None]
-    distance = np.sqrt((stretch**2 * offset**2).sum(axis=0)) + 2.0 * noise / noise.std()
+    at = np.indices(allowed.shape)
+    offsets = (at - one[:, None, None, None] for one in np.atleast_2d(centre))
+    nearest = functools.reduce(np.minimum, ((stretch**2 * offset**2).sum(axis=0) for offset in offsets))
+    distance = np.sqrt(nearest) + 2.0 * noise / noise.std()
     distance[~allowed] = np.inf
     order: NDArray[np.intp] = np.argsort(distance, axis=None, kind="stable")
     return order[: int(allowed.sum())]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from longimorph.demo.anatomy import BACKGROUND, GM, THALAMUS, WM, Anatomy
+from longimorph.demo.anatomy import BACKGROUND, GM, THALAMUS, VENTRICLES, WM, Anatomy
 from longimorph.errors import LongimorphError
 
 Field = NDArray[np.float64]
@@ -25,6 +25,7 @@ _RATE = 0.9
 _SINK_RANGE_MM = 15.0
 _SMOOTH_MM = 3.0
 _TAPER_MM = 12.0
+_EDGE_MM, _FADE_MM = 1.0, 8.0
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,27 @@ def pushing(
     inside = _halve(brain.astype(np.float64)) > 0.5
     depth = ndimage.distance_transform_edt(inside, sampling=_SPACING)
     ramp = np.clip(depth / _TAPER_MM, 0.0, 1.0)
+    velocity *= ndimage.gaussian_filter(ramp * ramp * (3 - 2 * ramp), 1.0, truncate=2.0)
+    divergence = sum(np.gradient(v, _SPACING, axis=axis) for axis, v in enumerate(velocity))
+    return WideningFlow(velocity, np.asarray(divergence))
+
+
+def displacing(growing: NDArray[np.bool_], classes: NDArray[np.int8]) -> WideningFlow:
+    """The flow that expands the voxels ``growing`` (i, j, k) at the expense of fluid alone.
+
+    All other tissue of ``classes`` (i, j, k) moves and keeps its volume, but for a millimetre or two along
+    the borders of what grows and of the fluid. Fluid is the ventricles and whatever surrounds the brain.
+    """
+    sources = _halve(growing.astype(np.float64))
+    near = np.exp(-ndimage.distance_transform_edt(sources < 0.5, sampling=_SPACING) / _SINK_RANGE_MM)
+    fluid = _halve(np.isin(classes, (VENTRICLES, BACKGROUND)).astype(np.float64)) == 1
+    sinks = ndimage.binary_erosion(fluid) * near
+    smooth = _EDGE_MM / _SPACING
+    sources, sinks = (ndimage.gaussian_filter(field, smooth) for field in (sources, sinks))
+    velocity = _potential_gradient(_RATE * (sources - sinks * sources.sum() / sinks.sum()))
+    outside = _halve((classes == BACKGROUND).astype(np.float64)) > 0.5
+    beyond = ndimage.distance_transform_edt(ndimage.binary_opening(outside), sampling=_SPACING)
+    ramp = np.clip(1 - beyond / _FADE_MM, 0.0, 1.0)
     velocity *= ndimage.gaussian_filter(ramp * ramp * (3 - 2 * ramp), 1.0, truncate=2.0)
     divergence = sum(np.gradient(v, _SPACING, axis=axis) for axis, v in enumerate(velocity))
     return WideningFlow(velocity, np.asarray(divergence))

@@ -26,9 +26,12 @@ from longimorph.numerics.states import Intermediates, State
 class Attribution:
     """Change of probability per class and voxel, (C, *grid), and flows between classes in mm^3.
 
-    ``final`` is the state at time 1: q^2 there is the modelled target P(1), and P(1) - P(0) = ``deformation +
-    reallocation``. The flows are (C, C), with rows "from" and columns "to"; they are non-negative and zero on
-    the diagonal.
+    ``final`` is the state at time 1: without open pairs, q^2 there is the modelled target P(1), and P(1) -
+    P(0) = ``deformation + reallocation``. The flows are (C, C), with rows "from" and columns "to"; they are
+    non-negative and zero on the diagonal. With open pairs, ``exchanged`` (C, *grid) is the part of the change
+    in which they exchange after the path's end (see :mod:`longimorph.numerics.open_question`), included in
+    the sums, and ``ambiguous`` (2, C), in mm^3, is the least and the most by which the deformation of each
+    class might differ, for the same maps, if the exchange were read otherwise.
     """
 
     deformation: Tensor
@@ -36,6 +39,13 @@ class Attribution:
     deformation_flows: Tensor
     reallocation_flows: Tensor
     final: State
+    exchanged: Tensor | None = None
+    ambiguous: Tensor | None = None
+
+    def modelled(self, planes: slice = slice(None)) -> Tensor:
+        """The target as the model explains it, on some planes of the first grid axis: (C, *grid)."""
+        reached = self.final.q[:, planes].square()
+        return reached if self.exchanged is None else reached.add_(self.exchanged[:, planes]).clamp_(min=0)
 
 
 def split(
@@ -65,12 +75,16 @@ def flows_between(change: Tensor) -> Tensor:
 
 
 def attribute(
-    start: State, system: System, steps: int, follow: Callable[[Tensor], None] = lambda _: None
+    start: State,
+    system: System,
+    steps: int,
+    follow: Callable[[Tensor], None] = lambda _: None,
+    watch: Callable[[Step], None] = lambda _: None,
 ) -> Attribution:
     """Retrace the geodesic and accumulate deformation and reallocation, E6.
 
     ``follow`` receives w at the midpoint of each step, (d, *grid) in mm per unit of time, after the step
-    itself has been released.
+    itself has been released; ``watch`` receives the step.
     """
     totals = torch.zeros_like(start.q), torch.zeros_like(start.q)
     none = torch.zeros(len(start.q), len(start.q), dtype=torch.float64, device=start.q.device)
@@ -80,6 +94,7 @@ def attribute(
         _add_change(start, enter(start, system, 1.0 / steps), system, totals, flows)
         for taken in walk(start, system, steps):
             _add_step(taken, system, totals, flows)
+            watch(taken)
             final, w = taken.after, taken.velocity
             del taken
             follow(w)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from longimorph.numerics.attribution import Attribution, attribute
 from longimorph.numerics.memory_strategies import Ladder
 from longimorph.numerics.objective import Matching, evaluate, mismatch
+from longimorph.numerics.open_question import OpenPairs, Swelling, with_exchange
 from longimorph.numerics.optimise import Optimum
 from longimorph.numerics.phases import phase
 from longimorph.numerics.pinned import PINNED
@@ -49,19 +50,22 @@ def register(
     spacing: Sequence[float],
     settings: Settings,
     run: Run | None = None,
+    open_pairs: OpenPairs | None = None,
 ) -> Registration:
     """Match the source's probability map to the target's, (C, *grid) each, spacing in mm.
 
-    ``control`` is the control allocation matrix (C, C). Identical maps give exact zeros. Raises
-    ``Divergence`` when no momentum can be shot.
+    ``control`` is the control allocation matrix (C, C); the classes of ``open_pairs`` may exchange as the
+    data say, whatever it says of them. Identical maps give exact zeros. Raises ``Divergence`` when no
+    momentum can be shot.
     """
     run = run or Run()
-    pair, ladder = MapPair(source, target, control, tuple(spacing), run.device, run.apart), run.ladder
+    pair = MapPair(source, target, control, tuple(spacing), run.device, run.apart, open_pairs)
+    ladder = run.ladder
     try:
         with _denormals_flushed(), full_precision():
             if torch.equal(source, target):
-                return _describe(control, *ladder.attempt(lambda: _still(pair, settings)), ladder)
-            return _describe(control, *solve(pair, settings, run), ladder)
+                return _describe(pair, *ladder.attempt(lambda: _still(pair, settings)), ladder)
+            return _describe(pair, *solve(pair, settings, run), ladder)
     finally:
         PINNED.trim()
 
@@ -77,21 +81,21 @@ def _denormals_flushed() -> Iterator[None]:
 
 
 def _still(pair: MapPair, settings: Settings) -> tuple[Optimum, Matching]:
-    matching = pair.matching(settings)
+    matching = replace(pair, open_pairs=None).matching(settings)  # rounding is no exchange
     zero = torch.zeros_like(matching.source)
     reason = "The two maps are identical: there is no change to explain."
     return Optimum(zero, evaluate(zero, matching), 1, reason, True), matching
 
 
 @phase("attribution")
-def _describe(control: Tensor, optimum: Optimum, matching: Matching, ladder: Ladder) -> Registration:
+def _describe(pair: MapPair, optimum: Optimum, matching: Matching, ladder: Ladder) -> Registration:
     system = matching.system
     start = State(matching.source, optimum.momentum)
     attribution, warps = ladder.attempt(lambda: _follow(start, matching))
     return Registration(
         optimum.momentum,
         attribution,
-        ladder.attempt(lambda: uncertainty(attribution, matching.target.get(), control, system.voxel_volume)),
+        ladder.attempt(lambda: _uncertainty(attribution, matching, pair)),
         warps,
         matching.steps,
         ladder.attempt(lambda: drift(start, system, matching.steps)),
@@ -104,8 +108,18 @@ def _describe(control: Tensor, optimum: Optimum, matching: Matching, ladder: Lad
     )
 
 
+def _uncertainty(attribution: Attribution, matching: Matching, pair: MapPair) -> Uncertainty:
+    target, voxel_volume = matching.target.get(), matching.system.voxel_volume
+    return uncertainty(attribution, target, pair.control, voxel_volume, pair.open_pairs)
+
+
 def _follow(start: State, matching: Matching) -> tuple[Attribution, Warps]:
     """Compute the attribution along the geodesic, and the warps of its points."""
     warping = Warping(matching.system.spacing, matching.steps, start.q)
-    attribution = attribute(start, matching.system, matching.steps, warping.follow)
-    return attribution, warping.finish()
+    if matching.open is None:
+        attribution = attribute(start, matching.system, matching.steps, warping.follow)
+        return attribution, warping.finish()
+    swelling = Swelling(matching.open.pairs, matching.system, start.q)
+    attribution = attribute(start, matching.system, matching.steps, warping.follow, swelling.follow)
+    target, spacing = matching.target.get(), matching.system.spacing
+    return with_exchange(attribution, target, matching.open, swelling.volume, spacing), warping.finish()

@@ -29,6 +29,7 @@ from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.memory_strategies import Ladder, Offloadable
 from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
+from longimorph.numerics.open_question import OpenPairs, open_exchange
 from longimorph.numerics.optimise import DescentOptions, Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.run import Run
@@ -73,8 +74,9 @@ class Settings:
 class MapPair:
     """Two maps on the simplex, (C, *grid) each, the control matrix (C, C) and the spacing in mm.
 
-    The maps may lie on a device other than ``device``, on which they are matched (None: where the source
-    lies); with ``apart`` they count as if they did.
+    ``open_pairs`` are the classes whose exchange the data decide. The maps may lie on a device other than
+    ``device``, on which they are matched (None: where the source lies); with ``apart`` they count as if they
+    did.
     """
 
     source: Tensor
@@ -83,6 +85,7 @@ class MapPair:
     spacing: tuple[float, ...]
     device: torch.device | None = None
     apart: bool = False
+    open_pairs: OpenPairs | None = None
 
     @property
     def at_hand(self) -> bool:
@@ -104,7 +107,10 @@ class MapPair:
         volume_sigma, weight = max(settings.volume_mm, narrowest), math.sqrt(settings.volume_weight)
         volumes = gaussian_kernel(shape, self.spacing, [volume_sigma], weight, source)
         kept = Offloadable(target) if self.at_hand or ladder is None else ladder.keep(target)
-        return Matching(source, kept, system, volumes, settings.regularisation, steps)
+        free = None
+        if self.open_pairs is not None:
+            free = open_exchange(source.square(), target, self.open_pairs, self.spacing)
+        return Matching(source, kept, system, volumes, settings.regularisation, steps, open=free)
 
     def _priced(self, target: Tensor, source: Tensor, settings: Settings) -> Control:
         matrix = self.control.to(target)
@@ -116,7 +122,7 @@ class MapPair:
         """Return the same pair with the chosen axes halved."""
         small = [levels.coarser(maps, axes) for maps in (self.source, self.target)]
         wide = tuple(h * (2 if halve else 1) for h, halve in zip(self.spacing, axes, strict=True))
-        return MapPair(small[0], small[1], self.control, wide, self.device, self.apart)
+        return replace(self, source=small[0], target=small[1], spacing=wide)
 
 
 def solve(pair: MapPair, settings: Settings, run: Run) -> tuple[Optimum, Matching]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from longimorph.numerics import passes
 from longimorph.numerics.attribution import Attribution, flows_between
+from longimorph.numerics.open_question import OpenPairs
 
 SHARE_OF_CHANGE = 0.01
 
@@ -26,7 +27,9 @@ class Uncertainty:
     ``deformation`` and ``reallocation`` are uncertainties and never negative. The closed numbers are the
     measured ones plus the unexplained change, split by the control matrix; they sum to the change of volume.
     The numbers of the matrix alone split the whole change by the control matrix, as if nothing had been
-    registered.
+    registered; they are NaN for classes whose question it leaves open. The ranges are the measured numbers
+    give or take their uncertainty; where pairs of classes are open, they also hold every split that the maps
+    allow.
     """
 
     deformation: Tensor
@@ -35,6 +38,10 @@ class Uncertainty:
     closed_reallocation: Tensor
     matrix_deformation: Tensor
     matrix_reallocation: Tensor
+    deformation_low: Tensor
+    deformation_high: Tensor
+    reallocation_low: Tensor
+    reallocation_high: Tensor
 
 
 def net(flows: Tensor) -> Tensor:
@@ -47,7 +54,7 @@ def unexplained_flows(attribution: Attribution, target: Tensor, voxel_volume: fl
     q, classes = attribution.final.q, len(target)
     total = torch.zeros(classes, classes, dtype=torch.float64, device=q.device)
     for start, stop in passes.slabs(q):
-        total += flows_between(target[:, start:stop] - q[:, start:stop].square())
+        total += flows_between(target[:, start:stop] - attribution.modelled(slice(start, stop)))
     return total * voxel_volume
 
 
@@ -57,27 +64,53 @@ def whole_flows(attribution: Attribution, target: Tensor, voxel_volume: float) -
     total = torch.zeros(classes, classes, dtype=torch.float64, device=q.device)
     for start, stop in passes.slabs(q):
         modelled = attribution.deformation[:, start:stop] + attribution.reallocation[:, start:stop]
-        total += flows_between(target[:, start:stop] - q[:, start:stop].square() + modelled)
+        total += flows_between(target[:, start:stop] - attribution.modelled(slice(start, stop)) + modelled)
     return total * voxel_volume
 
 
 def uncertainty(
-    attribution: Attribution, target: Tensor, control: Tensor, voxel_volume: float
+    attribution: Attribution,
+    target: Tensor,
+    control: Tensor,
+    voxel_volume: float,
+    pairs: OpenPairs | None = None,
 ) -> Uncertainty:
-    """Uncertainties and closed numbers of an attribution; ``target`` (C, *grid), ``control`` (C, C)."""
+    """Uncertainties, closed numbers and ranges of an attribution; ``target`` (C, *grid), ``control`` (C, C).
+
+    What is unexplained between classes of the open ``pairs`` is split in half.
+    """
     share = control.to(attribution.final.q.device, torch.float64)
+    free = _open_entries(share, pairs)
+    share = share.masked_fill(free, 0.5)
     there = target.to(attribution.final.q)
     rest, whole = (flows(attribution, there, voxel_volume) for flows in (unexplained_flows, whole_flows))
     moved, changed = net(attribution.deformation_flows), net(attribution.reallocation_flows)
-    astray = attribution.reallocation_flows * share
-    against = astray.sum(0) + astray.sum(1) + net(attribution.deformation_flows * (1 - share)).abs()
+    astray = attribution.reallocation_flows * share.masked_fill(free, 0)
+    moved_astray = attribution.deformation_flows * (1 - share.masked_fill(free, 1))
+    against = astray.sum(0) + astray.sum(1) + net(moved_astray).abs()
     against = against + SHARE_OF_CHANGE * 0.5 * (moved.abs().sum() + changed.abs().sum())
     rest_moved, rest_changed = net(rest * share), net(rest * (1 - share))
+    around, around_changed = rest_moved.abs() + against, rest_changed.abs() + against
+    least, most = (0.0, 0.0) if attribution.ambiguous is None else attribution.ambiguous.unbind()
+    alone = share.masked_fill(free, torch.nan)
     return Uncertainty(
-        rest_moved.abs() + against,
-        rest_changed.abs() + against,
+        around,
+        around_changed,
         moved + rest_moved,
         changed + rest_changed,
-        net(whole * share),
-        net(whole * (1 - share)),
+        net(whole * alone),
+        net(whole * (1 - alone)),
+        moved + least - around,
+        moved + most + around,
+        changed - most - around_changed,
+        changed - least + around_changed,
     )
+
+
+def _open_entries(share: Tensor, pairs: OpenPairs | None) -> Tensor:
+    """Which entries of a control matrix the open ``pairs`` leave to the data, (C, C) bool."""
+    free = torch.zeros_like(share, dtype=torch.bool)
+    for lesion in pairs.lesions if pairs else ():
+        for host in pairs.hosts if pairs else ():
+            free[lesion, host] = free[host, lesion] = True
+    return free

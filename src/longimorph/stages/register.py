@@ -17,7 +17,7 @@ from torch import Tensor
 
 import longimorph
 from longimorph.errors import PairFailure, Unusable
-from longimorph.footprint import PAIR_PRICES_MAPS
+from longimorph.footprint import OPEN_MAPS, PAIR_PRICES_MAPS
 from longimorph.geometry.grid import Grid
 from longimorph.io.atomic import write_csv, write_json
 from longimorph.io.contents import hashes
@@ -27,6 +27,7 @@ from longimorph.memory import budget
 from longimorph.memory.model import model
 from longimorph.numerics.dice import dice
 from longimorph.numerics.memory_strategies import out_of_memory
+from longimorph.numerics.open_question import OpenPairs
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import Registration
 from longimorph.numerics.register import register as match
@@ -43,6 +44,7 @@ from longimorph.stages.visit_maps import Loaded, compared, load_visit_maps, not_
 from longimorph.stages.visits import remove
 from longimorph.study import classes as class_tables
 from longimorph.study import control as control_tables
+from longimorph.study.control import Decided
 from longimorph.tables import PairChanges, write_failed_pair, write_pair
 from longimorph.verdict import trust
 from longimorph.verdict.status import FILE, OK, PairStatus
@@ -116,11 +118,11 @@ def register(
     table = class_tables.load_classes(classes)
     given = RegisterSettings.of(settings)
     trace = ConvergenceTrace(given.numerical.max_evaluations)
-    matrix = torch.from_numpy(control_tables.load_control(control, table))
+    matrix = control_tables.decided(control_tables.load_control(control, table), table)
     status = PairStatus(pair["patient"], pair["from"], pair["to"])
     memory = None
     inputs = _present(qc.parent / n for qc in (source, target) for n in ("simplex.nii.gz", "image.nii.gz"))
-    key = fingerprint(given.numerical, matrix.tolist(), list(inputs.values()))
+    key = fingerprint(given.numerical, matrix.shares.tolist(), _open(matrix), list(inputs.values()))
     journal = ResumableRun(out / FOLDER, key, trace.rows)
     torch.set_num_threads(given.threads)
     try:
@@ -130,7 +132,7 @@ def register(
             loaded = load_visit_maps(source, target, len(table.names), table.background, device)
             status = replace(status, **compared(loaded.shared, pair))
             require_brain(loaded.shared, pair, given.compared_min)
-            memory = _memory(loaded, given)
+            memory = _memory(loaded, given, _open(matrix))
             with journal:
                 found = _match(loaded, matrix, given.numerical, trace, memory, journal)
             changes, visits = _changes(found, loaded), (source.parent, target.parent)
@@ -162,9 +164,15 @@ def _present(files: Iterable[Path]) -> dict[str, str]:
     return {name: sha256 for name, sha256 in hashes(files).items() if sha256}
 
 
-def _memory(loaded: Loaded, given: RegisterSettings) -> budget.MemoryUse:
+def _open(matrix: Decided) -> OpenPairs | None:
+    """The classes whose exchange the data decide."""
+    return OpenPairs(matrix.lesions, matrix.hosts) if matrix.lesions else None
+
+
+def _memory(loaded: Loaded, given: RegisterSettings, free: OpenPairs | None) -> budget.MemoryUse:
     steps, known = given.numerical.steps, model(given.memory_model)
     further = PAIR_PRICES_MAPS if given.numerical.reallocation == "pairs" else 0
+    further += OPEN_MAPS if free else 0
     return budget.begin(loaded.source, loaded.device, steps, given.memory_mb, known, further)
 
 
@@ -177,15 +185,15 @@ def _device(name: str) -> torch.device:
 
 def _match(
     loaded: Loaded,
-    matrix: Tensor,
+    matrix: Decided,
     chosen: Settings,
     trace: ConvergenceTrace,
     memory: budget.MemoryUse,
     journal: ResumableRun,
 ) -> Registration:
-    matrix, spacing = matrix.to(loaded.source), loaded.grid.spacing.tolist()
-    maps = loaded.source, loaded.target
-    return match(*maps, matrix, spacing, chosen, Run(trace, memory.ladder, journal, loaded.device))
+    shares, spacing = torch.from_numpy(matrix.shares).to(loaded.source), loaded.grid.spacing.tolist()
+    maps, run = (loaded.source, loaded.target), Run(trace, memory.ladder, journal, loaded.device)
+    return match(*maps, shares, spacing, chosen, run, _open(matrix))
 
 
 @contextmanager
@@ -242,7 +250,7 @@ def _volumes(maps: Tensor, grid: Grid) -> np.ndarray:
 
 def _health(found: Registration, loaded: Loaded, names: tuple[str, ...], iterations: int) -> dict[str, Any]:
     """Quality measures of the run for status.json; distances in mm, mismatch and H in mm³, drift relative."""
-    final = found.attribution.final.q.cpu().square()
+    final = found.attribution.modelled().cpu()
     dices = {
         f"dice_{when}": dict(zip(names, dice(maps, loaded.target).tolist(), strict=True))
         for when, maps in (("before", loaded.source), ("after", final))
@@ -289,7 +297,7 @@ def _write_maps(found: Registration, loaded: Loaded, out: Path) -> None:
         write_scalar(out / "compared.nii.gz", loaded.shared.weight, grid)
     named = {
         "momentum": found.momentum,
-        "final_simplex": parts.final.q.cpu().square(),
+        "final_simplex": parts.modelled().cpu(),
         "deformation": parts.deformation,
         "reallocation": parts.reallocation,
     }

@@ -22,6 +22,8 @@ REQUIRED = ("class", "regions", "states")
 OPTIONAL = ("region", "state", "color")
 BACKGROUND = "background"
 HEALTHY = "healthy"
+FLUID = frozenset({"csf", "cerebrospinal fluid", "fluid", "ventricles"})
+"""Names, of a class or of its region, in small letters, that make a healthy class a fluid."""
 PALETTE = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#edc948",
     "#76b7b2", "#ff9da7", "#9c755f", "#86bcb6", "#d37295", "#8cd17d",
@@ -56,6 +58,11 @@ class ClassRow:
     def pathological(self) -> bool:
         """Whether the row requires a state other than 0, so that the class is a pathology."""
         return self.states is not None and any(last > 0 for _, last in self.states)
+
+    @property
+    def fluid(self) -> bool:
+        """Whether the class is a fluid by its name or its region's, and not a pathology."""
+        return not self.pathological and not FLUID.isdisjoint({self.name.lower(), self.region.lower()})
 
 
 @dataclass(frozen=True)

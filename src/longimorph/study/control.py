@@ -1,12 +1,16 @@
 """The control allocation matrix: which transitions between classes are deformation, ``control.tsv``.
 
 Entry (from, to) is rho in [0, 1]: 1 means that a change of the first class into the second is deformation
-(tissue moved), 0 that it is reallocation (tissue changed class in place).
+(tissue moved), 0 that it is reallocation (tissue changed class in place). An entry ``open`` leaves the
+question to the data; in a matrix of numbers it is NaN.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +20,41 @@ from longimorph.errors import InputError, Problem
 from longimorph.study import presets, tsv
 from longimorph.study.classes import ClassTable
 from longimorph.study.config import PRESET
+from longimorph.study.presets import OPEN
 from longimorph.study.schema import shown
 from longimorph.study.suggest import did_you_mean
 from longimorph.study.table import parse_number
 from longimorph.study.tsv import Table, TableRow
 
 Matrix = NDArray[np.float64]
-_EXPECTED = "a number from 0 (reallocation) to 1 (deformation)"
+_EXPECTED = f"a number from 0 (reallocation) to 1 (deformation), or {OPEN}"
+_ALONG_THE_PATH = 0.999999
+"""The entry of open pairs for the path itself: what they exchange is read from the maps at its end."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A control matrix as the numerics take it: ``shares`` (C, C) without open entries.
+
+    Each of the classes ``lesions`` is open to each of the classes ``hosts``, both by index; without open
+    entries there are none.
+    """
+
+    shares: Matrix
+    lesions: tuple[int, ...] = ()
+    hosts: tuple[int, ...] = ()
+
+
+def decided(matrix: Matrix, classes: ClassTable) -> Decided:
+    """Separate the open entries of a valid matrix (C, C) from the others."""
+    free = np.isnan(matrix)
+    if not free.any():
+        return Decided(matrix)
+    taking_part: list[int] = np.flatnonzero(free.any(axis=1)).tolist()
+    ill = classes.pathological
+    lesions = tuple(index for index in taking_part if ill[index])
+    hosts = tuple(index for index in taking_part if not ill[index])
+    return Decided(np.where(free, _ALONG_THE_PATH, matrix), lesions, hosts)
 
 
 def load_control(source: Path | str, classes: ClassTable) -> Matrix:
@@ -56,7 +88,34 @@ def examine_control(source: Path | str, classes: ClassTable | None) -> tuple[Mat
     if problems or classes is None:
         return None, sorted(problems, key=lambda problem: problem.row or 0)
     rows = {row["from"]: row for row in table.rows}
-    return np.array([[float(rows[a][b]) for b in names] for a in names], np.float64), []
+    entries = [[rows[a][b] for b in names] for a in names]
+    matrix = np.array([[math.nan if e == OPEN else float(e) for e in row] for row in entries], np.float64)
+    problems = [
+        _open_problem(table, rows[names[a]], names[b], t) for a, b, t in _open_faults(matrix, classes)
+    ]
+    return (None if problems else matrix), problems
+
+
+def _open_faults(matrix: Matrix, classes: ClassTable) -> Iterator[tuple[int, int, str]]:
+    """Yield what is wrong with open entries: row, column and the message."""
+    free, ill = np.isnan(matrix), classes.pathological
+    taking_part: list[int] = np.flatnonzero(free.any(axis=1)).tolist()
+    hosts = [index for index in taking_part if not ill[index]]
+    for a, b in np.argwhere(free).tolist():
+        if ill[a] == ill[b]:
+            yield a, b, "is open, but only a pathological and a healthy class can be open to each other"
+        elif not free[b, a]:
+            yield a, b, "is open, but the entry in the other direction is a number"
+    for a in taking_part:
+        for b in hosts:
+            if ill[a] and not free[a, b] and not free[b, a]:
+                yield a, b, "is a number, but other open entries make both classes part of one open question"
+
+
+def _open_problem(table: Table, row: TableRow, column: str, message: str) -> Problem:
+    hint = f"Write {OPEN} in both directions for every pathological class and every healthy class concerned"
+    where = f"the entry from '{row['from']}' to '{column}' {message}"
+    return Problem(table.name, where, row.line, column, shown(row[column]), hint=hint)
 
 
 def _column_problems(table: Table, given: list[str], names: list[str]) -> list[Problem]:
@@ -98,6 +157,8 @@ def _row_problems(table: Table, names: list[str]) -> list[Problem]:
 def _entry_problem(table: Table, row: TableRow, column: str) -> Problem | None:
     text = row[column]
     value = parse_number(text)
+    if text == OPEN:
+        return None
     if value is not None and 0 <= value <= 1:
         return None
     message = "is empty" if not text else "is not a number" if value is None else "is outside [0, 1]"

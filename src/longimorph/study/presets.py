@@ -1,11 +1,12 @@
 """Control matrices given as rules by kind of class, so that a preset fits any class table.
 
 A preset is a YAML file in ``config/presets`` with ``description`` and ``rules``, each with ``from``, ``to``
-and ``rho``. For each pair of classes the first matching rule gives rho.
+and ``rho``, a number or ``open``. For each pair of classes the first matching rule gives rho.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from longimorph.study.classes import BACKGROUND, ClassRow, ClassTable
 from longimorph.study.schema import shown
 from longimorph.study.suggest import did_you_mean
 
-KINDS = ("any", "healthy", "pathological", BACKGROUND, "same")
+KINDS = ("any", "healthy", "pathological", "fluid", BACKGROUND, "same")
+OPEN = "open"
+"""An entry that the data decide, not the matrix; in a matrix of numbers it is NaN."""
 
 
 def available() -> dict[str, str]:
@@ -58,14 +61,16 @@ def _first_rho(rules: list[dict[str, Any]], source: ClassRow, target: ClassRow) 
     for rule in rules:
         same = rule["to"] == "same" and source.name == target.name
         if _is(source, rule["from"]) and (same or _is(target, rule["to"])):
-            return float(rule["rho"])
+            return math.nan if rule["rho"] == OPEN else float(rule["rho"])
     return None
 
 
 def _is(row: ClassRow, kind: str) -> bool:
-    """Return whether the class of ``row`` is of ``kind``; the background also counts as healthy."""
+    """Return whether the class of ``row`` is of ``kind``; fluids and the background also count as healthy."""
     if kind == BACKGROUND:
         return row.name == BACKGROUND
+    if kind == "fluid":
+        return row.fluid
     return kind == "any" or kind == ("pathological" if row.pathological else "healthy")
 
 
@@ -89,5 +94,5 @@ def _rule_faults(rule: Any) -> Iterator[tuple[str, Any, str]]:
         if rule[key] not in kinds:
             yield f"'{key}' is not valid", shown(rule[key]), f"one of {', '.join(kinds)}"
     rho = rule["rho"]
-    if not isinstance(rho, int | float) or not 0 <= rho <= 1:
-        yield "'rho' is not valid", shown(rho), "a number from 0 to 1"
+    if rho != OPEN and (not isinstance(rho, int | float) or not 0 <= rho <= 1):
+        yield "'rho' is not valid", shown(rho), f"a number from 0 to 1, or {OPEN}"

@@ -48,6 +48,12 @@ class Study:
     gpus: tuple[Gpu, ...] = ()
     sweep: Sweep | None = None
 
+    @property
+    def leaves_open(self) -> bool:
+        """Whether an entry of the control matrix, or of a matrix of the sweep, is open."""
+        swept = [combination.matrix for combination in self.sweep.combinations] if self.sweep else []
+        return any(bool(np.isnan(matrix).any()) for matrix in (self.control, *swept))
+
 
 @dataclass(frozen=True)
 class Draft:
