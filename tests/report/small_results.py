@@ -86,6 +86,8 @@ def write_pair(
     before, after = (maps.sum(axis=(1, 2, 3)) * grid.voxel_volume for maps in (first, last))
     flow = np.zeros((3, 3))
     flow[1, 0] = (after - before)[0]
+    ranges = np.zeros((10, 3))
+    ranges[8:] = after - before + np.array([[-20.0], [20.0]])
     found = tables.PairChanges(
         before,
         after,
@@ -93,7 +95,7 @@ def write_pair(
         after - before,
         np.zeros((3, 3)),
         flow,
-        np.outer([20.0, 20, 20, 20, 70, 30], np.ones(3)),
+        np.outer([20.0, 20, 20, 20, 70, 30, -20, 20, 0, 0], np.ones(3)) + ranges,
     )
     tables.write_pair(folder, {"patient": patient, "from": source, "to": target}, NAMES, found)
     volumes.write_maps(folder / "final_simplex.nii.gz", last, grid)

@@ -163,7 +163,7 @@ def test_control_is_matched_by_name(tmp_path: Path) -> None:
         (
             "0.9",
             "0,9",
-            "to 1 (deformation). Use '.' as the decimal point",
+            "to 1 (deformation), or open. Use '.' as the decimal point",
         ),
         ("0.9", "", "the entry from 'WM' to 'WM' is empty"),
         (
@@ -194,7 +194,8 @@ def test_presets_fit_any_class_table(tmp_path: Path) -> None:
         for name, description in presets.available().items():
             matrix = control.load_control(f"preset:{name}", table)
             assert matrix.shape == (len(table.rows),) * 2 and description
-            assert (matrix >= 0).all() and (matrix <= 1).all()
+            shares = control.decided(matrix, table).shares
+            assert (shares >= 0).all() and (shares <= 1).all()
 
 
 def test_presets_say_what_their_words_say(tmp_path: Path) -> None:
@@ -206,6 +207,72 @@ def test_presets_say_what_their_words_say(tmp_path: Path) -> None:
     growth, other = control.load_control("preset:growth", table), ~np.eye(len(sick), dtype=bool)
     assert np.array_equal(growth < 0.01, sick[:, None] & sick[None, :] & other)
     assert np.array_equal(growth < growth.max(), touches & other)
+    free, fluid = control.load_control("preset:open", table), np.array([row.fluid for row in table.rows])
+    host = ~sick & ~fluid & (np.array(table.names) != "background")
+    assert np.array_equal(np.isnan(free), (sick[:, None] & host) | (host[:, None] & sick))
+
+
+def test_a_healthy_class_is_a_fluid_by_its_name_or_its_region(tmp_path: Path) -> None:
+    text = "class\tregions\tstates\tregion\ncavity\t*\t1\tCSF\nVentricles\t4\t0\t\nouter\t24\t0\tcsf\nWM\t2\t0\t\n"
+    table = make(tmp_path, text)
+    assert [row.name for row in table.rows if row.fluid] == ["Ventricles", "outer"]
+
+
+OPEN_TABLE = "class\tregions\tstates\nlesion\t*\t1\nWM\t2\t0\nGM\t3\t0\nCSF\t4\t0\n"
+
+
+def open_control(entries: str) -> str:
+    """A control table of OPEN_TABLE from sixteen letters: o is open, 1 and 0 are numbers."""
+    names = ("lesion", "WM", "GM", "CSF")
+    words = iter({"o": "open"}.get(letter, letter) for letter in entries.replace(" ", ""))
+    rows = ["\t".join([name, *(next(words) for _ in names)]) for name in names]
+    return "\n".join(["\t".join(["from", *names]), *rows]) + "\n"
+
+
+def test_open_entries_name_the_lesions_and_their_hosts(tmp_path: Path) -> None:
+    table = make(tmp_path, OPEN_TABLE)
+    (tmp_path / "control.tsv").write_text(open_control("1oo1 o111 o111 1110"))
+    matrix = control.load_control(tmp_path / "control.tsv", table)
+    assert np.isnan(matrix).sum() == 4
+    found = control.decided(matrix, table)
+    assert (found.lesions, found.hosts) == ((0,), (1, 2))
+    assert found.shares[0, 1] == found.shares[2, 0] == 0.999999
+    assert found.shares[3, 3] == 0
+    closed = control.decided(np.eye(4), table)
+    assert (closed.lesions, closed.hosts) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ("1oo1 o1o1 oo11 1111", "line 3, 'GM': the entry from 'WM' to 'GM' is open, but only a pathological"),
+        (
+            "1oo1 o111 1111 1111",
+            "line 2, 'GM': the entry from 'lesion' to 'GM' is open, but the entry in the",
+        ),
+        (
+            "1oo1 o111 o11o 1111",
+            "line 4, 'CSF': the entry from 'GM' to 'CSF' is open, but only a pathological",
+        ),
+    ],
+)
+def test_open_entries_that_make_no_question_are_refused(tmp_path: Path, entries: str, expected: str) -> None:
+    table = make(tmp_path, OPEN_TABLE)
+    (tmp_path / "control.tsv").write_text(open_control(entries))
+    found = problems_of(control.load_control, tmp_path / "control.tsv", table)
+    assert any(text.endswith("healthy class concerned") and expected in text for text in found), found
+
+
+def test_lesions_of_one_open_question_share_their_hosts(tmp_path: Path) -> None:
+    table = make(tmp_path, OPEN_TABLE.replace("WM\t2\t0", "core\t*\t2"))
+    text = open_control("1111 11o1 1o11 1111").replace("WM", "core")
+    (tmp_path / "control.tsv").write_text(text.replace("lesion\t1\t1\t1\t1", "lesion\t1\t1\topen\topen"))
+    found = problems_of(control.load_control, tmp_path / "control.tsv", table)
+    assert any("is open, but the entry in the other direction" in text for text in found), found
+    rows = open_control("11oo 11o1 oo11 o111").replace("WM", "core")
+    (tmp_path / "control.tsv").write_text(rows)
+    found = problems_of(control.load_control, tmp_path / "control.tsv", table)
+    assert any("'core' to 'CSF' is a number, but other open entries" in text for text in found), found
 
 
 def test_unknown_preset_names_its_neighbour(tmp_path: Path) -> None:

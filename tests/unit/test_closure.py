@@ -90,7 +90,7 @@ def patient(root: Path, off: dict[tuple[int, int], float] | None = None) -> Path
         before = np.full(3, 1e5)
         none = np.zeros((3, 3))
         found = tables.PairChanges(
-            before, before + moved + changed, moved, changed, none, none, np.full((6, 3), 2.0)
+            before, before + moved + changed, moved, changed, none, none, np.full((10, 3), 2.0)
         )
         tables.write_pair(folder, names, CLASSES, found)
         (folder / "status.json").write_text(

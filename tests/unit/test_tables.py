@@ -34,7 +34,7 @@ def found(values: np.ndarray) -> PairChanges:
         values[:, 3],
         flows,
         flows.T,
-        np.abs(values[:, [0, 1, 2, 3, 0, 1]].T),
+        np.abs(values[:, [0, 1, 2, 3, 0, 1, 0, 1, 2, 3]].T),
     )
 
 
@@ -105,7 +105,7 @@ def test_transitions_hold_every_ordered_pair_of_classes_once(tmp_path: Path) -> 
         tmp_path,
         PAIR,
         CLASSES,
-        PairChanges(*[nothing] * 4, flows, flows * 10, np.zeros((6, 3))),  # type: ignore[call-arg]
+        PairChanges(*[nothing] * 4, flows, flows * 10, np.zeros((10, 3))),  # type: ignore[call-arg]
     )
     read = tables.read_transitions(tmp_path / "transitions.csv")
     assert len(read) == 6

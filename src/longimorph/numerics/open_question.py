@@ -36,10 +36,12 @@ FAINT = 0.05
 """Weight of the tissue present, beside the tissue lost or gained, in the composition of an exchange; its
 square is the weight of the tissue nearby."""
 NEARBY_MM = 8.0
-WIDE_MM, NEAR_MM = 25.0, 15.0
+WIDE_MM, NEAR_MM = 25.0, 20.0
 """Standard deviations in mm of the neighbourhoods in which hosts that swell are a lesion that grew: by how
 much on balance, and by how much at most.
 """
+SHARE_OF_EXCHANGE = 0.03
+"""Share of what lesions exchange with hosts that is never certain to be reallocation or deformation."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,8 @@ def with_exchange(
         total.add_(part)
         flow.add_(flows_between(part), alpha=voxel_volume)
     shifts = torch.stack([_volumes(left * shift, voxel_volume) for shift in share.shifts])
-    least, most = shifts.clamp(max=0).sum(0), shifts.clamp(min=0).sum(0)
+    floor = SHARE_OF_EXCHANGE * _volumes(left.abs(), voxel_volume)
+    least, most = shifts.clamp(max=0).sum(0) - floor, shifts.clamp(min=0).sum(0) + floor
     if float((swelling * (gained.abs() > 0)).sum()) < 0:
         most[list(lesions)] += (-carried * voxel_volume).clamp(min=0)
     return replace(found, exchanged=left, ambiguous=torch.stack([least, most]))

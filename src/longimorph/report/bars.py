@@ -16,7 +16,7 @@ _KINDS = (("moved", "deformation"), ("changed", "reallocation"), ("rest", "unexp
 
 
 def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
-    """Bars in mL, to the right of zero where the class grew; thin lines show the uncertainty.
+    """Bars in mL, to the right of zero where the class grew; thin lines show the range.
 
     Short upright marks show what the control matrix alone says, without any registration.
     """
@@ -25,6 +25,8 @@ def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
     widest = max((room_for(amount.name, "strong") for amount in amounts), default=0.0)
     left = 17 + min(max(widest, _NAMES[0]), _NAMES[1]) + 8
     values = [float(getattr(a, kind)) for a in amounts for kind, _ in _KINDS]
+    ranges = ("moved_low", "moved_high", "changed_low", "changed_high")
+    values += [v for a in amounts if a.open for key in ranges if math.isfinite(v := getattr(a, key))]
     values += [v for a in amounts for v in (a.moved_by_matrix, a.changed_by_matrix) if math.isfinite(v)]
     across = axis_in_ml(drawing, values, (left, _WIDTH - _RIGHT), (_TOP, height - _BOTTOM))
     for row, amount in enumerate(amounts):
@@ -39,13 +41,15 @@ def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
             y = top + place * (_BAR + 1.5)
             start, end = sorted((across(0), across(value)))
             bar = drawing.box((start, y), (max(end - start, 0.8), _BAR), f"bar {kind}")
-            said = f"{amount.name}, {words}: {signed(value, 3)} mL"
-            hint(bar, said + (f" ± {uncertainty:.3f}" if math.isfinite(uncertainty) else ""))
-            edge = (
-                _uncertainty(drawing, across(value - uncertainty), across(value + uncertainty), y)
-                if uncertainty > 0
-                else end
+            low, high = (
+                _or(float(getattr(amount, f"{kind}_{side}", math.nan)), value + sign * uncertainty)
+                for side, sign in (("low", -1), ("high", 1))
             )
+            known = f" ± {uncertainty:.3f}" if math.isfinite(uncertainty) else ""
+            if amount.open and math.isfinite(low):
+                known = f", between {signed(low, 3)} and {signed(high, 3)}"
+            hint(bar, f"{amount.name}, {words}: {signed(value, 3)} mL{known}")
+            edge = _uncertainty(drawing, across(low), across(high), y) if high > low else end
             alone = float(getattr(amount, f"{kind}_by_matrix", math.nan))
             if math.isfinite(alone):
                 mark = drawing.line((across(alone), y - 1), (across(alone), y + _BAR + 1), f"alone {kind}")
@@ -53,6 +57,10 @@ def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
             if abs(value) >= 0.005:
                 drawing.text((max(edge, end) + 5, y + _BAR / 2), signed(value, 2), "small")
     return drawing.markup()
+
+
+def _or(value: float, otherwise: float) -> float:
+    return value if math.isfinite(value) else otherwise
 
 
 def _uncertainty(drawing: Drawing, start: float, end: float, y: float) -> float:

@@ -22,6 +22,8 @@ _FLOWS = {"moved": "deformation_mm3", "changed": "reallocation_mm3"}
 _LEAST_ML = 0.1
 """Smallest change described in words."""
 _CROSSED_ML = 0.5
+_TOLD = 0.4
+"""Width of a range, as a share of the change, up to which the data count as deciding an open question."""
 _MOST_ILL, _MOST_OTHERS = 12, 4
 
 
@@ -29,7 +31,8 @@ _MOST_ILL, _MOST_OTHERS = 12, 4
 class Amount:
     """A class's row of ``changes.csv``, in mL; the uncertainties are ±.
 
-    ``moved_by_matrix`` and ``changed_by_matrix`` are what the control matrix alone says of the change.
+    ``moved_by_matrix`` and ``changed_by_matrix`` are what the control matrix alone says of the change, NaN
+    where it leaves the question open; the low and high numbers are the ranges of the two changes.
     """
 
     name: str
@@ -42,11 +45,33 @@ class Amount:
     changed_uncertainty: float
     moved_by_matrix: float = math.nan
     changed_by_matrix: float = math.nan
+    moved_low: float = math.nan
+    moved_high: float = math.nan
+    changed_low: float = math.nan
+    changed_high: float = math.nan
 
     @property
     def total(self) -> float:
         """Change of the class's volume."""
         return self.after - self.before
+
+    @property
+    def open(self) -> bool:
+        """Whether the control matrix leaves the question to the data."""
+        return math.isfinite(self.moved_low) and math.isnan(self.moved_by_matrix)
+
+    @property
+    def decided(self) -> str:
+        """What decided an open question; empty for a question that the control matrix decides."""
+        if not self.open:
+            return ""
+        width = self.moved_high - self.moved_low
+        if width <= max(_TOLD * (abs(self.moved) + abs(self.changed)), _LEAST_ML):
+            return "decided by the data"
+        return (
+            "the data cannot tell: between "
+            f"{signed(self.moved_low)} and {signed(self.moved_high)} mL may be deformation"
+        )
 
     @property
     def certain(self) -> bool:
@@ -197,7 +222,8 @@ def _clause(amount: Amount) -> str:
     ]
     parts += [f"{signed(amount.rest)} unexplained"] if abs(amount.rest) >= _LEAST_ML else []
     uncertain = "" if amount.certain else "; the split is within its uncertainty"
-    return f"{volumes}: {', '.join(parts)}{uncertain}"
+    decided = f"; {amount.decided}" if amount.decided else ""
+    return f"{volumes}: {', '.join(parts)}{decided or uncertain}"
 
 
 def _measured(value: float, uncertainty: float, words: str) -> str:

@@ -153,6 +153,7 @@ def _first_part(
     """The content of the first page only: a summary of every pair, the visits, and the volumes over time."""
     return {
         "control": next((pair.control for pair in patient.pairs if pair.control), ""),
+        "open": any(amount.open for pair in patient.pairs for amount in pair.amounts),
         "ill_classes": any(classes.pathological),
         "summary": [
             {**_in_short(patient.pairs[index], classes), "number": index + 1,

@@ -238,6 +238,10 @@ def _changes(found: Registration, loaded: Loaded) -> PairChanges:
         uncertainty.closed_reallocation,
         uncertainty.matrix_deformation,
         uncertainty.matrix_reallocation,
+        uncertainty.deformation_low,
+        uncertainty.deformation_high,
+        uncertainty.reallocation_low,
+        uncertainty.reallocation_high,
     )
     return PairChanges(before, after, moved, changed, *flows, torch.stack(uncertainties).cpu().numpy())
 

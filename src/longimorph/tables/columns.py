@@ -26,6 +26,10 @@ UNCERTAINTIES = (
     "reallocation_closed_mm3",
     "deformation_matrix_mm3",
     "reallocation_matrix_mm3",
+    "deformation_low_mm3",
+    "deformation_high_mm3",
+    "reallocation_low_mm3",
+    "reallocation_high_mm3",
 )
 VERDICT = ("verdict", "verdict_codes")
 FLOWS = ("deformation_mm3", "reallocation_mm3")

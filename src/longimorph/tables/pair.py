@@ -20,8 +20,8 @@ class PairChanges:
     ``volume_from``, ``volume_to``: (C,) volumes of the two visits' maps, sums of probabilities.
     ``deformation``, ``reallocation``: (C,) signed; + means that the class grew. ``deformation_flows``,
     ``reallocation_flows``: (C, C), from row to column, never negative; the diagonals are ignored.
-    ``uncertainties``: (6, C), those of deformation and reallocation, both closed numbers, and both numbers of
-    the control matrix alone.
+    ``uncertainties``: (10, C), those of deformation and reallocation, both closed numbers, both numbers of
+    the control matrix alone, and the ranges of deformation and reallocation.
     """
 
     volume_from: np.ndarray

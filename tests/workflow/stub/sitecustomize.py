@@ -52,7 +52,7 @@ def register(
         tables.write_failed_pair(out, pair, CLASSES, failed[0]["status"])
     else:
         zero, none = np.zeros(4), np.zeros((4, 4))
-        nothing = tables.PairChanges(zero, zero, zero, zero, none, none, np.zeros((6, 4)))
+        nothing = tables.PairChanges(zero, zero, zero, zero, none, none, np.zeros((10, 4)))
         tables.write_pair(out, pair, CLASSES, nothing)
     _write(out / "status.json", failed[0] if failed else {"status": "ok"})
     (out / "convergence.csv").write_text("evaluation,cost\n")
