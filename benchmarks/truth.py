@@ -50,7 +50,8 @@ COLUMNS = (
     "control_alone", "closed", "map_error", "false_of_brain", "drift", "folded", "inverse_voxels", "steps",
     "evaluations", "converged", "exact_zero", "mismatch_before", "mismatch_after", "seconds", "voxels",
     "classes", "deformation_mm3", "reallocation_mm3", "deformation_uncertainty_mm3",
-    "reallocation_uncertainty_mm3", "true_deformation_mm3", "true_reallocation_mm3", "failure", "program",
+    "reallocation_uncertainty_mm3", "deformation_low_mm3", "deformation_high_mm3", "true_deformation_mm3",
+    "true_reallocation_mm3", "failure", "program",
 )  # fmt: skip
 
 
@@ -59,23 +60,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     out = options.out or (QUICK_OUT if options.quick else OUT)
     table = out.with_suffix(".csv")
+    rows = run_missing(_planned(options), options.data, table, options.jobs)
+    atomic.write_text(out, truth_report.markdown(rows, left_out(rows, options)))
+    report.say(f"Report: {out}")
+    return 0
+
+
+def run_missing(jobs: Sequence[TruthRun], data: Path, table: Path, processes: int) -> pd.DataFrame:
+    """Run what is not in the table yet, those of one anatomy and case together; returns the table."""
     program = fingerprint()
-    jobs = _planned(options)
     done = _prepare(table, program)
     missing = [job for job in jobs if job.key not in done]
     report.say(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them done; table: {table}")
     groups = [list(group) for _, group in groupby(missing, key=lambda job: (job.anatomy, job.case))]
-    work = partial(run_group, data=options.data, table=table, program=program)
-    if options.jobs == 1:
+    work = partial(run_group, data=data, table=table, program=program)
+    if processes == 1:
         for group in groups:
             work(group)
     else:
-        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             list(pool.map(work, groups))
-    rows = read_rows(table)
-    atomic.write_text(out, truth_report.markdown(rows, left_out(rows, options)))
-    report.say(f"Report: {out}")
-    return 0
+    return read_rows(table)
 
 
 def plan_runs(

@@ -15,11 +15,13 @@ from benchmarks.phantoms.maps import KnownPair, make_pair
 from longimorph.demo import compare
 from longimorph.demo.course import Truth
 from longimorph.numerics.attribution import flows_between
+from longimorph.numerics.open_question import OpenPairs
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.solve import Settings
 from longimorph.stages.register_settings import numerical_settings
 from longimorph.study import presets
 from longimorph.study.config import Config, defaults
+from longimorph.study.control import decided
 
 FORWARD, SWAPPED = "forward", "swapped"
 RIGID = "rigid"
@@ -64,13 +66,16 @@ def measure(job: TruthRun, data: Path) -> dict[str, Any]:
     matrix, problems = presets.examine_presets(job.preset, pair.classes)
     if matrix is None:
         raise RuntimeError("; ".join(str(problem) for problem in problems))
+    control = decided(matrix, pair.classes)
+    free = OpenPairs(control.lesions, control.hosts) if control.lesions else None
     began = time.perf_counter()
     found = register(
         torch.from_numpy(source),
         torch.from_numpy(target),
-        torch.from_numpy(matrix).float(),
+        torch.from_numpy(control.shares).float(),
         pair.grid.spacing.tolist(),
         numerical(settings),
+        open_pairs=free,
     )
     seconds = time.perf_counter() - began
     row = dict(zip(KEY, job.key, strict=True)) | {"classes": " ".join(pair.names)}
@@ -105,6 +110,8 @@ def _against_truth(
         "reallocation_mm3": text(reallocation),
         "deformation_uncertainty_mm3": text(found.uncertainty.deformation.numpy()),
         "reallocation_uncertainty_mm3": text(found.uncertainty.reallocation.numpy()),
+        "deformation_low_mm3": text(found.uncertainty.deformation_low.numpy()),
+        "deformation_high_mm3": text(found.uncertainty.deformation_high.numpy()),
         "true_deformation_mm3": text(truth.deformation),
         "true_reallocation_mm3": text(truth.reallocation),
         "true_mm3": error.true_mm3,
@@ -128,8 +135,10 @@ def _without_flow(
     """Errors when the control matrix alone splits a change, in % of the gross true change.
 
     ``control_alone``: all of the change, as if nothing had been registered. ``closed``: what the registration
-    leaves unexplained, added to what it found.
+    leaves unexplained, added to what it found. A matrix with open entries says nothing by itself.
     """
+    if np.isnan(matrix).any():
+        return {"control_alone": None, "closed": None}
     source, target = maps
     rest = target - found.attribution.modelled().numpy()
     alone, added = (by_matrix(change, matrix, pair.grid.voxel_volume) for change in (target - source, rest))

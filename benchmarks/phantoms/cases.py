@@ -17,6 +17,7 @@ from longimorph.demo import flow as flows
 from longimorph.demo.anatomy import CLASSES, COLORS, GM, REGION_LABELS, THALAMUS, VENTRICLES, WM, Anatomy
 from longimorph.demo.course import Array, Truth, split, uneven_ball
 from longimorph.demo.flow import Field, WideningFlow
+from longimorph.errors import LongimorphError
 from longimorph.study.classes import BACKGROUND as BACKGROUND_NAME
 from longimorph.study.classes import HEALTHY, ClassRow, ClassTable
 
@@ -184,7 +185,7 @@ def centres_at(anatomy: Anatomy, place: Place) -> list[Array]:
     """RAS positions in mm of the lesions at a place of the right half of the brain, or of both halves.
 
     The white matter must lie at a certain distance from the ventricles and from the brain's surface; of what
-    remains, the place with most white matter around it is taken.
+    remains, the place with most white matter around it is taken. Raises LongimorphError when nothing remains.
     """
     if place == "deep":
         return [np.asarray(anatomy.lesion_centre)]
@@ -203,6 +204,10 @@ def centres_at(anatomy: Anatomy, place: Place) -> list[Array]:
     found = []
     for _ in range(4 if place == "periventricular" else 1):
         best = np.array(np.unravel_index(int(white.argmax()), white.shape))
+        if white[tuple(best)] <= 0:
+            raise LongimorphError(
+                f"The anatomy has no place of the kind '{place}' for a lesion; use another one."
+            )
         found.append(best + anatomy.origin)
         offset = np.indices(white.shape) - best[:, None, None, None]
         white[(offset**2).sum(axis=0) < _SPACED_MM**2] = -1

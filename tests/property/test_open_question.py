@@ -114,7 +114,7 @@ def test_the_parts_add_up_and_stay_probabilities(seed, dims, pairs):
 
 def square_maps(lesion=None):
     """A host with a ventricle, another tissue and perhaps a lesion: classes lesion, host, other, fluid."""
-    balls = [((7.0, 7.0), 3.5), ((8.0, 19.0), 3.5)]
+    balls: list[tuple[tuple[float, ...], float]] = [((7.0, 7.0), 3.5), ((8.0, 19.0), 3.5)]
     fluid, other = ball_maps(SHAPE, SPACING, balls)[1:]
     maps = torch.stack([torch.zeros_like(fluid), 1 - fluid - other, other, fluid])
     return maps if lesion is None else torch.stack([lesion, maps[1] * (1 - lesion), *maps[2:] * (1 - lesion)])

@@ -213,7 +213,8 @@ def test_presets_say_what_their_words_say(tmp_path: Path) -> None:
 
 
 def test_a_healthy_class_is_a_fluid_by_its_name_or_its_region(tmp_path: Path) -> None:
-    text = "class\tregions\tstates\tregion\ncavity\t*\t1\tCSF\nVentricles\t4\t0\t\nouter\t24\t0\tcsf\nWM\t2\t0\t\n"
+    rows = ("cavity\t*\t1\tCSF", "Ventricles\t4\t0\t", "outer\t24\t0\tcsf", "WM\t2\t0\t")
+    text = "\n".join(["class\tregions\tstates\tregion", *rows, ""])
     table = make(tmp_path, text)
     assert [row.name for row in table.rows if row.fluid] == ["Ventricles", "outer"]
 

@@ -14,17 +14,17 @@ from real_data import DATA, scan
 from scipy import ndimage
 
 from benchmarks.phantoms import cases, maps, subjects
-from benchmarks.phantoms.cases import CASES, PhantomCase, follow
+from benchmarks.phantoms.cases import CASES, OPEN_CASES, PhantomCase, follow
 from benchmarks.phantoms.labels import boundary, flip_boundary, segment
 from longimorph.demo import compare
 from longimorph.demo import flow as flows
-from longimorph.demo.anatomy import BACKGROUND, GM, THALAMUS, VENTRICLES, WM, Anatomy
+from longimorph.demo.anatomy import BACKGROUND, GM, THALAMUS, VENTRICLES, WM, Anatomy, load_anatomy
 from longimorph.demo.course import Truth
 from longimorph.errors import LongimorphError
 from longimorph.study import presets
 
 SIDE = 64
-MOVING = ("ventricles25", "mass", "both", "pushed", "resorbing")
+MOVING = ("ventricles25", "mass", "both", "pushed", "resorbing", "half")
 STILL = ("null", "oedema2", "necrosis")
 
 shipped = pytest.mark.skipif(
@@ -65,6 +65,7 @@ SMALL = {
     "both": PhantomCase(ventricles=1.2, oedema_ml=(0.0, 2.0)),
     "pushed": PhantomCase(ventricles=1.4, oedema_ml=(3.0, 3.0)),
     "resorbing": PhantomCase(ventricles=1.2, oedema_ml=(3.0, 1.0)),
+    "half": PhantomCase(mass_ml=(1.5, 2.7), infiltrated=0.5, pathologies=("mass",), preset="open"),
 }
 
 
@@ -136,6 +137,45 @@ def test_ventricles_and_mass_grow_as_much_as_asked() -> None:
     assert truth.volume_from[0] == 1500
     assert truth.volume_to[0] == pytest.approx(2200, rel=0.03)
     assert truth.deformation[WM] < 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_mass_infiltrates_the_share_that_was_asked_and_displaces_only_fluid(share: float) -> None:
+    case = PhantomCase(mass_ml=(1.5, 2.7), infiltrated=share, pathologies=("mass",), preset="open")
+    truth = follow(HEAD, case).truth
+    growth = truth.volume_to - truth.volume_from
+    assert growth[0] == pytest.approx(1200, rel=0.1)
+    assert truth.reallocation[0] / growth[0] == pytest.approx(share, abs=0.02)
+    healthy = truth.deformation[[WM, GM, THALAMUS]]
+    assert np.abs(healthy).sum() <= 0.35 * max(truth.deformation[0], 1e-9)
+    fluid = truth.deformation[[VENTRICLES, BACKGROUND]].sum()
+    assert fluid == pytest.approx(-truth.deformation[0] - healthy.sum(), abs=0.1 * growth[0])
+
+
+@shipped
+def test_places_lie_where_their_names_say() -> None:
+    anatomy = load_anatomy()
+    depth = ndimage.distance_transform_edt(
+        ndimage.binary_closing(anatomy.classes != BACKGROUND, iterations=4)
+    )
+    away = ndimage.distance_transform_edt(anatomy.classes != VENTRICLES)
+
+    def voxels(place: cases.Place) -> list[tuple[int, ...]]:
+        return [tuple(np.rint(c - anatomy.origin).astype(int)) for c in cases.centres_at(anatomy, place)]
+
+    (near,), (outer,), several = (voxels(place) for place in ("ventricle", "cortex", "periventricular"))
+    assert all(anatomy.classes[voxel] == WM for voxel in (near, outer, *several))
+    assert all(6 <= away[voxel] <= 10 for voxel in (near, *several))
+    assert 10 <= depth[outer] <= 14
+    assert away[outer] >= 25
+    gaps = [np.linalg.norm(np.subtract(a, b)) for i, a in enumerate(several) for b in several[:i]]
+    assert len(several) == 4
+    assert min(gaps) >= 25
+
+
+def test_a_brain_without_the_place_is_refused() -> None:
+    with pytest.raises(LongimorphError, match="no place of the kind 'cortex'"):
+        cases.centres_at(HEAD, "cortex")
 
 
 def test_the_ring_of_a_lesion_turns_into_its_core() -> None:
@@ -243,16 +283,17 @@ def test_the_gross_error_is_the_sum_of_its_parts() -> None:
     assert compare.attribution_error(np.ones(2), np.ones(2), still).total is None
 
 
-@pytest.mark.parametrize("case", sorted(CASES))
+@pytest.mark.parametrize("case", sorted(CASES | OPEN_CASES))
 def test_every_case_has_classes_and_a_control_matrix(case: str) -> None:
-    table = CASES[case].classes
-    for preset in (CASES[case].preset, *CASES[case].others):
+    known = cases.named(case)
+    table = known.classes
+    for preset in (known.preset, *known.others):
         matrix, problems = presets.examine_presets(preset, table)
         assert not problems
         assert matrix.shape == (len(table.names),) * 2
-    assert CASES[case].preset not in CASES[case].others
+    assert known.preset not in known.others
     assert table.names[-1] == "background"
-    assert table.pathological == tuple(name in CASES[case].pathologies for name in table.names)
+    assert table.pathological == tuple(name in known.pathologies for name in table.names)
 
 
 def test_names_that_are_none_are_said_with_those_that_there_are(tmp_path: Path) -> None:
