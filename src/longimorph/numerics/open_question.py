@@ -32,7 +32,7 @@ from longimorph.numerics.attribution import Attribution, flows_between
 from longimorph.numerics.dynamics import Step, System
 from longimorph.numerics.kernels import Kernel, gaussian_kernel
 
-FAINT = 0.05
+FAINT = 0.01
 """Weight of the tissue present, beside the tissue lost or gained, in the composition of an exchange; its
 square is the weight of the tissue nearby."""
 NEARBY_MM = 8.0

@@ -45,6 +45,7 @@ CFL_LIMIT = 0.5
 DRIFT_LIMIT = 0.02
 START_DAMPINGS, FIRST_DAMPING = (3e-4, 3e-3, 3e-2), 3e-3
 HALVINGS = 5
+USUAL_KERNEL_MM, OPEN_KERNEL_MM = (4.0,), (4.0, 8.0, 16.0)
 FEWEST_VOXELS_PER_SIGMA = 0.6
 
 
@@ -53,12 +54,12 @@ class Settings:
     """Settings of a match: lengths in mm, ``regularisation`` and ``tolerance`` dimensionless.
 
     ``volume_mm`` and ``volume_weight`` are s and w of E5. With ``steps`` None the displacement and the drift
-    of H determine the number of steps. ``tolerance`` is the share of the cost that a step must gain to count;
-    ``pairs_kept`` is the number of curvature pairs that L-BFGS keeps. ``reallocation`` is priced by one rho
-    per voxel or per pair of classes.
+    of H determine the number of steps; with ``kernel_mm`` None the pair determines the kernel. ``tolerance``
+    is the share of the cost that a step must gain to count; ``pairs_kept`` is the number of curvature pairs
+    that L-BFGS keeps. ``reallocation`` is priced by one rho per voxel or per pair of classes.
     """
 
-    kernel_mm: tuple[float, ...]
+    kernel_mm: tuple[float, ...] | None
     amplitude_mm: float
     regularisation: float
     max_evaluations: int
@@ -92,13 +93,18 @@ class MapPair:
         """Whether the maps already lie on the device, so that storing one elsewhere would save nothing."""
         return not self.apart and (self.device is None or self.target.device.type == self.device.type)
 
+    def kernel_mm(self, settings: Settings) -> tuple[float, ...]:
+        """The standard deviations of the kernel: where the surroundings decide, it reaches further."""
+        usual = USUAL_KERNEL_MM if self.open_pairs is None else OPEN_KERNEL_MM
+        return settings.kernel_mm or usual
+
     def matching(self, settings: Settings, ladder: Ladder | None = None) -> Matching:
         """Return the problem on this grid; a kernel that the grid cannot resolve is widened until it can.
 
         The target is stored where the ladder says.
         """
         narrowest = FEWEST_VOXELS_PER_SIGMA * max(self.spacing)
-        sigmas = [max(sigma, narrowest) for sigma in settings.kernel_mm]
+        sigmas = [max(sigma, narrowest) for sigma in self.kernel_mm(settings)]
         shape, device = self.source.shape[1:], self.device or self.source.device
         source, target = to_sphere(self.source.to(device)), self.target.to(device)
         kernel = gaussian_kernel(shape, self.spacing, sigmas, settings.amplitude_mm, source)
@@ -218,7 +224,7 @@ def _start(
 ) -> Tensor:
     """Return the better of two momenta: along the great circles, or following the coarser level."""
     rates = [run.ladder.attempt(lambda: log_map(matching.source, to_sphere(matching.target.get())))]
-    coarsest = min(settings.kernel_mm) / FEWEST_VOXELS_PER_SIGMA
+    coarsest = min(pair.kernel_mm(settings)) / FEWEST_VOXELS_PER_SIGMA
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
     if axes is not None:
         rates.append(_coarse_rate(pair, matching, axes, settings, run))

@@ -42,11 +42,11 @@ class RegisterSettings:
 
 
 def numerical_settings(given: Mapping[str, Any]) -> Settings:
-    """The settings of the numerics from a configuration's values; ``auto`` steps are None there."""
-    steps = given["steps"]
+    """The settings of the numerics from a configuration's values; ``auto`` is None there."""
+    steps, kernel = given["steps"], given["kernel_mm"]
     return Settings(
         reallocation=given["reallocation"],
-        kernel_mm=tuple(given["kernel_mm"]),
+        kernel_mm=None if kernel == "auto" else tuple(kernel),
         amplitude_mm=given["amplitude_mm"],
         regularisation=given["regularisation"],
         volume_mm=given["volume_mm"],

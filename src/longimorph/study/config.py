@@ -65,7 +65,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda"]
     threads: int
     reallocation: Literal["scalar", "pairs"]
-    kernel_mm: tuple[float, ...]
+    kernel_mm: tuple[float, ...] | Literal["auto"]
     amplitude_mm: float
     regularisation: float
     volume_mm: float
@@ -158,7 +158,8 @@ def _convert(values: dict[str, Any]) -> None:
     patients = values["patients"]
     if patients is not None:
         values["patients"] = (patients,) if isinstance(patients, str) else tuple(patients)
-    values["kernel_mm"] = tuple(float(sigma) for sigma in values["kernel_mm"])
+    if values["kernel_mm"] != "auto":
+        values["kernel_mm"] = tuple(float(sigma) for sigma in values["kernel_mm"])
     for group, fields in ((values, Config.__annotations__), (values["align"], AlignConfig.__annotations__)):
         for key, kind in fields.items():
             if isinstance(group.get(key), int | float):
