@@ -22,15 +22,17 @@ from longimorph.alignment.align import align_patient
 from longimorph.geometry.grid import Grid, crop
 from longimorph.io import atomic
 from longimorph.maps import simplex
+from longimorph.numerics.open_question import OpenPairs
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.shooting import Divergence
 from longimorph.stages.align import align_settings
 from longimorph.study import presets
 from longimorph.study.config import defaults
+from longimorph.study.control import decided
 
 OUT = Path("docs/benchmarks/growth.md")
 PATIENTS = ("01", "05")
-PRESETS = ("growth", "lesion", "atrophy")
+PRESETS = ("open", "growth", "lesion", "atrophy")
 VISITS = ("Pre", "Post")
 SPACING_MM = 3.0
 _AROUND_MM = 20.0
@@ -143,7 +145,7 @@ def section(patient: Tumour, out: Path) -> str:
         try:
             found, seconds = run(patient, preset)
         except Divergence as failure:
-            others.append(f"| {preset} | no result: {failure} | | |")
+            others.append(f"| {preset} | no result: {failure} | | | |")
             continue
         rows = change(patient, found)
         sys.stdout.write(f"{patient.name} {preset}: {seconds:.0f} s\n{table(rows)}")
@@ -153,8 +155,19 @@ def section(patient: Tumour, out: Path) -> str:
             growth_figure.draw(picture, patient.images, patient.maps, found.attribution, patient.grid)
             lines += [table(rows), health(found, seconds), f"![Patient {patient.name}]({picture.name})\n"]
         deformation, reallocation, left = rows["enhancing"][2:]
-        others.append(f"| {preset} | {deformation:+.2f} | {reallocation:+.2f} | {left:+.2f} |")
-    head = ["| preset | deformation | reallocation | unexplained |", "| --- | --- | --- | --- |"]
+        told = found.uncertainty
+        low, high = (
+            float(bound[growth_data.ENHANCING]) / 1000
+            for bound in (told.deformation_low, told.deformation_high)
+        )
+        others.append(
+            f"| {preset} | {deformation:+.2f} | {low:+.2f} to {high:+.2f} "
+            f"| {reallocation:+.2f} | {left:+.2f} |"
+        )
+    head = [
+        "| preset | deformation | range | reallocation | unexplained |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     return "\n".join(
         [
             *lines,
@@ -175,10 +188,11 @@ def run(patient: Tumour, preset: str) -> tuple[Registration, float]:
     source, target = (torch.from_numpy(maps) for maps in patient.maps)
     began = time.perf_counter()
     settings = truth_runs.numerical(defaults())
-    spacing = patient.grid.spacing.tolist()
-    return register(
-        source, target, torch.from_numpy(matrix).float(), spacing, settings
-    ), time.perf_counter() - began
+    control, spacing = decided(matrix, _CLASSES), patient.grid.spacing.tolist()
+    free = OpenPairs(control.lesions, control.hosts) if control.lesions else None
+    shares = torch.from_numpy(control.shares).float()
+    found = register(source, target, shares, spacing, settings, open_pairs=free)
+    return found, time.perf_counter() - began
 
 
 def change(patient: Tumour, found: Registration) -> dict[str, tuple[float, ...]]:

@@ -135,8 +135,8 @@ def test_a_lesion_that_takes_the_place_of_one_tissue_moves_nothing():
     assert float(parts.reallocation[0].sum()) == pytest.approx(gain, rel=1e-6)
     assert float(parts.reallocation_flows[1, 0]) == pytest.approx(gain, rel=1e-6)
     told = found.uncertainty
-    assert float(told.deformation_high[0]) < 0.02 * gain
-    assert float(told.reallocation_low[0]) > 0.98 * gain
+    assert float(told.deformation_high[0]) < 0.05 * gain
+    assert float(told.reallocation_low[0]) > 0.95 * gain
 
 
 def test_identical_maps_with_open_pairs_give_exact_zeros():
