@@ -82,9 +82,9 @@ def _scored(row: pd.Series[Any]) -> dict[str, Any]:
     return {
         **{key: row[key] for key in ("anatomy", "case", "preset", "spacing_mm", "noise", "error", "seconds")},
         "kind": kind, "growth": growth, "true": changed / growth, "share": found / growth,
-        "moved": found_moved, "true_moved": moved, "low": low, "high": high,
-        "held": low <= moved <= high, "width": (high - low) / abs(growth), "unexplained": row["unexplained"],
-        "evaluations": row["evaluations"],
+        "moved": found_moved, "true_moved": moved, "low": low, "high": high, "held": low <= moved <= high,
+        "width": (high - low) / abs(growth), "unexplained": row["unexplained"],
+        "forbidden": row["forbidden"], "alone": row["control_alone"], "evaluations": row["evaluations"],
     }  # fmt: skip
 
 
@@ -94,10 +94,13 @@ def summary(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for (kind, preset, spacing, labels), group in marked.groupby(
         ["kind", "preset", "spacing_mm", "labels"], sort=False
     ):
+        alone = group["alone"].dropna()
         found = {
             "cases": "masses that grow" if kind == "grows" else "other lesions",
             "preset": preset, "mm": spacing, "labels": labels, "runs": len(group),
             "error, %": f"{group['error'].mean():.1f} ({group['error'].max():.1f})",
+            "alone, %": f"{alone.mean():.1f} ({alone.max():.1f})" if len(alone) else "",
+            "forbidden, %": f"{group['forbidden'].max():.2f}",
             "R²": "", "slope": "", "range holds": "", "width, % of growth": "",
         }  # fmt: skip
         if kind == "grows" and group["true"].nunique() > 1:

@@ -17,10 +17,12 @@ than the preset differs from the defaults. *Noisy* labels: 5 % of the boundary v
 """
 
 SUMMARY = """\
-*error*: gross attribution error over all classes, in % of the true change, mean and worst. R² and slope:
-the straight line of the measured against the true infiltrated share of the growth. *range holds*: how often
-the true deformation of the lesion lies between `deformation_low_mm3` and `deformation_high_mm3`; *width*:
-the median width of that range. `lesion` and `growth` are the presets that decide by themselves.
+*error*: gross attribution error over all classes, in % of the true change, mean and worst. *alone*: the
+error of the control matrix alone, without registration, where it decides. *forbidden*: the most that was
+reallocated between classes whose entry is 0.999 or more, in % of the true change. R² and slope: the
+straight line of the measured against the true infiltrated share of the growth. *range holds*: how often the
+true deformation of the lesion lies between `deformation_low_mm3` and `deformation_high_mm3`; *width*: the
+median width of that range. `lesion` and `growth` are the presets that decide by themselves.
 
 """
 

@@ -47,9 +47,10 @@ QUICK = (
 )
 COLUMNS = (
     *KEY, "true_mm3", "brain_mm3", "error", "false_deformation", "false_reallocation", "unexplained",
-    "control_alone", "closed", "map_error", "false_of_brain", "drift", "folded", "inverse_voxels", "steps",
-    "evaluations", "converged", "exact_zero", "mismatch_before", "mismatch_after", "seconds", "voxels",
-    "classes", "deformation_mm3", "reallocation_mm3", "deformation_uncertainty_mm3",
+    "control_alone", "closed", "map_error", "forbidden", "false_of_brain", "drift", "folded",
+    "inverse_voxels", "steps", "evaluations", "converged", "exact_zero", "mismatch_before",
+    "mismatch_after", "seconds", "voxels", "classes", "deformation_mm3", "reallocation_mm3",
+    "deformation_uncertainty_mm3",
     "reallocation_uncertainty_mm3", "deformation_low_mm3", "deformation_high_mm3", "true_deformation_mm3",
     "true_reallocation_mm3", "failure", "program",
 )  # fmt: skip

@@ -81,6 +81,7 @@ def measure(job: TruthRun, data: Path) -> dict[str, Any]:
     row = dict(zip(KEY, job.key, strict=True)) | {"classes": " ".join(pair.names)}
     row |= _against_truth(found, pair, truth, target - source)
     row |= _without_flow(found, pair, truth, (source, target), matrix)
+    row |= {"forbidden": forbidden(found, matrix, row["true_mm3"])}
     row |= _health(found, min(pair.grid.spacing))
     return row | {"seconds": seconds, "voxels": source[0].size}
 
@@ -148,6 +149,12 @@ def _without_flow(
         "control_alone": compare.attribution_error(*alone, truth).total,
         "closed": compare.attribution_error(closed[0], closed[1], truth).total,
     }
+
+
+def forbidden(found: Registration, matrix: NDArray[np.float64], true_mm3: float) -> float | None:
+    """Reallocation between classes whose entry is 0.999 or more, in % of the gross true change."""
+    flows = found.attribution.reallocation_flows.numpy()
+    return 100 * float(flows[matrix >= 0.999].sum()) / true_mm3 if true_mm3 else None
 
 
 def by_matrix(

@@ -57,6 +57,23 @@ def test_what_is_ignored_is_an_exchange_and_is_ignored_wholly(seed, dims, pairs)
     assert not composition[others].any()
 
 
+@examples(max_examples=8, deadline=None)
+@given(SEEDS, DIMS, PAIRS)
+def test_without_an_exchange_the_lesions_are_those_of_the_source(seed, dims, pairs):
+    _, matching = open_problem(seed, dims, pairs)
+    source, target = matching.source.square(), matching.target.get()
+    found = matching.open.without(source, target)
+    assert float(found.min()) >= 0
+    torch.testing.assert_close(found.sum(0), torch.ones_like(found[0]))
+    whole = source + matching.open.remove(target - source)
+    kept = (whole >= 0).all(0)
+    assert bool(kept.any())
+    torch.testing.assert_close(found[:, kept], whole[:, kept])
+    torch.testing.assert_close(
+        whole[list(pairs.lesions)].sum(0), source[list(pairs.lesions)].sum(0), rtol=0, atol=1e-12
+    )
+
+
 @examples(max_examples=12, deadline=None)
 @given(SEEDS, DIMS, PAIRS, st.sampled_from(CONTROLS))
 def test_the_gradient_with_open_pairs_is_that_of_the_cost(seed, dims, pairs, kind):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from longimorph.report.bars import bars
-from longimorph.report.pairs import Amount, amounts_in
+from longimorph.report.pairs import Amount, _clause, amounts_in
 from longimorph.tables import columns
 
 
@@ -35,13 +35,19 @@ def amount(*values: float, **named: float) -> Amount:
     ("low", "high", "words"),
     [
         (2000.0, 4500.0, "decided by the data"),
-        (1000.0, 6000.0, "the data cannot tell: between +1.0 and +6.0 mL may be deformation"),
+        (1000.0, 6000.0, "the data cannot tell"),
     ],
 )
 def test_a_wide_range_is_told_and_a_narrow_one_is_an_answer(low: float, high: float, words: str) -> None:
     found = amount(low, high)
     assert found.open
     assert found.decided == words
+
+
+def test_a_clause_gives_the_ranges() -> None:
+    said = "mass 0.0 → 8.0 mL: +3.0 (+1.0 to +6.0) deformation, +5.0 (+2.0 to +7.0) reallocation"
+    assert _clause(amount(1000.0, 6000.0)) == f"{said}; the data cannot tell"
+    assert _clause(amount(1000.0, 6000.0), told=False) == said
 
 
 def test_a_question_that_the_matrix_decides_is_not_open() -> None:

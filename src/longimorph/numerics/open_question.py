@@ -32,7 +32,7 @@ from longimorph.numerics.attribution import Attribution, flows_between
 from longimorph.numerics.dynamics import Step, System
 from longimorph.numerics.kernels import Kernel, gaussian_kernel
 
-FAINT = 0.01
+FAINT = 0.001
 """Weight of the tissue present, beside the tissue lost or gained, in the composition of an exchange; its
 square is the weight of the tissue nearby."""
 NEARBY_MM = 8.0
@@ -63,6 +63,11 @@ class OpenExchange:
         """A r (E10), in place: ``residual`` (C, *grid)."""
         total = summed(residual, self.pairs.lesions)
         return residual.addcmul_(self.composition, total, value=-1)
+
+    def without(self, source: Tensor, target: Tensor) -> Tensor:
+        """What the target would be without any exchange: P + A (T - P), on the simplex, (C, *grid)."""
+        found = self.remove(target - source).add_(source).clamp_(min=0)
+        return found.div_(found.sum(0, keepdim=True))
 
     def remove_back(self, cotangent: Tensor) -> Tensor:
         """The adjoint of :meth:`remove`, in place: ``cotangent`` (C, *grid)."""

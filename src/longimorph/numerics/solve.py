@@ -223,13 +223,19 @@ def _start(
     run: Run,
 ) -> Tensor:
     """Return the better of two momenta: along the great circles, or following the coarser level."""
-    rates = [run.ladder.attempt(lambda: log_map(matching.source, to_sphere(matching.target.get())))]
+    rates = [run.ladder.attempt(lambda: log_map(matching.source, to_sphere(_wanted(matching))))]
     coarsest = min(pair.kernel_mm(settings)) / FEWEST_VOXELS_PER_SIGMA
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
     if axes is not None:
         rates.append(_coarse_rate(pair, matching, axes, settings, run))
     starts = (_damped(rates.pop(0), matching.source, precondition, run.ladder) for _ in range(len(rates)))
     return _best(starts, matching, run.ladder)
+
+
+def _wanted(matching: Matching) -> Tensor:
+    """The target, without the exchange of open pairs, which must not drive the start either: (C, *grid)."""
+    target = matching.target.get()
+    return target if matching.open is None else matching.open.without(matching.source.square(), target)
 
 
 def _damped(rate: Tensor, source: Tensor, precondition: Preconditioner, ladder: Ladder) -> Iterator[Tensor]:

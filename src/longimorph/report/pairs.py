@@ -68,10 +68,7 @@ class Amount:
         width = self.moved_high - self.moved_low
         if width <= max(_TOLD * (abs(self.moved) + abs(self.changed)), _LEAST_ML):
             return "decided by the data"
-        return (
-            "the data cannot tell: between "
-            f"{signed(self.moved_low)} and {signed(self.moved_high)} mL may be deformation"
-        )
+        return "the data cannot tell"
 
     @property
     def certain(self) -> bool:
@@ -193,7 +190,7 @@ def of_others(pair: PairResults, classes: ClassTable) -> list[str]:
     """
     ill = {row.name for row in classes.rows if row.pathological}
     found = [a for a in pair.amounts if a.name not in ill and a.name != BACKGROUND and a.certain]
-    clauses = [_clause(a) for a in sorted(found, key=_size, reverse=True)[:_MOST_OTHERS]]
+    clauses = [_clause(a, told=False) for a in sorted(found, key=_size, reverse=True)[:_MOST_OTHERS]]
     crossed = amounts.crossed(pair.flows, _FLOWS.values(), BACKGROUND) if pair.ok else 0.0
     if crossed >= _CROSSED_ML:
         clauses.append(
@@ -207,8 +204,10 @@ def _size(amount: Amount) -> float:
     return max(abs(amount.moved), abs(amount.changed))
 
 
-def _clause(amount: Amount) -> str:
-    """Describe one class: its volumes, and its change by either mechanism with the uncertainty.
+def _clause(amount: Amount, told: bool = True) -> str:
+    """Describe one class: its volumes, and its change by either mechanism with its uncertainty or range.
+
+    ``told``: also say what decided an open question.
 
     A change whose parts do not exceed their uncertainty is still a change: the sentence says that its split
     is uncertain, not that nothing changed.
@@ -216,14 +215,27 @@ def _clause(amount: Amount) -> str:
     volumes = f"{amount.name} {amount.before:.1f} → {amount.after:.1f} mL"
     if not amount.certain and abs(amount.total) < _LEAST_ML:
         return f"{volumes}: no change"
-    parts = [
-        _measured(amount.moved, amount.moved_uncertainty, "deformation"),
-        _measured(amount.changed, amount.changed_uncertainty, "reallocation"),
-    ]
+    if amount.open:
+        parts = [
+            _between(amount.moved, (amount.moved_low, amount.moved_high), "deformation"),
+            _between(amount.changed, (amount.changed_low, amount.changed_high), "reallocation"),
+        ]
+    else:
+        parts = [
+            _measured(amount.moved, amount.moved_uncertainty, "deformation"),
+            _measured(amount.changed, amount.changed_uncertainty, "reallocation"),
+        ]
     parts += [f"{signed(amount.rest)} unexplained"] if abs(amount.rest) >= _LEAST_ML else []
     uncertain = "" if amount.certain else "; the split is within its uncertainty"
-    decided = f"; {amount.decided}" if amount.decided else ""
-    return f"{volumes}: {', '.join(parts)}{decided or uncertain}"
+    ending = uncertain
+    if amount.open:
+        ending = f"; {amount.decided}" if told else ""
+    return f"{volumes}: {', '.join(parts)}{ending}"
+
+
+def _between(value: float, bounds: tuple[float, float], words: str) -> str:
+    low, high = (signed(bound) for bound in bounds)
+    return f"{signed(value)} ({low} to {high}) {words}"
 
 
 def _measured(value: float, uncertainty: float, words: str) -> str:
