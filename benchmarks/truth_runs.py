@@ -78,7 +78,7 @@ def measure(job: TruthRun, data: Path) -> dict[str, Any]:
         open_pairs=free,
     )
     seconds = time.perf_counter() - began
-    row = dict(zip(KEY, job.key, strict=True)) | {"classes": " ".join(pair.names)}
+    row: dict[str, Any] = dict(zip(KEY, job.key, strict=True)) | {"classes": " ".join(pair.names)}
     row |= _against_truth(found, pair, truth, target - source)
     row |= _without_flow(found, pair, truth, (source, target), matrix)
     row |= {"forbidden": forbidden(found, matrix, row["true_mm3"])}

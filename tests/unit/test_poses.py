@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from longimorph.geometry import poses as p
@@ -43,6 +43,7 @@ def test_consistent_motions_are_explained_exactly(seed, n):
 
 @settings(max_examples=15, deadline=None)
 @given(SEEDS, st.integers(2, 5))
+@example(733, 3)
 def test_the_order_of_the_visits_does_not_matter(seed, n):
     rng = np.random.default_rng(seed)
     edges = edges_of([motion(rng) for _ in range(n)], 1.0, rng)
@@ -50,6 +51,24 @@ def test_the_order_of_the_visits_does_not_matter(seed, n):
     swapped = [p.Edge(n - 1 - e.end, n - 1 - e.start, np.linalg.inv(e.matrix)) for e in edges][::-1]
     again = p.centred_on_mean(p.solve_poses(n, swapped))[::-1]
     assert np.allclose(poses, again, atol=1e-8)
+
+
+@settings(max_examples=15, deadline=None)
+@given(SEEDS, st.sampled_from([0.0, 1.0, 40.0]))
+def test_the_derivative_of_a_residual_is_that_of_finite_differences(seed, degrees):
+    rng = np.random.default_rng(seed)
+    poses = [motion(rng) for _ in range(3)]
+    edge = p.Edge(0, 2, poses[2] @ np.linalg.inv(poses[0]) @ motion(rng, degrees, 5.0))
+    rows, _ = p._residual(3, poses, edge)
+    h = 1e-6
+    for column in range(18):
+        ends = []
+        for sign in (1, -1):
+            step = np.zeros((3, 6))
+            step.flat[column] = sign * h
+            moved = [p._moved(pose, xi) for pose, xi in zip(poses, step, strict=True)]
+            ends.append(p._residual(3, moved, edge)[1])
+        assert np.allclose(-rows[:, column], (ends[0] - ends[1]) / (2 * h), atol=1e-5)
 
 
 def test_noise_is_averaged_over_the_pairs():

@@ -91,14 +91,15 @@ def solve_poses(n: int, edges: Sequence[Edge]) -> list[FloatArray]:
 
     Least squares over the residual motions, with rotations weighted as the displacement that they cause at
     the brain's surface. The solution favours no visit and no direction. The common space itself is arbitrary
-    (see `centred_on_mean`). The edges must connect all visits.
+    (see `centred_on_mean`): it stays that of visit 0. The edges must connect all visits.
     """
     poses = _first_guess(n, edges)
     both = [*edges, *(Edge(e.end, e.start, inverse(e.matrix)) for e in edges)]
     for _ in range(_ITERATIONS if both else 0):
         rows, rest = zip(*(_residual(n, poses, edge) for edge in both), strict=True)
-        step = np.linalg.lstsq(np.concatenate(rows), np.concatenate(rest), rcond=1e-10)[0].reshape(n, 6)
-        poses = [_moved(pose, xi) for pose, xi in zip(poses, step, strict=True)]
+        others = np.concatenate(rows)[:, 6:]  # a motion of all visits alike changes nothing, so visit 0 stays
+        step = np.linalg.lstsq(others, np.concatenate(rest), rcond=1e-10)[0].reshape(n - 1, 6)
+        poses = [poses[0], *(_moved(pose, xi) for pose, xi in zip(poses[1:], step, strict=True))]
         if np.abs(step).max() < 1e-12:
             break
     return poses
@@ -140,19 +141,33 @@ def _first_guess(n: int, edges: Sequence[Edge]) -> list[FloatArray]:
 
 
 def _residual(n: int, poses: Sequence[FloatArray], edge: Edge) -> tuple[FloatArray, FloatArray]:
-    """Linear equations (6, 6 n) and right-hand side (6,) for the steps that make one edge fit."""
+    """The residual motion of one edge (6,) and minus its derivative by the steps of the poses (6, 6 n)."""
     left = edge.matrix @ poses[edge.start] @ inverse(poses[edge.end])
     turn, shift = edge.matrix[:3, :3], edge.matrix[:3, 3]
-    cross = np.cross(shift, np.eye(3)).T  # cross @ v is shift × v
+    vector = Rotation.from_matrix(left[:3, :3]).as_rotvec()
     rows = np.zeros((6, 6 * n))
-    rows[:3, 6 * edge.end : 6 * edge.end + 3] = np.eye(3)
-    rows[3:, 6 * edge.end + 3 : 6 * edge.end + 6] = np.eye(3)
-    rows[:3, 6 * edge.start : 6 * edge.start + 3] = -turn
-    rows[3:, 6 * edge.start : 6 * edge.start + 3] = -cross @ turn
+    rows[:3, 6 * edge.end : 6 * edge.end + 3] = _log_derivative(-vector)
+    rows[3:, 6 * edge.end + 3 : 6 * edge.end + 6] = left[:3, :3]
+    rows[:3, 6 * edge.start : 6 * edge.start + 3] = -_log_derivative(vector) @ turn
+    rows[3:, 6 * edge.start : 6 * edge.start + 3] = -_cross(shift - left[:3, 3]) @ turn
     rows[3:, 6 * edge.start + 3 : 6 * edge.start + 6] = -turn
-    rest = np.concatenate([Rotation.from_matrix(left[:3, :3]).as_rotvec(), left[:3, 3]])
+    rest = np.concatenate([vector, left[:3, 3]])
     weight = np.array([_BRAIN_RADIUS_MM] * 3 + [1.0] * 3)
     return rows * weight[:, None], rest * weight
+
+
+def _cross(vector: FloatArray) -> FloatArray:
+    """The matrix that maps v (3,) to ``vector`` × v."""
+    return np.asarray(np.cross(vector, np.eye(3)).T)
+
+
+def _log_derivative(vector: FloatArray) -> FloatArray:
+    """How the rotation vector (3,), in radians, changes when a small rotation follows: (3, 3)."""
+    angle, cross = float(np.linalg.norm(vector)), _cross(vector)
+    if angle < 1e-4:
+        return np.eye(3) - cross / 2 + cross @ cross / 12
+    factor = 1 / angle**2 - (1 + np.cos(angle)) / (2 * angle * np.sin(angle))
+    return np.asarray(np.eye(3) - cross / 2 + factor * cross @ cross)
 
 
 def _moved(pose: FloatArray, step: FloatArray) -> FloatArray:
