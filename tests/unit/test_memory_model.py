@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -14,7 +15,7 @@ from small_problems import settings
 from longimorph.cli import main
 from longimorph.cli import memory as command
 from longimorph.errors import LongimorphError
-from longimorph.footprint import PAIR_PRICES_MAPS
+from longimorph.footprint import OPEN_MAPS, PAIR_PRICES_MAPS
 from longimorph.memory import budget, measure, model
 from longimorph.memory.measure import SPACING, PhaseMeter, SampleCase, random_pair, sample, slab_walk
 from longimorph.memory.model import PHASES, Bytes, Size
@@ -22,6 +23,7 @@ from longimorph.numerics import memory_strategies, passes, solve
 from longimorph.numerics.control import Allocation
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.memory_strategies import Ladder
+from longimorph.numerics.open_question import OpenPairs
 from longimorph.numerics.register import register
 from longimorph.numerics.run import Run
 
@@ -260,6 +262,19 @@ def test_prices_per_pair_stay_within_what_is_predicted_for_them(strategy, monkey
     with passes.slabs_of(1):  # thin, as they are in a volume of realistic size
         found = sample(SampleCase((28, 26, 24), 6, 6, 2), strategy)
     size = replace(found.size, further_maps=PAIR_PRICES_MAPS)
+    predicted = model.model().phases(strategy, size)
+    over = {name: (peak.both, predicted[name].both) for name, peak in found.peaks.items()}
+    assert all(peak <= most for peak, most in over.values()), over
+    assert max(peak for peak, _ in over.values()) > 0.9 * model.model().peak(strategy, size).both
+
+
+@pytest.mark.parametrize("strategy", ["nested", "checkpoint", "store"])
+def test_open_pairs_stay_within_what_is_predicted_for_them(strategy, monkeypatch):
+    pairs = OpenPairs((0,), (1, 2, 3))
+    monkeypatch.setattr(measure, "register", partial(register, open_pairs=pairs))
+    with passes.slabs_of(1):
+        found = sample(SampleCase((28, 26, 24), 6, 6, 2), strategy)
+    size = replace(found.size, further_maps=OPEN_MAPS)
     predicted = model.model().phases(strategy, size)
     over = {name: (peak.both, predicted[name].both) for name, peak in found.peaks.items()}
     assert all(peak <= most for peak, most in over.values()), over

@@ -110,7 +110,11 @@ def mismatch(q: Tensor, matching: Matching) -> float:
 
 
 def _residual(q: Tensor, matching: Matching) -> Tensor:
-    residual = q.square() - matching.target.get()
+    return _seen(q.square() - matching.target.get(), matching)
+
+
+def _seen(residual: Tensor, matching: Matching) -> Tensor:
+    """The part of a residual (C, *grid) that the mismatch sees, in place: without open exchanges."""
     return residual if matching.open is None else matching.open.remove(residual)
 
 
@@ -145,10 +149,8 @@ def curvature(matching: Matching) -> LinearMap:
     q = matching.source
 
     def apply(x: Tensor) -> Tensor:
-        change = 2 * q * x
-        if matching.open is not None:
-            change = matching.open.remove(change)
-        return tangent(_back(_weighed(change, matching), matching).mul_(q).mul_(2), q)
+        weighed = _back(_weighed(_seen(2 * q * x, matching), matching), matching)
+        return tangent(weighed.mul_(q).mul_(2), q)
 
     return apply
 

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from longimorph.numerics import fields
+from longimorph.numerics import fields, passes
 from longimorph.numerics.attribution import Attribution, flows_between
 from longimorph.numerics.dynamics import Step, System
 from longimorph.numerics.kernels import Kernel, gaussian_kernel
@@ -140,28 +140,39 @@ def with_exchange(
 
     It is reallocation, but for the share of E11, which is deformation. Never makes a probability negative.
     """
-    lesions = exchange.pairs.lesions
-    carried = found.deformation[list(lesions)].flatten(1).sum(1, dtype=torch.float64)
-    left = _exchange_left(found.final.q.square(), target, exchange)
+    lesions, voxel_volume = list(exchange.pairs.lesions), math.prod(spacing)
+    carried = [float(_volumes(found.deformation[index, None], voxel_volume)) for index in lesions]
+    left = torch.empty_like(found.final.q)
+    for start, stop in passes.slabs(left):
+        here = found.final.q[:, start:stop].square()
+        cut = OpenExchange(exchange.pairs, exchange.composition[:, start:stop])
+        left[:, start:stop] = _exchange_left(here, target[:, start:stop], cut)
     gained = summed(left, lesions)
     share = _shares(gained, swelling, spacing)
-    voxel_volume = math.prod(spacing)
-    moved = left * share.moved
-    parts = (moved, left - moved)
-    for total, flow, part in zip(
-        (found.deformation, found.reallocation),
-        (found.deformation_flows, found.reallocation_flows),
-        parts,
-        strict=True,
-    ):
-        total.add_(part)
-        flow.add_(flows_between(part), alpha=voxel_volume)
-    shifts = torch.stack([_volumes(left * shift, voxel_volume) for shift in share.shifts])
-    floor = SHARE_OF_EXCHANGE * _volumes(left.abs(), voxel_volume)
-    least, most = shifts.clamp(max=0).sum(0) - floor, shifts.clamp(min=0).sum(0) + floor
+    shifts = torch.zeros(len(share.shifts) + 1, len(left), dtype=torch.float64, device=left.device)
+    for start, stop in passes.slabs(left):
+        part = left[:, start:stop]
+        _add(found, part, share.moved[:, start:stop], (start, stop), voxel_volume)
+        for row, shift in zip(shifts, share.shifts, strict=False):
+            row += _volumes(part * shift[:, start:stop], voxel_volume)
+        shifts[-1] += _volumes(part.abs(), voxel_volume) * SHARE_OF_EXCHANGE
+    least = shifts[:-1].clamp(max=0).sum(0) - shifts[-1]
+    most = shifts[:-1].clamp(min=0).sum(0) + shifts[-1]
     if float((swelling * (gained.abs() > 0)).sum()) < 0:
-        most[list(lesions)] += (-carried * voxel_volume).clamp(min=0)
+        for index, volume in zip(lesions, carried, strict=True):
+            most[index] += max(-volume, 0.0)
     return replace(found, exchanged=left, ambiguous=torch.stack([least, most]))
+
+
+def _add(
+    found: Attribution, part: Tensor, share: Tensor, planes: tuple[int, int], voxel_volume: float
+) -> None:
+    """Add an exchange on some planes (C, *grid) to both mechanisms: a share of it is deformation."""
+    moved, (start, stop) = part * share, planes
+    found.deformation[:, start:stop] += moved
+    found.deformation_flows.add_(flows_between(moved), alpha=voxel_volume)
+    found.reallocation[:, start:stop] += part - moved
+    found.reallocation_flows.add_(flows_between(part - moved), alpha=voxel_volume)
 
 
 class _Shares(NamedTuple):

@@ -122,4 +122,6 @@ def _follow(start: State, matching: Matching) -> tuple[Attribution, Warps]:
     swelling = Swelling(matching.open.pairs, matching.system, start.q)
     attribution = attribute(start, matching.system, matching.steps, warping.follow, swelling.follow)
     target, spacing = matching.target.get(), matching.system.spacing
-    return with_exchange(attribution, target, matching.open, swelling.volume, spacing), warping.finish()
+    attribution = with_exchange(attribution, target, matching.open, swelling.volume, spacing)
+    del swelling, target
+    return attribution, warping.finish()
