@@ -18,8 +18,8 @@ copy of the start of its path. Counted: at most 1.5 during an evaluation, 2 duri
 """
 
 OPEN_MAPS = 2
-"""Maps that a registration with open pairs of classes holds: the composition of their exchange, and in the end
-the exchange itself. Counted: 1 during an evaluation, 1.9 during the attribution.
+"""Maps that a registration with open pairs of classes holds: the composition of their exchange, and in the
+end the exchange itself. Counted: 1 during an evaluation, 1.9 during the attribution.
 """
 
 LADDERS = {
