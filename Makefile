@@ -68,7 +68,7 @@ demo: $(VENV)/.installed
 bench-truth: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --jobs $(CORES) $(BENCH_ARGS)
 
-# Half an hour on two cores; finished runs are kept. BENCH_ARGS="--spacing 2" measures on a fine grid (hours).
+# More than an hour on two cores; finished runs are kept. BENCH_ARGS="--spacing 2" measures on a fine grid (hours).
 bench-open: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.open_question --jobs $(CORES) $(BENCH_ARGS)
 

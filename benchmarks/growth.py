@@ -189,7 +189,7 @@ def run(patient: Tumour, preset: str) -> tuple[Registration, float]:
     began = time.perf_counter()
     settings = truth_runs.numerical(defaults())
     control, spacing = decided(matrix, _CLASSES), patient.grid.spacing.tolist()
-    free = OpenPairs(control.lesions, control.hosts) if control.lesions else None
+    free = OpenPairs.of(control.lesions, control.hosts)
     shares = torch.from_numpy(control.shares).float()
     found = register(source, target, shares, spacing, settings, open_pairs=free)
     return found, time.perf_counter() - began

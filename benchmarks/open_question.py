@@ -18,9 +18,8 @@ import pandas as pd
 
 from benchmarks import open_texts, report
 from benchmarks.phantoms import cases
-from benchmarks.phantoms.maps import default_data
 from benchmarks.phantoms.subjects import available
-from benchmarks.truth import ANATOMIES, run_missing
+from benchmarks.truth import ANATOMIES, add_common, run_missing
 from benchmarks.truth_runs import TruthRun, numbers
 from longimorph.io import atomic
 
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     anatomies = [name for name in options.anatomies if name in there]
     jobs = plan_runs(anatomies, options.spacing, options.noise)
     table = run_missing(jobs, options.data, options.out.with_suffix(".csv"), options.jobs)
-    atomic.write_text(options.out, markdown(table))
+    atomic.write_text(options.out, markdown(table, len(jobs)))
     report.say(f"Report: {options.out}")
     return 0
 
@@ -56,12 +55,12 @@ def plan_runs(anatomies: Sequence[str], spacings: Sequence[int], seeds: Sequence
     return jobs
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """The page: what holds over all cases, then each case."""
+def markdown(table: pd.DataFrame, planned: int) -> str:
+    """The page: what holds over all cases, then each case; ``planned``: how many runs it should have."""
     failed = table[table["failure"] != ""]
     rows = pd.DataFrame([_scored(row) for _, row in table[table["failure"] == ""].iterrows()])
     parts = [open_texts.HEAD.format(
-        date=datetime.date.today().isoformat(), processor=report.processor(), runs=len(rows),
+        date=datetime.date.today().isoformat(), processor=report.processor(), runs=len(rows), planned=planned,
         anatomies=", ".join(dict.fromkeys(rows["anatomy"])), hours=f"{rows['seconds'].sum() / 3600:.1f}",
     )]  # fmt: skip
     parts += ["## Over all cases\n\n" + open_texts.SUMMARY + _lines(list(summary(rows)))]
@@ -145,10 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--spacing", type=int, nargs="+", default=[4], metavar="MM")
     add("--anatomies", nargs="+", default=list(ANATOMIES), metavar="NAME")
-    add("--noise", type=int, nargs="*", default=[1], metavar="SEED", help="seeds of flipped labels")
-    add("--jobs", type=int, default=1, metavar="N", help="processes side by side, one thread each")
-    add("--data", type=Path, default=default_data(), metavar="FOLDER", help="public data")
-    add("--out", type=Path, default=OUT, metavar="FILE", help="the page; the table lies beside it")
+    add_common(parser, OUT)
     return parser
 
 

@@ -3,8 +3,8 @@
 HEAD = """\
 # Open questions: did it move, or did it change class?
 
-Made on {date} by `make bench-open` ({processor}, one thread per run; {runs} runs, {hours} hours in all) on
-{anatomies}.
+Made on {date} by `make bench-open` ({processor}, one thread per run; {runs} of {planned} runs, {hours} hours
+in all) on {anatomies}.
 
 A mass that grows by 8 mL may have displaced 8 mL of tissue or infiltrated it; the volumes at the two visits
 are the same. A control matrix of numbers gives the answer that was put into it. With `preset:open` the data

@@ -238,21 +238,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--spacing", type=int, nargs="+", default=list(SPACINGS), metavar="MM")
     add("--cases", nargs="+", default=cases, choices=cases, metavar="CASE", help=f"of {', '.join(cases)}")
     add("--anatomies", nargs="+", default=list(ANATOMIES), metavar="NAME", help="by name, or all")
-    add(
-        "--noise",
-        type=int,
-        nargs="*",
-        default=[1],
-        metavar="SEED",
-        help="seeds of flipped labels; none: clean",
-    )
     add("--no-swap", action="store_true", help="leave out the swapped visits")
     add("--thorough", action="store_true", help="every spacing, preset, noise and swap on every anatomy")
     add("--quick", action="store_true", help="a few cases at 4 mm on the shipped anatomy")
+    add_common(parser, None)
+    return parser
+
+
+def add_common(parser: argparse.ArgumentParser, out: Path | None) -> None:
+    """Add the options of every benchmark on phantoms; ``out`` is where its report goes by default."""
+    add = parser.add_argument
+    add("--noise", type=int, nargs="*", default=[1], metavar="SEED", help="seeds of flipped labels")
     add("--jobs", type=int, default=1, metavar="N", help="processes side by side, one thread each")
     add("--data", type=Path, default=default_data(), metavar="FOLDER", help="public data")
-    add("--out", type=Path, default=None, metavar="FILE", help="the report; the table lies beside it")
-    return parser
+    add("--out", type=Path, default=out, metavar="FILE", help="the report; the table lies beside it")
 
 
 if __name__ == "__main__":

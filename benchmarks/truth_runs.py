@@ -67,7 +67,6 @@ def measure(job: TruthRun, data: Path) -> dict[str, Any]:
     if matrix is None:
         raise RuntimeError("; ".join(str(problem) for problem in problems))
     control = decided(matrix, pair.classes)
-    free = OpenPairs(control.lesions, control.hosts) if control.lesions else None
     began = time.perf_counter()
     found = register(
         torch.from_numpy(source),
@@ -75,7 +74,7 @@ def measure(job: TruthRun, data: Path) -> dict[str, Any]:
         torch.from_numpy(control.shares).float(),
         pair.grid.spacing.tolist(),
         numerical(settings),
-        open_pairs=free,
+        open_pairs=OpenPairs.of(control.lesions, control.hosts),
     )
     seconds = time.perf_counter() - began
     row: dict[str, Any] = dict(zip(KEY, job.key, strict=True)) | {"classes": " ".join(pair.names)}

@@ -63,11 +63,11 @@ def test_a_straight_answer_has_its_slope_and_a_range_that_misses_counts(tmp_path
     assert own["range holds"] == "100 %"
     assert own["width, % of growth"] == "20"
     assert not scored["held"].iloc[4]
-    page = open_question.markdown(table)
+    page = open_question.markdown(table, 179)
     assert "| deep50 | demo | open | 4 | clean | +8.00 | +4.00 | +4.00 | +3.20 to +4.80 | 5.0 |" in page
 
 
 def test_a_run_without_a_result_is_told(tmp_path: Path) -> None:
     failed = row("deep25", 0.5, failure="tissue moves too far")
-    page = open_question.markdown(read_back(tmp_path, row("deep0", 1.0), row("deep100", 0.0), failed))
+    page = open_question.markdown(read_back(tmp_path, row("deep0", 1.0), row("deep100", 0.0), failed), 3)
     assert "No result: demo deep25 open (tissue moves too far)." in page

@@ -252,6 +252,17 @@ def test_the_workspace_of_cublas_is_no_tensor_of_the_registration(monkeypatch):
     assert told["observed_peak_bytes"] == told["memory"]["observed_device_bytes"] == tensors
 
 
+def stays_within(strategy, further_maps):
+    """A registration holds in every phase at most what is predicted, and at its peak nearly as much."""
+    with passes.slabs_of(1):  # thin, as they are in a volume of realistic size
+        found = sample(SampleCase((28, 26, 24), 6, 6, 2), strategy)
+    size = replace(found.size, further_maps=further_maps)
+    predicted = model.model().phases(strategy, size)
+    over = {name: (peak.both, predicted[name].both) for name, peak in found.peaks.items()}
+    assert all(peak <= most for peak, most in over.values()), over
+    assert max(peak for peak, _ in over.values()) > 0.9 * model.model().peak(strategy, size).both
+
+
 @pytest.mark.parametrize("strategy", ["nested", "checkpoint", "store"])
 def test_prices_per_pair_stay_within_what_is_predicted_for_them(strategy, monkeypatch):
     def of_pairs(steps, kept):
@@ -259,23 +270,11 @@ def test_prices_per_pair_stay_within_what_is_predicted_for_them(strategy, monkey
 
     usual = measure.settings
     monkeypatch.setattr(measure, "settings", of_pairs)
-    with passes.slabs_of(1):  # thin, as they are in a volume of realistic size
-        found = sample(SampleCase((28, 26, 24), 6, 6, 2), strategy)
-    size = replace(found.size, further_maps=PAIR_PRICES_MAPS)
-    predicted = model.model().phases(strategy, size)
-    over = {name: (peak.both, predicted[name].both) for name, peak in found.peaks.items()}
-    assert all(peak <= most for peak, most in over.values()), over
-    assert max(peak for peak, _ in over.values()) > 0.9 * model.model().peak(strategy, size).both
+    stays_within(strategy, PAIR_PRICES_MAPS)
 
 
 @pytest.mark.parametrize("strategy", ["nested", "checkpoint", "store"])
 def test_open_pairs_stay_within_what_is_predicted_for_them(strategy, monkeypatch):
     pairs = OpenPairs((0,), (1, 2, 3))
     monkeypatch.setattr(measure, "register", partial(register, open_pairs=pairs))
-    with passes.slabs_of(1):
-        found = sample(SampleCase((28, 26, 24), 6, 6, 2), strategy)
-    size = replace(found.size, further_maps=OPEN_MAPS)
-    predicted = model.model().phases(strategy, size)
-    over = {name: (peak.both, predicted[name].both) for name, peak in found.peaks.items()}
-    assert all(peak <= most for peak, most in over.values()), over
-    assert max(peak for peak, _ in over.values()) > 0.9 * model.model().peak(strategy, size).both
+    stays_within(strategy, OPEN_MAPS)

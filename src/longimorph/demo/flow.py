@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,16 +114,10 @@ def pushing(
     sources = _halve(growing.astype(np.float64))
     near = np.exp(-ndimage.distance_transform_edt(sources < 0.5, sampling=_SPACING) / _SINK_RANGE_MM)
     sinks = sum(w * _halve((classes == c).astype(np.float64)) for c, w in sink_weight.items()) * near
-    smooth = _SMOOTH_MM / _SPACING
-    sources, sinks = (ndimage.gaussian_filter(field, smooth) for field in (sources, sinks))
-    velocity = _potential_gradient(_RATE * (sources - sinks * sources.sum() / sinks.sum()))
     brain = ndimage.binary_closing(classes != BACKGROUND, iterations=4)
     inside = _halve(brain.astype(np.float64)) > 0.5
     depth = ndimage.distance_transform_edt(inside, sampling=_SPACING)
-    ramp = np.clip(depth / _TAPER_MM, 0.0, 1.0)
-    velocity *= ndimage.gaussian_filter(ramp * ramp * (3 - 2 * ramp), 1.0, truncate=2.0)
-    divergence = sum(np.gradient(v, _SPACING, axis=axis) for axis, v in enumerate(velocity))
-    return WideningFlow(velocity, np.asarray(divergence))
+    return _between(sources, sinks, _SMOOTH_MM, np.clip(depth / _TAPER_MM, 0.0, 1.0))
 
 
 def displacing(growing: NDArray[np.bool_], classes: NDArray[np.int8]) -> WideningFlow:
@@ -134,13 +129,16 @@ def displacing(growing: NDArray[np.bool_], classes: NDArray[np.int8]) -> Widenin
     sources = _halve(growing.astype(np.float64))
     near = np.exp(-ndimage.distance_transform_edt(sources < 0.5, sampling=_SPACING) / _SINK_RANGE_MM)
     fluid = _halve(np.isin(classes, (VENTRICLES, BACKGROUND)).astype(np.float64)) == 1
-    sinks = ndimage.binary_erosion(fluid) * near
-    smooth = _EDGE_MM / _SPACING
-    sources, sinks = (ndimage.gaussian_filter(field, smooth) for field in (sources, sinks))
-    velocity = _potential_gradient(_RATE * (sources - sinks * sources.sum() / sinks.sum()))
+    sinks = near * ndimage.binary_erosion(fluid)
     outside = _halve((classes == BACKGROUND).astype(np.float64)) > 0.5
     beyond = ndimage.distance_transform_edt(ndimage.binary_opening(outside), sampling=_SPACING)
-    ramp = np.clip(1 - beyond / _FADE_MM, 0.0, 1.0)
+    return _between(sources, sinks, _EDGE_MM, np.clip(1 - beyond / _FADE_MM, 0.0, 1.0))
+
+
+def _between(sources: Field, sinks: Any, smooth_mm: float, ramp: Field) -> WideningFlow:
+    """The potential flow from sources to sinks, smoothed; it vanishes where ``ramp`` does, (i, j, k) each."""
+    sources, sinks = (ndimage.gaussian_filter(field, smooth_mm / _SPACING) for field in (sources, sinks))
+    velocity = _potential_gradient(_RATE * (sources - sinks * sources.sum() / sinks.sum()))
     velocity *= ndimage.gaussian_filter(ramp * ramp * (3 - 2 * ramp), 1.0, truncate=2.0)
     divergence = sum(np.gradient(v, _SPACING, axis=axis) for axis, v in enumerate(velocity))
     return WideningFlow(velocity, np.asarray(divergence))

@@ -51,6 +51,11 @@ class OpenPairs:
     lesions: tuple[int, ...]
     hosts: tuple[int, ...]
 
+    @classmethod
+    def of(cls, lesions: tuple[int, ...], hosts: tuple[int, ...]) -> OpenPairs | None:
+        """The open pairs of these classes; None when there are no lesions."""
+        return cls(lesions, hosts) if lesions else None
+
 
 @dataclass(frozen=True)
 class OpenExchange:

@@ -44,7 +44,6 @@ from longimorph.stages.visit_maps import Loaded, compared, load_visit_maps, not_
 from longimorph.stages.visits import remove
 from longimorph.study import classes as class_tables
 from longimorph.study import control as control_tables
-from longimorph.study.control import Decided
 from longimorph.tables import PairChanges, write_failed_pair, write_pair
 from longimorph.verdict import trust
 from longimorph.verdict.status import FILE, OK, PairStatus
@@ -119,10 +118,11 @@ def register(
     given = RegisterSettings.of(settings)
     trace = ConvergenceTrace(given.numerical.max_evaluations)
     matrix = control_tables.decided(control_tables.load_control(control, table), table)
+    free = OpenPairs.of(matrix.lesions, matrix.hosts)
     status = PairStatus(pair["patient"], pair["from"], pair["to"])
     memory = None
     inputs = _present(qc.parent / n for qc in (source, target) for n in ("simplex.nii.gz", "image.nii.gz"))
-    key = fingerprint(given.numerical, matrix.shares.tolist(), _open(matrix), list(inputs.values()))
+    key = fingerprint(given.numerical, matrix.shares.tolist(), free, list(inputs.values()))
     journal = ResumableRun(out / FOLDER, key, trace.rows)
     torch.set_num_threads(given.threads)
     try:
@@ -132,9 +132,9 @@ def register(
             loaded = load_visit_maps(source, target, len(table.names), table.background, device)
             status = replace(status, **compared(loaded.shared, pair))
             require_brain(loaded.shared, pair, given.compared_min)
-            memory = _memory(loaded, given, _open(matrix))
+            memory = _memory(loaded, given, free)
             with journal:
-                found = _match(loaded, matrix, given.numerical, trace, memory, journal)
+                found = _match(loaded, (matrix.shares, free), given.numerical, trace, memory, journal)
             changes, visits = _changes(found, loaded), (source.parent, target.parent)
             done = replace(
                 status,
@@ -164,11 +164,6 @@ def _present(files: Iterable[Path]) -> dict[str, str]:
     return {name: sha256 for name, sha256 in hashes(files).items() if sha256}
 
 
-def _open(matrix: Decided) -> OpenPairs | None:
-    """The classes whose exchange the data decide."""
-    return OpenPairs(matrix.lesions, matrix.hosts) if matrix.lesions else None
-
-
 def _memory(loaded: Loaded, given: RegisterSettings, free: OpenPairs | None) -> budget.MemoryUse:
     steps, known = given.numerical.steps, model(given.memory_model)
     further = PAIR_PRICES_MAPS if given.numerical.reallocation == "pairs" else 0
@@ -185,15 +180,15 @@ def _device(name: str) -> torch.device:
 
 def _match(
     loaded: Loaded,
-    matrix: Decided,
+    control: tuple[np.ndarray, OpenPairs | None],
     chosen: Settings,
     trace: ConvergenceTrace,
     memory: budget.MemoryUse,
     journal: ResumableRun,
 ) -> Registration:
-    shares, spacing = torch.from_numpy(matrix.shares).to(loaded.source), loaded.grid.spacing.tolist()
+    shares, spacing = torch.from_numpy(control[0]).to(loaded.source), loaded.grid.spacing.tolist()
     maps, run = (loaded.source, loaded.target), Run(trace, memory.ladder, journal, loaded.device)
-    return match(*maps, shares, spacing, chosen, run, _open(matrix))
+    return match(*maps, shares, spacing, chosen, run, control[1])
 
 
 @contextmanager
