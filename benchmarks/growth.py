@@ -22,13 +22,12 @@ from longimorph.alignment.align import align_patient
 from longimorph.geometry.grid import Grid, crop
 from longimorph.io import atomic
 from longimorph.maps import simplex
-from longimorph.numerics.open_question import OpenPairs
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.shooting import Divergence
 from longimorph.stages.align import align_settings
 from longimorph.study import presets
 from longimorph.study.config import defaults
-from longimorph.study.control import decided
+from longimorph.study.control import free_pairs
 
 OUT = Path("docs/benchmarks/growth.md")
 PATIENTS = ("01", "05")
@@ -188,10 +187,9 @@ def run(patient: Tumour, preset: str) -> tuple[Registration, float]:
     source, target = (torch.from_numpy(maps) for maps in patient.maps)
     began = time.perf_counter()
     settings = truth_runs.numerical(defaults())
-    control, spacing = decided(matrix, _CLASSES), patient.grid.spacing.tolist()
-    free = OpenPairs.of(control.lesions, control.hosts)
-    shares = torch.from_numpy(control.shares).float()
-    found = register(source, target, shares, spacing, settings, open_pairs=free)
+    shares, spacing = torch.from_numpy(matrix).float(), patient.grid.spacing.tolist()
+    free = free_pairs(matrix, _CLASSES, settings.reallocation == "projected")
+    found = register(source, target, shares, spacing, settings, free=free)
     return found, time.perf_counter() - began
 
 

@@ -15,13 +15,12 @@ from benchmarks.phantoms.maps import KnownPair, make_pair
 from longimorph.demo import compare
 from longimorph.demo.course import Truth
 from longimorph.numerics.attribution import flows_between
-from longimorph.numerics.open_question import OpenPairs
 from longimorph.numerics.register import Registration, register
 from longimorph.numerics.solve import Settings
 from longimorph.stages.register_settings import numerical_settings
 from longimorph.study import presets
 from longimorph.study.config import Config, defaults
-from longimorph.study.control import decided
+from longimorph.study.control import free_pairs
 
 FORWARD, SWAPPED = "forward", "swapped"
 RIGID = "rigid"
@@ -66,15 +65,16 @@ def measure(job: TruthRun, data: Path) -> dict[str, Any]:
     matrix, problems = presets.examine_presets(job.preset, pair.classes)
     if matrix is None:
         raise RuntimeError("; ".join(str(problem) for problem in problems))
-    control = decided(matrix, pair.classes)
+    numerics = numerical(settings)
+    free = free_pairs(matrix, pair.classes, numerics.reallocation == "projected")
     began = time.perf_counter()
     found = register(
         torch.from_numpy(source),
         torch.from_numpy(target),
-        torch.from_numpy(control.shares).float(),
+        torch.from_numpy(matrix).float(),
         pair.grid.spacing.tolist(),
-        numerical(settings),
-        open_pairs=OpenPairs.of(control.lesions, control.hosts),
+        numerics,
+        free=free,
     )
     seconds = time.perf_counter() - began
     row: dict[str, Any] = dict(zip(KEY, job.key, strict=True)) | {"classes": " ".join(pair.names)}

@@ -17,9 +17,9 @@ PAIR_PRICES_MAPS = 2
 copy of the start of its path. Counted: at most 1.5 during an evaluation, 2 during the attribution.
 """
 
-OPEN_MAPS = 2
-"""Maps that a registration with open pairs of classes holds: the composition of their exchange, and in the
-end the exchange itself. Counted: 1 during an evaluation, 1.9 during the attribution.
+FREE_MAPS = 2
+"""Maps that a registration holds for each group of free pairs: the composition of their exchange, and in the
+end the exchange itself. Counted for one group: 1 during an evaluation, 1.9 during the attribution.
 """
 
 LADDERS = {

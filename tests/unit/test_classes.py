@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from study_files import CLASSES, CONTROL, edit, write_study
 
 from longimorph import paths
 from longimorph.errors import InputError, Unusable
+from longimorph.free_pairs import FreePairs
 from longimorph.study import classes, control, presets, wildcards
-from longimorph.study.classes import ClassTable
+from longimorph.study.classes import HEALTHY, ClassRow, ClassTable
 from longimorph.study.labels import count
 
 
@@ -194,22 +196,24 @@ def test_presets_fit_any_class_table(tmp_path: Path) -> None:
         for name, description in presets.available().items():
             matrix = control.load_control(f"preset:{name}", table)
             assert matrix.shape == (len(table.rows),) * 2 and description
-            shares = control.decided(matrix, table).shares
-            assert (shares >= 0).all() and (shares <= 1).all()
+            numbers = matrix[~np.isnan(matrix)]
+            assert (numbers >= 0).all() and (numbers <= 1).all()
 
 
 def test_presets_say_what_their_words_say(tmp_path: Path) -> None:
     table = make(tmp_path, CLASSES)
     sick = np.array(table.pathological)
-    touches = sick[:, None] | sick[None, :]
     assert (control.load_control("preset:atrophy", table) > 0.99).all()
-    assert np.array_equal(control.load_control("preset:lesion", table) < 0.01, touches)
     growth, other = control.load_control("preset:growth", table), ~np.eye(len(sick), dtype=bool)
     assert np.array_equal(growth < 0.01, sick[:, None] & sick[None, :] & other)
-    assert np.array_equal(growth < growth.max(), touches & other)
+    assert (growth[~(growth < 0.01)] > 0.99).all()
     free, fluid = control.load_control("preset:open", table), np.array([row.fluid for row in table.rows])
     host = ~sick & ~fluid & (np.array(table.names) != "background")
-    assert np.array_equal(np.isnan(free), (sick[:, None] & host) | (host[:, None] & sick))
+    between = (sick[:, None] & host) | (host[:, None] & sick)
+    assert np.array_equal(np.isnan(free), between)
+    lesion = control.load_control("preset:lesion", table)
+    assert np.array_equal(lesion < 0.01, between | (sick[:, None] & sick[None, :] & other))
+    assert (lesion[~(lesion < 0.01)] > 0.99).all()
 
 
 def test_a_healthy_class_is_a_fluid_by_its_name_or_its_region(tmp_path: Path) -> None:
@@ -235,12 +239,46 @@ def test_open_entries_name_the_lesions_and_their_hosts(tmp_path: Path) -> None:
     (tmp_path / "control.tsv").write_text(open_control("1oo1 o111 o111 1110"))
     matrix = control.load_control(tmp_path / "control.tsv", table)
     assert np.isnan(matrix).sum() == 4
-    found = control.decided(matrix, table)
-    assert (found.lesions, found.hosts) == ((0,), (1, 2))
-    assert found.shares[0, 1] == found.shares[2, 0] == 0.999999
-    assert found.shares[3, 3] == 0
-    closed = control.decided(np.eye(4), table)
-    assert (closed.lesions, closed.hosts) == ((), ())
+    assert control.free_pairs(matrix, table) == (FreePairs((0,), (1, 2)),)
+    assert control.free_pairs(matrix, table, projected=False) == (FreePairs((0,), (1, 2)),)
+
+
+LETTERS = {"o": np.nan, "0": 0.0001, "1": 0.999999, "h": 0.5}
+
+
+def free_of(entries: str, states: str) -> tuple[FreePairs, ...]:
+    """The free pairs of a matrix of letters, for classes that are pathological (p) or healthy (h)."""
+    rows = []
+    for n, (name, kind) in enumerate(zip("abcdef", states, strict=False), 1):
+        numbers = ((n, n),)
+        of = (None, numbers, name, name) if kind == "p" else (numbers, None, name, HEALTHY)
+        rows.append(ClassRow(name, of[0], of[1], of[2], of[3], "#000000"))
+    matrix = np.array([[LETTERS[letter] for letter in row] for row in entries.split()])
+    return control.free_pairs(matrix, ClassTable("classes", tuple(rows)))
+
+
+def test_reallocation_that_the_matrix_decides_is_free_in_groups() -> None:
+    one = FreePairs((0,), (1, 2), open=False)
+    assert free_of("1001 0111 0111 1111", "phhh") == (one,)
+    assert free_of("0000 0000 0000 0000", "phhh") == (replace(one, hosts=(1, 2, 3)),)
+    assert free_of("1111 0111 0111 1111", "phhh") == ()  # one direction only
+    assert free_of("1hh1 h111 h111 1111", "phhh") == ()  # to be weighed
+    assert free_of("1001 0011 0111 1111", "hhhh") == ()  # healthy classes are weighed against movement
+    assert free_of("1000 0100 0011 0011", "pphh") == (FreePairs((0, 1), (2, 3), open=False, within=True),)
+    assert free_of("1100 1100 0011 0011", "pphh") == (FreePairs((0, 1), (2, 3), open=False),)
+    assert free_of("10oo 01oo oo11 oo11", "pphh") == (FreePairs((0, 1), (2, 3), within=True),)
+
+
+def test_groups_of_free_pairs_keep_apart_what_has_other_hosts() -> None:
+    assert free_of("1001 0100 0011 1011", "pphh") == (
+        FreePairs((0,), (2,), open=False),
+        FreePairs((1,), (2, 3), open=False),
+    )
+    assert free_of("11o 110 o01", "pph") == (FreePairs((0,), (2,)), FreePairs((1,), (2,), open=False))
+    assert free_of("1011 0111 1111 1111", "pphh") == (FreePairs((1,), (0,), open=False),)
+    assert free_of("10011 01011 00111 11111 11111", "ppphh") == (
+        FreePairs((1, 2), (0,), open=False, within=True),
+    )
 
 
 @pytest.mark.parametrize(

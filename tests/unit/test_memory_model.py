@@ -15,7 +15,8 @@ from small_problems import settings
 from longimorph.cli import main
 from longimorph.cli import memory as command
 from longimorph.errors import LongimorphError
-from longimorph.footprint import OPEN_MAPS, PAIR_PRICES_MAPS
+from longimorph.footprint import FREE_MAPS, PAIR_PRICES_MAPS
+from longimorph.free_pairs import FreePairs
 from longimorph.memory import budget, measure, model
 from longimorph.memory.measure import SPACING, PhaseMeter, SampleCase, random_pair, sample, slab_walk
 from longimorph.memory.model import PHASES, Bytes, Size
@@ -23,7 +24,6 @@ from longimorph.numerics import memory_strategies, passes, solve
 from longimorph.numerics.control import Allocation
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.memory_strategies import Ladder
-from longimorph.numerics.open_question import OpenPairs
 from longimorph.numerics.register import register
 from longimorph.numerics.run import Run
 
@@ -274,7 +274,7 @@ def test_prices_per_pair_stay_within_what_is_predicted_for_them(strategy, monkey
 
 
 @pytest.mark.parametrize("strategy", ["nested", "checkpoint", "store"])
-def test_open_pairs_stay_within_what_is_predicted_for_them(strategy, monkeypatch):
-    pairs = OpenPairs((0,), (1, 2, 3))
-    monkeypatch.setattr(measure, "register", partial(register, open_pairs=pairs))
-    stays_within(strategy, OPEN_MAPS)
+def test_free_pairs_stay_within_what_is_predicted_for_them(strategy, monkeypatch):
+    free = FreePairs((0,), (2, 3)), FreePairs((1,), (2, 3), open=False)
+    monkeypatch.setattr(measure, "register", partial(register, free=free))
+    stays_within(strategy, FREE_MAPS * len(free))

@@ -51,7 +51,7 @@ SETTINGS = {
     "amplitude_mm": 1.0,
     "regularisation": 1e-5,
     "volume_mm": 6.0,
-    "reallocation": "scalar",
+    "reallocation": "projected",
     "volume_weight": 10.0,
     "max_evaluations": 10,
     "tolerance": 0.02,

@@ -5,14 +5,20 @@ R[i, j] in [0, 1] applies to a change from class i to class j: 1 is deformation,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from longimorph.free_pairs import FreePairs
+
 RHO_MIN = 1e-12
 """Smallest rho used: keeps sqrt(rho) differentiable and lies far below what float32 resolves in the flow."""
 
+
+MOVES = 0.999999
+"""Entry of the matrix with which tissue practically only moves."""
 
 PRICE_MIX = 0.02
 """Changed share of a voxel below which an exchange becomes dearer, so that noise in the maps is not free."""
@@ -71,6 +77,17 @@ def allocation(control: Tensor, target: Tensor) -> Allocation:
     ``control`` is (C, C), ``target`` (C, *grid) on the simplex; returns (C, *grid) in [0, 1].
     """
     return Allocation(torch.einsum("ij,j...->i...", control, target))
+
+
+def along_path(control: Tensor, free: Sequence[FreePairs]) -> Tensor:
+    """The matrix (C, C) that applies along the path: free exchanges, and lesions themselves, only move."""
+    matrix = control.clone()
+    for pairs in free:
+        partners = (*pairs.hosts, *pairs.lesions) if pairs.within else pairs.hosts
+        for lesion in pairs.lesions:
+            for other in (lesion, *partners):
+                matrix[lesion, other] = matrix[other, lesion] = MOVES
+    return matrix
 
 
 def rho(q: Tensor, alloc: Tensor) -> Tensor:

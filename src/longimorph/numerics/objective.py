@@ -6,7 +6,7 @@ The mismatch compares probabilities, not their square roots, because volumes are
 Differences of roots weigh the tails of blurred boundaries so heavily that two visits of unequal sharpness are
 matched with a bias in volume (measured: docs/decisions.md). G_s averages over s mm and w weighs it: where
 transport cannot bring a voxel to its target (it cannot raise a peak), the neighbours compensate, so that
-volumes match. Where pairs of classes are open, r stands for A r (E10).
+volumes match. Free exchanges leave the mismatch: r stands for A r (E10).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from longimorph.numerics.dynamics import System, drive, energy, fastest, transpo
 from longimorph.numerics.kernels import Kernel
 from longimorph.numerics.linearised import LinearMap, inner
 from longimorph.numerics.memory_strategies import CHECKPOINT, Offloadable, Strategy
-from longimorph.numerics.open_question import OpenExchange
 from longimorph.numerics.phases import phase
+from longimorph.numerics.projection import EVERYTHING, Projection
 from longimorph.numerics.shooting import Divergence, Ends, shoot, sweep
 from longimorph.numerics.sphere import tangent
 from longimorph.numerics.states import Intermediates, State
@@ -39,8 +39,8 @@ class Matching:
     """One pair to match: source on the sphere, target on the simplex, (C, *grid) each, and the dynamics.
 
     The target may be stored elsewhere, since only the mismatch needs it. ``volumes`` is w G_s, which acts on
-    the residual. A path whose H drifts by more than a fraction ``most_drift`` counts as diverged. ``open`` is
-    the exchange that the residual ignores (E10), if any pairs of classes are open.
+    the residual. A path whose H drifts by more than a fraction ``most_drift`` counts as diverged. ``free``
+    holds the exchanges that the residual ignores (E10).
     """
 
     source: Tensor
@@ -50,7 +50,7 @@ class Matching:
     regularisation: float
     steps: int
     most_drift: float = WILDEST_DRIFT
-    open: OpenExchange | None = None
+    free: Projection = EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,7 @@ def mismatch(q: Tensor, matching: Matching) -> float:
 
 
 def _residual(q: Tensor, matching: Matching) -> Tensor:
-    return _seen(q.square() - matching.target.get(), matching)
-
-
-def _seen(residual: Tensor, matching: Matching) -> Tensor:
-    """The part of a residual (C, *grid) that the mismatch sees, in place: without open exchanges."""
-    return residual if matching.open is None else matching.open.remove(residual)
+    return matching.free.remove(q.square() - matching.target.get())
 
 
 def _terminal(end: State, matching: Matching) -> tuple[float, State]:
@@ -123,13 +118,8 @@ def _terminal(end: State, matching: Matching) -> tuple[float, State]:
     residual = _residual(end.q, matching)
     weighed = _weighed(residual, matching)
     unexplained = _half_product(residual, weighed, matching)
-    weighed = _back(weighed, matching)
+    weighed = matching.free.remove_back(weighed)
     return unexplained, State(weighed.mul_(end.q).mul_(2), residual.zero_())
-
-
-def _back(cotangent: Tensor, matching: Matching) -> Tensor:
-    """From a cotangent of the residual (C, *grid) to one of P(1), in place."""
-    return cotangent if matching.open is None else matching.open.remove_back(cotangent)
 
 
 def _weighed(residual: Tensor, matching: Matching) -> Tensor:
@@ -149,7 +139,7 @@ def curvature(matching: Matching) -> LinearMap:
     q = matching.source
 
     def apply(x: Tensor) -> Tensor:
-        weighed = _back(_weighed(_seen(2 * q * x, matching), matching), matching)
+        weighed = matching.free.remove_back(_weighed(matching.free.remove(2 * q * x), matching))
         return tangent(weighed.mul_(q).mul_(2), q)
 
     return apply

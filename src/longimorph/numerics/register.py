@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from longimorph.free_pairs import FreePairs
 from longimorph.numerics.attribution import Attribution, attribute
 from longimorph.numerics.memory_strategies import Ladder
 from longimorph.numerics.objective import Matching, evaluate, mismatch
-from longimorph.numerics.open_question import OpenPairs, Swelling, with_exchange
+from longimorph.numerics.open_question import PathVolumes, Swelling, with_exchanges
 from longimorph.numerics.optimise import Optimum
 from longimorph.numerics.phases import phase
 from longimorph.numerics.pinned import PINNED
@@ -50,16 +51,16 @@ def register(
     spacing: Sequence[float],
     settings: Settings,
     run: Run | None = None,
-    open_pairs: OpenPairs | None = None,
+    free: tuple[FreePairs, ...] = (),
 ) -> Registration:
     """Match the source's probability map to the target's, (C, *grid) each, spacing in mm.
 
-    ``control`` is the control allocation matrix (C, C); the classes of ``open_pairs`` may exchange as the
-    data say, whatever it says of them. Identical maps give exact zeros. Raises ``Divergence`` when no
-    momentum can be shot.
+    ``control`` is the control allocation matrix (C, C). The exchange of ``free`` pairs of classes is read
+    from the maps at the end of the path; where these are open, the matrix may be NaN. Identical maps give
+    exact zeros. Raises ``Divergence`` when no momentum can be shot.
     """
     run = run or Run()
-    pair = MapPair(source, target, control, tuple(spacing), run.device, run.apart, open_pairs)
+    pair = MapPair(source, target, control, tuple(spacing), run.device, run.apart, free)
     ladder = run.ladder
     try:
         with _denormals_flushed(), full_precision():
@@ -81,7 +82,7 @@ def _denormals_flushed() -> Iterator[None]:
 
 
 def _still(pair: MapPair, settings: Settings) -> tuple[Optimum, Matching]:
-    matching = replace(pair, open_pairs=None).matching(settings)  # rounding is no exchange
+    matching = replace(pair, free=()).matching(settings)  # rounding is no exchange
     zero = torch.zeros_like(matching.source)
     reason = "The two maps are identical: there is no change to explain."
     return Optimum(zero, evaluate(zero, matching), 1, reason, True), matching
@@ -110,18 +111,17 @@ def _describe(pair: MapPair, optimum: Optimum, matching: Matching, ladder: Ladde
 
 def _uncertainty(attribution: Attribution, matching: Matching, pair: MapPair) -> Uncertainty:
     target, voxel_volume = matching.target.get(), matching.system.voxel_volume
-    return uncertainty(attribution, target, pair.control, voxel_volume, pair.open_pairs)
+    return uncertainty(attribution, target, pair.control, voxel_volume, pair.free)
 
 
 def _follow(start: State, matching: Matching) -> tuple[Attribution, Warps]:
     """Compute the attribution along the geodesic, and the warps of its points."""
-    warping = Warping(matching.system.spacing, matching.steps, start.q)
-    if matching.open is None:
-        attribution = attribute(start, matching.system, matching.steps, warping.follow)
-        return attribution, warping.finish()
-    swelling = Swelling(matching.open.pairs, matching.system, start.q)
-    attribution = attribute(start, matching.system, matching.steps, warping.follow, swelling.follow)
-    target, spacing = matching.target.get(), matching.system.spacing
-    attribution = with_exchange(attribution, target, matching.open, swelling.volume, spacing)
-    del swelling, target
-    return attribution, warping.finish()
+    system, free = matching.system, matching.free
+    warping = Warping(system.spacing, matching.steps, start.q)
+    swelling = Swelling([exchange.pairs for exchange in free.exchanges], system, start.q)
+    attribution = attribute(start, system, matching.steps, warping.follow, swelling.follow)
+    warps = warping.finish()
+    if free.exchanges:
+        along = PathVolumes(warps.mean_volume[None], swelling.volume)
+        attribution = with_exchanges(attribution, matching.target.get(), free, along, system.spacing)
+    return attribution, warps

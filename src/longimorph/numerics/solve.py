@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from longimorph.footprint import PAIRS_KEPT
+from longimorph.free_pairs import FreePairs
 from longimorph.numerics import control, levels
 from longimorph.numerics.control import Control
 from longimorph.numerics.dynamics import (
@@ -29,9 +30,9 @@ from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.memory_strategies import Ladder, Offloadable
 from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
-from longimorph.numerics.open_question import OpenPairs, open_exchange
 from longimorph.numerics.optimise import DescentOptions, Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
+from longimorph.numerics.projection import projection
 from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import Divergence, drift_of, shoot
 from longimorph.numerics.sphere import log_map, tangent, to_sphere
@@ -56,7 +57,8 @@ class Settings:
     ``volume_mm`` and ``volume_weight`` are s and w of E5. With ``steps`` None the displacement and the drift
     of H determine the number of steps; with ``kernel_mm`` None the pair determines the kernel. ``tolerance``
     is the share of the cost that a step must gain to count; ``pairs_kept`` is the number of curvature pairs
-    that L-BFGS keeps. ``reallocation`` is priced by one rho per voxel or per pair of classes.
+    that L-BFGS keeps. ``reallocation`` along the path is priced per pair of classes with
+    ``pairs``, otherwise by one rho per voxel.
     """
 
     kernel_mm: tuple[float, ...] | None
@@ -68,16 +70,16 @@ class Settings:
     volume_weight: float
     steps: int | None = None
     pairs_kept: int = PAIRS_KEPT
-    reallocation: Literal["scalar", "pairs"] = "scalar"
+    reallocation: Literal["projected", "scalar", "pairs"] = "projected"
 
 
 @dataclass(frozen=True)
 class MapPair:
     """Two maps on the simplex, (C, *grid) each, the control matrix (C, C) and the spacing in mm.
 
-    ``open_pairs`` are the classes whose exchange the data decide. The maps may lie on a device other than
-    ``device``, on which they are matched (None: where the source lies); with ``apart`` they count as if they
-    did.
+    ``free`` are the pairs of classes whose exchange leaves the mismatch. The maps may lie on a device other
+    than ``device``, on which they are matched (None: where the source lies); with ``apart`` they count as if
+    they did.
     """
 
     source: Tensor
@@ -86,7 +88,7 @@ class MapPair:
     spacing: tuple[float, ...]
     device: torch.device | None = None
     apart: bool = False
-    open_pairs: OpenPairs | None = None
+    free: tuple[FreePairs, ...] = ()
 
     @property
     def at_hand(self) -> bool:
@@ -95,7 +97,7 @@ class MapPair:
 
     def kernel_mm(self, settings: Settings) -> tuple[float, ...]:
         """The standard deviations of the kernel: where the surroundings decide, it reaches further."""
-        usual = USUAL_KERNEL_MM if self.open_pairs is None else OPEN_KERNEL_MM
+        usual = OPEN_KERNEL_MM if any(pairs.open for pairs in self.free) else USUAL_KERNEL_MM
         return settings.kernel_mm or usual
 
     def matching(self, settings: Settings, ladder: Ladder | None = None) -> Matching:
@@ -113,13 +115,11 @@ class MapPair:
         volume_sigma, weight = max(settings.volume_mm, narrowest), math.sqrt(settings.volume_weight)
         volumes = gaussian_kernel(shape, self.spacing, [volume_sigma], weight, source)
         kept = Offloadable(target) if self.at_hand or ladder is None else ladder.keep(target)
-        free = None
-        if self.open_pairs is not None:
-            free = open_exchange(source.square(), target, self.open_pairs, self.spacing)
-        return Matching(source, kept, system, volumes, settings.regularisation, steps, open=free)
+        free = projection(source.square(), target, self.free, self.spacing)
+        return Matching(source, kept, system, volumes, settings.regularisation, steps, free=free)
 
     def _priced(self, target: Tensor, source: Tensor, settings: Settings) -> Control:
-        matrix = self.control.to(target)
+        matrix = control.along_path(self.control.to(target), self.free)
         if settings.reallocation == "pairs":
             return control.exchange(matrix, source.square(), target)
         return control.allocation(matrix, target)
@@ -233,9 +233,8 @@ def _start(
 
 
 def _wanted(matching: Matching) -> Tensor:
-    """The target, without the exchange of open pairs, which must not drive the start either: (C, *grid)."""
-    target = matching.target.get()
-    return target if matching.open is None else matching.open.without(matching.source.square(), target)
+    """The target, without free exchanges, which must not drive the start either: (C, *grid)."""
+    return matching.free.without(matching.source.square(), matching.target.get())
 
 
 def _damped(rate: Tensor, source: Tensor, precondition: Preconditioner, ladder: Ladder) -> Iterator[Tensor]:

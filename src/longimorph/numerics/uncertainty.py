@@ -8,14 +8,15 @@ measurement, taken as one hundredth of the change. None of them can reveal that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from longimorph.free_pairs import FreePairs
 from longimorph.numerics import passes
 from longimorph.numerics.attribution import Attribution, flows_between
-from longimorph.numerics.open_question import OpenPairs
 
 SHARE_OF_CHANGE = 0.01
 
@@ -73,26 +74,26 @@ def uncertainty(
     target: Tensor,
     control: Tensor,
     voxel_volume: float,
-    pairs: OpenPairs | None = None,
+    free: Sequence[FreePairs] = (),
 ) -> Uncertainty:
     """Uncertainties, closed numbers and ranges of an attribution; ``target`` (C, *grid), ``control`` (C, C).
 
-    What is unexplained between classes of the open ``pairs`` is split in half.
+    What is unexplained between open pairs of classes is split in half.
     """
     share = control.to(attribution.final.q.device, torch.float64)
-    free = _open_entries(share, pairs)
-    share = share.masked_fill(free, 0.5)
+    undecided = _open_entries(share, free)
+    share = share.masked_fill(undecided, 0.5)
     there = target.to(attribution.final.q)
     rest, whole = (flows(attribution, there, voxel_volume) for flows in (unexplained_flows, whole_flows))
     moved, changed = net(attribution.deformation_flows), net(attribution.reallocation_flows)
-    astray = attribution.reallocation_flows * share.masked_fill(free, 0)
-    moved_astray = attribution.deformation_flows * (1 - share.masked_fill(free, 1))
+    astray = attribution.reallocation_flows * share.masked_fill(undecided, 0)
+    moved_astray = attribution.deformation_flows * (1 - share.masked_fill(undecided, 1))
     against = astray.sum(0) + astray.sum(1) + net(moved_astray).abs()
     against = against + SHARE_OF_CHANGE * 0.5 * (moved.abs().sum() + changed.abs().sum())
     rest_moved, rest_changed = net(rest * share), net(rest * (1 - share))
     around, around_changed = rest_moved.abs() + against, rest_changed.abs() + against
     least, most = (0.0, 0.0) if attribution.ambiguous is None else attribution.ambiguous.unbind()
-    alone = share.masked_fill(free, torch.nan)
+    alone = share.masked_fill(undecided, torch.nan)
     return Uncertainty(
         around,
         around_changed,
@@ -107,10 +108,11 @@ def uncertainty(
     )
 
 
-def _open_entries(share: Tensor, pairs: OpenPairs | None) -> Tensor:
-    """Which entries of a control matrix the open ``pairs`` leave to the data, (C, C) bool."""
-    free = torch.zeros_like(share, dtype=torch.bool)
-    for lesion in pairs.lesions if pairs else ():
-        for host in pairs.hosts if pairs else ():
-            free[lesion, host] = free[host, lesion] = True
-    return free
+def _open_entries(share: Tensor, free: Sequence[FreePairs]) -> Tensor:
+    """Which entries of a control matrix are left to the data, (C, C) bool."""
+    undecided = torch.zeros_like(share, dtype=torch.bool)
+    for pairs in free:
+        for lesion in pairs.lesions if pairs.open else ():
+            for host in pairs.hosts:
+                undecided[lesion, host] = undecided[host, lesion] = True
+    return undecided

@@ -13,7 +13,7 @@ from math import ceil, prod
 from pathlib import Path
 
 from longimorph.errors import InputError, Problem, Unusable
-from longimorph.footprint import OPEN_MAPS, PAIR_PRICES_MAPS
+from longimorph.footprint import FREE_MAPS, PAIR_PRICES_MAPS
 from longimorph.memory.model import PROCESS_BYTES, USUAL_STEPS, Size, slab_share
 from longimorph.orchestration.placement import Placement, least_bytes, place, usable_bytes
 from longimorph.paths import display
@@ -203,7 +203,7 @@ class Needs:
         chosen = USUAL_STEPS if steps == "auto" else steps
         map_bytes = size.voxels * size.classes * 4
         further = PAIR_PRICES_MAPS if self.study.config.reallocation == "pairs" else 0
-        further += OPEN_MAPS if self.study.leaves_open else 0
+        further += FREE_MAPS * self.study.free_groups
         slab = slab_share(size.shape[0], map_bytes)
         return Size(map_bytes, size.classes, chosen, slab=slab, further_maps=further)
 

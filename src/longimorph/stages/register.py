@@ -17,7 +17,8 @@ from torch import Tensor
 
 import longimorph
 from longimorph.errors import PairFailure, Unusable
-from longimorph.footprint import OPEN_MAPS, PAIR_PRICES_MAPS
+from longimorph.footprint import FREE_MAPS, PAIR_PRICES_MAPS
+from longimorph.free_pairs import FreePairs
 from longimorph.geometry.grid import Grid
 from longimorph.io.atomic import write_csv, write_json
 from longimorph.io.contents import hashes
@@ -27,7 +28,6 @@ from longimorph.memory import budget
 from longimorph.memory.model import model
 from longimorph.numerics.dice import dice
 from longimorph.numerics.memory_strategies import out_of_memory
-from longimorph.numerics.open_question import OpenPairs
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import Registration
 from longimorph.numerics.register import register as match
@@ -117,12 +117,12 @@ def register(
     table = class_tables.load_classes(classes)
     given = RegisterSettings.of(settings)
     trace = ConvergenceTrace(given.numerical.max_evaluations)
-    matrix = control_tables.decided(control_tables.load_control(control, table), table)
-    free = OpenPairs.of(matrix.lesions, matrix.hosts)
+    matrix = control_tables.load_control(control, table)
+    free = control_tables.free_pairs(matrix, table, given.numerical.reallocation == "projected")
     status = PairStatus(pair["patient"], pair["from"], pair["to"])
     memory = None
     inputs = _present(qc.parent / n for qc in (source, target) for n in ("simplex.nii.gz", "image.nii.gz"))
-    key = fingerprint(given.numerical, matrix.shares.tolist(), free, list(inputs.values()))
+    key = fingerprint(given.numerical, matrix.tolist(), free, list(inputs.values()))
     journal = ResumableRun(out / FOLDER, key, trace.rows)
     torch.set_num_threads(given.threads)
     try:
@@ -134,7 +134,7 @@ def register(
             require_brain(loaded.shared, pair, given.compared_min)
             memory = _memory(loaded, given, free)
             with journal:
-                found = _match(loaded, (matrix.shares, free), given.numerical, trace, memory, journal)
+                found = _match(loaded, (matrix, free), given.numerical, trace, memory, journal)
             changes, visits = _changes(found, loaded), (source.parent, target.parent)
             done = replace(
                 status,
@@ -164,10 +164,10 @@ def _present(files: Iterable[Path]) -> dict[str, str]:
     return {name: sha256 for name, sha256 in hashes(files).items() if sha256}
 
 
-def _memory(loaded: Loaded, given: RegisterSettings, free: OpenPairs | None) -> budget.MemoryUse:
+def _memory(loaded: Loaded, given: RegisterSettings, free: tuple[FreePairs, ...]) -> budget.MemoryUse:
     steps, known = given.numerical.steps, model(given.memory_model)
     further = PAIR_PRICES_MAPS if given.numerical.reallocation == "pairs" else 0
-    further += OPEN_MAPS if free else 0
+    further += FREE_MAPS * len(free)
     return budget.begin(loaded.source, loaded.device, steps, given.memory_mb, known, further)
 
 
@@ -180,7 +180,7 @@ def _device(name: str) -> torch.device:
 
 def _match(
     loaded: Loaded,
-    control: tuple[np.ndarray, OpenPairs | None],
+    control: tuple[np.ndarray, tuple[FreePairs, ...]],
     chosen: Settings,
     trace: ConvergenceTrace,
     memory: budget.MemoryUse,

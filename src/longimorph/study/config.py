@@ -64,7 +64,7 @@ class Config:
     floor: float
     device: Literal["auto", "cpu", "cuda"]
     threads: int
-    reallocation: Literal["scalar", "pairs"]
+    reallocation: Literal["projected", "scalar", "pairs"]
     kernel_mm: tuple[float, ...] | Literal["auto"]
     amplitude_mm: float
     regularisation: float

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from longimorph.errors import InputError, Problem
+from longimorph.free_pairs import FreePairs
 from longimorph.study import presets, tsv
 from longimorph.study.classes import ClassTable
 from longimorph.study.config import PRESET
@@ -28,33 +28,34 @@ from longimorph.study.tsv import Table, TableRow
 
 Matrix = NDArray[np.float64]
 _EXPECTED = f"a number from 0 (reallocation) to 1 (deformation), or {OPEN}"
-_ALONG_THE_PATH = 0.999999
-"""The entry of open pairs for the path itself: what they exchange is read from the maps at its end."""
+REALLOCATION = 0.01
+"""The largest entry that calls a change reallocation so clearly that it need not be weighed."""
 
 
-@dataclass(frozen=True)
-class Decided:
-    """A control matrix as the numerics take it: ``shares`` (C, C) without open entries.
+def free_pairs(matrix: Matrix, classes: ClassTable, projected: bool = True) -> tuple[FreePairs, ...]:
+    """The pairs of classes of a valid matrix (C, C) whose exchange is free: open ones, and with ``projected``
+    those with a pathological class that both their entries call reallocation.
 
-    Each of the classes ``lesions`` is open to each of the classes ``hosts``, both by index; without open
-    entries there are none.
+    Pathological classes with the same hosts, of which either all or none may exchange with each other, form
+    one group; so do pathological classes without hosts that may all exchange with each other.
     """
-
-    shares: Matrix
-    lesions: tuple[int, ...] = ()
-    hosts: tuple[int, ...] = ()
-
-
-def decided(matrix: Matrix, classes: ClassTable) -> Decided:
-    """Separate the open entries of a valid matrix (C, C) from the others."""
-    free = np.isnan(matrix)
-    if not free.any():
-        return Decided(matrix)
-    taking_part: list[int] = np.flatnonzero(free.any(axis=1)).tolist()
+    unknown, free = np.isnan(matrix), matrix <= REALLOCATION
+    settled = free & free.T if projected else np.zeros_like(free)
     ill = classes.pathological
-    lesions = tuple(index for index in taking_part if ill[index])
-    hosts = tuple(index for index in taking_part if not ill[index])
-    return Decided(np.where(free, _ALONG_THE_PATH, matrix), lesions, hosts)
+    lesions, healthy = ([i for i, there in enumerate(ill) if there is kind] for kind in (True, False))
+    hosts: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
+    for lesion in lesions:
+        is_open = bool(unknown[lesion].any())
+        partners = tuple(i for i in healthy if (unknown if is_open else settled)[lesion, i])
+        hosts.setdefault((is_open, partners), []).append(lesion)
+    found = []
+    for (is_open, partners), members in hosts.items():
+        among = settled[np.ix_(members, members)] | np.eye(len(members), dtype=bool)
+        if not partners and bool(among.all()):
+            members, partners = members[1:], tuple(members[:1])
+        if members and partners:
+            found.append(FreePairs(tuple(members), partners, is_open, len(members) > 1 and bool(among.all())))
+    return tuple(found)
 
 
 def load_control(source: Path | str, classes: ClassTable) -> Matrix:

@@ -49,10 +49,12 @@ class Study:
     sweep: Sweep | None = None
 
     @property
-    def leaves_open(self) -> bool:
-        """Whether an entry of the control matrix, or of a matrix of the sweep, is open."""
+    def free_groups(self) -> int:
+        """The most groups of free pairs that the control matrix has, or a matrix of the sweep."""
         swept = [combination.matrix for combination in self.sweep.combinations] if self.sweep else []
-        return any(bool(np.isnan(matrix).any()) for matrix in (self.control, *swept))
+        projected = self.config.reallocation == "projected"
+        free = [controls.free_pairs(m, self.classes, projected) for m in (self.control, *swept)]
+        return max(map(len, free))
 
 
 @dataclass(frozen=True)
