@@ -11,7 +11,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from small_problems import SHAPES, SPACINGS, smooth
 
-from longimorph.numerics import levels
+from longimorph.numerics import kernels, levels
 from longimorph.numerics.fields import adjoint_difference, difference, interpolate, positions
 from longimorph.numerics.kernels import gaussian_kernel
 
@@ -136,3 +136,43 @@ def test_levels_stop_at_the_widest_spacing_and_at_the_smallest_side():
     assert levels.halved((32, 32, 32), (1.0, 1.0, 3.0), 4.0) == [True, True, False]
     assert levels.halved((32, 12, 32), (1.0, 1.0, 1.0), 4.0) == [True, False, True]
     assert levels.halved((32, 32, 32), (3.0, 3.0, 3.0), 4.0) is None
+
+
+FORMS = {"band": (0.0, 1.0), "roots": (math.inf, 0.0), "matrix": (math.inf, math.inf)}
+"""Prices of a tap and of a root, in units of a column of a matrix, at which each form is chosen."""
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("shape", [(23, 18, 31), (9, 40, 14), (12, 1, 17)])
+def test_every_form_of_a_kernel_is_the_same_kernel(form, dtype, tolerance, shape, monkeypatch):
+    monkeypatch.setattr(kernels, "TAP", FORMS[form][0])
+    monkeypatch.setattr(kernels, "ROOT", FORMS[form][1])
+    spacing, sigmas = (1.0, 1.2, 0.9), [1.0, 2.3, 6.0]
+    generator = torch.Generator().manual_seed(sum(shape))
+    f, g = (torch.randn(3, *shape, generator=generator, dtype=dtype) for _ in range(2))
+    kernel = gaussian_kernel(shape, spacing, sigmas, 5.0, f)
+    chosen = {"band": 1, "roots": 2, "matrix": 0}[form]
+    assert all(bool(scale[chosen]) for scale in kernel.scales)
+    plain = kernels.Kernel(tuple(kernels.Scale(scale.dense) for scale in kernel.scales))
+    found, expected = kernel(f), plain(f)
+    assert float((found - expected).abs().max()) < tolerance * float(expected.abs().max())
+    there, back = float((found * g).sum(dtype=torch.float64)), float((f * kernel(g)).sum(dtype=torch.float64))
+    assert there == pytest.approx(back, abs=0.1 * tolerance * float(f.norm() * g.norm()))
+    wanted = torch.ones_like(f, requires_grad=True)
+    (kernel(wanted) * g).sum().backward()
+    torch.testing.assert_close(wanted.grad, plain(g), rtol=0, atol=tolerance * float(expected.abs().max()))
+
+
+def test_threads_share_a_band(monkeypatch):
+    monkeypatch.setattr(kernels, "TAP", 0.0)
+    f = torch.randn(3, 21, 19, 17, generator=torch.Generator().manual_seed(0))
+    kernel, before = gaussian_kernel(f.shape[1:], (1.0,) * 3, [1.5], 1.0, f), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(kernel(f))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)

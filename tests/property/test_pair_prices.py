@@ -14,7 +14,7 @@ from small_problems import SHAPES, SPACINGS, ball_maps, control_matrix, random_m
 from longimorph.numerics.attribution import attribute
 from longimorph.numerics.control import STIFF, Allocation, Exchange, Matrix, exchange
 from longimorph.numerics.dynamics import System, flow
-from longimorph.numerics.kernels import gaussian_kernel
+from longimorph.numerics.kernels import Scale, gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.pair_equations import freedom, turn, turn_back
 from longimorph.numerics.register import register
@@ -52,12 +52,18 @@ def equally_free(q, free):
     return Exchange(field, Matrix(torch.full((2, 2), free, dtype=q.dtype)))
 
 
+def weighted(kernel, factor):
+    """A kernel multiplied by a number, applied as matrices."""
+    matrices = [scale.dense for scale in kernel.scales]
+    return type(kernel)(tuple(Scale((first * factor, *rest)) for first, *rest in matrices))
+
+
 @examples(max_examples=10, deadline=None)
 @given(SEEDS, DIMS, st.floats(0.05, 0.95))
 def test_equal_prices_are_the_scalar_model_with_one_share(seed, dims, share):
     """H of one share rho is that of the prices 1 - rho with a kernel multiplied by rho (2.1 of the talk)."""
     state, kernel = two_classes(seed, dims)
-    weaker = type(kernel)(tuple((first * share, *rest) for first, *rest in kernel.factors))
+    weaker = weighted(kernel, share)
     scalar = System(kernel, Allocation(torch.full_like(state.q, share)), SPACINGS[dims])
     pairs = System(weaker, equally_free(state.q, 1 - share), SPACINGS[dims])
     one, other = flow(state, scalar), flow(state, pairs)
@@ -70,7 +76,7 @@ def test_equal_prices_are_the_scalar_model_with_one_share(seed, dims, share):
 def test_without_transport_two_classes_follow_great_circles_exactly(seed, dims):
     """Rotations are exact, so one step is as good as many."""
     state, kernel = two_classes(seed, dims)
-    still = type(kernel)(tuple((0 * first, *rest) for first, *rest in kernel.factors))
+    still = weighted(kernel, 0)
     system = System(still, equally_free(state.q, 1.0), SPACINGS[dims])
     angle = dot(state.p, state.p).sqrt()
     exact = torch.cos(angle) * state.q + torch.sinc(angle / math.pi) * state.p

@@ -216,6 +216,18 @@ def test_presets_say_what_their_words_say(tmp_path: Path) -> None:
     assert (lesion[~(lesion < 0.01)] > 0.99).all()
 
 
+def test_a_class_is_a_pathology_by_its_states_or_by_the_name_of_its_state(tmp_path: Path) -> None:
+    rows = (
+        "lesion\t*\t1\t",
+        "WMH\t77-79\t*\tlesion",
+        "WM\t2\t*\thealthy",
+        "GM\t3\t0\tHealthy",
+        "CSF\t4\t0\t",
+    )
+    table = make(tmp_path, "\n".join(["class\tregions\tstates\tstate", *rows, ""]))
+    assert table.pathological == (True, True, False, False)
+
+
 def test_a_healthy_class_is_a_fluid_by_its_name_or_its_region(tmp_path: Path) -> None:
     rows = ("cavity\t*\t1\tCSF", "Ventricles\t4\t0\t", "outer\t24\t0\tcsf", "WM\t2\t0\t")
     text = "\n".join(["class\tregions\tstates\tregion", *rows, ""])

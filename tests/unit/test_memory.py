@@ -80,7 +80,7 @@ def test_the_instrument_agrees_with_the_allocator():
     momentum = torch.zeros_like(matching.source)
     outside = [pair.source, pair.target, matching.source, matching.system.control[0], momentum]
     kernels = (matching.system.kernel, matching.volumes)
-    outside += [matrix for kernel in kernels for factor in kernel.factors for matrix in factor]
+    outside += [matrix for kernel in kernels for matrix in kernel.matrices()]
     gc.collect()
     with LiveBytes(outside) as meter:
         evaluate(momentum, matching)

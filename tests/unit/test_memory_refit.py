@@ -51,6 +51,7 @@ def status(
         "slab_share": of.slab,
         "steps": of.steps,
         "pairs_kept": of.pairs,
+        "further_maps": of.further_maps,
         "process_bytes": process,
         "predicted_device_bytes": peak.device if device == "cuda" else None,
         "observed_device_bytes": round(factor * peak.device) if device == "cuda" else None,
@@ -132,6 +133,19 @@ def test_the_process_and_the_factors_of_a_processor_are_found(tmp_path: Path) ->
         assert after == pytest.approx(factor * before, rel=1e-5)
     assert found.model.devices["cuda"] == model.model().devices["cuda"]
     assert found.model.process_bytes("cuda") == model.model().process_bytes("cuda")
+
+
+def test_further_maps_are_taken_off_first(tmp_path: Path) -> None:
+    found = []
+    for shape in SHAPES:
+        one = status(shape, "store", factor=1.2)
+        one["memory"]["further_maps"] = 2
+        one["memory"]["observed_host_bytes"] += 2 * size(shape).map_bytes
+        found.append(one)
+    corrected = refit(table_of(tmp_path, found), model.model())
+    assert [c.factor for c in corrected.corrections] == [pytest.approx(1.2, rel=1e-6)]
+    assert abs(corrected.corrections[0].after).max() < 1e-5
+    assert corrected.model.process_bytes("cpu") == pytest.approx(4e8, rel=1e-6)
 
 
 def test_the_factor_of_a_card_leaves_what_is_parked_alone(tmp_path: Path) -> None:

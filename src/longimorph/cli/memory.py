@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longimorph.errors import InputError, LongimorphError, Problem
-from longimorph.footprint import LADDERS, PAIRS_KEPT
+from longimorph.footprint import FREE_MAPS, LADDERS, PAIRS_KEPT
 from longimorph.io import atomic
 from longimorph.memory.model import (
     HOST_MAPS,
@@ -73,6 +73,8 @@ def register(commands: Any) -> None:
     sub.add_argument("--steps", type=int, default=USUAL_STEPS, help=f"default {USUAL_STEPS}")
     text = f"correction pairs of L-BFGS (default {PAIRS_KEPT})"
     sub.add_argument("--pairs", type=int, default=PAIRS_KEPT, help=text)
+    text = "groups of classes that may exchange freely (default 1; with preset:atrophy there are none)"
+    sub.add_argument("--free", type=int, default=1, metavar="N", help=text)
     sub.add_argument("--model", type=Path, help="model to use (default: the package's own)")
     sub.set_defaults(command=predict)
 
@@ -80,11 +82,14 @@ def register(commands: Any) -> None:
 def predict(options: argparse.Namespace) -> int:
     """Print a table of the strategies."""
     counts = {"--shape": min(options.shape), "--classes": options.classes, "--steps": options.steps}
-    if wrong := [Problem(name, "is below 1", value=n) for name, n in counts.items() if n < 1]:
+    wrong = [Problem(name, "is below 1", value=n) for name, n in counts.items() if n < 1]
+    wrong += [Problem("--free", "is below 0", value=options.free)] if options.free < 0 else []
+    if wrong:
         raise InputError(wrong)
     map_bytes = prod(options.shape) * options.classes * 4
     slab = slab_share(options.shape[0], map_bytes)
-    size = Size(map_bytes, options.classes, options.steps, options.pairs, slab)
+    further = FREE_MAPS * options.free
+    size = Size(map_bytes, options.classes, options.steps, options.pairs, slab, further)
     rows = [["device", "strategy", "device GB", "host GB", "optimisation only: device GB", "host GB"]]
     known = model(options.model)
     for device, forms in known.devices.items():

@@ -94,6 +94,7 @@ class MemoryUse:
                 "slab_share": size.slab,
                 "steps": size.steps,
                 "pairs_kept": min(iterations, PAIRS_KEPT),
+                "further_maps": size.further_maps,
                 "process_bytes": self.process,
                 "predicted_device_bytes": self.predicted(steps) if on_card else None,
                 "observed_device_bytes": self.observed() if on_card else None,

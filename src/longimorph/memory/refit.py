@@ -12,7 +12,7 @@ error fit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -139,15 +139,19 @@ def _fit(rows: pd.DataFrame, known: Model, device: str) -> tuple[dict[Key, float
     """Factors by strategy, sentences on those that remain uncertain, and the bytes of the process."""
     strategies, host = rows["strategy"].to_numpy(), rows["observed_host_bytes"].to_numpy()
     names = sorted(set(strategies))
-    peaks = [known.peak(s, size, device) for s, size in zip(strategies, _sizes(rows), strict=True)]
+    further, sizes = (
+        _further(rows) * rows["map_bytes"].to_numpy(),
+        [replace(s, further_maps=0) for s in _sizes(rows)],
+    )
+    peaks = [known.peak(s, size, device) for s, size in zip(strategies, sizes, strict=True)]
     columns = np.stack([(strategies == name) * _tensors(peaks, device) for name in names], axis=1)
     if device == "cpu":
-        found, spread = _least_squares(np.column_stack([columns, np.ones(len(host))]), host)
+        found, spread = _least_squares(np.column_stack([columns, np.ones(len(host))]), host - further)
         process = max(round(found[-1]), 0)
     else:
-        found, spread = _least_squares(columns, rows["observed_device_bytes"].to_numpy())
+        found, spread = _least_squares(columns, rows["observed_device_bytes"].to_numpy() - further)
         model = Model(known.devices, {device: 0})
-        maps = [model.host_peak(s, size, device) for s, size in zip(strategies, _sizes(rows), strict=True)]
+        maps = [model.host_peak(s, size, device) for s, size in zip(strategies, sizes, strict=True)]
         process = max(round(float((host - np.array(maps)).max())), 0)
     good: dict[Key, float] = {}
     uncertain = []
@@ -167,9 +171,17 @@ def _tensors(peaks: list[Bytes], device: str) -> Array:
 def _sizes(rows: pd.DataFrame) -> list[Size]:
     names = ["map_bytes", "classes", "steps", "pairs_kept", "slab_share"]
     return [
-        Size(int(d), int(classes), int(steps), int(pairs), float(slab))
-        for d, classes, steps, pairs, slab in rows[names].itertuples(index=False)
+        Size(int(d), int(classes), int(steps), int(pairs), float(slab), int(further))
+        for (d, classes, steps, pairs, slab), further in zip(
+            rows[names].itertuples(index=False), _further(rows), strict=True
+        )
     ]
+
+
+def _further(rows: pd.DataFrame) -> Array:
+    """Maps beyond those of the model, which no factor scales; results of older versions have none."""
+    given = rows["further_maps"] if "further_maps" in rows else pd.Series(0, rows.index)
+    return np.asarray(given.fillna(0), dtype=np.float64)
 
 
 def _least_squares(matrix: Array, observed: Array) -> tuple[Array, Array]:

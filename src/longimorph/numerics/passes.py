@@ -198,12 +198,31 @@ def _fused(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> Non
     written = {id(tensor) for tensor in outputs}
     given = [one for one in inputs if not any(id(tensor) in written for tensor in tensors_in(one))]
     arguments = _numbers((*given, *outputs), outputs[0].numpy().dtype.type)  # what is overwritten only once
-    planes, row, threads = outputs[0].shape[1], outputs[0].shape[3], torch.get_num_threads()
-    pieces = pairwise(planes * k // threads for k in range(threads + 1))
-    list(_pool().map(lambda piece: kernel(*arguments, row, *piece), pieces))
+    planes, row = outputs[0].shape[1], outputs[0].shape[3]
+    _in_parts(lambda part: kernel(*arguments, row, *part), planes)
 
 
-def _can_fuse(fields: Sequence[Tensor]) -> bool:
+def filtered(field: Tensor, taps: Sequence[Tensor]) -> Tensor:
+    """Filter (d, i, j, k) on a CPU by one band per axis, (reach + 1,) each, zero outside the grid."""
+    from longimorph.numerics import convolution  # needs numba
+
+    out = torch.empty_like(field)
+    one, found, (first, second, third) = field.flatten(2).numpy(), out.flatten(2), [t.numpy() for t in taps]
+    blocks = len(one) * -(-one.shape[2] // convolution.COLUMNS)
+    _in_parts(lambda part: convolution.along_first(one, first, found.numpy(), *part), blocks)
+    planes = out.flatten(0, 1).numpy()
+    _in_parts(lambda part: convolution.along_others(planes, second, third, *part), len(planes))
+    return out
+
+
+def _in_parts(work: Callable[[tuple[int, int]], None], size: int) -> None:
+    """Divide ``size`` equal pieces of work among the threads."""
+    threads = torch.get_num_threads()
+    list(_pool().map(work, pairwise(size * k // threads for k in range(threads + 1))))
+
+
+def can_fuse(fields: Sequence[Tensor]) -> bool:
+    """Whether the loops for a CPU can process these fields."""
     if not FUSED_LOOPS or fields[0].device.type != "cpu":
         return False
     return all(a.ndim == 4 and a.is_contiguous() for a in fields) and _fused_loops() is not None
@@ -213,7 +232,7 @@ def _run(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
     """Fill ``outputs`` with the result of a pass's formula on the inputs."""
     for listener in _LISTENERS:
         listener(which, inputs, outputs)
-    if _can_fuse(tensors_in((*inputs, *outputs))):
+    if can_fuse(tensors_in((*inputs, *outputs))):
         _fused(which, inputs, outputs)
     else:
         _walk(FORMULAS[which], inputs, outputs)

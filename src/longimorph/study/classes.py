@@ -56,8 +56,9 @@ class ClassRow:
 
     @property
     def pathological(self) -> bool:
-        """Whether the row requires a state other than 0, so that the class is a pathology."""
-        return self.states is not None and any(last > 0 for _, last in self.states)
+        """Whether the class is a pathology: its row requires a state other than 0, or names one."""
+        required = self.states is not None and any(last > 0 for _, last in self.states)
+        return required or self.state.lower() not in ("", HEALTHY)
 
     @property
     def fluid(self) -> bool:
@@ -94,7 +95,7 @@ class ClassTable:
 
     @property
     def pathological(self) -> tuple[bool, ...]:
-        """For each class, whether its row requires a state other than 0."""
+        """For each class, whether it is a pathology."""
         return tuple(row.pathological for row in self.rows)
 
     @property

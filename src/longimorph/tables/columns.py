@@ -61,6 +61,7 @@ MEMORY = (
     "slab_share",
     "steps",
     "pairs_kept",
+    "further_maps",
     "process_bytes",
     "predicted_device_bytes",
     "observed_device_bytes",
