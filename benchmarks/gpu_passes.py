@@ -152,7 +152,7 @@ def _row(section: Section, name: str, spent: float, moved: int, speed: float) ->
 
 
 def along_axis(field: Tensor, matrix: Tensor, axis: int) -> Tensor:
-    """The product that a convolution takes along one grid axis, as ``kernels._convolve`` does it."""
+    """The product that a convolution takes along one grid axis, as ``kernels.along_all`` does it."""
     dims = field.ndim - 1
     if axis == dims - 1:
         return torch.matmul(field, matrix)
@@ -165,13 +165,13 @@ def _convolutions(
 ) -> None:
     section.write("The convolution of a vector field, and the arithmetic that its dense products do:")
     section.table("convolution", "ms", "GB", "GB/s", "floor, ms", "ms / floor", "TFLOP/s")
-    once, factor = 2 * am.numel() * am.element_size(), kernel.factors[0]
+    once, factor = 2 * am.numel() * am.element_size(), kernel.scales[0].dense
     works: list[tuple[str, int, Callable[[], object]]] = [
         (f"along {name}", len(matrix), partial(along_axis, am, matrix, axis))
         for axis, (name, matrix) in enumerate(zip("xyz", factor, strict=False))
     ]
-    works.append(("one scale", sum(map(len, factor)), partial(kernels._convolve, am, factor)))
-    works.append(("whole kernel", sum(len(m) for f in kernel.factors for m in f), partial(kernel, am)))
+    works.append(("one scale", sum(map(len, factor)), partial(kernels.along_all, am, factor)))
+    works.append(("whole kernel", sum(len(m) for s in kernel.scales for m in s.dense), partial(kernel, am)))
     for name, side, work in section.each(works, lambda one: one[0]):
         spent = milliseconds(work, device, repeats, CALLS)
         flops = 2 * side * am.numel() / (spent / 1000)

@@ -319,7 +319,7 @@ def test_the_products_along_the_axes_make_up_the_convolution():
     found = field
     for axis, matrix in enumerate(matrices):
         found = gpu_passes.along_axis(found, matrix, axis)
-    torch.testing.assert_close(found, kernels._along_all(field, matrices))
+    torch.testing.assert_close(found, kernels.along_all(field, matrices))
 
 
 def test_a_wrong_pass_is_found_out(tmp_path, monkeypatch):

@@ -47,10 +47,10 @@ class Scale(NamedTuple):
     def __call__(self, field: Tensor) -> Tensor:
         """Convolve (d, *grid), zero-padded outside the grid. Linear and self-adjoint."""
         if self.roots:
-            return _along_all(_along_all(field, self.roots), [root.T for root in self.roots])
+            return along_all(along_all(field, self.roots), [root.T for root in self.roots])
         if self.taps and not field.requires_grad and passes.can_fuse([field]):
             return passes.filtered(field, self.taps)
-        return _along_all(field, self.dense)
+        return along_all(field, self.dense)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Kernel:
         return [matrix for scale in self.scales for axes in scale for matrix in axes]
 
 
-def _along_all(field: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+def along_all(field: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     """Apply one matrix (m, n) per axis of the grid to (d, *grid)."""
     out = field
     for axis, matrix in enumerate(matrices, 1):
@@ -104,7 +104,8 @@ def _root(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """S (r, n) with S^T S the matrix, without its small eigenvalues."""
     values, vectors = torch.linalg.eigh(matrix)
     kept = values > SMALL_EIGENVALUE[dtype] * values[-1]
-    return (vectors[:, kept] * values[kept].sqrt()).T.contiguous()
+    root: Tensor = (vectors[:, kept] * values[kept].sqrt()).T.contiguous()
+    return root
 
 
 def _scale(axes: Sequence[Tensor], reaches: Sequence[int], weight: float, like: Tensor) -> Scale:
