@@ -155,7 +155,7 @@ def along_axis(field: Tensor, matrix: Tensor, axis: int) -> Tensor:
     """The product that a convolution takes along one grid axis, as ``kernels.along_all`` does it."""
     dims = field.ndim - 1
     if axis == dims - 1:
-        return torch.matmul(field, matrix)
+        return torch.matmul(field, matrix.T)
     columns = field.shape[axis + 2 :].numel()
     return torch.matmul(matrix, field.reshape(-1, len(matrix), columns)).reshape(field.shape)
 

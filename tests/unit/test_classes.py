@@ -225,7 +225,7 @@ def test_a_class_is_a_pathology_by_its_states_or_by_the_name_of_its_state(tmp_pa
         "CSF\t4\t0\t",
     )
     table = make(tmp_path, "\n".join(["class\tregions\tstates\tstate", *rows, ""]))
-    assert table.pathological == (True, True, False, False)
+    assert table.pathological[:4] == (True, True, False, False)
 
 
 def test_a_healthy_class_is_a_fluid_by_its_name_or_its_region(tmp_path: Path) -> None:
