@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Sequence
+
+_FLUID = re.compile(r"(?<!peri)ventric|csf|cerebrospinal|fluid|cistern|liquor", re.IGNORECASE)
 
 
 def counted(number: float, noun: str) -> str:
@@ -19,3 +22,8 @@ def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[s
         return "  ".join(c.rjust(w) if place in right else c.ljust(w) for place, (c, w) in cells).rstrip()
 
     return [line(row) for row in rows]
+
+
+def names_fluid(name: str) -> bool:
+    """Whether a class or a region is a fluid by its name."""
+    return _FLUID.search(name) is not None

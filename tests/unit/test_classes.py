@@ -229,10 +229,11 @@ def test_a_class_is_a_pathology_by_its_states_or_by_the_name_of_its_state(tmp_pa
 
 
 def test_a_healthy_class_is_a_fluid_by_its_name_or_its_region(tmp_path: Path) -> None:
-    rows = ("cavity\t*\t1\tCSF", "Ventricles\t4\t0\t", "outer\t24\t0\tcsf", "WM\t2\t0\t")
+    rows = ("cavity\t*\t1\tCSF", "Ventricles\t4\t0\t", "outer\t24\t0\tcsf", "Left-Lateral-Ventricle\t5\t0\t",
+            "ventral DC\t28\t0\t", "WM\t2\t0\t")  # fmt: skip
     text = "\n".join(["class\tregions\tstates\tregion", *rows, ""])
     table = make(tmp_path, text)
-    assert [row.name for row in table.rows if row.fluid] == ["Ventricles", "outer"]
+    assert [row.name for row in table.rows if row.fluid] == ["Ventricles", "outer", "Left-Lateral-Ventricle"]
 
 
 OPEN_TABLE = "class\tregions\tstates\nlesion\t*\t1\nWM\t2\t0\nGM\t3\t0\nCSF\t4\t0\n"

@@ -17,13 +17,12 @@ from longimorph.study import tsv
 from longimorph.study.labels import LabelCounts, count
 from longimorph.study.schema import shown
 from longimorph.study.tsv import Table, TableRow
+from longimorph.text import names_fluid
 
 REQUIRED = ("class", "regions", "states")
 OPTIONAL = ("region", "state", "color")
 BACKGROUND = "background"
 HEALTHY = "healthy"
-FLUID = frozenset({"csf", "cerebrospinal fluid", "fluid", "ventricles"})
-"""Names, of a class or of its region, in small letters, that make a healthy class a fluid."""
 PALETTE = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#edc948",
     "#76b7b2", "#ff9da7", "#9c755f", "#86bcb6", "#d37295", "#8cd17d",
@@ -63,7 +62,7 @@ class ClassRow:
     @property
     def fluid(self) -> bool:
         """Whether the class is a fluid by its name or its region's, and not a pathology."""
-        return not self.pathological and not FLUID.isdisjoint({self.name.lower(), self.region.lower()})
+        return not self.pathological and (names_fluid(self.name) or names_fluid(self.region))
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ docs/benchmarks/identity.md has the tables.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from longimorph.text import names_fluid
 from longimorph.verdict.status import PairStatus
 
 TRUST, LOOK, DISTRUST = "trust", "look", "do not trust"
@@ -55,7 +55,6 @@ from 0.971 to 0.980; if by different rules, it falls from 0.979 to 0.917.
 """
 
 TISSUE, FLUID, PATHOLOGY, OUTSIDE = "tissue", "fluid", "pathology", "background"
-_FLUID = re.compile(r"(?<!peri)ventric|csf|cerebrospinal|fluid|cistern|liquor", re.IGNORECASE)
 _SHOWN = 3
 
 
@@ -151,7 +150,7 @@ def kind_of(name: str, pathological: bool, background: bool) -> str:
         return OUTSIDE
     if pathological:
         return PATHOLOGY
-    return FLUID if _FLUID.search(name) else TISSUE
+    return FLUID if names_fluid(name) else TISSUE
 
 
 def class_changes(
