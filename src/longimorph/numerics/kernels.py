@@ -30,6 +30,8 @@ SMALL_EIGENVALUE = {torch.float32: 1e-7, torch.float64: 1e-15}
 """Share of the largest eigenvalue below which the others are left out."""
 TAP, ROOT = 1.7, 1.0
 """Time of one tap of a band, and of one column of a root, in units of that of a column of a matrix."""
+COPIES = 14
+"""Taps that take as long as the copies of a band's blocks."""
 
 Axes = tuple[Tensor, ...]
 
@@ -116,7 +118,7 @@ def _scale(axes: Sequence[Tensor], reaches: Sequence[int], weight: float, like: 
     of_matrix = float(sum(len(m) for m in axes))
     of_roots = ROOT * sum(2 * len(m) * math.prod(shares[: i + 1]) for i, m in enumerate(axes))
     banded = like.device.type == "cpu" and len(axes) == 3
-    of_band = TAP * sum(2 * reach + 1 for reach in reaches) if banded else math.inf
+    of_band = TAP * sum(2 * reach + 1 + COPIES for reach in reaches) if banded else math.inf
     if min(of_matrix, of_band) > of_roots:
         first = roots[0] * math.sqrt(weight)
         return Scale(dense, roots=tuple(root.to(like) for root in (first, *roots[1:])))
