@@ -23,7 +23,7 @@ from longimorph.study.study import Study
 from longimorph.study.suggest import did_you_mean
 from longimorph.study.table import Visit
 
-VERSIONS = {"align": 2, "maps": 2, "register": 7, "figure": 3, "tables": 3, "report": 6}
+VERSIONS = {"align": 2, "maps": 2, "register": 8, "figure": 3, "tables": 4, "report": 6}
 """Raise a stage's number when the same inputs give other results: its jobs and all later ones run again."""
 
 SETTINGS = {
@@ -100,8 +100,8 @@ class Jobs:
 
     @cached_property
     def control_version(self) -> str:
-        """Fingerprint of the control matrix."""
-        return fingerprint(self.study.control.tolist())
+        """Fingerprint of the control matrix, and of which of its classes are pathologies."""
+        return fingerprint([self.study.control.tolist(), list(self.study.classes.pathological)])
 
     @cached_property
     def colors_version(self) -> str:
