@@ -53,8 +53,9 @@ class SweepJobs:
         return {**Jobs(self.study).settings("register"), **self.combination(name).settings}
 
     def control_version(self, name: str) -> str:
-        """Return the fingerprint of a combination's control matrix."""
-        return fingerprint(self.combination(name).matrix.tolist())
+        """Return the fingerprint of a combination's control matrix, and of which classes are pathologies."""
+        ill = list(self.study.classes.pathological)
+        return fingerprint([self.combination(name).matrix.tolist(), ill])
 
     def needs(self, name: str) -> Needs:
         """Return the resource requests of a combination's jobs."""
