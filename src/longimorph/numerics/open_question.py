@@ -70,9 +70,9 @@ class Swelling:
 
 
 class PathVolumes(NamedTuple):
-    """Volumes along a path, (1, *grid) each, on the target's grid.
+    """Volumes along a path, (1, *grid) each.
 
-    ``mean`` is m of E12; ``swelling`` is what the hosts of open pairs gained, in mm^3 per mm^3.
+    ``mean`` is m of E12, on the target's grid; ``swelling`` is the volume of :class:`Swelling`.
     """
 
     mean: Tensor
