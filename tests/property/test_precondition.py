@@ -9,8 +9,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from small_problems import random_problem
 
-from longimorph.numerics.linearised import LinearisedShooting, multiply
-from longimorph.numerics.precondition import CURVATURE_FLOOR, Preconditioner, conjugate_gradients
+from longimorph.numerics.conjugate import conjugate_gradients, multiply
+from longimorph.numerics.linearised import LinearisedShooting
+from longimorph.numerics.precondition import CURVATURE_FLOOR, Preconditioner
 from longimorph.numerics.sphere import dot, tangent
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from longimorph.numerics.fused import _compiled, _loop
+from longimorph.numerics.fused import compiled, loop
 
 COLUMNS, STRETCH = 128, 4096
 """Columns that are filtered along the first axis together, and voxels of a buffer that stay in the cache."""
 
 
-@_loop
+@loop
 def _first(
     out: Any, f: Any, a: Any, b: Any, c: Any, d: Any, e: Any, g: Any, w: Any, w_1: Any, w_2: Any, w_3: Any
 ) -> None:
@@ -28,7 +28,7 @@ def _first(
         out[z] = w * f[z] + w_1 * (a[z] + b[z]) + (w_2 * (c[z] + d[z]) + w_3 * (e[z] + g[z]))
 
 
-@_loop
+@loop
 def _further(
     out: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any,
     w: Any, w_1: Any, w_2: Any, w_3: Any,
@@ -38,7 +38,7 @@ def _further(
         out[z] += (w * (a[z] + b[z]) + w_1 * (c[z] + d[z])) + (w_2 * (e[z] + f[z]) + w_3 * (g[z] + h[z]))
 
 
-@_compiled
+@compiled
 def _filtered(buffer: Any, out: Any, weights: Any, step: int) -> None:
     """Filter a buffer whose neighbours along the axis are ``step`` apart, with reach * step zeros around."""
     reach = weights.size - 1
@@ -64,7 +64,7 @@ def _filtered(buffer: Any, out: Any, weights: Any, step: int) -> None:
             )  # fmt: skip
 
 
-@_compiled
+@compiled
 def along_first(field: Any, weights: Any, out: Any, start: int, stop: int) -> None:
     """Filter (d, x, y z) along x, the blocks ``start`` to ``stop`` of COLUMNS columns of all channels."""
     _, planes, columns = field.shape
@@ -82,7 +82,7 @@ def along_first(field: Any, weights: Any, out: Any, start: int, stop: int) -> No
             out[channel, x, first : first + n] = found[x * COLUMNS : x * COLUMNS + n]
 
 
-@_compiled
+@compiled
 def along_others(field: Any, second: Any, third: Any, start: int, stop: int) -> None:
     """Filter the planes ``start`` to ``stop`` of (n, y, z) along y and along z, in place."""
     _, rows, row = field.shape

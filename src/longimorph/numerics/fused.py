@@ -39,11 +39,11 @@ class _Apart(CompilerBase):
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]  # type: ignore[no-untyped-call]
 
 
-def _loop(function: Any) -> Any:
+def loop(function: Any) -> Any:
     return numba.njit(pipeline_class=_Apart, **_OPTIONS)(function)
 
 
-def _compiled(function: Any) -> Any:
+def compiled(function: Any) -> Any:
     """Compile on first use; cache the machine code on disk where a writable folder is available."""
     try:
         return numba.njit(cache=True, **_OPTIONS)(function)
@@ -51,7 +51,7 @@ def _compiled(function: Any) -> Any:
         return numba.njit(**_OPTIONS)(function)
 
 
-@_loop
+@loop
 def _slope(values: Any, out: Any, row: int) -> None:
     """values[z + 1] - values[z - 1] along each row of ``row`` voxels, the border value repeated outside."""
     n, one, length = np.uintp(out.size), np.uintp(1), np.uintp(row)
@@ -63,7 +63,7 @@ def _slope(values: Any, out: Any, row: int) -> None:
         out[last] = values[last] - values[max(last, first + one) - one]
 
 
-@_loop
+@loop
 def _add_adjoint_slope(values: Any, out: Any, row: int) -> None:
     """Add the adjoint of :func:`_slope` applied to ``values``."""
     if row == 1:
@@ -77,7 +77,7 @@ def _add_adjoint_slope(values: Any, out: Any, row: int) -> None:
         out[last] += values[last - one] + values[last]
 
 
-@_loop
+@loop
 def _add_density(
     q: Any, p: Any, alloc: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any,
     rho: Any, m_x: Any, m_y: Any, m_z: Any,
@@ -90,7 +90,7 @@ def _add_density(
         m_z[z] += p[z] * along_z[z]
 
 
-@_loop
+@loop
 def _scale_density(u: Any, rho: Any, m_x: Any, m_y: Any, m_z: Any) -> None:
     """Apply the lower bound of rho and turn m into alpha m."""
     least = rho.dtype.type(RHO_MIN)
@@ -102,28 +102,28 @@ def _scale_density(u: Any, rho: Any, m_x: Any, m_y: Any, m_z: Any) -> None:
         m_z[z] *= u[2] * alpha
 
 
-@_loop
+@loop
 def _difference(up: Any, down: Any, out: Any) -> None:
     """up - down."""
     for z in range(np.uintp(out.size)):
         out[z] = up[z] - down[z]
 
 
-@_loop
+@loop
 def _add_product(a: Any, b: Any, out: Any) -> None:
     """Add a b."""
     for z in range(np.uintp(out.size)):
         out[z] += a[z] * b[z]
 
 
-@_loop
+@loop
 def _add_rho(q: Any, alloc: Any, rho: Any) -> None:
     """Add one class's contribution to rho."""
     for z in range(np.uintp(q.size)):
         rho[z] += q[z] * q[z] * alloc[z]
 
 
-@_loop
+@loop
 def _finish_metric(rho: Any, off_d: Any, off_e: Any, scale: Any, out: Any) -> None:
     """An entry of alpha^2 A A^T from the product of two slopes, minus the component along q."""
     least = rho.dtype.type(RHO_MIN)
@@ -131,14 +131,14 @@ def _finish_metric(rho: Any, off_d: Any, off_e: Any, scale: Any, out: Any) -> No
         out[z] = max(rho[z], least) * scale * (out[z] - off_d[z] * off_e[z])
 
 
-@_loop
+@loop
 def _weigh(rho: Any, v: Any, factor: Any, w: Any) -> None:
     """Compute a component of w from that of v; the factor is 1 / (2 h) with a sign."""
     for z in range(np.uintp(w.size)):
         w[z] = factor * math.sqrt(rho[z]) * v[z]
 
 
-@_loop
+@loop
 def _weigh_change(rho: Any, drho: Any, v: Any, dv: Any, factor: Any, w: Any, dw: Any) -> None:
     """Compute a component of w and its change."""
     half = rho.dtype.type(0.5)
@@ -148,7 +148,7 @@ def _weigh_change(rho: Any, drho: Any, v: Any, dv: Any, factor: Any, w: Any, dw:
         dw[z] = alpha * (dv[z] + half * drho[z] / rho[z] * v[z])
 
 
-@_loop
+@loop
 def _transport(
     q: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, w_x: Any, w_y: Any, w_z: Any,
     dq: Any, off: Any,
@@ -159,7 +159,7 @@ def _transport(
         off[z] += dq[z] * q[z]
 
 
-@_loop
+@loop
 def _add_source(q: Any, p: Any, rho: Any, off: Any, dq: Any) -> None:
     """Add the source, and remove the transport's component along q."""
     one = q.dtype.type(1)
@@ -167,14 +167,14 @@ def _add_source(q: Any, p: Any, rho: Any, off: Any, dq: Any) -> None:
         dq[z] += (one - rho[z]) * p[z] - off[z] * q[z]
 
 
-@_loop
+@loop
 def _add_work(am_x: Any, am_y: Any, am_z: Any, v_x: Any, v_y: Any, v_z: Any, rho: Any, force: Any) -> None:
     """Add <m, v> / alpha to |p|^2."""
     for z in range(np.uintp(rho.size)):
         force[z] += (am_x[z] * v_x[z] + am_y[z] * v_y[z] + am_z[z] * v_z[z]) / rho[z]
 
 
-@_loop
+@loop
 def _push_momentum(
     q: Any, p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, alloc: Any, rho: Any, off: Any,
     force: Any, w_z: Any, w_x_up: Any, w_x_down: Any, w_y_up: Any, w_y_down: Any, dp: Any, flux: Any,
@@ -192,14 +192,14 @@ def _push_momentum(
         flux[z] = w_z[z] * p[z]
 
 
-@_loop
+@loop
 def _add_turn(q: Any, p: Any, dq: Any, dp: Any, turn: Any) -> None:
     """Add one class's contribution to d<p, q>/dt."""
     for z in range(np.uintp(q.size)):
         turn[z] += dp[z] * q[z] + p[z] * dq[z]
 
 
-@_loop
+@loop
 def _follow(
     base_q: Any, base_p: Any, q: Any, dq: Any, dp: Any, turn: Any, duration: Any, out_q: Any, out_p: Any,
     square: Any,
@@ -211,14 +211,14 @@ def _follow(
         square[z] += out_q[z] * out_q[z]
 
 
-@_loop
+@loop
 def _square_root(values: Any) -> None:
     """Take the square root in place."""
     for z in range(np.uintp(values.size)):
         values[z] = math.sqrt(values[z])
 
 
-@_loop
+@loop
 def _shorten(length: Any, q: Any, p: Any, along: Any) -> None:
     """q / |q|, and one class's contribution to <p, q>."""
     for z in range(np.uintp(q.size)):
@@ -226,14 +226,14 @@ def _shorten(length: Any, q: Any, p: Any, along: Any) -> None:
         along[z] += p[z] * q[z]
 
 
-@_loop
+@loop
 def _take_off(along: Any, q: Any, p: Any) -> None:
     """p - <p, q> q."""
     for z in range(np.uintp(q.size)):
         p[z] -= along[z] * q[z]
 
 
-@_loop
+@loop
 def _lengthen(q: Any, p: Any, along: Any, lift: Any, cot_q: Any, cot_p: Any, off: Any) -> None:
     """Adjoint of the renormalisation without the length, and one class's contribution along q."""
     for z in range(np.uintp(q.size)):
@@ -242,14 +242,14 @@ def _lengthen(q: Any, p: Any, along: Any, lift: Any, cot_q: Any, cot_p: Any, off
         cot_p[z] -= lift[z] * q[z]
 
 
-@_loop
+@loop
 def _divide_tangent(q: Any, off: Any, length: Any, cot_q: Any) -> None:
     """Adjoint of q / |q|."""
     for z in range(np.uintp(q.size)):
         cot_q[z] = (cot_q[z] - off[z] * q[z]) / length[z]
 
 
-@_loop
+@loop
 def _add_direction(q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any) -> None:
     """Add one class's contribution to <b, q> and to <dp, q> + <p, dq>."""
     for z in range(np.uintp(q.size)):
@@ -257,7 +257,7 @@ def _add_direction(q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: 
         lift[z] += factor * (cot_q[z] * q[z] - p[z] * cot_p[z])
 
 
-@_loop
+@loop
 def _change(
     q: Any, p: Any, cot_q: Any, cot_p: Any, normal: Any, lift: Any, factor: Any, dq: Any, dp: Any
 ) -> None:
@@ -267,7 +267,7 @@ def _change(
         dp[z] = factor * cot_q[z] - normal[z] * p[z] - lift[z] * q[z]
 
 
-@_loop
+@loop
 def _add_density_change(
     q: Any, p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, dq: Any, dp: Any,
     change_z: Any, normal_x_up: Any, normal_x_down: Any, normal_y_up: Any, normal_y_down: Any,
@@ -289,7 +289,7 @@ def _add_density_change(
         dm_z[z] += dp[z] * along_z[z] + p[z] * change_z[z]
 
 
-@_loop
+@loop
 def _scale_density_change(
     u: Any, rho: Any, am_x: Any, am_y: Any, am_z: Any, drho: Any, dm_x: Any, dm_y: Any, dm_z: Any
 ) -> None:
@@ -303,7 +303,7 @@ def _scale_density_change(
         dm_z[z] = u[2] * alpha * dm_z[z] + grown * am_z[z]
 
 
-@_loop
+@loop
 def _weigh_neighbour(w: Any, dw: Any, normal: Any, lift: Any, on_p: Any, on_q: Any) -> None:
     """Weights of a neighbour's p and q in dw p + w dp, where dp = factor a - normal p - lift q."""
     for z in range(np.uintp(w.size)):
@@ -311,7 +311,7 @@ def _weigh_neighbour(w: Any, dw: Any, normal: Any, lift: Any, on_p: Any, on_q: A
         on_q[z] = -w[z] * lift[z]
 
 
-@_loop
+@loop
 def _weigh_slope(w: Any, dw: Any, normal_up: Any, normal_down: Any, on_up: Any, on_down: Any) -> None:
     """Weights of both neighbours' q in dw (q_up - q_down) + w (dq_up - dq_down), dq = normal q - factor b."""
     for z in range(np.uintp(w.size)):
@@ -319,7 +319,7 @@ def _weigh_slope(w: Any, dw: Any, normal_up: Any, normal_down: Any, on_up: Any, 
         on_down[z] = dw[z] + w[z] * normal_down[z]
 
 
-@_loop
+@loop
 def _push(
     q: Any, p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, dq: Any, dp: Any,
     change_z: Any, cot_x_up: Any, cot_x_down: Any, cot_y_up: Any, cot_y_down: Any, rho: Any, drho: Any,
@@ -356,7 +356,7 @@ def _push(
         dforce[z] += two * p[z] * dp[z]
 
 
-@_loop
+@loop
 def _add_work_change(
     am_x: Any, am_y: Any, am_z: Any, dam_x: Any, dam_y: Any, dam_z: Any, v_x: Any, v_y: Any, v_z: Any,
     dv_x: Any, dv_y: Any, dv_z: Any, rho: Any, drho: Any, force: Any, dforce: Any,
@@ -378,7 +378,7 @@ def _add_work_change(
         ) * inverse
 
 
-@_loop
+@loop
 def _fluxes(p: Any, dp: Any, w_z: Any, dw_z: Any, flux: Any, dflux: Any) -> None:
     """One class's flux of momentum along z, and its change."""
     for z in range(np.uintp(p.size)):
@@ -386,7 +386,7 @@ def _fluxes(p: Any, dp: Any, w_z: Any, dw_z: Any, flux: Any, dflux: Any) -> None
         dflux[z] = dw_z[z] * p[z] + w_z[z] * dp[z]
 
 
-@_loop
+@loop
 def _draw(
     q: Any, p: Any, dq: Any, dp: Any, pushed: Any, alloc: Any, rho: Any, drho: Any, off: Any, doff: Any,
     force: Any, dforce: Any, lift: Any, rate: Any, back: Any,
@@ -404,7 +404,7 @@ def _draw(
         )
 
 
-@_loop
+@loop
 def _add_neighbours(
     p_up: Any, p_down: Any, q_up: Any, q_down: Any, cot_up: Any, cot_down: Any, w_up: Any, w_down: Any,
     on_p_up: Any, on_p_down: Any, on_q_up: Any, on_q_down: Any, factor: Any, rate: Any, back: Any,
@@ -422,7 +422,7 @@ def _add_neighbours(
         )
 
 
-@_loop
+@loop
 def _make_tangent(
     q: Any, p: Any, dq: Any, off: Any, doff: Any, rate: Any, pushed: Any, dpushed: Any, gauge: Any
 ) -> None:
@@ -433,7 +433,7 @@ def _make_tangent(
         gauge[z] -= rate[z] * q[z] + p[z] * pushed[z]
 
 
-@_loop
+@loop
 def _cotangents(
     q: Any, dq: Any, normal: Any, gauge: Any, rate: Any, back: Any, pushed: Any, dpushed: Any, out_q: Any,
     out_p: Any,
@@ -444,7 +444,7 @@ def _cotangents(
         out_p[z] = dpushed[z] - normal[z] * pushed[z]
 
 
-@_loop
+@loop
 def _add_momentum(
     p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, m_x: Any, m_y: Any, m_z: Any
 ) -> None:
@@ -455,21 +455,21 @@ def _add_momentum(
         m_z[z] += p[z] * along_z[z]
 
 
-@_loop
+@loop
 def _scale(values: Any, factor: Any, out: Any) -> None:
     """Multiply by a factor."""
     for z in range(np.uintp(out.size)):
         out[z] = factor * values[z]
 
 
-@_loop
+@loop
 def _scale_in_place(factor: Any, values: Any) -> None:
     """Multiply by a factor in place."""
     for z in range(np.uintp(values.size)):
         values[z] *= factor
 
 
-@_loop
+@loop
 def _is_exchanged(values: Any) -> bool:
     """Return whether any value differs from zero."""
     for z in range(np.uintp(values.size)):  # noqa: SIM110 - numba compiles no generators
@@ -478,7 +478,7 @@ def _is_exchanged(values: Any) -> bool:
     return False
 
 
-@_loop
+@loop
 def _freedom(x_i: Any, x_j: Any, free_ij: Any, free_ji: Any, b: Any) -> None:
     """b of a pair of classes."""
     none = b.dtype.type(0)
@@ -488,7 +488,7 @@ def _freedom(x_i: Any, x_j: Any, free_ij: Any, free_ji: Any, b: Any) -> None:
         )
 
 
-@_loop
+@loop
 def _turn_map(b: Any, q_i: Any, q_j: Any, p_i: Any, p_j: Any, dq_i: Any, dq_j: Any) -> None:
     """Add a pair's rotation of q."""
     for z in range(np.uintp(b.size)):
@@ -497,7 +497,7 @@ def _turn_map(b: Any, q_i: Any, q_j: Any, p_i: Any, p_j: Any, dq_i: Any, dq_j: A
         dq_j[z] += rate * q_i[z]
 
 
-@_loop
+@loop
 def _push_carried(
     p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, off: Any, w_z: Any, w_x_up: Any, w_x_down: Any,
     w_y_up: Any, w_y_down: Any, dp: Any, flux: Any,
@@ -514,7 +514,7 @@ def _push_carried(
         flux[z] = w_z[z] * p[z]
 
 
-@_loop
+@loop
 def _add_momentum_change(
     p: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, dp: Any,
     change_z: Any, normal_x_up: Any, normal_x_down: Any, normal_y_up: Any, normal_y_down: Any,
@@ -534,7 +534,7 @@ def _add_momentum_change(
         dm_z[z] += dp[z] * along_z[z] + p[z] * change_z[z]
 
 
-@_loop
+@loop
 def _carry(
     q: Any, x_up: Any, x_down: Any, y_up: Any, y_down: Any, along_z: Any, dq: Any, change_z: Any,
     cot_x_up: Any, cot_x_down: Any, cot_y_up: Any, cot_y_down: Any, w_x: Any, w_y: Any, w_z: Any, dw_z: Any,
@@ -560,7 +560,7 @@ def _carry(
         doff[z] += changed * q[z] + here * dq[z]
 
 
-@_loop
+@loop
 def _draw_carried(
     q: Any, p: Any, dp: Any, carried: Any, off: Any, doff: Any, lift: Any, rate: Any, back: Any
 ) -> None:
@@ -570,7 +570,7 @@ def _draw_carried(
         back[z] = doff[z] * p[z] + off[z] * dp[z] + lift[z] * (off[z] * q[z] + carried[z])
 
 
-@_loop
+@loop
 def _rotate(free: Any, duration: Any, q_i: Any, q_j: Any, p_i: Any, p_j: Any) -> None:
     """Rotate a pair of classes by the angle that its own momentum gives."""
     for z in range(np.uintp(free.size)):
@@ -582,7 +582,7 @@ def _rotate(free: Any, duration: Any, q_i: Any, q_j: Any, p_i: Any, p_j: Any) ->
         p_i[z], p_j[z] = cosine * p_i[z] - sine * p_j[z], sine * p_i[z] + cosine * p_j[z]
 
 
-@_loop
+@loop
 def _rotate_back(
     free: Any, duration: Any, q_i: Any, q_j: Any, p_i: Any, p_j: Any, a_i: Any, a_j: Any, b_i: Any, b_j: Any
 ) -> None:
@@ -606,20 +606,20 @@ def _rotate_back(
         )
 
 
-@_loop
+@loop
 def _remove_along(off: Any, q: Any, slope: Any) -> None:
     """Make a slope tangent to the sphere."""
     for z in range(np.uintp(q.size)):
         slope[z] -= off[z] * q[z]
 
 
-@_compiled
+@compiled
 def _together(row: int) -> int:
     """Return the number of rows in a block."""
     return max(1, BLOCK // row)
 
 
-@_compiled
+@compiled
 def _scratch(count: int, row: int, like: Any) -> Any:
     """Allocate scratch memory for ``count`` blocks, each aligned to a cache line."""
     per_line = 64 // like.itemsize
@@ -629,7 +629,7 @@ def _scratch(count: int, row: int, like: Any) -> Any:
     return room[begin : begin + count * most].reshape(count, most)
 
 
-@_compiled
+@compiled
 def _block(y: int, ys: int, row: int) -> Any:
     """The block of rows from y on: its start and end in a plane, the starts of its neighbours, and the next
     y.
@@ -645,7 +645,7 @@ def _block(y: int, ys: int, row: int) -> Any:
     )  # fmt: skip
 
 
-@_compiled
+@compiled
 def density(q: Any, p: Any, alloc: Any, u: Any, rho: Any, am: Any, row: int, start: int, stop: int) -> None:
     """rho and alpha m."""
     classes, xs, plane = q.shape
@@ -667,7 +667,7 @@ def density(q: Any, p: Any, alloc: Any, u: Any, rho: Any, am: Any, row: int, sta
             _scale_density(u, rho[0, x, i:j], am[0, x, i:j], am[1, x, i:j], am[2, x, i:j])
 
 
-@_compiled
+@compiled
 def metric(q: Any, alloc: Any, u: Any, out: Any, row: int, start: int, stop: int) -> None:
     """The matrix of p -> alpha m times its transpose: the lower triangle by rows."""
     classes, xs, plane = q.shape
@@ -697,7 +697,7 @@ def metric(q: Any, alloc: Any, u: Any, out: Any, row: int, start: int, stop: int
                     _finish_metric(rho, off_d, off_e, u[d] * u[e], out[entry, x, i:j])
 
 
-@_compiled
+@compiled
 def rate(q: Any, p: Any, rho: Any, v: Any, u: Any, out: Any, row: int, start: int, stop: int) -> None:
     """dq/dt."""
     classes, xs, plane = q.shape
@@ -723,7 +723,7 @@ def rate(q: Any, p: Any, rho: Any, v: Any, u: Any, out: Any, row: int, start: in
                 _add_source(q[c, x, i:j], p[c, x, i:j], rho[0, x, i:j], off, out[c, x, i:j])
 
 
-@_compiled
+@compiled
 def advance(
     base_q: Any, base_p: Any, q: Any, p: Any, alloc: Any, rho: Any, am: Any, v: Any, u: Any, duration: Any,
     out_q: Any, out_p: Any, length: Any, along: Any, row: int, start: int, stop: int,
@@ -786,7 +786,7 @@ def advance(
                 _take_off(along[0, x, i:j], out_q[c, x, i:j], out_p[c, x, i:j])
 
 
-@_compiled
+@compiled
 def unsettle(
     q: Any, p: Any, length: Any, along: Any, cot_q: Any, cot_p: Any, row: int, start: int, stop: int
 ) -> None:
@@ -810,7 +810,7 @@ def unsettle(
                 _divide_tangent(q[c, x, i:j], off, length[0, x, i:j], cot_q[c, x, i:j])
 
 
-@_compiled
+@compiled
 def direction(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, row: int, start: int,
     stop: int,
@@ -829,7 +829,7 @@ def direction(
                 )  # fmt: skip
 
 
-@_compiled
+@compiled
 def density_change(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, alloc: Any, rho: Any,
     am: Any, u: Any, drho: Any, dam: Any, row: int, start: int, stop: int,
@@ -864,7 +864,7 @@ def density_change(
             )  # fmt: skip
 
 
-@_compiled
+@compiled
 def pull_back(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, alloc: Any, rho: Any,
     am: Any, v: Any, drho: Any, dam: Any, dv: Any, u: Any, out_q: Any, out_p: Any, row: int, start: int,
@@ -959,7 +959,7 @@ def pull_back(
                 )  # fmt: skip
 
 
-@_compiled
+@compiled
 def momentum(q: Any, p: Any, u: Any, am: Any, row: int, start: int, stop: int) -> None:
     """m."""
     classes, xs, plane = q.shape
@@ -981,7 +981,7 @@ def momentum(q: Any, p: Any, u: Any, am: Any, row: int, start: int, stop: int) -
                 _scale_in_place(u[d], am[d, x, i:j])
 
 
-@_compiled
+@compiled
 def _factorise(q: Any, field: Any, free: Any, shift: Any, x: int, z: int, lower: Any) -> bool:
     """Cholesky factor of B + shift in one voxel, raised by its changed share; False where nothing changes."""
     classes, none, half = len(free), lower.dtype.type(0), lower.dtype.type(0.5)
@@ -1012,7 +1012,7 @@ def _factorise(q: Any, field: Any, free: Any, shift: Any, x: int, z: int, lower:
     return True
 
 
-@_compiled
+@compiled
 def _substitute(lower: Any, values: Any) -> None:
     """Solve with a Cholesky factor in place."""
     classes = len(lower)
@@ -1026,7 +1026,7 @@ def _substitute(lower: Any, values: Any) -> None:
         values[a] /= lower[a, a]
 
 
-@_compiled
+@compiled
 def unexchange(
     q: Any, field: Any, free: Any, shift: Any, b: Any, out: Any, row: int, start: int, stop: int
 ) -> None:
@@ -1046,7 +1046,7 @@ def unexchange(
                     out[c, x, z] = b[c, x, z] / shift
 
 
-@_compiled
+@compiled
 def pair_metric(
     q: Any, field: Any, free: Any, shift: Any, u: Any, out: Any, row: int, start: int, stop: int
 ) -> None:
@@ -1086,7 +1086,7 @@ def pair_metric(
                         out[d * (d + 1) // 2 + e, x, i + z] = total * u[d] * u[e]
 
 
-@_compiled
+@compiled
 def pair_rate(
     q: Any, p: Any, field: Any, free: Any, v: Any, u: Any, out: Any, row: int, start: int, stop: int
 ) -> None:
@@ -1125,7 +1125,7 @@ def pair_rate(
                     )  # fmt: skip
 
 
-@_compiled
+@compiled
 def carry(
     base_q: Any, base_p: Any, q: Any, p: Any, v: Any, u: Any, duration: Any, out_q: Any, out_p: Any,
     length: Any, along: Any, row: int, start: int, stop: int,
@@ -1177,7 +1177,7 @@ def carry(
                 _take_off(along[0, x, i:j], out_q[c, x, i:j], out_p[c, x, i:j])
 
 
-@_compiled
+@compiled
 def momentum_change(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, u: Any, dam: Any, row: int,
     start: int, stop: int,
@@ -1210,7 +1210,7 @@ def momentum_change(
                 _scale_in_place(u[d], dam[d, x, i:j])
 
 
-@_compiled
+@compiled
 def carry_back(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, v: Any,
     dv: Any, u: Any, out_q: Any, out_p: Any, row: int, start: int, stop: int,
@@ -1293,7 +1293,7 @@ def carry_back(
                 )  # fmt: skip
 
 
-@_compiled
+@compiled
 def _pair_of(index: int) -> Any:
     """The classes of a pair; pairs are counted (0, 1), (0, 2), (1, 2), (0, 3) and so on."""
     j = 1
@@ -1303,7 +1303,7 @@ def _pair_of(index: int) -> Any:
     return index, j
 
 
-@_compiled
+@compiled
 def turn(
     field: Any, free: Any, duration: Any, reverse: Any, q: Any, p: Any, row: int, start: int, stop: int
 ) -> None:
@@ -1324,7 +1324,7 @@ def turn(
                     _rotate(here, duration, q[a, x, i:j], q[b, x, i:j], p[a, x, i:j], p[b, x, i:j])
 
 
-@_compiled
+@compiled
 def turn_back(
     field: Any, free: Any, duration: Any, reverse: Any, q: Any, p: Any, cot_q: Any, cot_p: Any, row: int,
     start: int, stop: int,

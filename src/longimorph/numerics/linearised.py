@@ -14,24 +14,17 @@ preconditioned by K take one convolution per iteration and never need K^-1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from longimorph.numerics import control, passes
+from longimorph.numerics.conjugate import smooth_solution
 from longimorph.numerics.control import Exchange
 from longimorph.numerics.dynamics import System, drive
 from longimorph.numerics.phases import phase
 from longimorph.numerics.states import State
-
-LinearMap = Callable[[Tensor], Tensor]
-
-
-def inner(a: Tensor, b: Tensor) -> Tensor:
-    """Scalar product over channels and voxels, float64 scalar; summed channel by channel to save memory."""
-    return torch.stack([(x * y).sum(dtype=torch.float64) for x, y in zip(a, b, strict=True)]).sum()
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,7 @@ class LinearisedShooting:
     q0: Tensor
     system: System
     iterations: int = 100
-    tolerance: float = 1e-3
+    tolerance: float = 3e-3
 
     def __call__(self, p: Tensor) -> Tensor:
         """dq/dt for a tangent momentum p (C, *grid)."""
@@ -58,7 +51,7 @@ class LinearisedShooting:
         scale = 1 - rho + shift
         _, density = passes.density(self.q0, b / scale, priced, u)
         metric = passes.metric(self.q0, priced, u).div_(scale)
-        y = _velocity(metric, self.system.kernel, density, self.iterations, self.tolerance)
+        y = smooth_solution(metric, self.system.kernel, density, self.iterations, self.tolerance)
         del metric, density
         x = passes.rate(self.q0, b, priced, rho, y, u)  # beta^2 b - A^T y
         return x.addcmul_(rho, b).div_(scale)
@@ -69,46 +62,7 @@ class LinearisedShooting:
         x = passes.unexchange(q, priced, shift, b)
         _, density = passes.density(q, x, priced, u)
         metric = passes.pair_metric(q, priced, shift, u)
-        y = _velocity(metric, self.system.kernel, density, self.iterations, self.tolerance)
+        y = smooth_solution(metric, self.system.kernel, density, self.iterations, self.tolerance)
         del metric, density
         carried = passes.rate(q, torch.zeros_like(q), priced, x.new_empty(0), y, u)  # -A^T y
         return x.add_(passes.unexchange(q, priced, shift, carried))
-
-
-def _velocity(metric: Tensor, kernel: LinearMap, b: Tensor, iterations: int, tolerance: float) -> Tensor:
-    """Solve (K^-1 + G) y = b for y (d, *grid), with G the symmetric matrices ``metric`` (d (d + 1) / 2,
-    *grid).
-
-    Stops when the residual, in the norm of K, has fallen to ``tolerance`` times its initial value, or after
-    ``iterations``. Overwrites ``b``.
-    """
-    y, r, direction, unsmoothed = torch.zeros_like(b), b, kernel(b), b.clone()  # unsmoothed = K^-1 direction
-    rz = float(inner(r, direction))
-    stop = tolerance**2 * rz
-    for _ in range(iterations):
-        if not rz > stop:
-            break
-        image = multiply(metric, direction).add_(unsmoothed)
-        length = rz / float(inner(direction, image))
-        y.add_(direction, alpha=length)
-        r.sub_(image, alpha=length)
-        del image
-        z = kernel(r)
-        rz, previous = float(inner(r, z)), rz
-        direction.mul_(rz / previous).add_(z)
-        del z
-        unsmoothed.mul_(rz / previous).add_(r)
-    return y
-
-
-def multiply(metric: Tensor, field: Tensor) -> Tensor:
-    """Multiply a vector field (d, *grid) by a symmetric matrix per voxel, (d (d + 1) / 2, *grid)."""
-    out = torch.zeros_like(field)
-    entries = iter(metric)
-    for row in range(len(field)):
-        for column in range(row + 1):
-            entry = next(entries)
-            out[row].addcmul_(entry, field[column])
-            if column < row:
-                out[column].addcmul_(entry, field[row])
-    return out

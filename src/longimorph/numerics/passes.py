@@ -199,7 +199,7 @@ def _fused(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> Non
     given = [one for one in inputs if not any(id(tensor) in written for tensor in tensors_in(one))]
     arguments = _numbers((*given, *outputs), outputs[0].numpy().dtype.type)  # what is overwritten only once
     planes, row = outputs[0].shape[1], outputs[0].shape[3]
-    _in_parts(lambda part: kernel(*arguments, row, *part), planes)
+    in_parts(lambda part: kernel(*arguments, row, *part), planes)
 
 
 def filtered(field: Tensor, taps: Sequence[Tensor]) -> Tensor:
@@ -209,13 +209,13 @@ def filtered(field: Tensor, taps: Sequence[Tensor]) -> Tensor:
     out = torch.empty_like(field)
     one, found, (first, second, third) = field.flatten(2).numpy(), out.flatten(2), [t.numpy() for t in taps]
     blocks = len(one) * -(-one.shape[2] // convolution.COLUMNS)
-    _in_parts(lambda part: convolution.along_first(one, first, found.numpy(), *part), blocks)
+    in_parts(lambda part: convolution.along_first(one, first, found.numpy(), *part), blocks)
     planes = out.flatten(0, 1).numpy()
-    _in_parts(lambda part: convolution.along_others(planes, second, third, *part), len(planes))
+    in_parts(lambda part: convolution.along_others(planes, second, third, *part), len(planes))
     return out
 
 
-def _in_parts(work: Callable[[tuple[int, int]], None], size: int) -> None:
+def in_parts(work: Callable[[tuple[int, int]], None], size: int) -> None:
     """Divide ``size`` equal pieces of work among the threads."""
     threads = torch.get_num_threads()
     list(_pool().map(work, pairwise(size * k // threads for k in range(threads + 1))))

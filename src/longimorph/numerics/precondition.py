@@ -8,34 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from longimorph.numerics.linearised import LinearisedShooting, LinearMap, inner
+from longimorph.numerics.conjugate import LinearMap, conjugate_gradients
+from longimorph.numerics.linearised import LinearisedShooting
 
-
-def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance: float) -> Tensor:
-    """Solve A x = b for symmetric positive A; stops at |r| <= tolerance |b| or after ``iterations``.
-
-    Overwrites ``b``.
-    """
-    x, r, direction = torch.zeros_like(b), b, b.clone()
-    rr = float(inner(r, r))
-    stop = tolerance**2 * rr
-    for _ in range(iterations):
-        if not rr > stop:
-            break
-        image = apply(direction)
-        length = rr / float(inner(direction, image))
-        x.add_(direction, alpha=length)
-        r.sub_(image, alpha=length)
-        del image
-        rr, previous = float(inner(r, r)), rr
-        direction.mul_(rr / previous).add_(r)
-    return x
-
-
-CURVATURE_FLOOR = 8.0
+CURVATURE_FLOOR = 4.0
 """Added to W, whose eigenvalues lie between 0 and 2 (1 + w), to bound voxels to which W is nearly blind."""
 
 
@@ -73,3 +51,9 @@ class Preconditioner:
         """
         found = self.shooting.inverse(self.shooting(rate), shift + self.regularisation)
         return self.shooting.inverse(self.shooting(self.shooting.inverse(found, shift)), shift)
+
+    def handed_over(self, rate: Tensor, shift: float) -> Tensor:
+        """Return a momentum for the tangent rate of change (C, *grid) of a coarser level's optimum, which is
+        smooth enough for a single solve: (M + shift)^-1 rate.
+        """
+        return self.shooting.inverse(rate, shift)

@@ -1,0 +1,153 @@
+"""Conjugate gradients for the solves of the preconditioner.
+
+On a CPU their updates are the fused loops of :mod:`longimorph.numerics.fused_solves`; elsewhere, and in other
+than three dimensions, they are the same formulas in torch. The results differ only by rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from longimorph.numerics import passes
+
+LinearMap = Callable[[Tensor], Tensor]
+
+
+def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance: float) -> Tensor:
+    """Solve A x = b for symmetric positive A; stops at |r| <= tolerance |b| or after ``iterations``.
+
+    Overwrites ``b``.
+    """
+    x, r, direction = torch.zeros_like(b), b, b.clone()
+    rr = float(inner(r, r))
+    stop = tolerance**2 * rr
+    for _ in range(iterations):
+        if not rr > stop:
+            break
+        image = apply(direction)
+        length = rr / float(inner(direction, image))
+        rr, previous = _move(direction, image, length, x, r), rr
+        del image
+        _renew(r, rr / previous, direction)
+    return x
+
+
+def smooth_solution(
+    metric: Tensor, kernel: LinearMap, b: Tensor, iterations: int, tolerance: float
+) -> Tensor:
+    """Solve (K^-1 + G) y = b for y (d, *grid), with G the symmetric matrices ``metric`` (d (d + 1) / 2,
+    *grid).
+
+    Stops when the residual, in the norm of K, has fallen to ``tolerance`` times its initial value, or after
+    ``iterations``. Overwrites ``b``.
+    """
+    y, r, direction, unsmoothed = torch.zeros_like(b), b, kernel(b), b.clone()  # unsmoothed = K^-1 direction
+    rz = float(inner(r, direction))
+    stop = tolerance**2 * rz
+    for _ in range(iterations):
+        if not rz > stop:
+            break
+        _descend(metric, direction, unsmoothed, rz, y, r)
+        z = kernel(r)
+        rz, previous = float(inner(r, z)), rz
+        _renew(z, rz / previous, direction)
+        del z
+        _renew(r, rz / previous, unsmoothed)
+    return y
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar product over channels and voxels, float64 scalar; its products have the type of the fields."""
+    loops = _loops(a, b)
+    if loops is None:
+        return torch.stack([(x * y).sum(dtype=torch.float64) for x, y in zip(a, b, strict=True)]).sum()
+    sums = np.empty(a.shape[1])
+    one, other = _arrays(a, b)
+    passes.in_parts(lambda part: loops.product(one, other, sums, *part), len(sums))
+    return torch.tensor(sums.sum(), dtype=torch.float64)
+
+
+def multiply(metric: Tensor, field: Tensor) -> Tensor:
+    """Multiply a vector field (d, *grid) by a symmetric matrix per voxel, (d (d + 1) / 2, *grid)."""
+    out = torch.zeros_like(field)
+    entries = iter(metric)
+    for row in range(len(field)):
+        for column in range(row + 1):
+            entry = next(entries)
+            out[row].addcmul_(entry, field[column])
+            if column < row:
+                out[column].addcmul_(entry, field[row])
+    return out
+
+
+def _descend(
+    metric: Tensor, direction: Tensor, unsmoothed: Tensor, rz: float, found: Tensor, rest: Tensor
+) -> None:
+    """Along d with the image G d + unsmoothed: ``found`` + s d and ``rest`` - s image, in place, with s the
+    ``rz`` over <d, image>.
+    """
+    loops = _loops(metric, direction, unsmoothed, found, rest)
+    if loops is None:
+        image = multiply(metric, direction).add_(unsmoothed)
+        length = rz / float(inner(direction, image))
+        found.add_(direction, alpha=length)
+        rest.sub_(image, alpha=length)
+        return
+    sums, given = np.empty(found.shape[1]), _arrays(metric, direction, unsmoothed)
+    passes.in_parts(lambda part: loops.curved(*given, sums, *part), len(sums))
+    far, written = _like(found, rz / sums.sum()), _arrays(found, rest)
+    passes.in_parts(lambda part: loops.descend(*given, far, *written, *part), len(sums))
+
+
+def _renew(new: Tensor, ratio: float, old: Tensor) -> None:
+    """``new`` + ratio ``old``, in place of the old."""
+    loops = _loops(new, old)
+    if loops is None:
+        old.mul_(ratio).add_(new)
+        return
+    (source, target), share = _arrays(new, old), _like(old, ratio)
+    passes.in_parts(lambda part: loops.renew(source, share, target, *part), old.shape[1])
+
+
+def _move(direction: Tensor, image: Tensor, length: float, found: Tensor, rest: Tensor) -> float:
+    """``found`` + length direction and ``rest`` - length image, in place; returns |rest|^2."""
+    loops = _loops(direction, image, found, rest)
+    if loops is None:
+        found.add_(direction, alpha=length)
+        rest.sub_(image, alpha=length)
+        return float(inner(rest, rest))
+    sums, far = np.empty(found.shape[1]), _like(found, length)
+    given, written = _arrays(direction, image), _arrays(found, rest)
+    passes.in_parts(lambda part: loops.move(*given, far, *written, sums, *part), len(sums))
+    return float(sums.sum())
+
+
+def _loops(*fields: Tensor) -> ModuleType | None:
+    """The fused updates, where they can process these fields."""
+    recorded = any(field.requires_grad for field in fields)
+    return _module() if not recorded and passes.can_fuse(fields) else None
+
+
+@functools.cache
+def _module() -> ModuleType:
+    from longimorph.numerics import fused_solves  # needs numba
+
+    return fused_solves
+
+
+def _arrays(*fields: Tensor) -> list[NDArray[Any]]:
+    return [field.flatten(2).numpy() for field in fields]
+
+
+def _like(field: Tensor, number: float) -> np.generic:
+    """A number of the type of a field."""
+    kind: np.generic = field.numpy().dtype.type(number)
+    return kind
