@@ -22,7 +22,6 @@ from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.register import register
 from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import Divergence
-from longimorph.numerics.sphere import log_map, to_sphere
 from longimorph.numerics.states import State
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -285,11 +284,11 @@ def test_more_steps_are_taken_where_the_optimisers_steps_diverge(monkeypatch):
     early = [steps for steps, end in ends if end.too_few_steps]
     assert early
     assert max(early) < solve.MOST_STEPS
-    assert found.steps >= 2 * early[-1]
+    assert found.steps >= min(2 * early[-1], solve.MOST_STEPS)
     assert not ends[-1][1].too_few_steps
 
 
-@pytest.mark.parametrize("most", [5, 8])
+@pytest.mark.parametrize("most", [5, 6])
 def test_with_the_most_steps_a_trial_must_keep_h_as_well_as_the_result_is_to(most, monkeypatch):
     monkeypatch.setattr(solve, "MOST_STEPS", most)
     chosen, drifts = settings(steps=None, max_evaluations=60), {}
@@ -310,8 +309,9 @@ def test_a_start_is_damped_while_that_lowers_its_cost_and_halved_only_where_it_c
     matching = replace(pair.matching(settings()), steps=40)
     shooting = LinearisedShooting(matching.source, matching.system)
     preconditioner = Preconditioner(shooting, curvature(matching), matching.regularisation)
-    rate, ladder = log_map(matching.source, to_sphere(matching.target.get())), Ladder([CHECKPOINT])
-    forms = list(solve._damped(rate, matching.source, preconditioner, ladder))
+    rate, ladder = solve._straight(matching), Ladder([CHECKPOINT])
+    monkeypatch.setattr(solve, "GOOD_START", 0.0)
+    forms = list(solve._damped(rate, preconditioner.momentum, solve.START_DAMPINGS, ladder))
     paces = [pace_at_the_start(p, matching) for p in forms]
     assert paces == sorted(paces, reverse=True)
     costs = [cost(p, matching) for p in forms]

@@ -329,13 +329,13 @@ def test_a_state_is_as_large_as_its_vectors(tmp_path: Path) -> None:
     last = evaluate_of_nothing()
     folder = tmp_path / "resume"
     journal = ResumableRun(folder, "key", [])
-    journal.on_step(OptimiserState(vector(), vector(), pairs, last, 1e-3, 8, 9, 0, False))
+    journal.on_step(OptimiserState(vector(), vector(), pairs, last, 1e-3, 3e-4, 8, 9, 0, False))
     journal.save()
     one_map = 4 * 1000 * 4
     assert sum(f.stat().st_size for f in folder.iterdir()) == pytest.approx(18 * one_map, rel=0.02)
     times = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.npy")}
     pairs = [*pairs[1:], (vector(), vector(), 1.0)]
-    journal.on_step(OptimiserState(vector(), vector(), pairs, last, 1e-3, 9, 10, 0, False))
+    journal.on_step(OptimiserState(vector(), vector(), pairs, last, 1e-3, 3e-4, 9, 10, 0, False))
     journal.save()
     now = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.npy")}
     assert len(now) == 18 and len(set(now) - set(times)) == 4

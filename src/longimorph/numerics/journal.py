@@ -43,6 +43,7 @@ class OptimiserState:
     pairs: Iterable[tuple[Vector, Vector, float]]
     evaluation: Evaluation
     damping: float
+    least_damping: float
     number: int
     evaluations: int
     small: int

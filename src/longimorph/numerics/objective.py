@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import passes
+from longimorph.numerics.conjugate import LinearMap, inner
 from longimorph.numerics.dynamics import System, drive, energy, fastest, transport_velocity
 from longimorph.numerics.kernels import Kernel
-from longimorph.numerics.linearised import LinearMap, inner
 from longimorph.numerics.memory_strategies import CHECKPOINT, Offloadable, Strategy
 from longimorph.numerics.phases import phase
 from longimorph.numerics.projection import EVERYTHING, Projection
@@ -55,12 +55,15 @@ class Matching:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The cost and its parts in mm^3, and the gradient with respect to p0 per mm^3 (tangent, (C, *grid))."""
+    """The cost and its parts in mm^3, the gradient with respect to p0 per mm^3 (tangent, (C, *grid)), and the
+    relative change of H from one end of the path to the other.
+    """
 
     cost: float
     mismatch: float
     energy: float
     gradient: Tensor
+    drift: float = 0.0
 
 
 @phase("evaluation")
@@ -72,13 +75,14 @@ def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOI
     """
     start, system = State(matching.source, momentum), matching.system
     energies: list[float] = []
+    drifts: list[float] = []
     rates: list[Tensor] = []
 
     def leave(driven: Intermediates) -> None:
         energies.append(_energy(start, driven, matching))
 
     def turn(end: State) -> tuple[float, State]:
-        _check_energy(energies[0], _energy(end, drive(end, system), matching), matching)
+        drifts.append(_drift(energies[0], _energy(end, drive(end, system), matching), matching))
         return _terminal(end, matching)
 
     def arrive(driven: Intermediates) -> None:
@@ -90,7 +94,7 @@ def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOI
     gradient.add_(rates.pop(), alpha=matching.regularisation)
     gradient = tangent(gradient, matching.source)
     total = unexplained + matching.regularisation * energies[0]
-    return Evaluation(total, unexplained, energies[0], gradient)
+    return Evaluation(total, unexplained, energies[0], gradient, drifts[0])
 
 
 def cost(momentum: Tensor, matching: Matching) -> float:
@@ -99,7 +103,7 @@ def cost(momentum: Tensor, matching: Matching) -> float:
     with torch.no_grad():
         energy_there = _energy(start, drive(start, system), matching)
         end = shoot(start, system, matching.steps)
-        _check_energy(energy_there, _energy(end, drive(end, system), matching), matching)
+        _drift(energy_there, _energy(end, drive(end, system), matching), matching)
         return mismatch(end.q, matching) + matching.regularisation * energy_there
 
 
@@ -149,12 +153,13 @@ def _half_product(a: Tensor, b: Tensor, matching: Matching) -> float:
     return 0.5 * float(inner(a, b)) * matching.system.voxel_volume
 
 
-def _check_energy(before: float, after: float, matching: Matching) -> None:
-    """Raise ``Divergence`` unless H is conserved along the path: otherwise the path is not a geodesic,
-    because the steps are too long for its momentum.
+def _drift(before: float, after: float, matching: Matching) -> float:
+    """The relative change of H along a path. Raises ``Divergence`` where it is so large that the path is no
+    geodesic, because the steps are too long for its momentum.
     """
     if not abs(after - before) <= matching.most_drift * before:
         raise Divergence(f"H drifts from {before:.4g} to {after:.4g} mm3 along the shooting")
+    return abs(after - before) / before if before else 0.0
 
 
 def _energy(state: State, driven: Intermediates, matching: Matching) -> float:

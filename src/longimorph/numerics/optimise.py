@@ -15,8 +15,8 @@ from functools import partial
 from torch import Tensor
 
 from longimorph.footprint import PAIRS_KEPT
+from longimorph.numerics.conjugate import inner
 from longimorph.numerics.journal import Journal, OptimiserState, Vector
-from longimorph.numerics.linearised import inner
 from longimorph.numerics.memory_strategies import CHECKPOINT, Ladder, Offloadable
 from longimorph.numerics.objective import Evaluation
 from longimorph.numerics.phases import phase
@@ -27,6 +27,8 @@ SHORTEST_STEP = 2.0**-12
 LESS_DAMPED, MORE_DAMPED, LEAST_DAMPING = 0.2, 5.0, 3e-4
 WORTHWHILE = 0.8
 """Share of the cost reduction predicted by the slope that a step must reach for the damping to decrease."""
+MORE_THAN_FAILED = 2.0
+"""The damping stays above so many times one with which a full step failed."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,9 @@ class DescentOptions:
     ``damping`` applies to the first direction; ``voxel_volume`` in mm^3 turns products of gradients into
     changes of cost. The descent ends when two consecutive steps each lower the cost by less than a share
     ``least_gain`` of itself, or at ``most_evaluations``, of which ``spent`` were used before. A full step
-    that still diverges with more damping is shortened if ``shorten``; otherwise it ends the descent. L-BFGS
-    keeps ``pairs_kept`` curvature pairs.
+    that still diverges with more damping is shortened if ``shorten``; otherwise it ends the descent, as does
+    a step to a path whose H drifts by more than a fraction ``most_drift``. L-BFGS keeps ``pairs_kept``
+    curvature pairs.
     """
 
     damping: float
@@ -172,6 +175,7 @@ class DescentOptions:
     shorten: bool = True
     spent: int = 0
     pairs_kept: int = PAIRS_KEPT
+    most_drift: float = math.inf
 
 
 def minimise(
@@ -196,10 +200,11 @@ def minimise(
     if isinstance(known, Optimum):
         return replace(known, momentum=known.momentum.to(momentum))
     history, number, small, again = History.of(options.pairs_kept), 0, 0, False
+    least = LEAST_DAMPING
 
     def stand() -> None:
         vectors = here.momentum, here.gradient, history.pairs
-        journal.on_step(OptimiserState(*vectors, last, damping, number, trial.count, small, again))
+        journal.on_step(OptimiserState(*vectors, last, damping, least, number, trial.count, small, again))
 
     if known is None:
         found = trial(momentum)
@@ -212,7 +217,8 @@ def minimise(
         del found
     else:
         here, last = _restored(known, history, momentum, ladder), known.evaluation
-        damping, number, small, again = known.damping, known.number, known.small, known.again
+        damping, least, number = known.damping, known.least_damping, known.number
+        small, again = known.small, known.again
         trial.count = known.evaluations
     del momentum, known
 
@@ -222,7 +228,16 @@ def minimise(
         journal.on_end(found)
         return found
 
-    while not trial.exhausted:
+    while True:
+        if last.drift > options.most_drift:
+            return optimum("H drifts: the shooting needs more steps.", False)
+        if small >= 2:
+            return optimum(
+                f"Converged: two steps in a row each lowered the cost by less than {100 * least_gain:.3g} %.",
+                True,
+            )
+        if trial.exhausted:
+            break
         direction, slope = ladder.attempt(lambda: _direction(history, here, precondition, damping, ladder))  # noqa: B023
         shortest = SHORTEST_STEP if again else 1.0
         slope *= options.voxel_volume
@@ -230,6 +245,7 @@ def minimise(
         if better is None and trial.exhausted:
             break
         if better is None and slope < 0 and not again:
+            least = max(least, MORE_THAN_FAILED * damping)
             damping, again = damping * MORE_DAMPED, True
             continue
         if better is None and slope < 0 and trial.diverged and not shorten:
@@ -247,7 +263,7 @@ def minimise(
         if length < 1.0:
             damping *= 2
         elif not again and here.cost - there.cost > -0.5 * WORTHWHILE * slope:
-            damping = max(damping * LESS_DAMPED, min(damping, LEAST_DAMPING))
+            damping = max(damping * LESS_DAMPED, min(damping, least))
         number, again = number + 1, False
         small = small + 1 if here.cost - there.cost < least_gain * here.cost else 0
         with journal.uninterruptible():
@@ -256,11 +272,6 @@ def minimise(
             report(Iteration(number, trial.count, length, there, len(history.pairs)))
             del there, momentum
             stand()
-        if small >= 2:
-            return optimum(
-                f"Converged: two steps in a row each lowered the cost by less than {100 * least_gain:.3g} %.",
-                True,
-            )
     return optimum(
         f"The cap of {options.most_evaluations} evaluations (max_evaluations) was reached before the cost "
         "settled.",

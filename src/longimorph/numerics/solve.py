@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -38,14 +38,16 @@ from longimorph.numerics.shooting import Divergence, drift_of, shoot
 from longimorph.numerics.sphere import log_map, tangent, to_sphere
 from longimorph.numerics.states import State
 
-FEWEST_STEPS, MOST_STEPS = 5, 80
+FEWEST_STEPS, MOST_STEPS = 3, 80
 """Bounds on the number of steps. A diverging step of the optimiser doubles it; at the maximum the step is
 shortened instead, and drift of H beyond DRIFT_LIMIT already counts as divergence.
 """
 CFL_LIMIT = 0.5
-DRIFT_LIMIT = 0.02
-START_DAMPINGS, FIRST_DAMPING = (3e-4, 3e-3, 3e-2), 3e-3
+DRIFT_LIMIT, DRIFT_MARGIN, DESCENT_DRIFT = 0.02, 1.2, 0.05
+START_DAMPINGS, HANDED_DAMPINGS, FIRST_DAMPING = (3e-4, 3e-3, 3e-2), (2e-3, 2e-2), 1e-3
 HALVINGS = 5
+GOOD_START = 0.25
+"""Share of the cost without movement below which a start is taken without trying another."""
 USUAL_KERNEL_MM, OPEN_KERNEL_MM = (4.0,), (4.0, 8.0, 16.0)
 FEWEST_VOXELS_PER_SIGMA = 0.6
 
@@ -131,24 +133,30 @@ class MapPair:
         return replace(self, source=small[0], target=small[1], spacing=wide)
 
 
-def solve(pair: MapPair, settings: Settings, run: Run) -> tuple[Optimum, Matching]:
-    """Find the optimal momentum of a pair whose maps differ. Raises ``Divergence``."""
+def solve(pair: MapPair, settings: Settings, run: Run, coarse: bool = False) -> tuple[Optimum, Matching]:
+    """Find the optimal momentum of a pair whose maps differ. Raises ``Divergence``.
+
+    At a ``coarse`` level, which is only a start, a converged path needs no more steps, however H drifts.
+    """
     ladder = run.ladder
     matching = ladder.attempt(lambda: pair.matching(settings, ladder))
     precondition = _preconditioner(matching)
-    waiting = [_start(pair, matching, precondition, settings, run)]
+    start, matching = _start(pair, matching, precondition, settings, run)
+    waiting, tried = [start], matching.steps
+    del start
     used = 0
     if settings.steps is None:
         matching = _finer(matching, max(matching.steps, _steps_needed(waiting[0], matching, ladder)))
     while True:
-        waiting = [_best([_halved(waiting.pop())], matching, ladder)]
+        if matching.steps > tried:
+            waiting = [_best([_halved(waiting.pop())], matching, ladder)]
         optimum = _descend(waiting, matching, precondition, settings, used, run)
         used = optimum.evaluations
         enough = settings.steps or _steps_needed(optimum.momentum, matching, ladder)
         if optimum.too_few_steps:
             enough = min(max(enough, 2 * matching.steps), MOST_STEPS)
-        if enough <= matching.steps:
-            return optimum, matching
+        if enough <= matching.steps or (coarse and optimum.converged):
+            return optimum, _finer(matching, max(enough, matching.steps))
         matching = _finer(matching, enough)
         if used >= settings.max_evaluations:
             return _with_steps_enough(optimum, matching, ladder)
@@ -199,6 +207,7 @@ def _descend(
         shorten=settings.steps is not None or matching.steps >= MOST_STEPS,
         spent=used,
         pairs_kept=settings.pairs_kept,
+        most_drift=DESCENT_DRIFT if settings.steps is None and matching.steps < MOST_STEPS else math.inf,
     )
 
     def tell(iteration: Iteration) -> None:
@@ -221,15 +230,33 @@ def _start(
     precondition: Preconditioner,
     settings: Settings,
     run: Run,
-) -> Tensor:
-    """Return the better of two momenta: along the great circles, or following the coarser level."""
-    rates = [run.ladder.attempt(lambda: log_map(matching.source, to_sphere(_wanted(matching))))]
-    coarsest = min(pair.kernel_mm(settings)) / FEWEST_VOXELS_PER_SIGMA
+) -> tuple[Tensor, Matching]:
+    """Return the momentum to start from, and the problem with as many steps as the coarser level needed.
+
+    It follows the optimum of the coarser level. Where there is none, or it is not much better than no
+    movement, the momentum along the great circles is tried too, and the better one taken.
+    """
+    coarsest, ladder = min(pair.kernel_mm(settings)) / FEWEST_VOXELS_PER_SIGMA, run.ladder
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
+    handed: list[Tensor] = []
     if axes is not None:
-        rates.append(_coarse_rate(pair, matching, axes, settings, run))
-    starts = (_damped(rates.pop(0), matching.source, precondition, run.ladder) for _ in range(len(rates)))
-    return _best(starts, matching, run.ladder)
+        rate, steps = _coarse_rate(pair, matching, axes, settings, run)
+        matching = _finer(matching, max(matching.steps, steps))
+        handed.append(rate)
+        del rate
+
+    def starts() -> Iterator[Iterator[Tensor]]:
+        if handed:
+            yield _damped(handed.pop(), precondition.handed_over, HANDED_DAMPINGS, ladder)
+        straight = ladder.attempt(lambda: _straight(matching))
+        yield _damped(straight, precondition.momentum, START_DAMPINGS, ladder)
+
+    return _best(starts(), matching, ladder), matching
+
+
+def _straight(matching: Matching) -> Tensor:
+    """dq/dt along the great circle to the target, without free exchanges: tangent, (C, *grid)."""
+    return tangent(log_map(matching.source, to_sphere(_wanted(matching))), matching.source)
 
 
 def _wanted(matching: Matching) -> Tensor:
@@ -237,18 +264,16 @@ def _wanted(matching: Matching) -> Tensor:
     return matching.free.without(matching.source.square(), matching.target.get())
 
 
-def _damped(rate: Tensor, source: Tensor, precondition: Preconditioner, ladder: Ladder) -> Iterator[Tensor]:
-    """Yield increasingly conservative momenta for a rate of change: with more damping, which preserves smooth
-    components, then halved.
+def _damped(
+    rate: Tensor, invert: Callable[[Tensor, float], Tensor], dampings: Sequence[float], ladder: Ladder
+) -> Iterator[Tensor]:
+    """Yield increasingly conservative momenta for a tangent rate of change: with more damping, which
+    preserves smooth components, then halved.
     """
-    for damping in START_DAMPINGS:
-        momentum = ladder.attempt(partial(_start_momentum, rate, source, precondition, damping))
+    for damping in dampings:
+        momentum = ladder.attempt(partial(invert, rate, damping))
         yield momentum
     yield from _halved(momentum / 2)
-
-
-def _start_momentum(rate: Tensor, source: Tensor, precondition: Preconditioner, damping: float) -> Tensor:
-    return precondition.momentum(tangent(rate, source), damping)
 
 
 def _halved(momentum: Tensor) -> Iterator[Tensor]:
@@ -264,15 +289,16 @@ def _coarse_rate(
     axes: Sequence[bool],
     settings: Settings,
     run: Run,
-) -> Tensor:
-    """dq/dt at time 0 when this level's source moves and changes as the coarser level's optimum does.
+) -> tuple[Tensor, int]:
+    """dq/dt at time 0 when this level's source moves and changes as the coarser level's optimum does, and the
+    number of steps that it took.
 
     Velocity and source are transferred, since they are smooth or local, and are applied to this level's own
     boundaries. The momentum, and dq/dt itself, scale with the sharpness of the boundaries.
     """
-    optimum, coarse = solve(pair.coarser(axes), settings, run)
+    optimum, coarse = solve(pair.coarser(axes), settings, run, coarse=True)
     at = State(coarse.source, optimum.momentum)
-    return run.ladder.attempt(lambda: _handed_over(at, coarse.system, pair, matching, axes))
+    return run.ladder.attempt(lambda: _handed_over(at, coarse.system, pair, matching, axes)), coarse.steps
 
 
 def _handed_over(
@@ -291,27 +317,31 @@ def _best(starts: Iterable[Iterable[Tensor]], matching: Matching, ladder: Ladder
     """Return the momentum of lowest cost among the starts, each given in increasingly conservative forms, and
     zero.
 
-    The forms of each start are tried until one is worse than the one before.
+    The forms of each start are tried until one is worse than the one before, or good enough.
     """
-
-    def cost_of(momentum: Tensor) -> float:
-        return ladder.attempt(lambda: cost(momentum, matching))
-
     best = torch.zeros_like(matching.source)
-    lowest = cost_of(best)
+    still = ladder.attempt(lambda: mismatch(matching.source, matching))
+    lowest = still
     for forms in starts:
         before = math.inf
         for momentum in forms:
-            try:
-                value = cost_of(momentum)
-            except Divergence:
-                continue
+            value = _cost_if_any(momentum, matching, ladder)
             if value < lowest:
                 best, lowest = momentum, value
-            elif value > before:
+            elif before < value < math.inf:
                 break
-            before = value
+            if lowest < GOOD_START * still:
+                return best
+            before = min(value, before)
     return best
+
+
+def _cost_if_any(momentum: Tensor, matching: Matching, ladder: Ladder) -> float:
+    """The cost of a momentum; infinite where it cannot be shot."""
+    try:
+        return ladder.attempt(lambda: cost(momentum, matching))
+    except Divergence:
+        return math.inf
 
 
 def _steps_needed(momentum: Tensor, matching: Matching, ladder: Ladder) -> int:
@@ -319,8 +349,9 @@ def _steps_needed(momentum: Tensor, matching: Matching, ladder: Ladder) -> int:
     start = State(matching.source, momentum)
     voxels, moved_off = ladder.attempt(lambda: _pace_and_drift(start, matching))
     needed = math.ceil(voxels / CFL_LIMIT)
-    if moved_off > DRIFT_LIMIT:
-        needed = max(needed, 2 * matching.steps)
+    if moved_off > DRIFT_LIMIT:  # it falls with the square of the number of steps
+        more = min(DRIFT_MARGIN * math.sqrt(moved_off / DRIFT_LIMIT), 2.0)
+        needed = max(needed, math.ceil(more * matching.steps))
     return min(needed, MOST_STEPS)
 
 

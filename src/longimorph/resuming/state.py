@@ -26,8 +26,8 @@ from longimorph.numerics.objective import Evaluation
 from longimorph.numerics.optimise import Optimum
 
 NAME = "state.json"
-_EVALUATION = ("cost", "mismatch", "energy")
-_COUNTERS = ("damping", "number", "evaluations", "small", "again")
+_EVALUATION = ("cost", "mismatch", "energy", "drift")
+_COUNTERS = ("damping", "least_damping", "number", "evaluations", "small", "again")
 _OUTCOME = ("evaluations", "reason", "converged", "too_few_steps")
 
 Record = dict[str, Any]
@@ -146,5 +146,4 @@ def _names_in(record: Mapping[str, Any]) -> list[str]:
 
 
 def _evaluation(record: Mapping[str, Any]) -> Evaluation:
-    cost, mismatch, energy = (float(record[key]) for key in _EVALUATION)
-    return Evaluation(cost, mismatch, energy, torch.empty(0))
+    return Evaluation(gradient=torch.empty(0), **{key: float(record[key]) for key in _EVALUATION})
