@@ -9,28 +9,30 @@ enhances. Necrosis is what the mask encloses within a slice, the brain a rough m
 have lost their geometry; 0.9 × 0.9 × 6.5 mm is assumed, so volumes are no better than that estimate, shares
 are. There is no known truth here: the question is whether the split agrees with what the images show.
 
-Visits aligned by their images to half-way, maps at 3 mm, default settings, preset `growth`; only the slices
-around the tumour that both visits see.
+Visits aligned by their images to half-way, maps at 3 mm, default settings, only the slices around the tumour
+that both visits see. Tables and pictures are those of `preset:open`, which lets the surroundings decide; the
+presets that decide by themselves are beside it. With `open`, what the flow leaves of an exchange between
+tumour and tissue counts as reallocation, so that little can stay unexplained: the range tells how well it is
+known.
 """
 READING = {
     "01": """\
-Beside the images (slices at 72 and 84 mm): the ring breaks up and necrosis takes its inner side, which
-is where enhancing turns into something else in place (blue under reallocation); the outer contour moves
-out by a voxel or two, called deformation. A second focus that the later mask does not have at that
-height is called deformation too, since the preset lets nothing else become of what enhances; the images
-do not show which it was. What is left unexplained is enhancement at a distance from the old rim, in
-front and at the side, where there was none to be moved; slices of 6.5 mm may account for some of it. That
-makes sense, but more than a third of the growth of the enhancing class stays unexplained.
+Beside the images (slices at 72 and 84 mm): the rim reaches further out, most of all in front and at the
+side, where ordinary tissue enhances anew (red under reallocation). Its inner side turns into necrosis, and a
+second focus at 84 mm no longer enhances (blue). More than four fifths of the growth are reallocation, which
+agrees with the images, but the range of the deformation is wider than the growth itself: the labels have
+neither ventricles nor sulci, which would show where tissue gave way, and the outline of this rough mask of
+the brain changes by twice as much as the tumour. The answer is therefore that these labels cannot tell.
+`growth` and `atrophy` call all of it deformation and `lesion` all of it reallocation, each with less than a
+tenth unexplained: how well a preset fits does not say which one is right.
 """,
     "05": """\
-Beside the images (slices at 72 and 81 mm): two foci grow to more than twice their volume and merge, and
-their middle turns necrotic. The latter is found (blue under reallocation). Between the foci and the
-ventricle tissue enhances anew that looks ordinary in the first image; the preset leaves it unexplained,
-since it does not allow healthy tissue to turn into tumour. A quarter of the growth, around the old foci,
-it calls deformation; the path that does it is at the edge of what can be shot (80 steps, a drift of H at
-its limit), a sign that the preset does not suit this tumour. With `lesion` the same change is
-reallocation, with `atrophy` all of it is deformation, without an image that speaks for it: for growth by
-infiltration choose `lesion`, and compare the presets where both may happen.
+Beside the images (slices at 72 and 81 mm): two foci grow to more than twice their volume and merge. Between
+them and towards the ventricle, tissue enhances that looks ordinary in the first image (red under
+reallocation), and the middle turns necrotic (blue). Nearly all of the growth is reallocation, and at most a
+quarter of it could be deformation, since the brain around the tumour, whose outline the labels show, hardly
+moves: this is decided by the data, and agrees with the images. `lesion` comes to the same answer because it
+is told so, and `growth` and `atrophy` call all of it deformation, without an image that speaks for it.
 """,
 }
 """Per patient: whether the split agrees with the images, as seen when the page was made."""

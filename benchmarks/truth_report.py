@@ -103,7 +103,8 @@ def targets(table: pd.DataFrame) -> list[Target]:
 def _accuracy(table: pd.DataFrame) -> Iterator[Target]:
     """Gross errors with the case's own preset, also beside those of the matrix alone, and with noise."""
     table = table[_suits(table) & (table["visits"] == FORWARD) & (table["true_mm3"] > 0)]
-    table = table.assign(above=table["error"] - table["control_alone"])
+    alone = table["control_alone"]
+    table = table.assign(above=table["error"] - alone, closed_above=table["closed"] - alone)
     carried, noisy = table["case"].isin(truth_texts.CARRIED), table["noise"] != ""
     for spacing in ("2", "4"):
         rows = table[table["spacing_mm"] == spacing]
@@ -111,6 +112,7 @@ def _accuracy(table: pd.DataFrame) -> Iterator[Target]:
             ("gross error", 2.5, ~carried & ~noisy, "error"),
             ("gross error, lesions that are pushed about", 5, carried & ~noisy, "error"),
             ("gross error beyond that of the matrix alone", 0.3, ~noisy, "above"),
+            ("the same of closed numbers", 0.3, ~noisy, "closed_above"),
             ("gross error, noisy labels", 5, ~carried & noisy, "error"),
             ("gross error beyond that of the matrix alone, noisy labels", 0.3, noisy, "above"),
             ("reallocation that the matrix forbids", 0.5, ~noisy, "forbidden"),

@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 from benchmarks import environments, report
 from benchmarks.environments import Unavailable
 from benchmarks.peers import scoring, table
-from benchmarks.peers.scoring import OURS, Result
+from benchmarks.peers.scoring import ALONE, OURS, Result
 from benchmarks.phantoms.maps import KnownPair, default_data, make_pair
 from benchmarks.truth import fingerprint
-from benchmarks.truth_runs import numerical
+from benchmarks.truth_runs import by_matrix, numerical
 from longimorph.io import atomic
 from longimorph.numerics.register import register
 from longimorph.study import presets
 from longimorph.study.config import defaults
+from longimorph.study.control import free_pairs
 
 OUT = environments.ROOT / "docs" / "benchmarks" / "peers.md"
 QUICK_OUT = environments.ROOT / "build" / "peers-quick.md"
@@ -55,8 +56,9 @@ ventricles and both at 4 mm. demeter-metamorphosis
 0.2.11: its simplex class, rho 0.9, Gaussian kernel of 8 mm, 10 steps, {iterations} iterations of its
 L-BFGS, on the maps that longimorph takes; what its transport moves is deformation; at 4 mm only,
 and on the first draw of the noise (its number in brackets), for its time. longimorph: the defaults,
-and the preset of the case. Images carry their spacing. Seconds are those of the registration alone; the
-programs of a phantom ran one after the other.
+and the preset of the case. Control matrix alone: the matrix of that preset splits the difference of the two
+maps, voxel by voxel, and nothing is registered. Images carry their spacing. Seconds are those of the
+registration alone; the programs of a phantom ran one after the other.
 
 """
 
@@ -98,14 +100,14 @@ PEERS = {
     "greedy": Peer("greedy", "greedy", "run_greedy.py", GREEDY, GREEDY_COARSE),
     "demeter": Peer("demeter simplex", "demeter", "run_demeter.py", DEMETER, smoothed=True, slow=True),
 }
-TITLES = {OURS: OURS, **{name: peer.title for name, peer in PEERS.items()}}
+TITLES = {OURS: OURS, ALONE: "control matrix alone", **{name: peer.title for name, peer in PEERS.items()}}
 
 
 def phantoms(quick: bool) -> list[Phantom]:
     """The phantoms of a run."""
     if quick:
         return [Phantom(case, 4) for case in ("ventricles", "oedema", "both")]
-    cases = ("ventricles", "oedema", "both", "mass")
+    cases = ("ventricles", "oedema", "both", "mass", "pushed")
     noisy = [Phantom("both", 4, noise=seed) for seed in (1, 2, 3)]
     fine = [Phantom(case, 2) for case in cases]
     return [*(Phantom(case, 4) for case in cases), *noisy, *fine]
@@ -121,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     head += METHOD.format(iterations=iterations)
     chosen, program, rows = phantoms(options.quick), f"{fingerprint()} {iterations}", out.with_suffix(".csv")
     before = table.read_rows(rows, program)
-    known = [table.complete(before, str(phantom), [OURS, *options.peers]) for phantom in chosen]
+    known = [table.complete(before, str(phantom), [OURS, ALONE, *options.peers]) for phantom in chosen]
     results = [result for one in known for result in one]
     todo = [phantom for phantom, one in zip(chosen, known, strict=True) if not one]
 
@@ -142,11 +144,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(
     chosen: Sequence[Phantom], peers: Sequence[str], threads: int, iterations: int, data: Path
 ) -> Iterator[Result]:
-    """Yield every result, phantom by phantom, longimorph first."""
+    """Yield every result, phantom by phantom, longimorph first and the control matrix alone second."""
     for phantom in chosen:
         pair = make_pair(phantom.case, phantom.spacing, phantom.anatomy, phantom.noise, data)
         smoothed = pair.simplex(defaults().smoothing_mm, defaults().floor)
         yield measured(phantom, OURS, pair, lambda: _longimorph(pair, smoothed))  # noqa: B023
+        yield measured(phantom, ALONE, pair, lambda: _matrix_alone(pair, smoothed))  # noqa: B023
         for name in peers:
             peer = PEERS[name]
             settings = {"threads": threads, **peer.settings}
@@ -171,18 +174,31 @@ def measured(
     return Result(str(phantom), program, change, wrong, seconds)
 
 
-def _longimorph(pair: KnownPair, maps: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], float]:
+def _control(pair: KnownPair) -> NDArray[np.float64]:
+    """The control matrix (C, C) of the preset that suits the case. Raises ``Unavailable``."""
     control, problems = presets.examine_presets(pair.preset, pair.classes)
     if control is None:
         raise Unavailable("; ".join(str(problem) for problem in problems))
+    return control
+
+
+def _longimorph(pair: KnownPair, maps: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], float]:
+    control, settings = _control(pair), numerical(defaults())
     source, target = (torch.from_numpy(one) for one in maps)
+    shares, spacing = torch.from_numpy(control).float(), pair.grid.spacing.tolist()
+    free = free_pairs(control, pair.classes, settings.reallocation == "projected")
     began = time.perf_counter()
-    found = register(
-        source, target, torch.from_numpy(control).float(), pair.grid.spacing.tolist(), numerical(defaults())
-    )
+    found = register(source, target, shares, spacing, settings, free=free)
     seconds = time.perf_counter() - began
     moved = found.attribution.deformation.sum((1, 2, 3), dtype=torch.float64) * pair.grid.voxel_volume
     return moved.numpy(), seconds
+
+
+def _matrix_alone(pair: KnownPair, maps: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], float]:
+    control, (source, target) = _control(pair), maps
+    began = time.perf_counter()
+    moved, _ = by_matrix(target - source, control, pair.grid.voxel_volume)
+    return moved, time.perf_counter() - began
 
 
 def _peer(
@@ -227,7 +243,7 @@ def call(peer: Peer, case: dict[str, Any], settings: dict[str, Any]) -> dict[str
 
 
 def _titles(peers: Sequence[str]) -> dict[str, str]:
-    return {name: title for name, title in TITLES.items() if name == OURS or name in peers}
+    return {name: title for name, title in TITLES.items() if name in (OURS, ALONE, *peers)}
 
 
 def _figures(result: Result) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-OURS = "longimorph"
+OURS, ALONE = "longimorph", "matrix"
 _DRAW = re.compile(r" \(\d+\)$")
 
 

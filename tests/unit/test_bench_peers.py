@@ -6,16 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import environments
 from benchmarks.environments import Unavailable
 from benchmarks.peers import compare, scoring, table
-from benchmarks.peers.scoring import OURS, Result
+from benchmarks.peers.scoring import ALONE, OURS, Result
+from benchmarks.phantoms.maps import make_pair
+from longimorph.study.config import defaults
 
 NAMES = {OURS: OURS, "ants": "ANTs SyN", "greedy": "greedy"}
 
@@ -113,7 +117,7 @@ def test_a_broken_off_run_goes_on_with_the_phantoms_that_have_no_result_of_every
 
     def run(chosen: list[compare.Phantom], peers: list[str], *_: object) -> list[Result]:
         ran[:] = [str(phantom) for phantom in chosen]
-        return [Result(str(one), name, 4000.0, 2.5, 10.0) for one in chosen for name in (OURS, *peers)]
+        return [Result(str(one), name, 4000.0, 2.5, 10.0) for one in chosen for name in (OURS, ALONE, *peers)]
 
     everything = run(compare.phantoms(quick=False), ["greedy"])
     page = tmp_path / "peers.md"
@@ -122,15 +126,15 @@ def test_a_broken_off_run_goes_on_with_the_phantoms_that_have_no_result_of_every
     assert compare.main(arguments) == 0
     monkeypatch.setattr(compare, "run", run)
     assert compare.main(arguments) == 0
-    assert ran == [result.phantom for result in everything[4::2]]
+    assert ran == [result.phantom for result in everything[3::3]]
     program = f"{compare.fingerprint()} {compare.DEMETER['iterations']}"  # type: ignore[attr-defined]
     assert sorted(map(str, table.read_rows(page.with_suffix(".csv"), program))) == sorted(
         map(str, everything)
     )
-    assert page.read_text(encoding="utf-8").count("2.5 %, 10 s | 2.5 %, 10 s") == len(everything) // 2
+    assert page.read_text(encoding="utf-8").count(" | ".join(["2.5 %, 10 s"] * 3)) == len(everything) // 3
     monkeypatch.setattr(compare, "fingerprint", lambda: "of other settings")
     compare.main(arguments)
-    assert len(ran) == len(everything) // 2
+    assert len(ran) == len(everything) // 3
 
 
 def test_what_failed_is_tried_again_and_what_cannot_be_measured_is_not() -> None:
@@ -143,3 +147,24 @@ def test_what_failed_is_tried_again_and_what_cannot_be_measured_is_not() -> None
         == []
     )
     assert table.complete(results, "b", [OURS]) == []
+
+
+def test_longimorph_runs_as_the_pipeline_does_and_the_matrix_alone_registers_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Free pairs of classes reach the registration; the matrix splits the difference of the maps."""
+    pair = make_pair("oedema15", 8)
+    maps = pair.simplex(defaults().smoothing_mm, defaults().floor)
+    given: list[Any] = []
+
+    def noted(*_: Any, free: Any) -> Any:
+        given.append(free)
+        return SimpleNamespace(attribution=SimpleNamespace(deformation=torch.zeros(6, 2, 2, 2)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "register", noted)
+        compare._longimorph(pair, maps)
+        moved, _ = compare._matrix_alone(pair, maps)
+    assert len(given) == 1 and given[0] and given[0][0].lesions
+    change = (maps[1] - maps[0]).sum((1, 2, 3)) * pair.grid.voxel_volume
+    assert np.abs(moved).max() < 0.001 * np.abs(change).max()

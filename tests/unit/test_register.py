@@ -270,6 +270,77 @@ def test_a_step_that_diverges_ends_the_descent_where_the_shooting_may_take_more_
     assert uphill.evaluation.cost < 1e-6
 
 
+def test_a_damping_that_failed_is_not_tried_again():
+    """A full step is too long below a damping of 0.05: the damping settles above it."""
+    dampings: list[float] = []
+
+    def too_long_if_undamped(gradient, damping):
+        dampings.append(damping)
+        return gradient * (3.0 if damping < 0.05 else 0.05)
+
+    options = DescentOptions(0.1, 1.0, 25, 1e-9, pairs_kept=0)
+    minimise(bowl(), [torch.zeros(3, dtype=torch.float64)], too_long_if_undamped, options)
+    failed = [damping for damping in dampings if damping < 0.05]
+    assert failed == pytest.approx([0.02, 0.04])
+    assert dampings[-5:] == pytest.approx([0.08] * 5)
+
+
+def test_a_descent_ends_where_h_drifts_and_so_does_one_that_resumes_there():
+    def drifting(x):
+        return replace(bowl()(x), drift=0.1 * float(x.abs().max()))
+
+    options = DescentOptions(1e-3, 1.0, 30, 1e-9, most_drift=0.05)
+    start = torch.zeros(3, dtype=torch.float64)
+    found = minimise(drifting, [start], lambda g, _: 0.3 * g, options)
+    assert not found.converged and not found.too_few_steps
+    assert 0.05 < found.evaluation.drift < 0.1 and is_a_sentence(found.reason)
+    assert found.evaluations < 30
+    at_once = minimise(drifting, [found.momentum], lambda g, _: 0.3 * g, options)
+    assert at_once.evaluations == 1 and torch.equal(at_once.momentum, found.momentum)
+
+
+@pytest.mark.parametrize("radius", [5.6, 6.3, 7.0])
+def test_the_drift_decides_how_many_steps_a_path_needs(radius, monkeypatch):
+    """By the order of the rule: that many steps are enough, and not far more than are needed."""
+    monkeypatch.setattr(solve, "CFL_LIMIT", 100.0)
+    pair, ladder = solve.MapPair(ball(4.0), ball(radius), DEFORM, SPACING), Ladder([CHECKPOINT])
+    matching = pair.matching(settings(steps=None))
+    momentum = 1.5 * next(
+        solve._damped(solve._straight(matching), solve._preconditioner(matching).handed_over, [3e-2], ladder)
+    )
+
+    def drift_with(steps):
+        return solve._pace_and_drift(State(matching.source, momentum), replace(matching, steps=steps))[1]
+
+    few = next(steps for steps in range(2, 40) if drift_with(steps) <= 0.12)
+    needed = solve._steps_needed(momentum, replace(matching, steps=few), ladder)
+    if drift_with(few) > solve.DRIFT_LIMIT:
+        assert few < needed <= 2 * few
+        assert drift_with(needed) < drift_with(few)
+    else:
+        assert needed <= few
+
+
+def test_the_great_circles_are_tried_only_where_the_coarse_level_is_no_good_start(monkeypatch):
+    tried = []
+    straight = solve._straight
+
+    def noted(matching):
+        tried.append(matching.source.shape[1:])
+        return straight(matching)
+
+    monkeypatch.setattr(solve, "_straight", noted)
+    source, target = (ball_maps((40, 40), (1.0, 1.0), [((20.0, 20.0), r)]) for r in (8.0, 10.0))
+    chosen = settings(kernel_mm=(4.0,), steps=None, max_evaluations=20)
+    register(source, target, DEFORM, (1.0, 1.0), chosen)
+    coarsest = min(tried)
+    assert tried == [coarsest] and coarsest < (40, 40)
+    tried.clear()
+    monkeypatch.setattr(solve, "GOOD_START", 0.0)
+    register(source, target, DEFORM, (1.0, 1.0), chosen)
+    assert max(tried) == (40, 40)
+
+
 def test_more_steps_are_taken_where_the_optimisers_steps_diverge(monkeypatch):
     ends, descend = [], solve._descend
 
