@@ -23,7 +23,7 @@ DEFAULTS = Settings(
     max_evaluations=40,
     tolerance=0.005,
     volume_mm=6.0,
-    volume_weight=10.0,
+    volume_weight=30.0,
     steps=None,
 )
 """The defaults of a study, which would take more than torch to read."""

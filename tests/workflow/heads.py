@@ -52,7 +52,7 @@ SETTINGS = {
     "regularisation": 1e-5,
     "volume_mm": 6.0,
     "reallocation": "projected",
-    "volume_weight": 10.0,
+    "volume_weight": 30.0,
     "max_evaluations": 10,
     "tolerance": 0.02,
     "steps": "auto",
