@@ -147,7 +147,7 @@ def test_where_nothing_can_be_saved_any_more_the_earlier_state_stays(tmp_path: P
     assert "state.json" in before
     with pytest.raises(RuntimeError, match="out of memory"), ResumableRun(state, "key", []) as journal:
         monkeypatch.setattr(StateFiles, "write", fails)
-        run(Ladder([NESTED]), told, RunsOut(30_000, SPELLINGS[1], for_good=True), journal)
+        run(Ladder([NESTED]), told, RunsOut(8_000, SPELLINGS[1], for_good=True), journal)
     after = {file.name: file.read_bytes() for file in state.iterdir()}
     assert {name: after.get(name) for name in before} == before
 

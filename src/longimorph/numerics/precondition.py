@@ -6,13 +6,14 @@ mismatch. Its inverse is approximated by two regularised solves with M and, betw
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from longimorph.numerics.conjugate import LinearMap, conjugate_gradients
 from longimorph.numerics.linearised import LinearisedShooting
 
+START_TOLERANCE = 1e-3
 CURVATURE_FLOOR = 4.0
 """Added to W, whose eigenvalues lie between 0 and 2 (1 + w), to bound voxels to which W is nearly blind."""
 
@@ -47,10 +48,11 @@ class Preconditioner:
         """Return a momentum for a tangent rate of change (C, *grid): approximately M^2 (M + shift)^-3 rate.
 
         Directions that hardly move the map (the kernel of M) are left alone; the momentum would only grow
-        there.
+        there, as it would by what a solve leaves there: these solves are more precise.
         """
-        found = self.shooting.inverse(self.shooting(rate), shift + self.regularisation)
-        return self.shooting.inverse(self.shooting(self.shooting.inverse(found, shift)), shift)
+        shooting = replace(self.shooting, tolerance=START_TOLERANCE)
+        found = shooting.inverse(shooting(rate), shift + self.regularisation)
+        return shooting.inverse(shooting(shooting.inverse(found, shift)), shift)
 
     def handed_over(self, rate: Tensor, shift: float) -> Tensor:
         """Return a momentum for the tangent rate of change (C, *grid) of a coarser level's optimum, which is
