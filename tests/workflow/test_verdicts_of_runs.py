@@ -64,7 +64,7 @@ def test_a_pair_that_failed_has_no_verdict(tmp_path: Path) -> None:
     assert "verdict" not in told and "verdict_reasons" not in told
 
 
-@pytest.mark.parametrize("cap, matters", [(2, True), (30, False)])
+@pytest.mark.parametrize("cap, matters", [(1, True), (30, False)])
 def test_the_cap_is_a_reason_only_where_it_matters(tmp_path: Path, cap: int, matters: bool) -> None:
     """No step is small enough to converge: the cap ends the fit, early or long after it has settled."""
     patient = Patient(tmp_path, reference="none", max_evaluations=cap, tolerance=1e-12, steps=5)

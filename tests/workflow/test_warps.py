@@ -119,7 +119,7 @@ def test_simpleitk_carries_the_second_visit_back_with_the_inverse(oblique):
     second = component(patient.results / "V2" / "simplex.nii.gz", VENTRICLE)
     before, found = sitk.GetArrayFromImage(second).T, warped(second, folder / "inverse_warp.nii.gz")
     first = volume(patient.results / "V1" / "simplex.nii.gz")[0][..., VENTRICLE]
-    assert distance(found, first) < 0.3 * distance(before, first)
+    assert distance(found, first) < 0.35 * distance(before, first)
 
 
 @pytest.mark.parametrize("name", ["warp.nii.gz", "inverse_warp.nii.gz"])
