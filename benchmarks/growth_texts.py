@@ -29,10 +29,10 @@ tenth unexplained: how well a preset fits does not say which one is right.
     "05": """\
 Beside the images (slices at 72 and 81 mm): two foci grow to more than twice their volume and merge. Between
 them and towards the ventricle, tissue enhances that looks ordinary in the first image (red under
-reallocation), and the middle turns necrotic (blue). Nearly all of the growth is reallocation, and at most a
-quarter of it could be deformation, since the brain around the tumour, whose outline the labels show, hardly
-moves: this is decided by the data, and agrees with the images. `lesion` comes to the same answer because it
-is told so, and `growth` and `atrophy` call all of it deformation, without an image that speaks for it.
+reallocation), and the middle turns necrotic (blue). Nearly all of the growth is reallocation, and at most
+about a quarter of it could be deformation, since no more than that gave way around the tumour: this is
+decided by the data, and agrees with the images. `lesion` comes to the same answer because it is told so;
+`growth` and `atrophy` call all of it deformation, without an image that speaks for it.
 """,
 }
 """Per patient: whether the split agrees with the images, as seen when the page was made."""
