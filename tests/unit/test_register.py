@@ -313,12 +313,30 @@ def test_the_drift_decides_how_many_steps_a_path_needs(radius, monkeypatch):
         return solve._pace_and_drift(State(matching.source, momentum), replace(matching, steps=steps))[1]
 
     few = next(steps for steps in range(2, 40) if drift_with(steps) <= 0.12)
+    assert drift_with(few) > solve.DRIFT_LIMIT
     needed = solve._steps_needed(momentum, replace(matching, steps=few), ladder)
-    if drift_with(few) > solve.DRIFT_LIMIT:
-        assert few < needed <= 2 * few
-        assert drift_with(needed) < drift_with(few)
-    else:
-        assert needed <= few
+    assert few < needed <= 2 * few
+    assert drift_with(needed) <= solve.DRIFT_LIMIT or needed == 2 * few
+    assert drift_with(needed) < drift_with(few) / 2
+
+
+@pytest.mark.parametrize("steps", [None, 5])
+def test_only_a_path_whose_steps_were_chosen_must_keep_h_better_at_the_most_steps(steps, monkeypatch):
+    """Over two levels, of which the coarse one hands over its number of steps."""
+    limits, descend = [], solve._descend
+
+    def noted(*args):
+        limits.append((args[1].steps, args[1].most_drift))
+        return descend(*args)
+
+    monkeypatch.setattr(solve, "_descend", noted)
+    monkeypatch.setattr(solve, "MOST_STEPS", 5)
+    monkeypatch.setattr(solve, "_steps_needed", lambda *_: 5)
+    source, target = (ball_maps((40, 40), (1.0, 1.0), [((20.0, 20.0), r)]) for r in (8.0, 9.0))
+    chosen = settings(kernel_mm=(4.0,), steps=steps, max_evaluations=4)
+    register(source, target, DEFORM, (1.0, 1.0), chosen)
+    assert limits == [(5, objective.WILDEST_DRIFT if steps else solve.DRIFT_LIMIT)] * len(limits)
+    assert len(limits) >= 2
 
 
 def test_the_great_circles_are_tried_only_where_the_coarse_level_is_no_good_start(monkeypatch):

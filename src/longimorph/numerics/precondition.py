@@ -14,6 +14,7 @@ from longimorph.numerics.conjugate import LinearMap, conjugate_gradients
 from longimorph.numerics.linearised import LinearisedShooting
 
 START_TOLERANCE = 1e-3
+"""Tolerance of the solves for a momentum along the great circles."""
 CURVATURE_FLOOR = 4.0
 """Added to W, whose eigenvalues lie between 0 and 2 (1 + w), to bound voxels to which W is nearly blind."""
 

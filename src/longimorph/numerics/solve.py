@@ -43,8 +43,15 @@ FEWEST_STEPS, MOST_STEPS = 3, 80
 shortened instead, and drift of H beyond DRIFT_LIMIT already counts as divergence.
 """
 CFL_LIMIT = 0.5
-DRIFT_LIMIT, DRIFT_MARGIN, DESCENT_DRIFT = 0.02, 1.2, 0.05
-START_DAMPINGS, HANDED_DAMPINGS, FIRST_DAMPING = (3e-4, 3e-3, 3e-2), (2e-3, 2e-2), 1e-3
+DRIFT_LIMIT, DESCENT_DRIFT = 0.02, 0.05
+"""Relative drift of H of a result, and that of an accepted path at which a descent ends to take more steps:
+early, rough paths drift more than the optimum.
+"""
+DRIFT_MARGIN = 1.2
+"""Steps taken, as a multiple of those that the drift asks for."""
+START_DAMPINGS, HANDED_DAMPINGS = (3e-4, 3e-3, 3e-2), (2e-3, 2e-2)
+"""Dampings of a start along the great circles, and of one that follows a coarser level."""
+FIRST_DAMPING = 1e-3
 HALVINGS = 5
 GOOD_START = 0.25
 """Share of the cost without movement below which a start is taken without trying another."""
@@ -146,7 +153,7 @@ def solve(pair: MapPair, settings: Settings, run: Run, coarse: bool = False) -> 
     del start
     used = 0
     if settings.steps is None:
-        matching = _finer(matching, max(matching.steps, _steps_needed(waiting[0], matching, ladder)))
+        matching = _finer(matching, _steps_needed(waiting[0], matching, ladder))
     while True:
         if matching.steps > tried:
             waiting = [_best([_halved(waiting.pop())], matching, ladder)]
@@ -156,7 +163,7 @@ def solve(pair: MapPair, settings: Settings, run: Run, coarse: bool = False) -> 
         if optimum.too_few_steps:
             enough = min(max(enough, 2 * matching.steps), MOST_STEPS)
         if enough <= matching.steps or (coarse and optimum.converged):
-            return optimum, _finer(matching, max(enough, matching.steps))
+            return optimum, _finer(matching, enough)
         matching = _finer(matching, enough)
         if used >= settings.max_evaluations:
             return _with_steps_enough(optimum, matching, ladder)
@@ -165,7 +172,11 @@ def solve(pair: MapPair, settings: Settings, run: Run, coarse: bool = False) -> 
 
 
 def _finer(matching: Matching, steps: int) -> Matching:
-    """Set the number of steps; at the maximum, H must be conserved to the accuracy required of the result."""
+    """Take as many steps, if these are more; at the maximum, H must be conserved to the accuracy required of
+    the result.
+    """
+    if steps <= matching.steps:
+        return matching
     return replace(
         matching, steps=steps, most_drift=DRIFT_LIMIT if steps >= MOST_STEPS else matching.most_drift
     )
@@ -241,7 +252,7 @@ def _start(
     handed: list[Tensor] = []
     if axes is not None:
         rate, steps = _coarse_rate(pair, matching, axes, settings, run)
-        matching = _finer(matching, max(matching.steps, steps))
+        matching = _finer(matching, steps)
         handed.append(rate)
         del rate
 
