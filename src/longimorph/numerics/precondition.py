@@ -14,7 +14,7 @@ from longimorph.numerics.conjugate import LinearMap, conjugate_gradients
 from longimorph.numerics.linearised import LinearisedShooting
 
 START_TOLERANCE = 1e-3
-"""Tolerance of the solves for a momentum along the great circles."""
+"""Largest tolerance of the solves for a momentum along the great circles."""
 CURVATURE_FLOOR = 4.0
 """Added to W, whose eigenvalues lie between 0 and 2 (1 + w), to bound voxels to which W is nearly blind."""
 
@@ -51,7 +51,7 @@ class Preconditioner:
         Directions that hardly move the map (the kernel of M) are left alone; the momentum would only grow
         there, as it would by what a solve leaves there: these solves are more precise.
         """
-        shooting = replace(self.shooting, tolerance=START_TOLERANCE)
+        shooting = replace(self.shooting, tolerance=min(self.shooting.tolerance, START_TOLERANCE))
         found = shooting.inverse(shooting(rate), shift + self.regularisation)
         return shooting.inverse(shooting(shooting.inverse(found, shift)), shift)
 
