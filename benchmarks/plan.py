@@ -35,6 +35,7 @@ GROUPS = (
     "align=prepare_{patient}",
     "maps=prepare_{patient}",
     "figure=finish_{patient}",
+    "lesions=finish_{patient}",
     "patient_tables=finish_{patient}",
     "patient_report=finish_{patient}",
 )

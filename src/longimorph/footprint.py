@@ -27,3 +27,7 @@ LADDERS = {
     "cpu": ("store", "checkpoint", "nested"),
 }
 """Memory strategies from fastest to leanest, by the names in ``numerics.memory_strategies``."""
+
+FINEST_MM = 1.0
+"""Longest side of the parts into which voxels are divided for single lesions: the usual voxel size of their
+segmentations, of which a coarser grid would lose the smallest."""

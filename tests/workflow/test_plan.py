@@ -15,7 +15,7 @@ from tiny import ENTRY_POINTS, REPOSITORY, TinyCohort
 TOP = {"everything", "all"}
 HEAVY = {"align", "maps", "register"}
 PAGES = {"patient_report", "cohort_report"}
-END = {"patient_tables", "cohort_tables", "cohort_figure", "cohort_complete", *PAGES}
+END = {"lesions", "patient_tables", "cohort_tables", "cohort_figure", "cohort_complete", *PAGES}
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,7 @@ def test_both_entry_points_plan_the_same_jobs(tmp_path: Path) -> None:
         "maps": 5,
         "register": 3,
         "figure": 3,
+        "lesions": 2,
         "pairs": 1,
         "patient_tables": 2,
         "cohort_tables": 1,
@@ -65,7 +66,7 @@ def test_a_finished_study_has_nothing_to_do_even_in_another_folder(study: TinyCo
 
 def test_a_patient_is_a_target_and_forcing_it_plans_nothing_of_others(study: TinyCohort) -> None:
     jobs = study.planned("--forceall", "patient_P002")
-    own = {"figure", "patient_tables", "patient_report", "patient_complete", "patient_P002"}
+    own = {"figure", "lesions", "patient_tables", "patient_report", "patient_complete", "patient_P002"}
     assert {job[0] for job in jobs} == {*HEAVY, *own}
     assert all("patient=P002" in job for job in jobs if job[0] != "patient_P002")
 

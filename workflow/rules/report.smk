@@ -26,7 +26,14 @@ rule patient_report:
         "results/patients/{patient}/alignment.json",
         expand(
             "results/patients/{{patient}}/{table}.csv",
-            table=["changes", "transitions", "failures", "memory", "closure"],
+            table=[
+                "changes",
+                "transitions",
+                "failures",
+                "memory",
+                "closure",
+                "lesions",
+            ],
         ),
         lambda w: [qc_of(visit) for visit in JOBS.visits_of(w.patient)],
         lambda w: of_pairs(

@@ -63,6 +63,7 @@ rule cohort_tables:
                 "memory",
                 "verdicts",
                 "closure",
+                "lesions",
             ],
         ),
     output:
@@ -77,6 +78,7 @@ rule cohort_tables:
                 "memory",
                 "verdicts",
                 "closure",
+                "lesions",
             ],
         ),
     log:

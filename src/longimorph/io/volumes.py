@@ -11,6 +11,7 @@ import gzip
 import logging
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,19 +107,36 @@ def write_scalar(path: Path | str, array: Array, grid: Grid) -> None:
     write_nifti(path, np.asarray(array, dtype=kind), grid)
 
 
-def read_maps(path: Path | str) -> tuple[npt.NDArray[np.float32], Grid]:
-    """Read maps written by `write_maps`: (C, i, j, k) float32 and their grid."""
+def read_maps(path: Path | str, classes: Sequence[int] | None = None) -> tuple[npt.NDArray[np.float32], Grid]:
+    """Read maps written by `write_maps`: (C, i, j, k) float32 and their grid.
+
+    Only the ``classes`` with these indices, in this order, are held in memory; None for all.
+    """
     file = Path(path)
     _require_file(file)
     try:
         image: Any = _verified(file, nib.load(file))
-        data = np.asarray(image.dataobj, dtype=np.float32)
+        if classes is None or len(image.shape) != 4:
+            data = np.asarray(image.dataobj, dtype=np.float32)
+        else:
+            data = np.stack([np.asarray(image.dataobj[..., c], dtype=np.float32) for c in classes], axis=-1)
     except _UNREADABLE as error:
         raise _unreadable(file, error) from error
     if data.ndim != 4:
         raise Unusable("dimension", f"{file} has {data.ndim} axes; maps have 4, classes last")
     i, j, k, _ = data.shape
     return np.ascontiguousarray(np.moveaxis(data, -1, 0)), Grid((i, j, k), np.asarray(image.affine))
+
+
+def read_scalar(path: Path | str) -> npt.NDArray[np.float32]:
+    """Read the values (i, j, k) float32 of a volume written by `write_scalar`, in its own order of axes."""
+    file = Path(path)
+    _require_file(file)
+    try:
+        image: Any = _verified(file, nib.load(file))
+        return np.asarray(image.dataobj, dtype=np.float32)
+    except _UNREADABLE as error:
+        raise _unreadable(file, error) from error
 
 
 def write_nifti(path: Path | str, data: Array, grid: Grid, intent: int = 0) -> None:

@@ -13,7 +13,7 @@ from math import ceil, prod
 from pathlib import Path
 
 from longimorph.errors import InputError, Problem, Unusable
-from longimorph.footprint import FREE_MAPS, PAIR_PRICES_MAPS
+from longimorph.footprint import FINEST_MM, FREE_MAPS, PAIR_PRICES_MAPS
 from longimorph.memory.model import PROCESS_BYTES, USUAL_STEPS, Size, slab_share
 from longimorph.orchestration.placement import Placement, least_bytes, place, usable_bytes
 from longimorph.paths import display
@@ -46,6 +46,7 @@ image each are aligned in 60 s with 1.0 GB, and maps of 420 MB are made in 15 to
 CPU.
 """
 _MAPS_DRAWN = 8
+_LATTICE_MAPS, _SECONDS_PER_LATTICE_MB = 15, 0.5
 _MAPS_READ, _MAPS_HELD = 6, 5
 _SECONDS_PER_MB_READ = 0.1
 _TABLE_BYTES_PER_FLOW = 1000
@@ -99,6 +100,20 @@ class Needs:
         """Request of a pair's figure."""
         size = self.size(pair)
         return Request(_BASE_MB + ceil(_MAPS_DRAWN * size.map_mb), 5 + ceil(size.map_mb / 60), 20)
+
+    def lesions(self, pairs: Sequence[Pair]) -> Request:
+        """Request of the table of single lesions of a patient with ``pairs``."""
+        visits = tuple({v.timepoint: v for p in pairs for v in (p.source, p.target)}.values())
+        size, held = self.size(pairs[0]), _LATTICE_MAPS + len(visits)
+        lattice = self.lattice_voxels(visits[0]) * 4 * held / 1e6
+        known = self._opening(visits, size.map_mb, 10)
+        minutes = ceil(len(pairs) * lattice / held * _SECONDS_PER_LATTICE_MB / 60)
+        return Request(known.mem_mb + ceil(lattice), known.minutes + minutes, known.disk_mb)
+
+    def lattice_voxels(self, visit: Visit) -> int:
+        """Number of parts into which the voxels of the registration grid are divided for single lesions."""
+        shape, sides = self.grid(visit).shape, self._sides(visit)
+        return prod(n * max(ceil(side / FINEST_MM), 1) for n, side in zip(shape, sides, strict=True))
 
     def patient_report(self, pairs: Sequence[Pair]) -> Request:
         """Request of the page of a patient with ``pairs``: maps are read one by one, up to a few times."""
@@ -176,12 +191,16 @@ class Needs:
     def grid(self, visit: Visit, spacing_mm: float | None = None) -> PairSize:
         """Return the maximum size of a visit on the registration grid, or on one of ``spacing_mm``."""
         shape, spacing = _header(visit.regions)
-        chosen = spacing_mm or self.study.config.spacing_mm
-        steps = spacing if chosen == "native" else (float(chosen),) * 3
+        steps = self._sides(visit, spacing_mm)
         most = HEAD_MM + 2 * self.study.config.margin_mm
         sides = [min(n * size, most) for n, size in zip(shape, spacing, strict=True)]
         voxels = tuple(ceil(side / step) for side, step in zip(sides, steps, strict=True))
         return PairSize(voxels, len(self.study.classes.rows))
+
+    def _sides(self, visit: Visit, spacing_mm: float | None = None) -> tuple[float, ...]:
+        """Voxel sizes of the registration grid along each axis, or ``spacing_mm``."""
+        chosen = spacing_mm or self.study.config.spacing_mm
+        return _header(visit.regions)[1] if chosen == "native" else (float(chosen),) * 3
 
     def _opening(self, visits: Sequence[Visit], map_mb: float, disk_mb: float) -> Request:
         """Request of a job that opens the files of ``visits`` and makes a map of ``map_mb`` MB."""

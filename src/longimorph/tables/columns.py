@@ -72,8 +72,37 @@ MEMORY = (
     "seconds",
 )
 PAIR_LIST = (*PAIR, "days", "left_out")
+LESION_VOLUMES = (
+    "volume_from_mm3",
+    "volume_to_mm3",
+    "change_mm3",
+    "deformation_mm3",
+    "reallocation_mm3",
+    "unexplained_mm3",
+)
+LESION_NUMBERS = (
+    *LESION_VOLUMES,
+    "change_uncertainty_mm3",
+    "deformation_uncertainty_mm3",
+    "reallocation_uncertainty_mm3",
+)
+PLACE = ("x_mm", "y_mm", "z_mm")
+VOXEL = ("i", "j", "k")
+LESIONS = (
+    *PAIR,
+    "class",
+    "lesion",
+    "event",
+    "status",
+    "lesions_from",
+    "lesions_to",
+    *LESION_NUMBERS,
+    *PLACE,
+    *VOXEL,
+    "page",
+)
 
-_NUMBERS = frozenset({"days", *VOLUMES, *RATES, *UNCERTAINTIES, *GAPS})
+_NUMBERS = frozenset({"days", *VOLUMES, *RATES, *UNCERTAINTIES, *GAPS, *LESION_NUMBERS, *PLACE})
 
 
 def to_decimals(values: np.ndarray | pd.Series) -> np.ndarray:

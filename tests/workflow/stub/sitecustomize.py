@@ -58,6 +58,13 @@ def register(
     (out / "convergence.csv").write_text("evaluation,cost\n")
 
 
+def lesions(visits: list[dict[str, Any]], pairs: list[dict[str, Any]], classes: str, out: Path) -> None:
+    """List none."""
+    from longimorph.tables import columns
+
+    out.write_text(",".join(columns.LESIONS) + "\n")
+
+
 def figure(pair: dict[str, Any], classes: str, folder: Path) -> None:
     """Draw nothing."""
     (folder / "overview.png").write_bytes(b"")
@@ -83,7 +90,7 @@ def cohort_report(classes: str, command: str, out: Path) -> None:
     out.with_name("administration.html").write_text("")
 
 
-for _function in (align, maps, register, figure, cohort_figure, patient_report, cohort_report):
+for _function in (align, maps, register, lesions, figure, cohort_figure, patient_report, cohort_report):
     _name = f"longimorph.stages.{_function.__name__}"
     _module = types.ModuleType(_name)
     setattr(_module, _function.__name__, _function)
