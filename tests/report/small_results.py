@@ -13,13 +13,14 @@ from longimorph import tables
 from longimorph.geometry.grid import Grid
 from longimorph.io import volumes
 from longimorph.io.atomic import write_csv, write_json
+from longimorph.report import paging
 from longimorph.report.figures import pair_figure
 from longimorph.report.sweep import sweep_page
 from longimorph.stages.cohort_report import cohort_report
 from longimorph.stages.patient_report import patient_report
 from longimorph.study import classes as class_tables
 from longimorph.study.classes import ClassTable
-from longimorph.tables import columns
+from longimorph.tables import columns, lesions
 from longimorph.tables.sweep import HEALTH
 from longimorph.verdict.trust import DAYS_PER_YEAR
 
@@ -155,7 +156,33 @@ def write_patient(
     logs = [{**row, "logs": {"maps": f"results/logs/{patient}/maps.log"}} for row in rows]
     pairs = [folder / f"{row['from']}__{row['to']}" for row in rows]
     tables.patient_tables(patient, logs, pairs, marginal, folder)
+    spots = {name: grid.index_to_world(np.argwhere(maps[name][0] > 0).mean(axis=0)) for name in visits[1:]}
+    write_lesions(folder, rows, spots)
     return rows
+
+
+def write_lesions(
+    folder: Path, rows: Sequence[Mapping[str, object]], spots: Mapping[str, np.ndarray]
+) -> None:
+    """The table of lesions: the oedema that appears at the second visit, at its place in mm."""
+    found = []
+    for place, row in enumerate(rows):
+        name = f"{row['from']}__{row['to']}"
+        changes = tables.read_changes(folder / name / "changes.csv").iloc[0].to_dict()
+        names = {key: str(row[key]) for key in columns.PAIR}
+        if changes["status"] != "ok":
+            found.append(lesions.failed_row(names, NAMES[0], changes["status"]))
+            continue
+        x, y, z = spots[str(row["to"])].tolist()
+        volumes_mm3 = changes["volume_from_mm3"], changes["volume_to_mm3"]
+        own = ((0,), (0,)) if volumes_mm3[0] else ((), (0,))
+        event = "stable" if volumes_mm3[0] else "new"
+        page = paging.page_of(place, len(rows)) + paging.place(name, (x, y, z))
+        parts = (changes["deformation_mm3"], changes["reallocation_mm3"], 60.0, 1.0)
+        line = lesions.LesionRow(event, own, volumes_mm3, *parts, (x, y, z), (1, 2, 3), page)
+        found.append(lesions.class_rows(changes, [line], 0.0))
+    table = columns.stack(found, columns.LESIONS)
+    lesions.write_lesions(lesions.named(table, range(len(table))), folder / "lesions.csv")
 
 
 def classes(results: Path) -> ClassTable:
@@ -172,6 +199,7 @@ def write_cohort(results: Path, rows: Sequence[Mapping[str, object]]) -> None:
     folders = [results / "patients" / name for name in dict.fromkeys(str(row["patient"]) for row in rows)]
     marginal = [{"class": name, "region": "", "state": ""} for name in NAMES]
     tables.cohort_tables(folders, marginal, results / "cohort")
+    lesions.cohort_lesions(folders, results / "cohort" / "lesions.csv")
     left_out = [{"patient": "P9", "reason": "has a single visit"}]
     tables.write_pair_list(rows, left_out, results / "cohort" / "pairs.csv")
 

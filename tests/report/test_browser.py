@@ -219,6 +219,36 @@ def test_the_viewer_is_used_with_the_keyboard_alone(browser: Any, results: Path)
     assert alike(pixels(browser), before)
 
 
+def test_a_link_opens_the_viewer_at_a_lesion(browser: Any, results: Path) -> None:
+    """By a click in the table, a second one after the crosshair moved, and by the address in the CSV file."""
+    table = pd.read_csv(results / "cohort" / "lesions.csv").dropna(subset="page")
+    known = {row["from"]: row for row in table[table["patient"] == "P1"].to_dict("records")}
+    browser.get("about:blank")
+    open_viewer(browser, results, "P1")
+    link = "#pair-2 .lesions a"
+    there = [round(known["V2"][name]) for name in ("x_mm", "y_mm", "z_mm")]
+    for _ in range(2):
+        choose(browser, "v-pair", "0")
+        press(browser, "#v-first")
+        browser.execute_script("window.scrollTo(0, 0)")
+        press(browser, link)
+        wait(lambda: element(browser, "#v-pair").get_attribute("value") == "1")
+        wait(lambda: np.abs(np.subtract(place_of(browser), there)).max() <= 4)
+        assert "target: oedema" in element(browser, "#v-place").text
+        webdriver.ActionChains(browser).scroll_by_amount(0, 1).perform()
+        browser.execute_script("document.getElementById('v-canvas').focus()")
+        webdriver.ActionChains(browser).send_keys(webdriver.Keys.ARROW_LEFT * 3).perform()
+        wait(lambda: np.abs(np.subtract(place_of(browser), there)).max() > 8)
+    browser.get("about:blank")
+    browser.get((results / "cohort").as_uri() + "/" + known["V1"]["page"])
+    wait(lambda: element(browser, "#viewer").get_attribute("data-state") == "ready")
+    assert element(browser, "#v-pair").get_attribute("value") == "0"
+    wait(lambda: np.abs(np.subtract(place_of(browser), there)).max() <= 4)
+    for bad in ("#pair=V1__V9&at=1,2,3", "#pair=V1__V2&at=1,2", "#pair=V1__V2&at=1,x,3"):
+        browser.execute_script("window.location.hash = arguments[0]", bad)
+    assert messages(browser) == []
+
+
 def test_moved_and_changed_kind_differ_by_more_than_colour(browser: Any, results: Path) -> None:
     browser.get((results / "patients" / "P1" / "report.html").as_uri())
     style = lambda selector, name: browser.execute_script(  # noqa: E731
@@ -407,7 +437,7 @@ def test_ratings_stay_and_are_saved_as_a_table(browser: Any, results: Path, tmp_
 def test_a_pair_on_a_further_page_is_reached_from_the_summary(
     browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("longimorph.report.patient.PAIRS_A_PAGE", 1)
+    monkeypatch.setattr("longimorph.report.paging.PAIRS_A_PAGE", 1)
     folder, days = tmp_path / "results", {"V1": 0.0, "V2": 90.0, "V3": 180.0}
     rows = small.write_patient(folder, "P1", days)
     page = small.patient_page(folder, "P1", days, rows)

@@ -17,7 +17,7 @@ import pytest
 import small_results as small
 
 from longimorph.io.atomic import write_csv
-from longimorph.report import flows, outliers, page, volumes
+from longimorph.report import flows, outliers, page, paging, volumes
 from longimorph.report import patient as patients
 from longimorph.report.svg import Drawing, ticks
 from longimorph.tables import PagesIncomplete, columns, require_complete
@@ -206,7 +206,7 @@ def test_many_pairs_are_spread_over_pages(tmp_path: Path, monkeypatch: pytest.Mo
     folder = tmp_path / "results"
     days = {f"V{i}": 90.0 * i for i in range(1, 7)}
     rows = small.write_patient(folder, "P1", days)
-    monkeypatch.setattr(patients, "PAIRS_A_PAGE", 2)
+    monkeypatch.setattr(paging, "PAIRS_A_PAGE", 2)
     out = small.patient_page(folder, "P1", days, rows)
     pages = [out, out.with_name("report_2.html"), out.with_name("report_3.html")]
     assert sorted(out.parent.glob("report*.html")) == sorted(pages)
@@ -221,7 +221,7 @@ def test_many_pairs_are_spread_over_pages(tmp_path: Path, monkeypatch: pytest.Mo
     assert 'href="report.html"' in html[1] and 'href="report_3.html"' in html[1]
     assert html[0].count("drifts by 7.0 %") == 5
     assert 'id="timeline"' in html[0] and 'id="timeline"' not in html[1]
-    monkeypatch.setattr(patients, "PAIRS_A_PAGE", 5)
+    monkeypatch.setattr(paging, "PAIRS_A_PAGE", 5)
     assert list(small.patient_page(folder, "P1", days, rows).parent.glob("report*.html")) == [out]
     assert "pages:" not in out.read_text(encoding="utf-8")
 
@@ -233,7 +233,7 @@ def test_problems_of_further_pages_are_told_on_the_first(
         raise ZeroDivisionError
 
     monkeypatch.setattr("longimorph.report.bars.bars", broken)
-    monkeypatch.setattr(patients, "PAIRS_A_PAGE", 1)
+    monkeypatch.setattr(paging, "PAIRS_A_PAGE", 1)
     folder = tmp_path / "results"
     days = {"V1": 0.0, "V2": 90.0, "V3": 180.0}
     out = small.patient_page(folder, "P1", days, small.write_patient(folder, "P1", days))

@@ -118,7 +118,7 @@ def edit(file: str, old: str, new: str) -> Callable[[TinyCohort], None]:
 
 EDITS = {
     "colour": (edit("classes.tsv", "#f0f0f0", "#f1f1f1"), {"figure", "cohort_complete", *PAGES}),
-    "region": (edit("classes.tsv", "CSF", "fluid"), {*END}),
+    "region": (edit("classes.tsv", "CSF", "fluid"), END - {"lesions"}),
     "date": (edit("cohort.tsv", "\t61\t", "\t62\t"), {"figure", "pairs", *END}),
     "labels": (edit("classes.tsv", "WM\t1\t*", "WM\t1,9\t*"), {*HEAVY, *END, "figure"}),
     "control": (

@@ -21,7 +21,11 @@ def spans(pairs: int) -> list[range]:
 
 def page_of(index: int, pairs: int) -> str:
     """The file name of the page with the pair at ``index`` of all ``pairs``."""
-    number = next(n for n, span in enumerate(spans(pairs), 1) if index in span)
+    return name(next(n for n, span in enumerate(spans(pairs), 1) if index in span))
+
+
+def name(number: int) -> str:
+    """The file name of a page, counted from 1."""
     return FIRST if number == 1 else FIRST.replace(".", f"_{number}.")
 
 

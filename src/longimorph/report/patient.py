@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -16,6 +15,8 @@ from longimorph.report import (
     convergence,
     courses,
     flows,
+    lesions,
+    paging,
     pairs,
     pictures,
     timeline,
@@ -29,8 +30,6 @@ from longimorph.text import counted
 from longimorph.verdict.status import PairStatus
 
 _PICTURES_BYTES, _VOLUMES_BYTES = 3_500_000, 9_000_000
-PAIRS_A_PAGE = 10
-"""Maximum number of pairs on one page; further pages keep each one small and its viewer fine."""
 
 _QUALITY = {
     "driver": ("driven by", ""),
@@ -101,12 +100,9 @@ def patient_report(
 
 def _pages(patient: PatientResults, out: Path) -> list[_Page]:
     """The pages over which the pairs are evenly distributed; a single one for few pairs."""
-    count = max(math.ceil(len(patient.pairs) / PAIRS_A_PAGE), 1)
-    ends = [len(patient.pairs) * number // count for number in range(count + 1)]
-    files = [out, *(out.with_name(f"{out.stem}_{number}{out.suffix}") for number in range(2, count + 1))]
     return [
-        _Page(number, file, range(*span))
-        for number, (file, span) in enumerate(zip(files, pairwise(ends), strict=True), 1)
+        _Page(number, out.with_name(paging.name(number)), span)
+        for number, span in enumerate(paging.spans(len(patient.pairs)), 1)
     ]
 
 
@@ -125,7 +121,11 @@ def _write(
                        _VOLUMES_BYTES)  # fmt: skip
     packed = shown if isinstance(shown, volumes.Packed) else None
     spots = {pair["name"]: pair["focus"] for pair in packed.data["pairs"]} if packed else {}
+    single = build.part("The table of lesions", lesions.sections, patient.folder)
     sections = [_section(build, index, patient, classes, len(own), spots) for index in page.pairs]
+    for section in sections:
+        pair = section["pair"]
+        section["lesions"] = single.get((pair.source, pair.target)) if isinstance(single, dict) else single
     first = _first_part(build, pages, patient, classes) if page.number == 1 else {}
     found = [*build.problems, *problems]
     write_page(

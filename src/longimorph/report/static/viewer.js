@@ -72,9 +72,34 @@
       maps.unseen.setColormapLabel({ R: [0, VEIL[0]], G: [0, VEIL[1]], B: [0, VEIL[2]], A: [0, 215], I: [0, 1], labels: ["", "not compared"] });
     }
     draw();
-    viewer.scene.crosshairPos = viewer.mm2frac(pair.focus);
+    look(pair.focus);
+  }
+
+  function look(place) {
+    viewer.scene.crosshairPos = viewer.mm2frac(place);
     viewer.drawScene();
     viewer.createOnLocationChange();
+  }
+
+  // The pair and place that the address asks for: #pair=V1__V2&at=x,y,z, in mm to the right, front and up.
+  function asked() {
+    const given = new URLSearchParams(window.location.hash.slice(1));
+    const pair = data.pairs.findIndex((one) => one.name === given.get("pair"));
+    const at = (given.get("at") || "").split(",").map(Number);
+    return pair >= 0 && at.length === 3 && at.every(Number.isFinite) ? { pair, at } : null;
+  }
+
+  // Shows what the address asks for; the viewer starts when it comes into sight, and then asks again.
+  function go() {
+    const wanted = asked();
+    if (!wanted) return;
+    $("viewer-section").scrollIntoView();
+    if (box.dataset.state !== "ready") return;
+    $("v-pair").value = wanted.pair;
+    busy = busy.then(async () => {
+      if (state.pair !== wanted.pair) { state.pair = wanted.pair; await fill(); }
+      look(wanted.at);
+    });
   }
 
   function draw() {
@@ -179,6 +204,7 @@
     read();
     draw();
     box.dataset.state = "ready";
+    go();
   }
 
   function give_up(error) {
@@ -194,4 +220,8 @@
     start().catch(give_up);
   }, { rootMargin: "300px" });
   watch.observe($("viewer-section"));
+  window.addEventListener("hashchange", go);
+  // A second click on a link changes no address.
+  document.addEventListener("click", (event) => { if (event.target.closest("a[href^='#pair=']")) setTimeout(go); });
+  go();
 })();
