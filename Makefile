@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test test-slurm test-faults test-containers demo lint format hooks docs dist bench bench-memory bench-truth bench-open bench-growth bench-gpu bench-plan bench-identity bench-peers
+.PHONY: setup test test-slurm test-faults test-containers demo lint format hooks docs dist bench bench-memory bench-truth bench-open bench-lesions bench-growth bench-gpu bench-plan bench-identity bench-peers
 .DELETE_ON_ERROR:
 
 # Also lets "snakemake --profile slurm" find the project's profile; what is in its place already stays.
@@ -71,6 +71,10 @@ bench-truth: $(VENV)/.installed
 # More than an hour on two cores; finished runs are kept. BENCH_ARGS="--spacing 2" measures on a fine grid (hours).
 bench-open: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.open_question --jobs $(CORES) $(BENCH_ARGS)
+
+# Half an hour: phantoms with known events, and a patient from the public data beside the repository.
+bench-lesions: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.lesions $(BENCH_ARGS)
 
 # Two real glioblastomas from the public data beside the repository; some minutes.
 bench-growth: $(VENV)/.installed

@@ -22,6 +22,7 @@ from longimorph.maps.field_of_view import View, share
 from longimorph.maps.simplex import volumes_mm3
 from longimorph.stages.lesions import lesions
 from longimorph.stages.maps import maps
+from longimorph.stages.register import register
 from longimorph.study.config import defaults
 from longimorph.tables import columns
 from longimorph.tables.lesions import REST
@@ -115,6 +116,15 @@ def write_pair(results: Results, first: str, last: str, moves: bool = True) -> N
     found = PairChanges(*volumes, none, volumes[1] - volumes[0], flows, flows, np.zeros((10, len(before))))
     tables.write_pair(folder, {"patient": "P", "from": first, "to": last}, CLASSES.names, found)
     write_json(folder / "status.json", {"status": "ok"})
+
+
+def register_pair(results: Results, first: str, last: str, control: str) -> None:
+    """Register a pair with the default settings, on one thread of a CPU."""
+    pair = {"patient": "P", "from": first, "to": last}
+    settings = asdict(defaults()) | {"device": "cpu", "threads": 1}
+    source, target = (results.folder / name / "qc.json" for name in (first, last))
+    out = results.folder / f"{first}__{last}"
+    register(pair, results.classes, control, source, target, out, settings)
 
 
 def of_phantom(folder: Path, phantom: LesionPhantom, spacing_mm: float) -> Results:

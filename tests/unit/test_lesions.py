@@ -288,18 +288,20 @@ def test_a_failed_pair_has_a_row_with_its_failure(tmp_path: Path) -> None:
     assert rows.loc[2:, list(columns.LESION_NUMBERS)].isna().all(axis=None)
 
 
-def test_uncertainties_of_the_split_are_those_of_the_class_in_proportion(tmp_path: Path) -> None:
-    """To all that changed; what is not explained of a lesion is added."""
+def test_uncertainties_of_the_split(tmp_path: Path) -> None:
+    """The class's uncertainty in proportion to all that changed, what is not explained, and the edges."""
     made = results(tmp_path, box(LEFT), box(LEFT, ((35, 35, 35), 4)))
     changes = columns.read_table(tmp_path / "V1__V2" / "changes.csv")
-    changes["reallocation_low_mm3"] = changes["reallocation_mm3"] - 30
-    changes["reallocation_high_mm3"] = changes["reallocation_mm3"] + 50
+    changes["reallocation_low_mm3"] = changes["reallocation_mm3"] - 300
+    changes["reallocation_high_mm3"] = changes["reallocation_mm3"] + 500
     columns.as_text(changes).to_csv(tmp_path / "V1__V2" / "changes.csv", index=False)
-    rows = made.lesions()
-    assert rows["reallocation_uncertainty_mm3"].sum() == pytest.approx(
-        50 + rows["unexplained_mm3"].abs().sum(), abs=0.01
-    )
-    assert rows.set_index("event")["reallocation_uncertainty_mm3"]["new"] > 45
+    rows = made.lesions().set_index("event")
+    edges, both = rows["change_uncertainty_mm3"].fillna(0), rows["reallocation_uncertainty_mm3"]
+    own = np.sqrt(both**2 - edges**2)
+    assert own.sum() == pytest.approx(500 + rows["unexplained_mm3"].abs().sum(), abs=0.1)
+    assert own["new"] > 490 and (edges[["new", "stable"]] > 20).all()
+    moved = rows["deformation_uncertainty_mm3"] - rows["unexplained_mm3"].abs()
+    assert moved[["new", "stable"]].to_numpy() == pytest.approx(edges[["new", "stable"]].to_numpy(), abs=0.01)
 
 
 def test_links_lead_from_each_table_to_the_page(tmp_path: Path) -> None:

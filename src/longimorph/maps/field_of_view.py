@@ -23,6 +23,9 @@ FloatMap = npt.NDArray[np.float32]
 CUT_MM2 = 20.0
 """Area of brain on a face of the field of view above which the brain counts as cut there, mm²."""
 
+COMPARED, NOT_COMPARED = 0.5, "not compared"
+"""Minimum weight at which a voxel counts as compared, and the words for the others."""
+
 _SIGMAS = 3.0  # smoothing widths from a cut within which background affects the maps
 _WHOLE = 1 - 1e-3  # share of a voxel in view that counts as all of it
 _RAMP_VOXELS = 2.0

@@ -9,12 +9,12 @@ import numpy.typing as npt
 from scipy import ndimage, sparse, spatial
 
 from longimorph.geometry.grid import FloatArray
+from longimorph.maps.field_of_view import NOT_COMPARED
 from longimorph.maps.lattice import Lattice
 from longimorph.maps.lesions import Lesions
 
 NEW, GONE, MERGED, SPLIT = "new", "gone", "merged", "split"
 ENLARGED, SHRUNK, STABLE = "enlarged", "shrunk", "stable"
-NOT_COMPARED = "not compared"
 EVENTS = (NEW, ENLARGED, MERGED, SPLIT, SHRUNK, GONE, STABLE, NOT_COMPARED)
 
 LEAST_OVERLAP = 0.25
@@ -118,6 +118,14 @@ def uncertainty(group: Group, source: Lesions, target: Lesions) -> float:
     sides = ((group.source, source), (group.target, target))
     found = [lesions.uncertainties[[n - 1 for n in numbers]].sum() for numbers, lesions in sides if numbers]
     return float(np.hypot.reduce(found))
+
+
+def place(group: Group, source: Lesions, target: Lesions) -> FloatArray:
+    """The voxel of a group nearest to its middle, at the second visit or, if it is gone, at the first."""
+    lesions, numbers = (target, group.target) if group.target else (source, group.source)
+    points = np.argwhere(np.isin(lesions.numbers, numbers))
+    away = (points - points.mean(axis=0)) * lesions.grid.spacing
+    return np.asarray(points[np.argmin((away**2).sum(axis=1))], dtype=np.float64)
 
 
 def _links(source: Lesions, target: Lesions, flow: Flow) -> list[tuple[int, int, float]]:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from longimorph.io.atomic import atomic_path
+from longimorph.maps.field_of_view import NOT_COMPARED
 from longimorph.report import amounts, lettering
 from longimorph.report.pair_maps import PairMaps, load_maps
 from longimorph.report.slices import VEIL, draw_slices
@@ -22,7 +23,6 @@ from longimorph.text import counted
 from longimorph.verdict.status import PairStatus, read_status
 
 MOVED, CHANGED, UNEXPLAINED = "#762a83", "#1b7837", "#b0b0b0"
-NOT_COMPARED = "not compared"
 
 _DPI, _POINTS = 120, 72
 _WIDTH, _TITLE, _PANELS, _COLOUR_BARS = 17.0, 1.2, 4.9, 0.75

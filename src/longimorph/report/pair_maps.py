@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from longimorph.geometry.grid import Grid, canonical
 from longimorph.io import volumes
+from longimorph.maps.field_of_view import COMPARED
 from longimorph.report import focus
 from longimorph.report.focus import Index
 from longimorph.study.classes import ClassTable
 
 Array = NDArray[np.float32]
-
-COMPARED = 0.5
-"""Minimum weight at which a voxel counts as compared."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longimorph.geometry.grid import Grid, bounding_box, crop
+from longimorph.maps.field_of_view import COMPARED
 from longimorph.report import focus
 from longimorph.report.maps import Bytes, Floats, class_maps, picture, scalar, tissue
-from longimorph.report.pair_maps import COMPARED
 from longimorph.report.pairs import PairResults
 from longimorph.study.classes import ClassTable
 from longimorph.tables.closure import KINDS

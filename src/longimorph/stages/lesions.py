@@ -19,9 +19,9 @@ from longimorph.io.transforms import read_displacement
 from longimorph.io.volumes import read_maps, read_scalar
 from longimorph.maps import lesion_matching, lesion_regions
 from longimorph.maps import lesions as single
-from longimorph.maps.field_of_view import View, share
+from longimorph.maps.field_of_view import COMPARED, NOT_COMPARED, View, share
 from longimorph.maps.lattice import Lattice
-from longimorph.maps.lesion_matching import NOT_COMPARED, Flow, Group
+from longimorph.maps.lesion_matching import Flow, Group
 from longimorph.maps.lesion_tracks import tracks
 from longimorph.maps.lesions import Lesions
 from longimorph.report import paging
@@ -32,9 +32,6 @@ from longimorph.tables import columns
 from longimorph.tables import lesions as table
 from longimorph.tables.lesions import LesionRow
 from longimorph.verdict.status import read_status
-
-COMPARED = 0.5
-"""Mean weight of a lesion's voxels below which it was not compared."""
 
 Names = tuple[str, str]
 
@@ -225,7 +222,7 @@ def _row(pair: _Pair, group: Group, own: _Sums, lattice: Lattice) -> LesionRow:
     source, target = pair.source, pair.target
     known_to = lesion_matching.uncertainty(group, source, target)
     event = lesion_matching.event(group, source, target, own.after - own.before, known_to)
-    at = _place(group, source, target)
+    at = lesion_matching.place(group, source, target)
     x, y, z = lattice.fine.index_to_world(at).tolist()
     i, j, k = np.rint(lattice.to_grid(at[:, None])[:, 0]).astype(int).tolist()
     first = _tracks(group.source, source, pair.tracks[0])
@@ -252,11 +249,3 @@ def _tracks(numbers: Sequence[int], found: Lesions, own: Sequence[int]) -> tuple
     order = sorted(numbers, key=lambda number: -found.volumes[number - 1])
     large = [number for number in order if found.large[number - 1]]
     return tuple(own[number - 1] for number in large or order[:1])
-
-
-def _place(group: Group, source: Lesions, target: Lesions) -> FloatArray:
-    """The voxel of a group nearest to its middle, at the second visit or, if it is gone, at the first."""
-    lesions, numbers = (target, group.target) if group.target else (source, group.source)
-    points = np.argwhere(np.isin(lesions.numbers, numbers))
-    away = (points - points.mean(axis=0)) * lesions.grid.spacing
-    return np.asarray(points[np.argmin((away**2).sum(axis=1))], dtype=np.float64)

@@ -73,14 +73,12 @@ def class_rows(changes: Mapping[Any, Any], lesions: Sequence[LesionRow], rest_sh
         columns.LESION_VOLUMES, (*sums.T[:2], change, *sums.T[2:], unexplained), strict=True
     ):
         table[name] = values
-    table["change_uncertainty_mm3"] = columns.to_decimals(
-        np.array([*(r.change_uncertainty for r in kept), np.nan])
-    )
+    edges = np.array([*(row.change_uncertainty for row in kept), np.nan])
+    table["change_uncertainty_mm3"] = columns.to_decimals(edges)
     shares = np.array([*(row.share for row in kept), rest_share])
     for kind in ("deformation", "reallocation"):
-        table[f"{kind}_uncertainty_mm3"] = columns.to_decimals(
-            shares * _most(changes, kind) + np.abs(unexplained)
-        )
+        split = shares * _most(changes, kind) + np.abs(unexplained)
+        table[f"{kind}_uncertainty_mm3"] = columns.to_decimals(np.hypot(split, np.nan_to_num(edges)))
     places = [row.place_mm for row in kept] + [(np.nan,) * 3]
     for axis, name in enumerate(columns.PLACE):
         table[name] = [float(place[axis]) for place in places]
