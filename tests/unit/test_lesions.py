@@ -21,6 +21,7 @@ from benchmarks.phantoms import lesion_results as written  # noqa: E402
 from benchmarks.phantoms import lesions as phantoms  # noqa: E402
 from benchmarks.phantoms.lesions import FLUID, LESION, OUTSIDE, WHITE  # noqa: E402
 from longimorph.geometry.grid import Grid  # noqa: E402
+from longimorph.io.transforms import read_displacement, write_displacement  # noqa: E402
 from longimorph.maps import lesion_regions  # noqa: E402
 from longimorph.maps import lesions as single  # noqa: E402
 from longimorph.maps.lattice import Lattice  # noqa: E402
@@ -185,6 +186,17 @@ def test_a_lesion_that_is_pushed_away_from_its_place_is_the_same(tmp_path: Path)
     assert events(made.lesions()) == ["stable"]
     written.write_pair(made, "V1", "V2", moves=False)
     assert sorted(events(made.lesions())) == ["gone", "new"]
+
+
+def test_a_warp_that_follows_noise_parts_no_lesion_from_itself(tmp_path: Path) -> None:
+    """The warp moves all by 6 mm, but the lesion is where it was."""
+    made = results(tmp_path, box(((20, 20, 20), 2)), box(((20, 20, 20), 2)))
+    for name, step in (("warp", 6.0), ("inverse_warp", -6.0)):
+        _, own = read_displacement(tmp_path / "V1__V2" / f"{name}.nii.gz")
+        field = np.zeros((3, *own.shape))
+        field[0] = step
+        write_displacement(tmp_path / "V1__V2" / f"{name}.nii.gz", field, own)
+    assert events(made.lesions()) == ["stable"]
 
 
 def test_a_lesion_shrinks_below_the_least_volume_without_being_gone(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     scan.write_bytes(scan.read_bytes()[:60])
     (cohort.folder / "node").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(OFFLINE))
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")]))
+        )
         patch.setenv("OFFLINE_NOTES", str(cohort.folder / "network.txt"))
         patch.setenv("TMPDIR", str(cohort.folder / "node"))
         return cohort, cohort.snakemake()
@@ -186,6 +188,20 @@ def test_the_columns_add_up(results: Path) -> None:
     assert np.abs(change - parts).max() < 1e-6
     flows = read_transitions(results / "cohort" / "transitions.csv")
     assert (flows[["deformation_mm3", "reallocation_mm3"]].dropna() >= 0).all(axis=None)
+
+
+def test_single_lesions_add_up_to_their_class(results: Path) -> None:
+    lesions = columns.read_table(results / "cohort" / "lesions.csv")
+    changes = read_changes(results / "cohort" / "changes.csv").query("`class` == 'oedema'")
+    assert len(changes) == 4
+    for row in changes.to_dict("records"):
+        own = lesions[(lesions["patient"] == row["patient"]) & (lesions["to"] == row["to"])]
+        assert set(own["status"]) == {row["status"]}
+        for name in columns.VOLUMES if row["status"] == "ok" else ():
+            assert own[name].sum() == pytest.approx(row[name], abs=1e-6), name
+    (new,) = lesions[lesions["event"] == "new"].to_dict("records")
+    assert (new["patient"], new["from"], new["to"], new["lesion"]) == ("P002", "V1", "V2", "1")
+    assert (new["x_mm"], new["y_mm"], new["z_mm"]) == pytest.approx((40, 0, 0), abs=4)
 
 
 def test_what_moved_is_deformation_and_what_turned_ill_is_reallocation(results: Path) -> None:

@@ -159,21 +159,42 @@ def _counts(here: Lesions, there: Lesions, moved: object) -> sparse.csr_array:
 def _near(
     source: Lesions, target: Lesions, flow: Flow, links: list[tuple[int, int, float]]
 ) -> list[tuple[int, int, float]]:
-    """Pairs of lesions that overlap none, each the other's nearest and within `NEAR_MM`; overlap 0."""
-    alone = [
-        n for n in range(1, source.count + 1) if source.large[n - 1] and n not in {a for a, _, _ in links}
-    ]
-    others = [
-        n for n in range(1, target.count + 1) if target.large[n - 1] and n not in {b for _, b, _ in links}
-    ]
-    if not alone or not others:
+    """Pairs of lesions that overlap none, each the other's nearest and within `NEAR_MM`; overlap 0.
+
+    They are near if they are so after transport or in place: a warp that follows noise may part a lesion
+    from itself.
+    """
+    firsts = _alone(source, {a for a, _, _ in links})
+    lasts = _alone(target, {b for _, b, _ in links})
+    if not firsts or not lasts:
         return []
-    sides = source.grid.spacing
-    clouds = [flow.from_source(np.array(np.nonzero(source.numbers == n))).T * sides for n in alone]
-    trees = [spatial.cKDTree(np.argwhere(target.numbers == n) * sides) for n in others]
-    gaps = np.array([[float(np.min(tree.query(cloud)[0])) for tree in trees] for cloud in clouds])
+    sides = source.grid.spacing[:, None]
+    here = [(points * sides, flow.from_source(points) * sides) for points in firsts.values()]
+    there = [(points * sides, flow.from_target(points) * sides) for points in lasts.values()]
+    ways = ((0, 0), (0, 1), (1, 0))  # in place, after moving the second, after moving the first
+    gaps, apart = (
+        np.array([[min(far(a[i], b[j]) for i, j in ways) for b in there] for a in here])
+        for far in (_gap, _between_middles)
+    )
+    gaps, nearest = gaps - sides.max(), apart.argmin(axis=1)
+    names = list(firsts), list(lasts)
     return [
-        (alone[a], others[b], 0.0)
-        for a, b in zip(range(len(alone)), gaps.argmin(axis=1), strict=True)
-        if gaps[a, b] <= NEAR_MM + sides.max() and gaps[:, b].argmin() == a
+        (names[0][a], names[1][b], 0.0)
+        for a, b in enumerate(nearest)
+        if gaps[a, b] <= NEAR_MM and apart[:, b].argmin() == a
     ]
+
+
+def _alone(lesions: Lesions, linked: set[int]) -> dict[int, Points]:
+    """The voxels (3, n) of each lesion that is large enough and not in ``linked``."""
+    numbers = [int(n) + 1 for n in np.flatnonzero(lesions.large) if n + 1 not in linked]
+    return {n: np.array(np.nonzero(lesions.numbers == n)) for n in numbers}
+
+
+def _gap(one: FloatArray, other: FloatArray) -> float:
+    """The smallest distance between points (3, n) of two clouds."""
+    return float(np.min(spatial.cKDTree(one.T).query(other.T)[0]))
+
+
+def _between_middles(one: FloatArray, other: FloatArray) -> float:
+    return float(np.linalg.norm(one.mean(axis=1) - other.mean(axis=1)))
