@@ -222,3 +222,16 @@ def test_writing_on_the_wrong_grid_is_refused(tmp_path):
         v.write_maps(tmp_path / "a.nii.gz", np.zeros((2, 3, 3, 3)), oblique())
     with pytest.raises(ValueError, match="does not lie on"):
         v.write_scalar(tmp_path / "a.nii.gz", np.zeros((3, 3, 3)), oblique())
+
+
+def test_single_maps_can_be_read_without_the_others(tmp_path) -> None:
+    maps = np.random.default_rng(0).random((4, 3, 5, 2), dtype=np.float32)
+    grid = g.Grid((3, 5, 2), np.diag([1.0, 2, 3, 1]))
+    v.write_maps(tmp_path / "maps.nii.gz", maps, grid)
+    some, own = v.read_maps(tmp_path / "maps.nii.gz", [2, 0])
+    np.testing.assert_array_equal(some, maps[[2, 0]])
+    assert own.shape == grid.shape
+    v.write_scalar(tmp_path / "one.nii.gz", maps[0], grid)
+    np.testing.assert_array_equal(v.read_scalar(tmp_path / "one.nii.gz"), maps[0])
+    with pytest.raises(Unusable, match="4, classes last"):
+        v.read_maps(tmp_path / "one.nii.gz", [0])
