@@ -47,13 +47,15 @@ class Found:
     """How lesions that changed, by some way of finding them, agree with the reference's.
 
     ``own`` and ``right``: how many were found, and how many of them overlap the reference; ``known`` and
-    ``seen``: how many the reference has, and how many of these overlap what was found.
+    ``seen``: how many the reference has, and how many of these overlap what was found; ``seen_share``: the
+    share of the reference's volume in those.
     """
 
     own: int
     right: int
     known: int
     seen: int
+    seen_share: float = 0.0
 
     @property
     def precision(self) -> float:
@@ -175,7 +177,8 @@ def agreement(own: list[Mask], marked: single.Lesions) -> Found:
         hit = (np.maximum(share, counts / mask.sum()) >= LEAST_OVERLAP) & marked.large
         right += int(hit.any())
         seen |= set(np.flatnonzero(hit).tolist())
-    return Found(len(own), right, int(marked.large.sum()), len(seen))
+    volumes = marked.volumes[marked.large].sum(), sum(marked.volumes[n] for n in seen)
+    return Found(len(own), right, int(marked.large.sum()), len(seen), float(volumes[1] / volumes[0]))
 
 
 def markdown(table: pd.DataFrame, ways: Mapping[str, Found], possible: Found) -> str:
@@ -191,15 +194,16 @@ def markdown(table: pd.DataFrame, ways: Mapping[str, Found], possible: Found) ->
             changed=sums["reallocation_mm3"] / 1000,
             known=possible.known,
             possible=possible.seen,
+            possible_share=possible.seen_share,
             least=LEAST_MM3,
             overlap=LEAST_OVERLAP,
         ),
-        "| change, found as | number | confirmed | precision | recall | F1 |",
-        "| --- " * 6 + "|",
+        "| change, found as | number | confirmed | precision | recall | F1 | recall by volume |",
+        "| --- " * 7 + "|",
     ]
     for name, found in ways.items():
         line = f"| {name} | {found.own} | {found.right} | {found.precision:.2f} | {found.recall:.2f} "
-        line += f"| **{found.f1:.2f}** |"
+        line += f"| **{found.f1:.2f}** | {found.seen_share:.2f} |"
         report.say(line)
         lines.append(line)
     return "\n".join([*lines, "", lesion_texts.PATIENT_READING])

@@ -65,7 +65,7 @@ def known_motion(folder: Path, seeds: int) -> str:
         line = f"| {noise:g} | **{written.total(with_motion).f1:.3f}** | {without.f1:.3f} | {each} |"
         report.say(line)
         lines.append(line)
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", lesion_texts.KNOWN_READING])
 
 
 def registered(folder: Path, seeds: int) -> str:

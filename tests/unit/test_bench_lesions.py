@@ -49,7 +49,10 @@ def test_what_agrees_with_the_reference() -> None:
     masks[1][25:29, 2:9, 2:9] = True  # 8 % of this one and a quarter of the third
     masks[2][28, 8, 8] = True
     found = lesion_patient.agreement(masks, single.find(marks, grid, 1.0))
-    assert found == lesion_patient.Found(own=3, right=2, known=3, seen=3)
+    assert found == lesion_patient.Found(own=3, right=2, known=3, seen=3, seen_share=1.0)
+    assert lesion_patient.agreement(masks[1:], single.find(marks, grid, 1.0)).seen_share == pytest.approx(
+        1 / 3
+    )
     assert found.f1 == pytest.approx(2 * (2 / 3) / (2 / 3 + 1))
     assert lesion_patient.Found(0, 0, 3, 0).f1 == 0
 
