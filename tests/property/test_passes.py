@@ -8,19 +8,17 @@ import sys
 
 import pytest
 import torch
+from pass_arguments import PRECISIONS, agree, random_arguments, results
 from small_problems import control_matrix, random_maps, random_matching, settings, smooth
 
 from longimorph.numerics import control, fused, passes
-from longimorph.numerics.control import Exchange, Matrix
 from longimorph.numerics.objective import evaluate
-from longimorph.numerics.passes import Pass, PerAxis
+from longimorph.numerics.passes import Pass
 from longimorph.numerics.solve import MapPair
-from longimorph.numerics.sphere import normalise, tangent
-from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
+from longimorph.numerics.sphere import tangent
 
 SHAPES = [(4, 5, 6), (2, 3, 4), (3, 2, 2), (2, 3, 2), (2, 40, 30)]
 """The last has rows enough for more than one block of them."""
-PRECISIONS = {torch.float64: 1e-12, torch.float32: 2e-5}
 
 
 def both_ways(monkeypatch, work):
@@ -31,10 +29,6 @@ def both_ways(monkeypatch, work):
     monkeypatch.setattr(passes, "FUSED_LOOPS", False)
     monkeypatch.setitem(passes.SLAB_BYTES, "cpu", 1)
     return fused, work()
-
-
-def agree(found, expected, tolerance):
-    assert float((found - expected).norm()) <= tolerance * float(expected.norm())
 
 
 def problem(shape, kind):
@@ -64,64 +58,6 @@ def test_the_matrix_of_each_voxel(monkeypatch, shape, kind):
         monkeypatch, lambda: passes.metric(matching.source, system.control, system.per_mm)
     )
     agree(fused, plain, PRECISIONS[kind])
-
-
-def random_arguments(which, shape, kind, seed):
-    """Arguments of a pass on random arrays: q on the sphere, everything else without any structure."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def field(channels):
-        return torch.randn(channels, *shape, generator=generator, dtype=torch.float64).to(kind)
-
-    def state():
-        q = normalise(field(4).abs() + 0.01)
-        return State(q, field(4))
-
-    at, base, cotangent = state(), state(), State(field(4), field(4))
-    shares, rho, u = (
-        field(4).abs(),
-        field(1).abs().clamp(1e-3, 0.99),
-        torch.rand(3, 1, 1, 1, dtype=kind) + 0.2,
-    )
-    direction = Direction(cotangent, 0.3, field(1), field(1))
-    drive, changes = Intermediates(rho, field(3), field(3)), Intermediates(field(1), field(3), field(3))
-    free = torch.rand(4, 4, generator=generator).to(kind)
-    free[0, 1] = free[1, 0] = 0
-    priced = Exchange(torch.where(field(4) > 0, field(4), 0), Matrix(free))
-    return {
-        Pass.DENSITY: (*at, shares, u),
-        Pass.METRIC: (at.q, shares, u),
-        Pass.RATE: (*at, drive.rho, drive.v, u),
-        Pass.ADVANCE: (base, at, shares, drive, u, 0.1),
-        Pass.DIRECTION: (at, cotangent, 0.3),
-        Pass.DENSITY_CHANGE: (at, direction, shares, drive.rho, drive.am, u),
-        Pass.PULL_BACK: (at, direction, shares, drive, changes, u),
-        Pass.MOMENTUM: (*at, u),
-        Pass.MOMENTUM_CHANGE: (at, direction, u),
-        Pass.CARRY: (base, at, drive.v, u, 0.1),
-        Pass.CARRY_BACK: (at, direction, drive.v, changes.v, u),
-        Pass.TURN: (at, priced, 0.1, bool(seed % 2)),
-        Pass.TURN_BACK: (at, cotangent, priced, 0.1, bool(seed % 2)),
-        Pass.PAIR_METRIC: (at.q, priced, 0.1, u),
-        Pass.PAIR_RATE: (*at, priced, drive.v, u),
-        Pass.UNEXCHANGE: (at.q, priced, 0.1, field(4)),
-        Pass.UNSETTLE: (at, Renormalisation(rho + 0.5, field(1)), cotangent),
-    }[which]
-
-
-OVERWRITTEN = {Pass.UNSETTLE: slice(-1, None), Pass.TURN: slice(0, 1), Pass.TURN_BACK: slice(0, 2)}
-"""Which arguments of a pass it overwrites."""
-
-
-def results(which, arguments, axes, expected):
-    """What a pass makes of its arguments, as tensors; ``axes`` is the one with a number per axis."""
-    if which in OVERWRITTEN:
-        outputs = passes.tensors_in(arguments[OVERWRITTEN[which]])
-    else:
-        outputs = [torch.empty_like(one) for one in expected]
-    given = [PerAxis(one) if one is axes else one for one in arguments]
-    passes._run(which, given, outputs)
-    return outputs
 
 
 @pytest.mark.parametrize("kind", PRECISIONS)

@@ -1,8 +1,9 @@
-"""Traversal of a volume by the equations: row by row in machine code, or slab by slab with torch.
+"""Traversal of a volume by the equations: in machine code, or slab by slab with torch.
 
-A CPU uses the fused loops of :mod:`longimorph.numerics.fused`. Any other device uses the formulas of
-:mod:`longimorph.numerics.equations`, on slabs thin enough that the temporaries of a formula are small
-compared with one map. The results differ only by rounding. Nothing here records a graph.
+A CPU uses the fused loops of :mod:`longimorph.numerics.fused`, a GPU the kernels of
+:mod:`longimorph.numerics.triton_passes`. Where these cannot be used, the formulas of
+:mod:`longimorph.numerics.equations` do the same, on slabs thin enough that the temporaries of a formula are
+small compared with one map. The results differ only by rounding. Nothing here records a graph.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ busy for longer than the launch of a formula's next operation takes.
 """
 FUSED_LOOPS = True
 """Whether a CPU uses the fused loops, where they can be imported."""
+KERNEL_DEVICES: tuple[str, ...] = ("cuda",)
+"""Types of device that use the Triton kernels, where Triton works."""
 
 Formula = Callable[..., Tensor | tuple[Tensor, ...]]
 Listener = Callable[["Pass", Sequence[Any], Sequence[Tensor]], None]
@@ -180,6 +183,19 @@ def _fused_loops() -> ModuleType | None:
     return fused
 
 
+@functools.cache
+def _triton_kernels() -> ModuleType | None:
+    """Return the module of Triton kernels; None where Triton is absent, or fails on this machine."""
+    try:
+        from longimorph.numerics import triton_passes  # needs Triton, which is not installed everywhere
+
+        triton_passes.run_once(KERNEL_DEVICES[0])
+    except Exception as error:  # whatever a missing compiler, an old GPU or a broken installation raises
+        LOGGER.warning("Triton is not usable, so the GPU takes several times longer: %s", error)
+        return None
+    return triton_passes
+
+
 def _numbers(value: Any, kind: type) -> list[Any]:
     """Convert an argument of a pass for a fused loop: arrays (K, x, y z), and numbers of one type."""
     if isinstance(value, Tensor):
@@ -191,15 +207,24 @@ def _numbers(value: Any, kind: type) -> list[Any]:
     return [x for one in value for x in _numbers(one, kind)] if isinstance(value, tuple) else [kind(value)]
 
 
+def _once(inputs: Sequence[Any], outputs: Sequence[Tensor]) -> tuple[Any, ...]:
+    """The inputs, then the outputs; what is overwritten appears once."""
+    written = {id(tensor) for tensor in outputs}
+    return *(one for one in inputs if not any(id(a) in written for a in tensors_in(one))), *outputs
+
+
 def _fused(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
     loops = _fused_loops()
     assert loops is not None
     kernel: Callable[..., None] = loops.LOOPS[which.value]
-    written = {id(tensor) for tensor in outputs}
-    given = [one for one in inputs if not any(id(tensor) in written for tensor in tensors_in(one))]
-    arguments = _numbers((*given, *outputs), outputs[0].numpy().dtype.type)  # what is overwritten only once
+    arguments = _numbers(_once(inputs, outputs), outputs[0].numpy().dtype.type)
     planes, row = outputs[0].shape[1], outputs[0].shape[3]
     in_parts(lambda part: kernel(*arguments, row, *part), planes)
+
+
+def _leaves(value: Any) -> list[Any]:
+    """The tensors and numbers in an argument of a pass, in order."""
+    return [x for one in value for x in _leaves(one)] if isinstance(value, tuple) else [value]
 
 
 def filtered(field: Tensor, taps: Sequence[Tensor]) -> Tensor:
@@ -228,12 +253,25 @@ def can_fuse(fields: Sequence[Tensor]) -> bool:
     return all(a.ndim == 4 and a.is_contiguous() for a in fields) and _fused_loops() is not None
 
 
+def kernels_for(fields: Sequence[Tensor]) -> ModuleType | None:
+    """The module of Triton kernels if these can process such fields, else None."""
+    first = fields[0]
+    if first.device.type not in KERNEL_DEVICES or first.dtype not in (torch.float32, torch.float64):
+        return None
+    if not all(a.ndim == 4 and a.is_contiguous() and a.shape[1:].numel() < 2**31 for a in fields):
+        return None
+    return _triton_kernels()
+
+
 def _run(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
     """Fill ``outputs`` with the result of a pass's formula on the inputs."""
     for listener in _LISTENERS:
         listener(which, inputs, outputs)
-    if can_fuse(tensors_in((*inputs, *outputs))):
+    fields = tensors_in((*inputs, *outputs))
+    if can_fuse(fields):
         _fused(which, inputs, outputs)
+    elif (kernels := kernels_for(fields)) is not None and which.value in kernels.KERNELS:
+        kernels.run(which.value, _leaves(_once(inputs, outputs)), fields[0])
     else:
         _walk(FORMULAS[which], inputs, outputs)
 

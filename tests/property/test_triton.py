@@ -1,0 +1,185 @@
+"""The Triton kernels for a GPU agree with the plain formulas, and keep their numbers in registers.
+
+Triton's interpreter runs the kernels on a CPU. Triton decides for or against it when it is imported, so one
+test runs this file again with the interpreter; the tests marked ``interpreted`` are its own. The compiler for
+a GPU needs no GPU.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from pass_arguments import PRECISIONS, agree, random_arguments, results
+from small_problems import control_matrix, random_maps, settings, smooth
+
+from longimorph.numerics import control, passes
+from longimorph.numerics.objective import evaluate
+from longimorph.numerics.passes import Pass
+from longimorph.numerics.solve import MapPair
+from longimorph.numerics.sphere import tangent
+
+triton = pytest.importorskip("triton", reason="needs Triton: pip install 'longimorph[triton]'")
+
+from longimorph.numerics import triton_passes  # noqa: E402
+
+IN_INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
+interpreted = pytest.mark.skipif(not IN_INTERPRETER, reason="run by test_every_kernel_in_the_interpreter")
+compiled = pytest.mark.skipif(IN_INTERPRETER, reason="needs the compiler")
+
+SHAPES = [((4, 5, 9), 3), ((2, 2, 2), 2), ((2, 3, 7), 8), ((5, 3, 2), 13)]
+"""Grids and numbers of classes; the first takes more than one block of threads."""
+FLAT = [(1, 5, 6), (4, 1, 3), (3, 4, 1), (1, 1, 150)]
+PASSES = [Pass(name) for name in triton_passes.KERNELS]
+CARDS = (80, 90)
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """The kernels do on a CPU what they do on a GPU."""
+    monkeypatch.setattr(passes, "KERNEL_DEVICES", ("cpu",))
+    monkeypatch.setattr(passes, "FUSED_LOOPS", False)
+    monkeypatch.setattr(passes, "_walk", lambda *_: pytest.fail("a formula where a kernel was asked for"))
+
+
+def axes_in(arguments):
+    return next(
+        (one for one in arguments if isinstance(one, torch.Tensor) and one.shape == (3, 1, 1, 1)), None
+    )
+
+
+@compiled
+@pytest.mark.slow
+def test_every_kernel_in_the_interpreter():
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=550)
+    assert run.returncode == 0, run.stdout
+    assert int(re.search(r"(\d+) passed", run.stdout)[1]) > len(PASSES), run.stdout
+
+
+@interpreted
+@pytest.mark.parametrize("kind", PRECISIONS)
+@pytest.mark.parametrize("which", PASSES)
+def test_every_kernel_against_its_formula(kernels, which, kind):
+    for seed, (shape, classes) in enumerate(SHAPES):
+        arguments = random_arguments(which, shape, kind, seed, classes)
+        expected = passes.tensors_in(passes.FORMULAS[which](*arguments))
+        found = results(which, arguments, axes_in(arguments), expected)
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            agree(one, other, PRECISIONS[kind])
+
+
+@interpreted
+@pytest.mark.parametrize("shape", FLAT)
+@pytest.mark.parametrize("which", PASSES)
+def test_along_an_axis_of_one_voxel_nothing_changes(monkeypatch, which, shape):
+    """The formulas need two voxels per axis; the fused loops do not."""
+    arguments = random_arguments(which, shape, torch.float64, 3)
+    again = random_arguments(which, shape, torch.float64, 3)
+    like = [torch.empty_like(one) for one in passes.tensors_in(passes.FORMULAS[which](*_padded(which)))]
+    like = [torch.empty(len(one), *shape, dtype=torch.float64) for one in like]
+    expected = results(which, arguments, axes_in(arguments), like)
+    monkeypatch.setattr(passes, "FUSED_LOOPS", False)
+    monkeypatch.setattr(passes, "KERNEL_DEVICES", ("cpu",))
+    for one, other in zip(results(which, again, axes_in(again), like), expected, strict=True):
+        agree(one, other, PRECISIONS[torch.float64])
+
+
+def _padded(which):
+    return random_arguments(which, (2, 2, 2), torch.float64, 3)
+
+
+@interpreted
+@pytest.mark.parametrize("kind", PRECISIONS)
+@pytest.mark.parametrize("which", [Pass.DENSITY, Pass.DENSITY_CHANGE])
+def test_the_kernels_bound_rho_where_the_formulas_do(kernels, which, kind):
+    arguments = list(random_arguments(which, (4, 5, 6), kind, 0))
+    arguments[2][:, ::2] = 0
+    if which is Pass.DENSITY_CHANGE:
+        arguments[3][:, ::2] = control.RHO_MIN
+    expected = passes.tensors_in(passes.FORMULAS[which](*arguments))
+    for one, other in zip(results(which, arguments, arguments[-1], expected), expected, strict=True):
+        agree(one[:, ::2], other[:, ::2], PRECISIONS[kind])
+
+
+@interpreted
+@pytest.mark.parametrize("which", PASSES)
+def test_offsets_of_64_bits_give_the_same(kernels, monkeypatch, which):
+    """Offsets beyond 2^31 elements cannot be tried here; that their type changes no number can."""
+    arguments = random_arguments(which, (4, 5, 6), torch.float32, 1)
+    expected = passes.tensors_in(passes.FORMULAS[which](*arguments))
+    monkeypatch.setattr(triton_passes, "MOST_OFFSETS", 1)
+    for one, other in zip(results(which, arguments, axes_in(arguments), expected), expected, strict=True):
+        agree(one, other, PRECISIONS[torch.float32])
+
+
+@interpreted
+@pytest.mark.parametrize("kind", PRECISIONS)
+def test_cost_and_gradient(monkeypatch, kind):
+    generator = torch.Generator().manual_seed(5)
+    source, target = (random_maps(generator, 3, (6, 5, 4)).to(kind) for _ in range(2))
+    matrix = control_matrix("mixed", 3, generator).to(kind)
+    chosen = settings(kernel_mm=(2.0, 4.0), amplitude_mm=4.0, steps=2)
+    matching = MapPair(source, target, matrix, (1.0, 1.2, 0.9)).matching(chosen)
+    momentum = tangent(0.1 * smooth(generator, 3, (6, 5, 4)).to(kind), matching.source)
+    monkeypatch.setattr(passes, "FUSED_LOOPS", False)
+    expected = evaluate(momentum, matching)
+    monkeypatch.setattr(passes, "KERNEL_DEVICES", ("cpu",))
+    monkeypatch.setattr(passes, "_walk", lambda *_: pytest.fail("a formula where a kernel was asked for"))
+    found = evaluate(momentum, matching)
+    assert found.cost == pytest.approx(expected.cost, rel=PRECISIONS[kind])
+    agree(found.gradient, expected.gradient, PRECISIONS[kind])
+
+
+def test_kernels_have_the_names_of_their_passes():
+    for name, one in triton_passes.KERNELS.items():
+        assert Pass(name) and one.__name__ == name
+
+
+def resources(name, card, classes=8, **options):
+    """Registers of a thread, and bytes spilled to memory, of a kernel on float32 compiled for a card."""
+    one = triton_passes.KERNELS[name]
+    kinds = {"nx": "i32", "ny": "i32", "nz": "i32", "duration": "fp64", "factor": "fp64"}
+    fixed = {"CLASSES": classes, "INDEX": triton.language.int32, "BLOCK": triton_passes.BLOCK}
+    signature = {
+        given: "constexpr" if given in fixed else kinds.get(given, "*fp32") for given in one.arg_names
+    }
+    source = triton.compiler.ASTSource(one, signature, fixed)
+    target = triton.backends.compiler.GPUTarget("cuda", card, 32)
+    options = {"num_warps": triton_passes.WARPS, **options}
+    return _assembled(triton.compile(source, target=target, options=options).asm["ptx"])
+
+
+def _assembled(ptx):
+    place = triton.knobs.nvidia.ptxas.path
+    target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)[1]
+    command = [place, "-v", f"--gpu-name={target}", "-o", os.devnull, "-"]
+    said = subprocess.run(command, input=ptx, capture_output=True, text=True, check=True).stderr
+    spilled = [int(n) for n in re.findall(r"(\d+) bytes spill (?:stores|loads)", said)]
+    assert spilled, said
+    return int(re.search(r"Used (\d+) registers", said)[1]), max(spilled)
+
+
+@compiled
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("name", triton_passes.KERNELS)
+def test_no_kernel_spills_registers(name, card):
+    registers, spilled = resources(name, card)
+    assert spilled == 0
+    assert registers <= 128, "fewer than 16 warps would fit on a multiprocessor"
+
+
+@compiled
+def test_registers_do_not_depend_on_the_number_of_classes():
+    assert resources("pull_back", 90, classes=30) == resources("pull_back", 90, classes=9)
+
+
+@compiled
+def test_a_spill_would_be_seen():
+    assert resources("pull_back", 90, maxnreg=48)[1] > 0
