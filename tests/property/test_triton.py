@@ -18,6 +18,8 @@ from pass_arguments import PRECISIONS, agree, random_arguments, results
 from small_problems import control_matrix, random_maps, settings, smooth
 
 from longimorph.numerics import control, passes
+from longimorph.numerics.conjugate import conjugate_gradients, inner, smooth_solution
+from longimorph.numerics.kernels import along_all, gaussian_kernel
 from longimorph.numerics.objective import evaluate
 from longimorph.numerics.passes import Pass
 from longimorph.numerics.solve import MapPair
@@ -25,7 +27,7 @@ from longimorph.numerics.sphere import tangent
 
 triton = pytest.importorskip("triton", reason="needs Triton: pip install 'longimorph[triton]'")
 
-from longimorph.numerics import triton_passes  # noqa: E402
+from longimorph.numerics import triton_convolution, triton_passes, triton_solves  # noqa: E402
 
 IN_INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not IN_INTERPRETER, reason="run by test_every_kernel_in_the_interpreter")
@@ -137,23 +139,105 @@ def test_cost_and_gradient(monkeypatch, kind):
     agree(found.gradient, expected.gradient, PRECISIONS[kind])
 
 
+@interpreted
+@pytest.mark.parametrize("kind", PRECISIONS)
+@pytest.mark.parametrize("shape", [(9, 5, 4), (1, 20, 3), (12, 1, 1)])
+def test_a_band_along_each_axis(shape, kind):
+    generator = torch.Generator().manual_seed(7)
+    field = torch.randn(2, *shape, generator=generator, dtype=torch.float64).to(kind)
+    band = torch.rand(6, generator=generator, dtype=torch.float64).to(kind)
+    for axis, n in enumerate(shape):
+        apart = (torch.arange(n)[:, None] - torch.arange(n)).abs()
+        matrices = [torch.eye(side, dtype=kind) for side in shape]
+        matrices[axis] = torch.where(apart < len(band), band[apart.clamp(max=len(band) - 1)], 0)
+        agree(triton_convolution.filtered(field, band, axis), along_all(field, matrices), PRECISIONS[kind])
+
+
+@interpreted
+def test_a_kernel_by_bands(kernels, monkeypatch):
+    field = torch.randn(3, 40, 12, 6, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr("longimorph.numerics.kernels.TAP", 0.0)  # even where a matrix takes less time
+    one = gaussian_kernel((40, 12, 6), (1.0, 1.2, 0.9), [1.3], 2.0, field)
+    asked: list[int] = []
+    monkeypatch.setattr(triton_convolution, "filtered", _heard(triton_convolution.filtered, asked))
+    assert one.scales[0].taps
+    expected = along_all(field, one.scales[0].dense)
+    assert float((one(field) - expected).abs().max()) <= 1e-6 * float(expected.abs().max())
+    assert asked == [0, 1]
+
+
+def _heard(work, asked):
+    def heard(field, taps, axis):
+        asked.append(axis)
+        return work(field, taps, axis)
+
+    return heard
+
+
+@interpreted
+@pytest.mark.parametrize("kind", PRECISIONS)
+def test_solves_by_kernels_are_those_of_the_formulas(monkeypatch, kind):
+    generator = torch.Generator().manual_seed(9)
+    shape = (8, 9, 17)
+
+    def field(channels):
+        return torch.randn(channels, *shape, generator=generator, dtype=torch.float64).to(kind)
+
+    vectors, b, weights = torch.stack([field(3), field(3)]), field(3), field(3).abs() + 0.5
+    metric = torch.stack([(vectors[:, d] * vectors[:, e]).sum(0) for d in range(3) for e in range(d + 1)])
+    blur = gaussian_kernel(shape, (1.0, 1.1, 0.9), [1.2], 1.5, b)
+
+    def work():
+        return (
+            inner(b, weights).reshape(1),
+            smooth_solution(metric, blur, b.clone(), 4, 1e-9),
+            conjugate_gradients(lambda x: weights * x, b.clone(), 3, 1e-9),
+        )
+
+    monkeypatch.setattr(passes, "FUSED_LOOPS", False)
+    expected = work()
+    monkeypatch.setattr(passes, "KERNEL_DEVICES", ("cpu",))
+    launched: list[object] = []
+    monkeypatch.setattr(triton_solves, "_launch", _noted(triton_solves._launch, launched))
+    for one, other in zip(work(), expected, strict=True):
+        agree(one, other, 10 * PRECISIONS[kind])
+    assert {one.__name__ for one in launched} == {one.__name__ for one in triton_solves.KERNELS}
+
+
+def _noted(work, launched):
+    def noted(one, *rest):
+        launched.append(one)
+        work(one, *rest)
+
+    return noted
+
+
 def test_kernels_have_the_names_of_their_passes():
     for name, one in triton_passes.KERNELS.items():
         assert Pass(name) and one.__name__ == name
 
 
-def resources(name, card, classes=8, **options):
+SIZES = ("nx", "ny", "nz", "n", "step", "columns", "size")
+DOUBLES = {"duration": "fp64", "factor": "fp64", "sums": "*fp64"}
+
+
+def resources(one, card, fixed, warps, **options):
     """Registers of a thread, and bytes spilled to memory, of a kernel on float32 compiled for a card."""
-    one = triton_passes.KERNELS[name]
-    kinds = {"nx": "i32", "ny": "i32", "nz": "i32", "duration": "fp64", "factor": "fp64"}
-    fixed = {"CLASSES": classes, "INDEX": triton.language.int32, "BLOCK": triton_passes.BLOCK}
-    signature = {
-        given: "constexpr" if given in fixed else kinds.get(given, "*fp32") for given in one.arg_names
-    }
+    kinds = {**dict.fromkeys(SIZES, "i32"), **dict.fromkeys(fixed, "constexpr"), **DOUBLES}
+    if "sums" in one.arg_names:
+        kinds["length"] = "fp64"
+    if one is triton_solves.descend:
+        kinds["length"] = "*fp64"
+    signature = {given: kinds.get(given, "*fp32") for given in one.arg_names}
     source = triton.compiler.ASTSource(one, signature, fixed)
     target = triton.backends.compiler.GPUTarget("cuda", card, 32)
-    options = {"num_warps": triton_passes.WARPS, **options}
+    options = {"num_warps": warps, **options}
     return _assembled(triton.compile(source, target=target, options=options).asm["ptx"])
+
+
+def of_pass(name, card, classes=8, **options):
+    fixed = {"CLASSES": classes, "INDEX": triton.language.int32, "BLOCK": triton_passes.BLOCK}
+    return resources(triton_passes.KERNELS[name], card, fixed, triton_passes.WARPS, **options)
 
 
 def _assembled(ptx):
@@ -169,17 +253,36 @@ def _assembled(ptx):
 @compiled
 @pytest.mark.parametrize("card", CARDS)
 @pytest.mark.parametrize("name", triton_passes.KERNELS)
-def test_no_kernel_spills_registers(name, card):
-    registers, spilled = resources(name, card)
+def test_no_pass_spills_registers(name, card):
+    registers, spilled = of_pass(name, card)
     assert spilled == 0
     assert registers <= 128, "fewer than 16 warps would fit on a multiprocessor"
 
 
 @compiled
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("one", triton_solves.KERNELS, ids=lambda one: one.__name__)
+def test_no_update_of_a_solve_spills_registers(one, card):
+    assert resources(one, card, {"BLOCK": triton_solves.BLOCK}, triton_solves.WARPS)[1] == 0
+
+
+@compiled
+@pytest.mark.parametrize("card", CARDS)
+def test_no_band_spills_registers(card):
+    fixed = {
+        "REACH": 23,
+        "INDEX": triton.language.int32,
+        "ROWS": triton_convolution.ROWS,
+        "COLUMNS": triton_convolution.COLUMNS,
+    }
+    assert resources(triton_convolution.along, card, fixed, triton_convolution.WARPS)[1] == 0
+
+
+@compiled
 def test_registers_do_not_depend_on_the_number_of_classes():
-    assert resources("pull_back", 90, classes=30) == resources("pull_back", 90, classes=9)
+    assert of_pass("pull_back", 90, classes=30) == of_pass("pull_back", 90, classes=9)
 
 
 @compiled
 def test_a_spill_would_be_seen():
-    assert resources("pull_back", 90, maxnreg=48)[1] > 0
+    assert of_pass("pull_back", 90, maxnreg=48)[1] > 0

@@ -6,8 +6,9 @@ cost of a rotation by one radian, two thirds of a full change of class. The inte
 voxel volume, so the result does not depend on the grid.
 
 A Gaussian along one axis is a symmetric matrix. It is applied in the cheapest of three ways, which agree
-within 1e-6 of the largest value: as it is, by its band (on a CPU), or, if it is wide, by its few large
-eigenvalues, S^T S with S (r, n), as if on a coarser grid.
+within 1e-6 of the largest value: as it is, by its band, or, if it is wide, by its few large eigenvalues, S^T
+S with S (r, n), as if on a coarser grid. A GPU takes bands along the first two axes, where neighbouring
+threads can have neighbouring columns, and the matrix along the last.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ TAP, ROOT = 1.7, 1.0
 """Time of one tap of a band, and of one column of a root, in units of that of a column of a matrix."""
 COPIES = 14
 """Taps that take as long as the copies of a band's blocks."""
+GPU_TAP = 1.5
+"""Like ``TAP``, on a GPU; estimated, not measured."""
 
 Axes = tuple[Tensor, ...]
 
@@ -50,8 +53,11 @@ class Scale(NamedTuple):
         """Convolve (d, *grid), zero-padded outside the grid. Linear and self-adjoint."""
         if self.roots:
             return along_all(along_all(field, self.roots), [root.T for root in self.roots])
-        if self.taps and not field.requires_grad and passes.can_fuse([field]):
-            return passes.filtered(field, self.taps)
+        if self.taps and not field.requires_grad:
+            if passes.can_fuse([field]):
+                return passes.filtered(field, self.taps)
+            if passes.kernels_for([field]) is not None:
+                return torch.matmul(passes.filtered_on_gpu(field, self.taps[:2]), self.dense[2].T)
         return along_all(field, self.dense)
 
 
@@ -110,6 +116,15 @@ def _root(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     return root
 
 
+def _cost_of_bands(reaches: Sequence[int], last: int, like: Tensor) -> float:
+    """Time of a convolution by bands, in units of a column of a matrix; infinite where it is not possible."""
+    if like.device.type == "cpu":
+        return TAP * sum(2 * reach + 1 + COPIES for reach in reaches)
+    if passes.kernels_for([like]) is None:
+        return math.inf
+    return GPU_TAP * sum(2 * reach + 1 for reach in reaches[:2]) + last
+
+
 def _scale(axes: Sequence[Tensor], reaches: Sequence[int], weight: float, like: Tensor) -> Scale:
     """The cheapest form of a Gaussian with these matrices per axis and half-widths in voxels."""
     dense = tuple(m.to(like) for m in (axes[0] * weight, *axes[1:]))
@@ -117,8 +132,7 @@ def _scale(axes: Sequence[Tensor], reaches: Sequence[int], weight: float, like: 
     shares = [len(root) / root.shape[1] for root in roots]
     of_matrix = float(sum(len(m) for m in axes))
     of_roots = ROOT * sum(2 * len(m) * math.prod(shares[: i + 1]) for i, m in enumerate(axes))
-    banded = like.device.type == "cpu" and len(axes) == 3
-    of_band = TAP * sum(2 * reach + 1 + COPIES for reach in reaches) if banded else math.inf
+    of_band = _cost_of_bands(reaches, len(axes[-1]), like) if len(axes) == 3 else math.inf
     if min(of_matrix, of_band) > of_roots:
         first = roots[0] * math.sqrt(weight)
         return Scale(dense, roots=tuple(root.to(like) for root in (first, *roots[1:])))

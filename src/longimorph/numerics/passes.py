@@ -240,6 +240,15 @@ def filtered(field: Tensor, taps: Sequence[Tensor]) -> Tensor:
     return out
 
 
+def filtered_on_gpu(field: Tensor, taps: Sequence[Tensor]) -> Tensor:
+    """Filter (d, i, j, k) along the first axes of its grid by a band each, (reach + 1,), zero outside it."""
+    from longimorph.numerics import triton_convolution  # needs Triton
+
+    for axis, band in enumerate(taps):
+        field = triton_convolution.filtered(field, band, axis)
+    return field
+
+
 def in_parts(work: Callable[[tuple[int, int]], None], size: int) -> None:
     """Divide ``size`` equal pieces of work among the threads."""
     threads = torch.get_num_threads()
