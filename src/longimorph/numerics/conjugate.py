@@ -1,7 +1,8 @@
 """Conjugate gradients for the solves of the preconditioner.
 
-On a CPU their updates are the fused loops of :mod:`longimorph.numerics.fused_solves`; elsewhere, and in other
-than three dimensions, they are the same formulas in torch. The results differ only by rounding.
+On a CPU their updates are the fused loops of :mod:`longimorph.numerics.fused_solves`, on a GPU the kernels of
+:mod:`longimorph.numerics.triton_solves`; where these cannot be used, and in other than three dimensions, they
+are the same formulas in torch. The results differ only by rounding.
 """
 
 from __future__ import annotations
@@ -66,6 +67,9 @@ def smooth_solution(
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
     """Scalar product over channels and voxels, float64 scalar; its products have the type of the fields."""
+    if (kernels := _kernels(a, b)) is not None:
+        found: Tensor = kernels.inner(a, b)
+        return found
     loops = _loops(a, b)
     if loops is None:
         return torch.stack([(x * y).sum(dtype=torch.float64) for x, y in zip(a, b, strict=True)]).sum()
@@ -94,6 +98,9 @@ def _descend(
     """Along d with the image G d + unsmoothed: ``found`` + s d and ``rest`` - s image, in place, with s the
     ``rz`` over <d, image>.
     """
+    if (kernels := _kernels(metric, direction, unsmoothed, found, rest)) is not None:
+        kernels.descended(metric, direction, unsmoothed, rz, found, rest)
+        return
     loops = _loops(metric, direction, unsmoothed, found, rest)
     if loops is None:
         image = multiply(metric, direction).add_(unsmoothed)
@@ -111,7 +118,7 @@ def _renew(new: Tensor, ratio: float, old: Tensor) -> None:
     """``new`` + ratio ``old``, in place of the old."""
     loops = _loops(new, old)
     if loops is None:
-        old.mul_(ratio).add_(new)
+        torch.add(new, old, alpha=ratio, out=old)
         return
     (source, target), share = _arrays(new, old), _like(old, ratio)
     passes.in_parts(lambda part: loops.renew(source, share, target, *part), old.shape[1])
@@ -119,6 +126,8 @@ def _renew(new: Tensor, ratio: float, old: Tensor) -> None:
 
 def _move(direction: Tensor, image: Tensor, length: float, found: Tensor, rest: Tensor) -> float:
     """``found`` + length direction and ``rest`` - length image, in place; returns |rest|^2."""
+    if (kernels := _kernels(direction, image, found, rest)) is not None:
+        return float(kernels.moved(direction, image, length, found, rest))
     loops = _loops(direction, image, found, rest)
     if loops is None:
         found.add_(direction, alpha=length)
@@ -134,6 +143,15 @@ def _loops(*fields: Tensor) -> ModuleType | None:
     """The fused updates, where they can process these fields."""
     recorded = any(field.requires_grad for field in fields)
     return _module() if not recorded and passes.can_fuse(fields) else None
+
+
+def _kernels(*fields: Tensor) -> ModuleType | None:
+    """The kernels for a GPU, where they can process these fields."""
+    if any(field.requires_grad for field in fields) or passes.kernels_for(fields) is None:
+        return None
+    from longimorph.numerics import triton_solves  # needs Triton
+
+    return triton_solves
 
 
 @functools.cache
