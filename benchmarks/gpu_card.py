@@ -161,9 +161,10 @@ def free(device: torch.device, most: int) -> int:
 
 @contextmanager
 def by_the_formulas() -> Iterator[None]:
-    """Process every volume by PyTorch's formulas within this context, as on a GPU, not by compiled loops."""
-    usual, passes.FUSED_LOOPS = passes.FUSED_LOOPS, False
+    """Process every volume by PyTorch's formulas within this context, not by compiled loops or kernels."""
+    usual = passes.FUSED_LOOPS, passes.KERNEL_DEVICES
+    passes.FUSED_LOOPS, passes.KERNEL_DEVICES = False, ()
     try:
         yield
     finally:
-        passes.FUSED_LOOPS = usual
+        passes.FUSED_LOOPS, passes.KERNEL_DEVICES = usual

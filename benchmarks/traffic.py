@@ -19,8 +19,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from longimorph.numerics import passes
+from benchmarks.gpu_card import by_the_formulas
+from longimorph.numerics import conjugate, passes
 
+KERNELS = {"density", "rate", "advance", "direction", "density_change", "pull_back", "unsettle"}
+"""The passes that have a Triton kernel."""
 ITEM = "_local_scalar_dense"
 ACROSS = ("_to_copy", "copy_")
 """What may take tensors of two devices."""
@@ -81,6 +84,11 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in ("mm", "bmm"):
             self.flops += 2 * outputs[0].numel() * inputs[0].shape[-1]
 
+    def launched(self, *tensors: Tensor) -> None:
+        """Count a kernel of our own that reads or writes each of these once."""
+        self.launches += 1
+        self.add(*tensors)
+
     def add(self, *tensors: Tensor) -> None:
         """Count each once."""
         self.bytes += sum(min(a.numel() * a.element_size(), a.untyped_storage().nbytes()) for a in tensors)
@@ -106,12 +114,58 @@ def counted(whole_passes: bool) -> Iterator[Traffic]:
             run(which, inputs, outputs)
         finally:
             meter.paused = False
-            meter.launches += 1
-            meter.add(*_tensors((inputs, outputs)))
+            meter.launched(*_tensors((inputs, outputs)))
 
     if not whole_passes:
-        with mock.patch.object(passes, "FUSED_LOOPS", False), meter, torch.no_grad():
+        with by_the_formulas(), meter, torch.no_grad():
             yield meter
         return
     with mock.patch.object(passes, "_run", once), meter, torch.no_grad():
+        yield meter
+
+
+class _Counted:
+    """Stands in for the modules of Triton kernels: counts what they launch, and computes nothing."""
+
+    KERNELS = KERNELS
+
+    def __init__(self, meter: Traffic) -> None:
+        self._meter = meter
+
+    def run(self, _: str, arguments: Sequence[Any], __: Tensor) -> None:
+        """A pass."""
+        self._meter.launched(*_tensors(arguments))
+
+    def filtered(self, field: Tensor, taps: Sequence[Tensor]) -> Tensor:
+        """A band along each of some axes."""
+        for _ in taps:
+            out = torch.empty_like(field)
+            self._meter.launched(field, out)
+            field = out
+        return field
+
+    def inner(self, a: Tensor, b: Tensor) -> Tensor:
+        """A scalar product; the sums of its blocks are too few to count."""
+        self._meter.launched(a, b)
+        return a.new_zeros(1, dtype=torch.float64).sum()
+
+
+@contextmanager
+def counted_by_kernels() -> Iterator[Traffic]:
+    """Count what happens within on the device ``meta`` if Triton's kernels did what they can.
+
+    What is walked has to be built within, because kernels choose between bands and matrices when built.
+    """
+    meter = Traffic()
+    counted = _Counted(meter)
+
+    def kernels_for(fields: Sequence[Tensor]) -> _Counted | None:
+        return counted if all(field.is_meta and field.ndim == 4 for field in fields) else None
+
+    with (
+        mock.patch.multiple(passes, kernels_for=kernels_for, filtered_on_gpu=counted.filtered),
+        mock.patch.object(conjugate, "_kernels", lambda *fields: kernels_for(fields)),
+        meter,
+        torch.no_grad(),
+    ):
         yield meter

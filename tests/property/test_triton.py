@@ -17,6 +17,7 @@ import torch
 from pass_arguments import PRECISIONS, agree, random_arguments, results
 from small_problems import control_matrix, random_maps, settings, smooth
 
+from benchmarks import traffic
 from longimorph.numerics import control, passes
 from longimorph.numerics.conjugate import conjugate_gradients, inner, smooth_solution
 from longimorph.numerics.kernels import along_all, gaussian_kernel
@@ -215,6 +216,7 @@ def _noted(work, launched):
 def test_kernels_have_the_names_of_their_passes():
     for name, one in triton_passes.KERNELS.items():
         assert Pass(name) and one.__name__ == name
+    assert set(triton_passes.KERNELS) == traffic.KERNELS, "what is counted"
 
 
 SIZES = ("nx", "ny", "nz", "n", "step", "columns", "size")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from small_problems import random_maps, settings
 
-from benchmarks.traffic import ITEM, Traffic, counted
+from benchmarks.traffic import ITEM, Traffic, counted, counted_by_kernels
 from longimorph.numerics import passes, solve
 from longimorph.numerics.memory_strategies import BY_NAME, LADDERS, Ladder
 from longimorph.numerics.objective import Matching, evaluate
@@ -34,6 +34,9 @@ is finite, H and the pace there, the mismatch."""
 
 LIMITS = {"store": (69_000, 3_780), "checkpoint": (89_000, 4_780)}
 """Operations, and GB moved, of one cost and gradient at FULL with N = 10: some 5 % above what they are."""
+
+KERNEL_LIMITS = {"store": (630, 304), "checkpoint": (755, 392)}
+"""The same by Triton's kernels."""
 
 
 def matching_of(shape: tuple[int, ...], steps: int, **changes: object) -> Matching:
@@ -80,6 +83,29 @@ def test_an_evaluation_of_full_size_stays_below_its_limits(name, record_property
     record_property("gigabytes", gigabytes)
     assert launches <= LIMITS[name][0] and gigabytes <= LIMITS[name][1], (launches, gigabytes)
     assert launches > 0.8 * LIMITS[name][0] and gigabytes > 0.8 * LIMITS[name][1], "the limits can be lower"
+
+
+def counts_by_kernels(shape: tuple[int, ...], steps: int, name: str) -> Traffic:
+    with counted_by_kernels() as meter:
+        matching = matching_of(shape, steps)
+        matching.system.per_mm  # made once  # noqa: B018
+        meter.launches = meter.bytes = 0
+        meter.syncs.clear()
+        evaluate(torch.empty_like(matching.source), matching, BY_NAME[name])
+        assert matching.system.kernel.scales[0].taps, "a kernel of 4 mm is applied by its bands"
+    return meter
+
+
+@pytest.mark.parametrize("name", KERNEL_LIMITS)
+def test_kernels_move_a_tenth_of_what_operations_move(name, record_property):
+    one, two = (counts_by_kernels(FULL, steps, name) for steps in (1, 2))
+    launches = one.launches + 9 * (two.launches - one.launches)
+    gigabytes = (one.bytes + 9 * (two.bytes - one.bytes)) / 1e9
+    record_property("launches", launches)
+    record_property("gigabytes", gigabytes)
+    assert launches <= KERNEL_LIMITS[name][0]
+    assert gigabytes <= KERNEL_LIMITS[name][1]
+    assert sum(two.syncs.values()) == SYNCS
 
 
 @pytest.mark.parametrize("name", ["store", "checkpoint"])
