@@ -168,3 +168,8 @@ def by_the_formulas() -> Iterator[None]:
         yield
     finally:
         passes.FUSED_LOOPS, passes.KERNEL_DEVICES = usual
+
+
+def by_kernels(device: torch.device) -> bool:
+    """Return whether Triton's kernels process volumes on this device."""
+    return passes.kernels_for([torch.empty(1, 2, 2, 2, device=device)]) is not None

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from benchmarks import report
-from benchmarks.gpu_card import milliseconds
+from benchmarks.gpu_card import by_kernels, milliseconds
 from benchmarks.gpu_problems import DEFAULTS, posed, random_pair
 from benchmarks.gpu_record import Section
 from benchmarks.gpu_sizes import CardSizes, cross
@@ -20,7 +20,8 @@ from longimorph.numerics.objective import evaluate
 
 MOST_MS = 100
 TEXT = """One cost and gradient, {shape}, N = {steps}; medians of {repeats}. *Launches* and *moved* count
-PyTorch's operations, each of which reads its inputs and writes its results. *Once* is what moves if each pass
+PyTorch's operations, each of which reads its inputs and writes its results, and Triton's kernels where a
+pass is one. *Once* is what moves if each pass
 over the volume reads its inputs once and writes its results once; the floor is what a copy of that takes.
 Target: {most} ms."""
 TITLES = ("strategy", "ms", "launches", "waits", "moved, GB", "once, GB", "floor, ms", "ms / floor", "")
@@ -58,7 +59,7 @@ def _row(
     spent = milliseconds(work, device, repeats)
     section.add({(f"{name}: cost and gradient", "ms"): spent})
     report.say(f"({name}: {spent:.1f} ms; counting follows)")
-    found = count(work)
+    found = count(work, device)
     floor = 1000 * found.once / speed
     verdict = "reached" if spent <= MOST_MS else "**missed**"
     counts = (_whole(found.launches), _whole(found.waits))
@@ -101,9 +102,9 @@ class Counts:
     once: int
 
 
-def count(work: Callable[[], object]) -> Counts:
-    """Count what a piece of work does on the device, operation by operation."""
-    with counted(whole_passes=False) as meter:
+def count(work: Callable[[], object], device: torch.device) -> Counts:
+    """Count what a piece of work does on the device: operation by operation, or kernel by kernel."""
+    with counted(whole_passes=by_kernels(device)) as meter:
         work()
     with counted(whole_passes=True) as once:
         work()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.gpu_card import milliseconds
+from benchmarks.gpu_card import by_kernels, by_the_formulas, is_card, milliseconds
 from benchmarks.gpu_headline import copy_speed
 from benchmarks.gpu_problems import DEFAULTS, posed, random_pair, smooth
 from benchmarks.gpu_record import Section
@@ -118,14 +118,21 @@ def speeds(section: Section, sizes: CardSizes, device: torch.device) -> None:
         f"{cross(sizes.full)}; GB are the inputs read once and the results written once, the floor is what\n"
         f"a copy of these takes ({speed / 1e9:.4g} GB/s)."
     )
-    section.table("pass", "ms", "GB", "GB/s", "floor, ms", "ms / floor")
+    section.write(
+        "Passes are Triton's kernels; *formula* is the time of the same in PyTorch's operations."
+        if by_kernels(device)
+        else "Passes are PyTorch's operations: Triton is not usable here."
+        if is_card(device)
+        else "Passes are the fused loops of a CPU."
+    )
+    section.table("pass", "ms", "GB", "GB/s", "floor, ms", "ms / floor", "formula, ms")
     f = _full_fields(momentum, matching.source, matching.system, device)
     for name in section.each(NAMES):
         work = partial(by_pass, name, f)
         with counted(whole_passes=True) as meter:
             work()
         spent = milliseconds(work, device, sizes.repeats, CALLS)
-        _row(section, f"`{name}`", spent, meter.bytes, speed)
+        _row(section, f"`{name}`", spent, meter.bytes, speed, _by_operations(work, device, sizes.repeats))
     section.end_table()
     _convolutions(section, matching.system.kernel, f.am, speed, sizes.repeats, device)
 
@@ -138,17 +145,28 @@ def _full_fields(momentum: Tensor, q: Tensor, system: System, device: torch.devi
     return fields_of(State(q, momentum), State(q.clone(), momentum.clone()), cotangent, system)
 
 
-def _row(section: Section, name: str, spent: float, moved: int, speed: float) -> None:
+def _by_operations(work: Callable[[], object], device: torch.device, repeats: int) -> float | None:
+    """Milliseconds of a pass in PyTorch's operations, where it is a kernel otherwise."""
+    if not by_kernels(device):
+        return None
+    with by_the_formulas():
+        return milliseconds(work, device, repeats, CALLS)
+
+
+def _row(
+    section: Section, name: str, spent: float, moved: int, speed: float, by_operations: float | None
+) -> None:
     floor, plain = 1000 * moved / speed, name.replace("`", "")
     cells = (name, f"{spent:.3f}", f"{moved / 1e9:.3g}", f"{moved / spent / 1e6:.4g}", f"{floor:.3g}")
-    section.row(
-        (*cells, f"{spent / floor:.1f}"),
-        {
-            (plain, "ms"): spent,
-            (f"{plain}: read and written", "GB"): moved / 1e9,
-            (f"{plain}: time over floor", "1"): spent / floor,
-        },
-    )
+    figures = {
+        (plain, "ms"): spent,
+        (f"{plain}: read and written", "GB"): moved / 1e9,
+        (f"{plain}: time over floor", "1"): spent / floor,
+    }
+    if by_operations is not None:
+        figures[f"{plain}: formula", "ms"] = by_operations
+    formula = "" if by_operations is None else f"{by_operations:.3f}"
+    section.row((*cells, f"{spent / floor:.1f}", formula), figures)
 
 
 def along_axis(field: Tensor, matrix: Tensor, axis: int) -> Tensor:
@@ -158,6 +176,12 @@ def along_axis(field: Tensor, matrix: Tensor, axis: int) -> Tensor:
         return torch.matmul(field, matrix.T)
     columns = field.shape[axis + 2 :].numel()
     return torch.matmul(matrix, field.reshape(-1, len(matrix), columns)).reshape(field.shape)
+
+
+def _band(field: Tensor, taps: Tensor, axis: int) -> Tensor:
+    from longimorph.numerics import triton_convolution  # needs Triton
+
+    return triton_convolution.filtered(field, taps, axis)
 
 
 def _convolutions(
@@ -170,6 +194,11 @@ def _convolutions(
         (f"along {name}", len(matrix), partial(along_axis, am, matrix, axis))
         for axis, (name, matrix) in enumerate(zip("xyz", factor, strict=False))
     ]
+    if taps := kernel.scales[0].taps if by_kernels(device) else ():
+        works += [
+            (f"band along {name}", 2 * len(taps[axis]) - 1, partial(_band, am, taps[axis], axis))
+            for axis, name in enumerate("xy")
+        ]
     works.append(("one scale", sum(map(len, factor)), partial(kernels.along_all, am, factor)))
     works.append(("whole kernel", sum(len(m) for s in kernel.scales for m in s.dense), partial(kernel, am)))
     for name, side, work in section.each(works, lambda one: one[0]):

@@ -106,7 +106,7 @@ def _tensors(tree: Any) -> list[Tensor]:
 @contextmanager
 def counted(whole_passes: bool) -> Iterator[Traffic]:
     """Count what happens within; with ``whole_passes`` a pass counts as one operation."""
-    meter, run = Traffic(), passes._run
+    meter, run, band = Traffic(), passes._run, passes.filtered_on_gpu
 
     def once(which: passes.Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
         meter.paused = True
@@ -120,7 +120,13 @@ def counted(whole_passes: bool) -> Iterator[Traffic]:
         with by_the_formulas(), meter, torch.no_grad():
             yield meter
         return
-    with mock.patch.object(passes, "_run", once), meter, torch.no_grad():
+
+    def filtered(field: Tensor, taps: Sequence[Tensor]) -> Tensor:
+        for _ in taps:
+            meter.launched(field, field)  # read, and written as another
+        return band(field, taps)
+
+    with mock.patch.multiple(passes, _run=once, filtered_on_gpu=filtered), meter, torch.no_grad():
         yield meter
 
 

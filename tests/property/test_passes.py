@@ -143,3 +143,29 @@ def test_where_numba_cannot_be_imported_the_formulas_do(monkeypatch, caplog, err
     assert found.cost == pytest.approx(expected.cost, rel=1e-12)
     agree(found.gradient, expected.gradient, 1e-12)
     assert caplog.text.count(str(error)) == 1
+
+
+@pytest.mark.parametrize("error", [ImportError("no Triton here"), RuntimeError("Failed to find C compiler")])
+def test_where_triton_does_not_work_the_formulas_do(monkeypatch, caplog, error):
+    """A CPU stands in for a GPU."""
+
+    class Refusing:
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] == "triton":
+                raise error
+
+    momentum, matching = problem((7, 6, 5), torch.float64)
+    monkeypatch.setattr(passes, "FUSED_LOOPS", False)
+    expected = evaluate(momentum, matching)
+    for name in [name for name in sys.modules if name.split(".")[0] == "triton" or "numerics.triton" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("longimorph.numerics.triton_passes", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
+    monkeypatch.setattr(passes, "KERNEL_DEVICES", ("cpu",))
+    passes._triton_kernels.cache_clear()
+    try:
+        found = evaluate(momentum, matching)
+    finally:
+        passes._triton_kernels.cache_clear()
+    assert found.cost == expected.cost and torch.equal(found.gradient, expected.gradient)
+    assert caplog.text.count(str(error)) == 1

@@ -224,14 +224,18 @@ DOUBLES = {"duration": "fp64", "factor": "fp64", "sums": "*fp64"}
 
 
 def resources(one, card, fixed, warps, **options):
-    """Registers of a thread, and bytes spilled to memory, of a kernel on float32 compiled for a card."""
+    """Registers of a thread, and bytes that spill to memory, of a kernel on float32 compiled for a card, as is
+    usual for tensors, which begin at a multiple of 16 bytes.
+    """
     kinds = {**dict.fromkeys(SIZES, "i32"), **dict.fromkeys(fixed, "constexpr"), **DOUBLES}
     if "sums" in one.arg_names:
         kinds["length"] = "fp64"
     if one is triton_solves.descend:
         kinds["length"] = "*fp64"
     signature = {given: kinds.get(given, "*fp32") for given in one.arg_names}
-    source = triton.compiler.ASTSource(one, signature, fixed)
+    pointers = [i for i, given in enumerate(one.arg_names) if signature[given].startswith("*")]
+    aligned = {(i,): [["tt.divisibility", 16]] for i in pointers}
+    source = triton.compiler.ASTSource(one, signature, fixed, aligned)
     target = triton.backends.compiler.GPUTarget("cuda", card, 32)
     options = {"num_warps": warps, **options}
     return _assembled(triton.compile(source, target=target, options=options).asm["ptx"])
@@ -265,7 +269,7 @@ def test_no_pass_spills_registers(name, card):
 @pytest.mark.parametrize("card", CARDS)
 @pytest.mark.parametrize("one", triton_solves.KERNELS, ids=lambda one: one.__name__)
 def test_no_update_of_a_solve_spills_registers(one, card):
-    assert resources(one, card, {"BLOCK": triton_solves.BLOCK}, triton_solves.WARPS)[1] == 0
+    assert resources(one, card, {"BLOCK": triton_solves.BLOCK}, triton_passes.WARPS)[1] == 0
 
 
 @compiled
@@ -277,12 +281,26 @@ def test_no_band_spills_registers(card):
         "ROWS": triton_convolution.ROWS,
         "COLUMNS": triton_convolution.COLUMNS,
     }
-    assert resources(triton_convolution.along, card, fixed, triton_convolution.WARPS)[1] == 0
+    assert resources(triton_convolution.along, card, fixed, triton_passes.WARPS)[1] == 0
 
 
 @compiled
 def test_registers_do_not_depend_on_the_number_of_classes():
     assert of_pass("pull_back", 90, classes=30) == of_pass("pull_back", 90, classes=9)
+
+
+@compiled
+@pytest.mark.parametrize("flat", [["nz"], ["nx", "ny", "nz"]])
+def test_sizes_of_one_are_constants_to_the_compiler(flat):
+    """That is how Triton launches a kernel, and constants have other types."""
+    fixed = {
+        "CLASSES": 2,
+        "INDEX": triton.language.int32,
+        "BLOCK": triton_passes.BLOCK,
+        **dict.fromkeys(flat, 1),
+    }
+    for one in triton_passes.KERNELS.values():
+        assert resources(one, 90, fixed, triton_passes.WARPS)[1] == 0
 
 
 @compiled

@@ -14,9 +14,9 @@ import triton.language as tl
 from torch import Tensor
 
 from longimorph.numerics import triton_passes
-from longimorph.numerics.triton_passes import kernel
+from longimorph.numerics.triton_passes import WARPS, kernel
 
-ROWS, COLUMNS, WARPS = 8, 512, 4
+ROWS, COLUMNS = 8, 512
 """Voxels along the axis and columns of a block of threads."""
 
 

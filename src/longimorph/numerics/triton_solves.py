@@ -15,9 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from longimorph.numerics.triton_passes import kernel
+from longimorph.numerics.triton_passes import WARPS, kernel
 
-BLOCK, WARPS = 1024, 4
+BLOCK = 1024
 """Numbers of a block of threads, several for each of its threads."""
 
 
