@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -198,7 +199,7 @@ def test_solves_by_kernels_are_those_of_the_formulas(monkeypatch, kind):
     monkeypatch.setattr(passes, "FUSED_LOOPS", False)
     expected = work()
     monkeypatch.setattr(passes, "KERNEL_DEVICES", ("cpu",))
-    launched: list[object] = []
+    launched: list[Any] = []
     monkeypatch.setattr(triton_solves, "_launch", _noted(triton_solves._launch, launched))
     for one, other in zip(work(), expected, strict=True):
         agree(one, other, 10 * PRECISIONS[kind])
@@ -224,7 +225,7 @@ DOUBLES = {"duration": "fp64", "factor": "fp64", "sums": "*fp64"}
 
 
 def resources(one, card, fixed, warps, **options):
-    """Registers of a thread, and bytes that spill to memory, of a kernel on float32 compiled for a card, as is
+    """Registers of a thread, and bytes that spill to memory, of a kernel on float32 compiled for a card, as
     usual for tensors, which begin at a multiple of 16 bytes.
     """
     kinds = {**dict.fromkeys(SIZES, "i32"), **dict.fromkeys(fixed, "constexpr"), **DOUBLES}
