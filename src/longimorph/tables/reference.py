@@ -17,7 +17,10 @@ MARKED = re.compile(r"(<!-- columns of (\w+): generated -->\n).*?(<!-- columns: 
 def column_table(table: str) -> str:
     """Return the columns of a table in Markdown; neighbours of one meaning share a row."""
     rows = ["| column | unit | meaning |", "| --- | --- | --- |"]
-    rows += [f"| {_names(found)} | {found.unit} | {_meaning(found)} |" for found in tables()[table]]
+    rows += [
+        " ".join(["|", _names(one), "|", *([one.unit] if one.unit else []), "|", _meaning(one), "|"])
+        for one in tables()[table]
+    ]
     return "\n".join(rows) + "\n"
 
 
