@@ -27,8 +27,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "statistics.md"
 OUT = Path("build") / "statistics.csv"
 COLUMNS = ("model", "law", "seed", "class", "controls", "difference", "p", "p_statsmodels")
 MODELS = ("volumes", "deformation", "harmonised")
-LAWS = ("equal", "apart", "upgrade")
-"""Patients change as controls do; half as fast again; as controls, but they alone move to another scanner."""
+LAWS = ("equal", "apart")
+"""Patients change as controls do, or half as fast again."""
 ALPHA = 0.05
 CHECKED = 50
 SLOPE, DIFFERENCE = "years_since_first", "years_since_first:group[T.patient]"
@@ -108,7 +108,7 @@ def cohort(task: tuple[str, str, int]) -> list[dict[str, Any]]:
     """One simulated cohort: a row for each class whose model is fitted. ``task``: model, law, seed."""
     model, law, seed = task
     made = functions()
-    visits = made["simulate"](seed, 0.5 if law == "apart" else 0.0, upgrade=law == "upgrade")
+    visits = made["simulate"](seed, 0.5 if law == "apart" else 0.0)
     names = list(made["SLOPES"])
     if model == "harmonised":
         with warnings.catch_warnings():
