@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test test-slurm test-faults test-containers demo lint format hooks docs dist bench bench-memory bench-truth bench-open bench-lesions bench-growth bench-gpu bench-plan bench-identity bench-peers
+.PHONY: setup test test-slurm test-faults test-containers demo lint format hooks docs dist bench bench-memory bench-truth bench-open bench-lesions bench-growth bench-gpu bench-plan bench-identity bench-peers bench-statistics
 .DELETE_ON_ERROR:
 
 # Also lets "snakemake --profile slurm" find the project's profile; what is in its place already stays.
@@ -25,7 +25,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP_INSTALL) -e '.[demo,slurm,test]'
+	$(PIP_INSTALL) -e '.[demo,slurm,stats,test]'
 	@touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed
@@ -135,3 +135,7 @@ bench-identity: $(VENV)/.installed
 
 bench-peers: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
+
+# Hours on two cores for the default of 5000 simulated cohorts; finished ones are kept. BENCH_ARGS="--cohorts 500" for a look.
+bench-statistics: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.mixed_models --jobs $(CORES) $(BENCH_ARGS)

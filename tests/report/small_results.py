@@ -182,7 +182,7 @@ def write_lesions(
         line = lesions.LesionRow(event, own, volumes_mm3, *parts, (x, y, z), (1, 2, 3), page)
         found.append(lesions.class_rows(changes, [line], 0.0))
     table = columns.stack(found, columns.LESIONS)
-    lesions.write_lesions(lesions.named(table, range(len(table))), folder / "lesions.csv")
+    lesions.write_lesions(lesions.named(table, range(len(table))), (), folder / "lesions.csv")
 
 
 def classes(results: Path) -> ClassTable:
@@ -199,7 +199,7 @@ def write_cohort(results: Path, rows: Sequence[Mapping[str, object]]) -> None:
     folders = [results / "patients" / name for name in dict.fromkeys(str(row["patient"]) for row in rows)]
     marginal = [{"class": name, "region": "", "state": ""} for name in NAMES]
     tables.cohort_tables(folders, marginal, results / "cohort")
-    lesions.cohort_lesions(folders, results / "cohort" / "lesions.csv")
+    lesions.cohort_lesions(folders, (), results / "cohort" / "lesions.csv")
     left_out = [{"patient": "P9", "reason": "has a single visit"}]
     tables.write_pair_list(rows, left_out, results / "cohort" / "pairs.csv")
 

@@ -240,3 +240,50 @@ def test_no_tree_and_no_regions(tmp_path: Path) -> None:
     assert "no visit has a label volume for regions" in told(tmp_path)
     volume(tmp_path / "elsewhere/seg", "sub-1", "desc-aseg_dseg.nii")
     assert index(tmp_path, IndexOptions(derivatives=(tmp_path / "elsewhere/seg",))).rows[0].patient == "sub-1"
+
+
+def cells(found: Index) -> list[dict[str, str]]:
+    """The further cells of each row by column."""
+    return [dict(zip(found.further, row.further, strict=True)) for row in found.rows]
+
+
+def test_columns_of_participants_and_sessions_are_carried_over(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    people = [("sub-01", "50", "f", "a"), ("02", "60", "", "b")]
+    table(root / "participants.tsv", ("participant_id", "age", "sex", "class"), *people)
+    rows = [("ses-a", "2019-02-03", "50.1", "A"), ("b", "2019-03-05", "n/a", "B")]
+    table(root / "sub-01/sub-01_sessions.tsv", ("session_id", "acq_time", "age", "scanner"), *rows)
+    found = index(root)
+    assert found.further == ("sex", "bids_class", "age", "scanner")
+    assert cells(found)[:2] == [
+        {"sex": "f", "bids_class": "a", "age": "50.1", "scanner": "A"},
+        {"sex": "f", "bids_class": "a", "age": "n/a", "scanner": "B"},
+    ]
+    assert cells(found)[2] == {"sex": "n/a", "bids_class": "b", "age": "n/a", "scanner": "n/a"}
+    remarks = " ".join(found.remarks)
+    assert "taken from the latter: age" in remarks and "since these names are taken: class" in remarks
+    (tmp_path / "cohort.tsv").write_text(found.text(tmp_path))
+    made = cohorts.load_cohort(tmp_path / "cohort.tsv")
+    assert made.further == found.further and made.visits[1].further == ("f", "a", "n/a", "B")
+
+
+def test_participants_with_a_row_for_each_session_and_tables_that_cannot_be_read(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    rows = [
+        ("sub-01", "ses-a", "50", "f"),
+        ("sub-01", "b", "51", "f"),
+        ("sub-02", "", "60", "m"),
+        ("sub-02", "", "61", "m"),
+    ]
+    table(root / "participants.tsv", ("participant_id", "session_id", "age", "sex"), *rows)
+    assert [list(own.values()) for own in cells(index(root))] == [
+        ["50", "f"],
+        ["51", "f"],
+        ["n/a", "m"],  # rows that disagree
+        ["n/a", "m"],
+    ]
+    (root / "participants.tsv").write_text("participant_id,age\nsub-01,50\n")
+    found = index(root)
+    assert found.further == () and "columns are separated by commas" in " ".join(found.remarks)
+    table(root / "participants.tsv", ("subject", "age"), ("sub-01", "50"))
+    assert "it has no column participant_id" in " ".join(index(root).remarks)

@@ -170,3 +170,54 @@ def test_pairs_of_each_mode(tmp_path: Path) -> None:
         ("Q", "has only one visit, 'a'; a pair needs two")
     ]
     assert plan.patients() == ("P",) and plan.of("Q") == ()
+
+
+def with_columns(cohort: Path, *further: tuple[str, ...]) -> None:
+    """Add columns, each its name and the cells from the top."""
+    lines = cohort.read_text().splitlines()
+    cohort.write_text(
+        "\n".join("\t".join([line, *cells]) for line, *cells in zip(lines, *further, strict=True))
+    )
+
+
+def test_further_columns_are_kept_as_text_and_in_order(cohort: Path) -> None:
+    before = table.load_cohort(cohort)
+    assert (before.further, before.gives_icv, before.visits[0].further) == ((), False, ())
+    with_columns(cohort, ("site", "01", "", "03", "04"), ("age", "50.10", "51", "n/a", "?"))
+    made = table.load_cohort(cohort)
+    assert made.further == ("site", "age") and made.select(["P2"]).further == made.further
+    assert [visit.further for visit in made.visits] == [
+        ("01", "50.10"),
+        ("", "51"),
+        ("03", "n/a"),
+        ("04", "?"),
+    ]
+    assert made.visits == before.visits  # no scan is read again for it
+
+
+def test_further_columns_that_visits_csv_has_itself_are_refused_all_at_once(cohort: Path) -> None:
+    with_columns(cohort, ("class", *"abcd"), ("volume_mm3", *"1234"), ("sex", *"fmfm"))
+    first, second = problems_of(cohort)
+    assert "line 1, 'class': visits.csv of the results has a column of this name" in first
+    assert "Rename it, for instance 'class_own'" in first and "'volume_mm3'" in second
+
+
+def test_age_and_site_are_no_misspelt_image_and_states(cohort: Path) -> None:
+    rows = [line.split("\t") for line in cohort.read_text().splitlines()]
+    cohort.write_text("\n".join("\t".join([*row[:3], row[4]]) for row in rows))
+    with_columns(cohort, ("age", *"1234"), ("site", *"abcd"), ("stage", *"abcd"))
+    assert table.load_cohort(cohort).further == ("age", "site", "stage")
+
+
+def test_intracranial_volumes_are_positive_numbers_or_not_known(cohort: Path) -> None:
+    with_columns(cohort, ("icv_mm3", "1500000.5", "", "n/a", "1e6"))
+    made = table.load_cohort(cohort)
+    assert made.gives_icv and made.further == ()
+    assert [visit.icv_mm3 for visit in made.visits] == [1500000.5, None, None, 1e6]
+    for wrong in ("0", "-3", "1,5", "big", "nan0", "inf"):
+        text = cohort.read_text()
+        cohort.write_text(text.replace("1500000.5", wrong))
+        (problem,) = problems_of(cohort)
+        assert f"line 2, 'icv_mm3': is not a positive number; found '{wrong}'" in problem
+        assert "expected the intracranial volume in mm³" in problem
+        cohort.write_text(text)

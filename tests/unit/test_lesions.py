@@ -321,7 +321,7 @@ def test_links_lead_from_each_table_to_the_page(tmp_path: Path) -> None:
     rows = results(patient, box(), box(LEFT)).lesions()
     (page,) = [page for page in rows["page"] if page]
     assert page == "report.html#pair=V1__V2&at=15.0,20.0,20.0"
-    cohort_lesions([patient], tmp_path / "cohort" / "lesions.csv")
+    cohort_lesions([patient], (), tmp_path / "cohort" / "lesions.csv")
     cohort = columns.read_table(tmp_path / "cohort" / "lesions.csv")
     assert cohort["page"].tolist() == [f"../patients/P/{page}", ""]
     assert cohort.drop(columns="page").equals(rows.drop(columns="page"))

@@ -144,7 +144,15 @@ def test_the_maps_of_both_ways_add_up_to_the_tables(results: Path) -> None:
         assert np.allclose(sums, changes[f"{way}_mm3"], atol=1e-3 * changes["volume_from_mm3"].sum())
 
 
-NAMED = {"volumes_mm3", "volumes_native_mm3", "dice_before", "dice_after", "inputs_sha256", "versions"}
+NAMED = {
+    "Levels",
+    "volumes_mm3",
+    "volumes_native_mm3",
+    "dice_before",
+    "dice_after",
+    "inputs_sha256",
+    "versions",
+}
 SETTINGS = {"settings", "control"}
 
 
@@ -161,7 +169,8 @@ def test_every_file_column_and_key_is_described(results: Path) -> None:
     text = (tiny.REPOSITORY / "docs" / "outputs.md").read_text(encoding="utf-8")
     described = {word for span in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"[\w.]+", span)}
     files = [f for f in results.rglob("*") if f.is_file() and "logs" not in f.relative_to(results).parts]
-    assert {f.name for f in files} - described == set()
+    dictionaries = {file.with_suffix(".json") for file in files if file.suffix == ".csv"}
+    assert {f.name for f in files if f not in dictionaries} - described == set()
     for file in files:
         if file.suffix == ".csv":
             with file.open(newline="") as opened:
@@ -216,6 +225,22 @@ def test_the_same_scan_twice_gives_exact_zeros(results: Path) -> None:
     changes = read_changes(results / "patients" / "P004" / "changes.csv")
     for name in ("deformation_mm3", "reallocation_mm3", "unexplained_mm3"):
         assert (changes[name] == 0).all()
+
+
+def test_visits_have_volumes_that_differ_by_the_change_since_the_first(results: Path) -> None:
+    visits = columns.read_table(results / "cohort" / "visits.csv")
+    assert len(visits) == (2 + 3 + 2) * 4
+    failed = visits[visits["status"] != "ok"]
+    assert set(zip(failed["patient"], failed["timepoint"], strict=True)) == {("P002", "V3")}
+    assert failed[[*columns.SINCE_FIRST, "volume_mm3"]].isna().all(axis=None)
+    good = visits[visits["status"] == "ok"]
+    first = good.groupby(["patient", "class"])["volume_mm3"].transform("first")
+    assert (good["not_shown_mm3"] == 0).all()
+    assert (good["volume_mm3"] - first - good["change_since_first_mm3"]).abs().max() < 0.01
+    changes = read_changes(results / "cohort" / "changes.csv").query("status == 'ok'")
+    later = good[good["years_since_first"] > 0]
+    for name in ("deformation", "reallocation", "unexplained"):
+        assert later[f"{name}_since_first_mm3"].tolist() == changes[f"{name}_mm3"].tolist()
 
 
 def test_nothing_is_computed_twice(run: Run) -> None:

@@ -15,7 +15,9 @@ from tiny import ENTRY_POINTS, REPOSITORY, TinyCohort
 TOP = {"everything", "all"}
 HEAVY = {"align", "maps", "register"}
 PAGES = {"patient_report", "cohort_report"}
-END = {"lesions", "patient_tables", "cohort_tables", "cohort_figure", "cohort_complete", *PAGES}
+END = {
+    "lesions", "patient_tables", "cohort_tables", "cohort_visits", "cohort_figure", "cohort_complete", *PAGES
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,7 @@ def test_both_entry_points_plan_the_same_jobs(tmp_path: Path) -> None:
         "pairs": 1,
         "patient_tables": 2,
         "cohort_tables": 1,
+        "cohort_visits": 1,
         "cohort_figure": 1,
         "patient_report": 2,
         "cohort_report": 1,
@@ -116,9 +119,24 @@ def edit(file: str, old: str, new: str) -> Callable[[TinyCohort], None]:
     return change
 
 
+def add_column(name: str, *cells: str) -> Callable[[TinyCohort], None]:
+    """Return a change that adds a column to the cohort table; the last cell fills the remaining rows."""
+
+    def change(study: TinyCohort) -> None:
+        path = study.folder / "config" / "cohort.tsv"
+        head, *rows = path.read_text().splitlines()
+        own = [*cells, *[cells[-1]] * len(rows)]
+        lines = [f"{head}\t{name}", *(f"{row}\t{cell}" for row, cell in zip(rows, own, strict=False))]
+        path.write_text("\n".join(lines) + "\n")
+
+    return change
+
+
 EDITS = {
+    "age": (add_column("age", "50", "51"), {"cohort_visits", "cohort_complete"}),
+    "icv": (add_column("icv_mm3", "1500000", "n/a"), {*END}),
     "colour": (edit("classes.tsv", "#f0f0f0", "#f1f1f1"), {"figure", "cohort_complete", *PAGES}),
-    "region": (edit("classes.tsv", "CSF", "fluid"), END - {"lesions"}),
+    "region": (edit("classes.tsv", "CSF", "fluid"), {*END}),
     "date": (edit("cohort.tsv", "\t61\t", "\t62\t"), {"figure", "pairs", *END}),
     "labels": (edit("classes.tsv", "WM\t1\t*", "WM\t1,9\t*"), {*HEAVY, *END, "figure"}),
     "control": (

@@ -1,6 +1,19 @@
+TABLES = (
+    "changes",
+    "transitions",
+    "failures",
+    "marginals_by_region",
+    "marginals_by_state",
+    "memory",
+    "verdicts",
+    "closure",
+)
+
+
 localrules:
     pairs,
     cohort_tables,
+    cohort_visits,
     cohort_figure,
     patient_complete,
     cohort_complete,
@@ -9,6 +22,7 @@ localrules:
 rule pairs:
     output:
         "results/cohort/pairs.csv",
+        "results/cohort/pairs.json",
     log:
         "results/logs/cohort/pairs.log",
     priority: 100
@@ -26,15 +40,15 @@ rule pairs:
 rule patient_tables:
     input:
         lambda w: of_pairs(w.patient, ["status.json", "changes.csv", "transitions.csv"]),
+        lambda w: [qc_of(visit) for visit in JOBS.visits_of(w.patient)],
     output:
-        changes="results/patients/{patient}/changes.csv",
-        transitions="results/patients/{patient}/transitions.csv",
-        failures="results/patients/{patient}/failures.csv",
-        by_region="results/patients/{patient}/marginals_by_region.csv",
-        by_state="results/patients/{patient}/marginals_by_state.csv",
-        memory="results/patients/{patient}/memory.csv",
-        verdicts="results/patients/{patient}/verdicts.csv",
-        closure="results/patients/{patient}/closure.csv",
+        **{
+            name: f"results/patients/{{patient}}/{name}.csv"
+            for name in [*TABLES, "visits"]
+        },
+        dictionaries=[
+            f"results/patients/{{patient}}/{name}.json" for name in [*TABLES, "visits"]
+        ],
     log:
         "results/logs/{patient}/tables.log",
     conda:
@@ -42,6 +56,7 @@ rule patient_tables:
     resources:
         **asking(lambda w: NEEDS.tables(len(JOBS.pairs_of(w.patient)))),
     params:
+        visits=lambda w: JOBS.visit_rows(w.patient),
         pairs=lambda w: [
             {**pair_row(p), "logs": log_files(p)} for p in JOBS.pairs_of(w.patient)
         ],
@@ -57,29 +72,15 @@ rule cohort_tables:
             "results/patients/{patient}/{table}.csv",
             patient=JOBS.patients,
             table=[
-                "changes",
-                "transitions",
-                "failures",
-                "memory",
-                "verdicts",
-                "closure",
+                *(name for name in TABLES if not name.startswith("marginals")),
                 "lesions",
             ],
         ),
     output:
         expand(
-            "results/cohort/{table}.csv",
-            table=[
-                "changes",
-                "transitions",
-                "failures",
-                "marginals_by_region",
-                "marginals_by_state",
-                "memory",
-                "verdicts",
-                "closure",
-                "lesions",
-            ],
+            "results/cohort/{table}.{kind}",
+            table=[*TABLES, "lesions"],
+            kind=["csv", "json"],
         ),
     log:
         "results/logs/cohort/tables.log",
@@ -93,6 +94,29 @@ rule cohort_tables:
         version=VERSIONS["tables"],
     script:
         "../scripts/cohort_tables.py"
+
+
+# Alone in knowing the further columns of the cohort table: a corrected age runs no other job of the tables again.
+rule cohort_visits:
+    input:
+        expand("results/patients/{patient}/visits.csv", patient=JOBS.patients),
+    output:
+        "results/cohort/visits.csv",
+        "results/cohort/visits.json",
+    log:
+        "results/logs/cohort/visits.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        **asking(lambda w: NEEDS.tables(len(STUDY.plan.pairs))),
+    params:
+        patients=JOBS.patients,
+        further=JOBS.study.cohort.further,
+        cells=JOBS.further_cells(),
+        classes=JOBS.class_names,
+        version=VERSIONS["tables"],
+    script:
+        "../scripts/cohort_visits.py"
 
 
 rule cohort_figure:
@@ -116,6 +140,7 @@ rule cohort_figure:
 rule patient_complete:
     input:
         "results/patients/{patient}/failures.csv",
+        "results/patients/{patient}/visits.csv",
         lambda w: of_pairs(w.patient, ["overview.png"]),
         pages=["results/patients/{patient}/report.html"],
     output:
@@ -135,6 +160,7 @@ rule cohort_complete:
     input:
         "results/cohort/failures.csv",
         "results/cohort/pairs.csv",
+        "results/cohort/visits.csv",
         "results/cohort/memory.png",
         [of_pairs(patient, ["overview.png"]) for patient in JOBS.patients],
         pages=[

@@ -8,4 +8,4 @@ with job_log(snakemake):
     from longimorph.stages.lesions import lesions
 
     p, classes = snakemake.params, snakemake.config["longimorph"]["classes"]
-    lesions(p.visits, p.pairs, classes, Path(snakemake.output[0]))
+    lesions(p.visits, p.pairs, classes, p.names, Path(snakemake.output[0]))

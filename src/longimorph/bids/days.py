@@ -15,7 +15,8 @@ from longimorph.study import tsv
 from longimorph.study.table import parse_number
 from longimorph.study.tsv import Table
 
-_COLUMNS = ("days", "day", "days_since_baseline", "days_from_baseline", "acq_time")
+DATING = ("days", "day", "days_since_baseline", "days_from_baseline", "acq_time")
+"""The columns that date a visit."""
 _MISSING = ("", "n/a", "N/A", "NaN", "nan")
 _NAME = re.compile(r"(?P<unit>[a-z]*)(?P<sign>[-+]?)(?P<count>\d+)(?P<after>[a-z]*)", re.IGNORECASE)
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T?\d{4,6})?")
@@ -125,7 +126,7 @@ class Calendar:
         return best
 
     def _known(self, table: Table) -> list[str]:
-        return [name for name in ((self.column,) if self.column else _COLUMNS) if name in table.columns]
+        return [name for name in ((self.column,) if self.column else DATING) if name in table.columns]
 
     def _day(self, text: str, column: str) -> float | None:
         number = parse_number(text) if column != "acq_time" else None
@@ -134,7 +135,7 @@ class Calendar:
     def _table(self, file: Path, key: str) -> Table | None:
         if not file.is_file():
             return None
-        table, problems = tsv.read_tsv(file, (key, *_COLUMNS))
+        table, problems = tsv.read_tsv(file, (key, *DATING))
         self.problems += [problem for problem in problems if problem not in self.problems]
         return table
 

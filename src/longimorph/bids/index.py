@@ -23,6 +23,7 @@ from longimorph.bids.choose import (
     space_of,
     told,
 )
+from longimorph.bids.covariates import covariates
 from longimorph.bids.days import Calendar
 from longimorph.bids.names import natural
 from longimorph.bids.rows import CohortRow, Index, fits_cell, usable
@@ -80,6 +81,7 @@ class _Indexing:
         self.visits = self._visits()
         self.patterns = {role: self._patterns(role) for role in _ROLES}
         self.chosen: dict[Visit, dict[Role, Volume]] = {}
+        self.further: tuple[str, ...] = ()
         self.open: dict[Visit, list[Volume]] = {}  # candidates where the regions are ambiguous
 
     def run(self) -> Index:
@@ -93,7 +95,7 @@ class _Indexing:
         self._remark_misnamed()
         if self.problems:
             raise Undecided(self.problems, self.remarks)
-        return Index(tuple(rows), tuple(self.remarks))
+        return Index(tuple(rows), tuple(self.remarks), self.further)
 
     def _problem(self, message: str, hint: str | None = None, expected: str | None = None) -> None:
         self.problems.append(Problem(self.name, message, expected=expected, hint=hint))
@@ -245,6 +247,8 @@ class _Indexing:
         patients: dict[str, list[str]] = {}
         for subject, session in self.chosen:
             patients.setdefault(subject, []).append(session or ALONE)
+        added = covariates(self.tree.root, [(s, name) for s, names in patients.items() for name in names])
+        self.further = added.columns
         rows, unknown = [], []
         for subject in sorted(patients, key=natural):
             days = calendar.of(subject, patients[subject])
@@ -255,7 +259,9 @@ class _Indexing:
             for session in sorted(days, key=lambda name: (days[name], natural(name))):
                 own = self.chosen[subject, session if (subject, session) in self.chosen else None]
                 files = {role: own[role].path for role in _ROLES if role in own}
-                rows.append(CohortRow(usable(subject), usable(session), days[session], files))
+                cells = added.cells[subject, session]
+                rows.append(CohortRow(usable(subject), usable(session), days[session], files, cells))
+        self.remarks += added.remarks
         self.problems += calendar.problems
         if unknown:
             self._days_unknown(calendar, unknown)

@@ -17,24 +17,26 @@ _UNUSABLE = re.compile(r"[^A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class CohortRow:
-    """One visit: names as in the table, days, and files by column."""
+    """One visit: names as in the table, days, files by column, and the cells of the further columns."""
 
     patient: str
     timepoint: str
     days: float
     files: Mapping[Role, Path]
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Index:
-    """The rows, by patient and day, and remarks on selected and omitted files."""
+    """The rows, by patient and day, remarks on selected and omitted files, and names of further columns."""
 
     rows: tuple[CohortRow, ...]
     remarks: tuple[str, ...]
+    further: tuple[str, ...] = ()
 
     def text(self, folder: Path) -> str:
         """Return the table as text; paths below ``folder``, its future location, are relative to it."""
-        lines = [COLUMNS, *(_cells(row, folder) for row in self.rows)]
+        lines = [(*COLUMNS, *self.further), *(_cells(row, folder) for row in self.rows)]
         return "".join("\t".join(line) + "\n" for line in lines)
 
 
@@ -54,7 +56,7 @@ def fits_cell(path: str) -> bool:
 
 def _cells(row: CohortRow, folder: Path) -> tuple[str, ...]:
     files = [_cell(row.files[role], folder) if role in row.files else "" for role in COLUMN_ROLES]
-    return (row.patient, row.timepoint, f"{row.days:.10g}", *files)
+    return (row.patient, row.timepoint, f"{row.days:.10g}", *files, *row.further)
 
 
 def _cell(path: Path, folder: Path) -> str:

@@ -18,12 +18,13 @@ from typing import Any
 from longimorph.errors import LongimorphError
 from longimorph.paths import display
 from longimorph.study.config import REGISTRATION
+from longimorph.study.further import ICV
 from longimorph.study.pairs import Pair
 from longimorph.study.study import Study
 from longimorph.study.suggest import did_you_mean
 from longimorph.study.table import Visit
 
-VERSIONS = {"align": 2, "maps": 2, "register": 9, "figure": 3, "lesions": 1, "tables": 4, "report": 7}
+VERSIONS = {"align": 2, "maps": 2, "register": 9, "figure": 3, "lesions": 1, "tables": 5, "report": 7}
 """Raise a stage's number when the same inputs give other results: its jobs and all later ones run again."""
 
 SETTINGS = {
@@ -117,6 +118,18 @@ class Jobs:
     def planned(self) -> list[dict[str, Any]]:
         """Return names and days of every pair."""
         return [pair_row(pair) for pair in self.study.plan.pairs]
+
+    def visit_rows(self, patient: str) -> list[dict[str, Any]]:
+        """Return name and days of a patient's visits, and the intracranial volume if the table has it."""
+        given = self.study.cohort.gives_icv
+        return [
+            {"timepoint": v.timepoint, "days": v.days, **({ICV: v.icv_mm3} if given else {})}
+            for v in self.visits_of(patient)
+        ]
+
+    def further_cells(self) -> dict[str, dict[str, list[str]]]:
+        """Return the cells of the further columns of the cohort table, by patient and visit."""
+        return {p: {v.timepoint: list(v.further) for v in self.visits_of(p)} for p in self.patients}
 
     def left_out(self) -> list[dict[str, str]]:
         """Return the excluded patients, with the reason."""

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from longimorph.report.pairs import Amount, PairResults
 from longimorph.report.svg import Drawing, Point, hint, plain, reach, room_for, signed, ticks
+from longimorph.tables import cumulative
 
 _WIDTH, _HEIGHT = 292.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 10.0, 30.0, 34.0
@@ -35,23 +36,9 @@ def courses(
     """
     order = sorted(days, key=lambda name: days[name])
     known = {(pair.source, pair.target): pair for pair in pairs if pair.ok}
-    ways: dict[str, list[PairResults]] = {order[0]: []} if order else {}
-    for place, visit in enumerate(order[1:], 1):
-        found = _way(order[:place], visit, known, ways)
-        if found is not None:
-            ways[visit] = found
-    return [_course(name, days, {visit: way for visit, way in ways.items() if way}) for name in classes]
-
-
-def _way(
-    earlier: Sequence[str],
-    visit: str,
-    known: Mapping[tuple[str, str], PairResults],
-    ways: Mapping[str, list[PairResults]],
-) -> list[PairResults] | None:
-    """The shortest chain of pairs from the first visit to this one; ties go to the latest visit."""
-    last = [via for via in reversed(earlier) if via in ways and (via, visit) in known]
-    return min(([*ways[via], known[via, visit]] for via in last), key=len, default=None)
+    chains = cumulative.ways(order, known)
+    ways = {visit: [known[pair] for pair in chain] for visit, chain in chains.items() if chain}
+    return [_course(name, days, ways) for name in classes]
 
 
 def _course(name: str, days: Mapping[str, float], ways: Mapping[str, Sequence[PairResults]]) -> VolumeCourse:

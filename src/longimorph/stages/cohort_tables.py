@@ -13,4 +13,4 @@ def cohort_tables(patients: Iterable[str], classes: Sequence[Mapping[str, str]],
     """Write the tables of all ``patients`` to ``cohort`` in the folder ``results``."""
     folders = [results / "patients" / name for name in patients]
     tables.cohort_tables(folders, classes, results / "cohort")
-    lesions.cohort_lesions(folders, results / "cohort" / "lesions.csv")
+    lesions.cohort_lesions(folders, classes, results / "cohort" / "lesions.csv")

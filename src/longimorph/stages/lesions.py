@@ -46,12 +46,17 @@ class _Scan:
 
 
 def lesions(
-    visits: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]], classes: str, out: Path
+    visits: Sequence[Mapping[str, Any]],
+    pairs: Sequence[Mapping[str, Any]],
+    classes: str,
+    names: Sequence[Mapping[str, str]],
+    out: Path,
 ) -> None:
     """Write ``out``, a row per lesion and pair, from the results in its folder.
 
-    ``visits``: records of the patient's visits in order of time; ``pairs``: rows of ``pairs.csv``. A failed
-    pair has a row for each pathological class, with its failure.
+    ``visits``: records of the patient's visits in order of time; ``pairs``: rows of ``pairs.csv``; ``names``:
+    dicts with ``class``, ``region`` and ``state``, for the dictionary. A failed pair has a row for each
+    pathological class, with its failure.
     """
     known, folder = class_tables.load_classes(classes), out.parent
     order = [str(visit["timepoint"]) for visit in visits]
@@ -68,13 +73,13 @@ def lesions(
     frames = []
     for pair in pairs:
         for index in ill:
-            names = {name: str(pair[name]) for name in columns.PAIR}
             if _names(pair) in failed:
-                frames.append(table.failed_row(names, known.names[index], failed[_names(pair)]))
+                own = {name: str(pair[name]) for name in columns.PAIR}
+                frames.append(table.failed_row(own, known.names[index], failed[_names(pair)]))
             else:
                 frames.append(found[_names(pair), index])
     whole = columns.stack(frames, columns.LESIONS)
-    table.write_lesions(table.named(whole, _in_time(whole, order)), out)
+    table.write_lesions(table.named(whole, _in_time(whole, order)), names, out)
 
 
 def _names(pair: Mapping[str, Any]) -> Names:

@@ -10,8 +10,13 @@ from longimorph import tables
 
 
 def patient_tables(
-    name: str, pairs: Sequence[Mapping[str, Any]], classes: Sequence[Mapping[str, str]], out: Path
+    name: str,
+    visits: Sequence[Mapping[str, Any]],
+    pairs: Sequence[Mapping[str, Any]],
+    classes: Sequence[Mapping[str, str]],
+    out: Path,
 ) -> None:
-    """Write the tables of patient ``name`` to the folder ``out``, which holds a folder for each pair."""
+    """Write the tables of patient ``name`` to ``out``, which holds a folder for each pair and visit."""
     folders = [out / f"{pair['from']}__{pair['to']}" for pair in pairs]
     tables.patient_tables(name, pairs, folders, classes, out)
+    tables.write_patient_visits(name, visits, pairs, classes, out)

@@ -6,22 +6,26 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import permutations
 from pathlib import Path
 
 from longimorph import paths
 from longimorph.errors import InputError, Problem
-from longimorph.study import inputs, names, tsv
+from longimorph.study import further, inputs, names, tsv
 from longimorph.study.schema import shown
 from longimorph.study.suggest import nearest
 from longimorph.study.tsv import Table, TableRow
 
 REQUIRED = ("patient", "timepoint", "days", "regions")
 OPTIONAL = ("image", "states")
+_READ = (*REQUIRED, *OPTIONAL, further.ICV)
 _DAYS = "the number of days since a day zero of this patient"
 SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".mha", ".mhd", ".nrrd", ".nhdr")
+_MISSPELT = 0.8
+"""Likeness from which a column is a misspelt optional one: ``age`` is no ``image``, ``site`` no ``states``.
+"""
 _MOST_HINTS = 20
 _MOST_DAYS = 1e7
 """A larger number of days is a date such as 20240301. Days since the year 0 and Julian days are smaller."""
@@ -33,7 +37,8 @@ class Visit:
 
     ``days`` is the time since an arbitrary day zero of the patient. ``image`` is the intensity image;
     ``regions`` and ``states`` are integer label volumes on one grid. All paths are absolute. ``line`` is the
-    row's line.
+    row's line. ``icv_mm3`` is the intracranial volume, if the table gives it. ``further`` are the cells of
+    the table's further columns, as written; no map depends on them.
     """
 
     patient: str
@@ -43,6 +48,8 @@ class Visit:
     regions: Path
     states: Path | None
     line: int = field(default=0, compare=False)
+    icv_mm3: float | None = field(default=None, compare=False)
+    further: tuple[str, ...] = field(default=(), compare=False)
 
     def files(self) -> dict[str, Path]:
         """Return the visit's files by column name."""
@@ -54,12 +61,16 @@ class Visit:
 class Cohort:
     """All visits, in the order of the table, and the name of the table in messages.
 
-    ``named`` are all patients named by the table, including those whose rows are unusable.
+    ``named`` are all patients named by the table, including those whose rows are unusable. ``further`` are
+    the columns other than those of REQUIRED, OPTIONAL and the intracranial volume; ``gives_icv``: the table
+    has a column for that.
     """
 
     name: str
     visits: tuple[Visit, ...]
     named: frozenset[str] = field(default=frozenset(), compare=False)
+    further: tuple[str, ...] = field(default=(), compare=False)
+    gives_icv: bool = field(default=False, compare=False)
 
     @cached_property
     def _by_patient(self) -> dict[str, tuple[Visit, ...]]:
@@ -89,7 +100,7 @@ class Cohort:
             return self
         wanted = set(patients)
         visits = tuple(visit for visit in self.visits if visit.patient in wanted)
-        return Cohort(self.name, visits, self.named)
+        return replace(self, visits=visits)
 
 
 def load_cohort(file: Path | str, check_files: bool = True) -> Cohort:
@@ -108,8 +119,10 @@ def examine_cohort(file: Path, check_files: bool = True) -> tuple[Cohort | None,
     table, problems = tsv.read_tsv(file, REQUIRED + OPTIONAL)
     if table is None:
         return None, problems
-    problems += tsv.check_columns(table, REQUIRED, OPTIONAL)
-    reader = _RowReader(table, file.absolute().parent, check_files)
+    problems += tsv.check_columns(table, REQUIRED, OPTIONAL, _MISSPELT)
+    own = tuple(column for column in table.columns if column and column not in _READ)
+    problems += further.collisions(table.name, table.header_line, own)
+    reader = _RowReader(table, file.absolute().parent, check_files, own)
     visits = [visit for row in table.rows if (visit := reader.read(row)) is not None]
     problems += [problem for problem in reader.problems if problem.column in table.columns]
     problems += names.repeated(table)
@@ -117,14 +130,16 @@ def examine_cohort(file: Path, check_files: bool = True) -> tuple[Cohort | None,
     problems.sort(key=lambda problem: problem.row or 0)
     named = frozenset(row["patient"] for row in table.rows)
     complete = all(column in table.columns for column in REQUIRED)
-    return (Cohort(table.name, tuple(visits), named) if complete else None), problems
+    gives_icv = further.ICV in table.columns
+    cohort = Cohort(table.name, tuple(visits), named, own, gives_icv) if complete else None
+    return cohort, problems
 
 
 class _RowReader:
     """Converts rows to visits and collects their problems."""
 
-    def __init__(self, table: Table, folder: Path, check_files: bool) -> None:
-        self.table, self.folder, self.check_files = table, folder, check_files
+    def __init__(self, table: Table, folder: Path, check_files: bool, own: tuple[str, ...] = ()) -> None:
+        self.table, self.folder, self.check_files, self.own = table, folder, check_files, own
         self.problems: list[Problem] = []
         self._missing = 0
 
@@ -135,10 +150,12 @@ class _RowReader:
         days = self._days(row)
         regions = self._path(row, "regions")
         image, states = self._path(row, "image"), self._path(row, "states")
+        icv = self._icv(row)
         failed = {problem.column for problem in self.problems[before:]}
         if failed.intersection(REQUIRED) or days is None or regions is None:
             return None
-        return Visit(patient, timepoint, days, image, regions, states, row.line)
+        cells = tuple(row[column] for column in self.own)
+        return Visit(patient, timepoint, days, image, regions, states, row.line, icv, cells)
 
     def _report(
         self, row: TableRow, column: str, message: str, expected: str | None, hint: str | None
@@ -163,6 +180,17 @@ class _RowReader:
         elif abs(value) > _MOST_DAYS:
             self._report(row, "days", "is not a number of days (a date?)", _DAYS, None)
             return None
+        return value
+
+    def _icv(self, row: TableRow) -> float | None:
+        text = row[further.ICV]
+        if text in further.MISSING:
+            return None
+        value = parse_number(text)
+        if value is None or value <= 0:
+            expected = "the intracranial volume in mm³; empty or n/a where it is not known"
+            hint = "Use '.' as the decimal point" if re.fullmatch(r"\d+,\d+", text) else None
+            self._report(row, further.ICV, "is not a positive number", expected, hint)
         return value
 
     def _path(self, row: TableRow, column: str) -> Path | None:

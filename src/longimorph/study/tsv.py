@@ -73,10 +73,12 @@ def read_tsv(file: Path, known: Sequence[str]) -> tuple[Table | None, list[Probl
     return Table(name, header_line, tuple(columns), tuple(rows)), problems
 
 
-def check_columns(table: Table, required: Sequence[str], optional: Sequence[str]) -> list[Problem]:
+def check_columns(
+    table: Table, required: Sequence[str], optional: Sequence[str], alike: float | None = None
+) -> list[Problem]:
     """Return a problem for each missing column and for each unknown one that resembles a known, absent one.
 
-    Other columns are the author's own and are ignored.
+    Other columns are the author's own. ``alike``: the least similarity, from 0 to 1, to an absent one.
     """
     problems = []
     own = [c for c in table.columns if c not in required and c not in optional]
@@ -88,7 +90,7 @@ def check_columns(table: Table, required: Sequence[str], optional: Sequence[str]
             problems.append(Problem(table.name, "column is missing", table.header_line, column, hint=hint))
     absent = [c for c in optional if c not in table.columns]
     for column in own:
-        meant = did_you_mean(column, absent)
+        meant = did_you_mean(column, absent, alike)
         if meant is not None:
             problems.append(Problem(table.name, "unknown column", table.header_line, column, hint=meant))
     return problems

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from longimorph.io.atomic import write_csv
 from longimorph.tables import columns
 from longimorph.tables.closure import closure
+from longimorph.tables.dictionary import write_table
 from longimorph.tables.memory import memory_row
 from longimorph.tables.verdicts import verdict_row, with_verdict
 from longimorph.verdict.status import PairStatus, read_status
@@ -28,6 +28,8 @@ def patient_tables(
 ) -> None:
     """Write a patient's tables from its pairs: changes, transitions, failures, verdicts and the others.
 
+    Each has a dictionary of its columns beside it (:func:`dictionary.write_table`).
+
     ``pairs``: dicts with ``from``, ``to``, ``days`` (between the visits) and ``logs`` (stage, or
     ``stage:timepoint``, → log file);
     ``folders``: the pairs' folders, in the same order; ``classes``: as for :func:`cohort_tables`.
@@ -43,12 +45,14 @@ def patient_tables(
         memory.append(memory_row(status) | names)
         verdicts.append(verdict_row(names, status, days))
     own = columns.stack(changes, columns.CHANGES)
-    write_csv(out / "changes.csv", columns.as_text(own))
-    write_csv(out / "transitions.csv", columns.as_text(columns.stack(transitions, columns.TRANSITIONS)))
-    write_csv(out / "failures.csv", pd.DataFrame(failures, columns=list(columns.FAILURES)))
-    write_csv(out / "memory.csv", pd.DataFrame(memory, columns=list(columns.MEMORY)))
-    write_csv(out / "verdicts.csv", pd.DataFrame(verdicts, columns=list(columns.VERDICTS)))
-    write_csv(out / "closure.csv", columns.as_text(closure(own, _visits(pairs))))
+    write_table(out / "changes.csv", columns.as_text(own), classes)
+    write_table(
+        out / "transitions.csv", columns.as_text(columns.stack(transitions, columns.TRANSITIONS)), classes
+    )
+    write_table(out / "failures.csv", pd.DataFrame(failures, columns=list(columns.FAILURES)), classes)
+    write_table(out / "memory.csv", pd.DataFrame(memory, columns=list(columns.MEMORY)), classes)
+    write_table(out / "verdicts.csv", pd.DataFrame(verdicts, columns=list(columns.VERDICTS)), classes)
+    write_table(out / "closure.csv", columns.as_text(closure(own, _visits(pairs))), classes)
     _write_marginals(own, classes, out)
 
 
@@ -63,15 +67,15 @@ def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]]
         (columns.read_table(p / "transitions.csv") for p in patients), columns.TRANSITIONS
     )
     failures = columns.stack((columns.read_table(p / "failures.csv") for p in patients), columns.FAILURES)
-    write_csv(out / "changes.csv", columns.as_text(changes))
-    write_csv(out / "transitions.csv", columns.as_text(transitions))
-    write_csv(out / "failures.csv", failures)
+    write_table(out / "changes.csv", columns.as_text(changes), classes)
+    write_table(out / "transitions.csv", columns.as_text(transitions), classes)
+    write_table(out / "failures.csv", failures, classes)
     memory = columns.stack((columns.read_table(p / "memory.csv") for p in patients), columns.MEMORY)
-    write_csv(out / "memory.csv", memory)
+    write_table(out / "memory.csv", memory, classes)
     verdicts = columns.stack((columns.read_table(p / "verdicts.csv") for p in patients), columns.VERDICTS)
-    write_csv(out / "verdicts.csv", verdicts)
+    write_table(out / "verdicts.csv", verdicts, classes)
     gaps = columns.stack((columns.read_table(p / "closure.csv") for p in patients), columns.CLOSURE)
-    write_csv(out / "closure.csv", columns.as_text(gaps))
+    write_table(out / "closure.csv", columns.as_text(gaps), classes)
     _write_marginals(changes, classes, out)
 
 
@@ -88,7 +92,9 @@ def _visits(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
 def _write_marginals(changes: pd.DataFrame, classes: Sequence[Mapping[str, str]], out: Path) -> None:
     for kind in ("region", "state"):
         names = {row["class"]: row.get(kind) or UNNAMED for row in classes}
-        write_csv(out / f"marginals_by_{kind}.csv", columns.as_text(marginals(changes, names, kind)))
+        write_table(
+            out / f"marginals_by_{kind}.csv", columns.as_text(marginals(changes, names, kind)), classes
+        )
 
 
 def marginals(changes: pd.DataFrame, names: Mapping[str, str], kind: str) -> pd.DataFrame:
@@ -114,7 +120,7 @@ def write_pair_list(
     """Write every planned pair, then every excluded patient with the reason."""
     rows = [{**pair, "left_out": ""} for pair in pairs]
     rows += [{"patient": p["patient"], "from": "", "to": "", "left_out": p["reason"]} for p in left_out]
-    write_csv(path, columns.as_text(pd.DataFrame(rows, columns=list(columns.PAIR_LIST))))
+    write_table(path, columns.as_text(pd.DataFrame(rows, columns=list(columns.PAIR_LIST))))
 
 
 def _with_days(changes: pd.DataFrame, days: float) -> pd.DataFrame:

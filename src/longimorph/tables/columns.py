@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from longimorph.study.further import VISIT_COLUMNS
+
 DECIMALS = 3
 
 PAIR = ("patient", "from", "to")
@@ -101,8 +103,13 @@ LESIONS = (
     *VOXEL,
     "page",
 )
+VISITS = VISIT_COLUMNS
+SINCE_FIRST = VISITS[VISITS.index("change_since_first_mm3") :]
 
-_NUMBERS = frozenset({"days", *VOLUMES, *RATES, *UNCERTAINTIES, *GAPS, *LESION_NUMBERS, *PLACE})
+_PLAIN = frozenset({"days", "years_since_first", "pairs_summed"})
+"""Numbers that are written with as many digits as they have."""
+_VISIT_NUMBERS = frozenset({"volume_mm3", "icv_mm3", "not_shown_mm3", *SINCE_FIRST})
+_NUMBERS = frozenset({*_PLAIN, *VOLUMES, *RATES, *UNCERTAINTIES, *GAPS, *_VISIT_NUMBERS, *LESION_NUMBERS, *PLACE})
 
 
 def to_decimals(values: np.ndarray | pd.Series) -> np.ndarray:
@@ -120,7 +127,7 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Return ``table`` with its numbers formatted for the file; missing numbers are empty."""
     text = table.copy()
     for column in _NUMBERS.intersection(table.columns):
-        form = "{:.10g}" if column == "days" else f"{{:.{DECIMALS}f}}"
+        form = "{:.10g}" if column in _PLAIN else f"{{:.{DECIMALS}f}}"
         values = table[column].astype(float)
         text[column] = ["" if np.isnan(value) else form.format(value) for value in values]
     return text

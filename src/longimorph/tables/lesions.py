@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from longimorph.io.atomic import write_csv
 from longimorph.tables import columns
+from longimorph.tables.dictionary import Classes, write_table
 
 REST = "rest"
 """Event of the row with what belongs to no lesion."""
@@ -119,12 +119,12 @@ def named(rows: pd.DataFrame, order: Sequence[int]) -> pd.DataFrame:
     return rows.assign(**new)
 
 
-def write_lesions(table: pd.DataFrame, out: Path) -> None:
-    """Write a patient's table."""
-    write_csv(out, columns.as_text(table))
+def write_lesions(table: pd.DataFrame, classes: Classes, out: Path) -> None:
+    """Write a patient's table and its dictionary; ``classes`` as for :func:`dictionary.sidecar`."""
+    write_table(out, columns.as_text(table), classes)
 
 
-def cohort_lesions(patients: Sequence[Path], out: Path) -> None:
+def cohort_lesions(patients: Sequence[Path], classes: Classes, out: Path) -> None:
     """Write the cohort's table from the patients' folders; the addresses start at the folder of ``out``."""
     tables = []
     for folder in patients:
@@ -132,7 +132,7 @@ def cohort_lesions(patients: Sequence[Path], out: Path) -> None:
         there = f"../patients/{folder.name}/"
         table["page"] = [f"{there}{page}" if page else "" for page in table["page"]]
         tables.append(table)
-    write_csv(out, columns.as_text(columns.stack(tables, columns.LESIONS)))
+    write_table(out, columns.as_text(columns.stack(tables, columns.LESIONS)), classes)
 
 
 def _most(changes: Mapping[Any, Any], kind: str) -> float:

