@@ -118,7 +118,7 @@ def run(visits: list[dict[str, Any]], folder: Path) -> Path:
     pair = {"patient": PATIENT, "from": VISITS[0], "to": VISITS[1], "days": DAYS}
     first, last = (results / name / "qc.json" for name in VISITS)
     register(pair, classes, own["control"], first, last, results / "__".join(VISITS), settings)
-    lesions(visits, [pair], classes, results / "lesions.csv")
+    lesions(visits, [pair], classes, (), results / "lesions.csv")
     return results
 
 

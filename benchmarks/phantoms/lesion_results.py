@@ -49,7 +49,7 @@ class Results:
 
     def lesions(self) -> pd.DataFrame:
         """Make the table of lesions and read it."""
-        lesions(self.visits, self.pairs, self.classes, self.folder / "lesions.csv")
+        lesions(self.visits, self.pairs, self.classes, (), self.folder / "lesions.csv")
         return columns.read_table(self.folder / "lesions.csv")
 
 

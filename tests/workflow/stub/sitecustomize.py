@@ -59,11 +59,11 @@ def register(
     (out / "convergence.csv").write_text("evaluation,cost\n")
 
 
-def lesions(visits: list[dict[str, Any]], pairs: list[dict[str, Any]], classes: str, out: Path) -> None:
+def lesions(visits: list[dict[str, Any]], pairs: list[dict[str, Any]], classes: str, names: Any, out: Path) -> None:
     """List none."""
-    from longimorph.tables import columns
+    from longimorph.tables import columns, lesions
 
-    out.write_text(",".join(columns.LESIONS) + "\n")
+    lesions.write_lesions(columns.stack([], columns.LESIONS), names, out)
 
 
 def figure(pair: dict[str, Any], classes: str, folder: Path) -> None:
