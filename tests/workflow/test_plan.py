@@ -134,7 +134,7 @@ def add_column(name: str, *cells: str) -> Callable[[TinyCohort], None]:
 
 EDITS = {
     "age": (add_column("age", "50", "51"), {"cohort_visits", "cohort_complete"}),
-    "icv": (add_column("icv_mm3", "1500000", "n/a"), {*END}),
+    "icv": (add_column("icv_mm3", "1500000", "n/a"), END - {"lesions"}),
     "colour": (edit("classes.tsv", "#f0f0f0", "#f1f1f1"), {"figure", "cohort_complete", *PAGES}),
     "region": (edit("classes.tsv", "CSF", "fluid"), {*END}),
     "date": (edit("cohort.tsv", "\t61\t", "\t62\t"), {"figure", "pairs", *END}),
