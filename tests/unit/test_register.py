@@ -349,7 +349,7 @@ def test_the_great_circles_are_tried_only_where_the_coarse_level_is_no_good_star
 
     monkeypatch.setattr(solve, "_straight", noted)
     source, target = (ball_maps((40, 40), (1.0, 1.0), [((20.0, 20.0), r)]) for r in (8.0, 10.0))
-    chosen = settings(kernel_mm=(4.0,), steps=None, max_evaluations=20)
+    chosen = settings(kernel_mm=(4.0,), steps=None, max_evaluations=5)
     register(source, target, DEFORM, (1.0, 1.0), chosen)
     coarsest = min(tried)
     assert tried == [coarsest] and coarsest < (40, 40)
@@ -368,7 +368,8 @@ def test_more_steps_are_taken_where_the_optimisers_steps_diverge(monkeypatch):
 
     monkeypatch.setattr(solve, "_descend", noted)
     monkeypatch.setattr(objective, "WILDEST_PACE", 0.2)
-    chosen = settings(steps=None, max_evaluations=60)
+    monkeypatch.setattr(solve, "MOST_STEPS", 24)
+    chosen = settings(steps=None, max_evaluations=15)
     found = register(ball(3.5), ball(6.5), DEFORM, SPACING, chosen)
     early = [steps for steps, end in ends if end.too_few_steps]
     assert early
