@@ -109,7 +109,9 @@ SINCE_FIRST = VISITS[VISITS.index("change_since_first_mm3") :]
 _PLAIN = frozenset({"days", "years_since_first", "pairs_summed"})
 """Numbers that are written with as many digits as they have."""
 _VISIT_NUMBERS = frozenset({"volume_mm3", "icv_mm3", "not_shown_mm3", *SINCE_FIRST})
-_NUMBERS = frozenset({*_PLAIN, *VOLUMES, *RATES, *UNCERTAINTIES, *GAPS, *_VISIT_NUMBERS, *LESION_NUMBERS, *PLACE})
+_NUMBERS = frozenset(
+    {*_PLAIN, *VOLUMES, *RATES, *UNCERTAINTIES, *GAPS, *_VISIT_NUMBERS, *LESION_NUMBERS, *PLACE}
+)
 
 
 def to_decimals(values: np.ndarray | pd.Series) -> np.ndarray:

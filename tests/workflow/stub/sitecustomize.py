@@ -59,7 +59,9 @@ def register(
     (out / "convergence.csv").write_text("evaluation,cost\n")
 
 
-def lesions(visits: list[dict[str, Any]], pairs: list[dict[str, Any]], classes: str, names: Any, out: Path) -> None:
+def lesions(
+    visits: list[dict[str, Any]], pairs: list[dict[str, Any]], classes: str, names: Any, out: Path
+) -> None:
     """List none."""
     from longimorph.tables import columns, lesions
 
