@@ -18,6 +18,7 @@ from longimorph.errors import Unusable
 from longimorph.io.volumes import read_maps, write_maps
 from longimorph.stages.align import align
 from longimorph.stages.figure import figure
+from longimorph.stages.lesions import lesions
 from longimorph.stages.maps import maps
 from longimorph.stages.patient_report import patient_report
 from longimorph.stages.visits import read_json
@@ -49,6 +50,8 @@ def run_stage(patient: Patient, stage: str) -> None:
         patient.register()
     elif stage == "figure":
         figure(PAIR, patient.classes, out / "V1__V2")
+    elif stage == "lesions":
+        lesions(patient.visits, [PAIR], patient.classes, LABELS, out / "lesions.csv")
     elif stage == "tables":
         tables.patient_tables("P", [PAIR], [out / "V1__V2"], LABELS, out)
     else:
@@ -57,7 +60,7 @@ def run_stage(patient: Patient, stage: str) -> None:
         )
 
 
-STAGES = ("align", "maps", "register", "figure", "tables", "report")
+STAGES = ("align", "maps", "register", "figure", "lesions", "tables", "report")
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,7 @@ def expected(before: dict[str, Patient], stage: str) -> dict[str, bytes]:
         ("maps", 9, 3),
         ("register", 3, 3),
         ("figure", 9, 1),
+        ("lesions", 9, 2),
         ("tables", 9, 3),
         ("report", 9, 1),
     ],
