@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from on_cluster import ClusterCohort, slurm, state, two_patients
+from on_cluster import ClusterCohort, Patience, slurm, state, two_patients
 
 JOB = "register-P001-V1__V2"
 
@@ -71,6 +71,9 @@ def test_ended_by_hand(study: ClusterCohort) -> None:
     study.until(lambda: state(number) == "CANCELLED", "the job to be cancelled")
     assert head.end() != 0
     fault.unlink()
+    patience = Patience(study.folder, "the cancelled job to leave the queue")
+    while number in slurm("squeue", "--noheader", "--format=%i").split():
+        patience.pause()
     last = study.run()
     assert last.process.returncode == 0, last.text[-3000:]
     assert study.begun()[JOB] == 2
