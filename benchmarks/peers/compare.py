@@ -45,7 +45,7 @@ COARSE_MM = 3
 DEMETER = {"rho": 0.9, "cost_cst": 1e-3, "steps": 10, "iterations": 20}
 DEMETER_KERNEL_MM = 8.0
 METHOD = """False deformation: half the sum over classes of |measured − true deformation|, in % of the gross
-true change (moved and changed kind together). Volumes are sums of probabilities. For a registration,
+true change (deformation and reallocation together). Volumes are sums of probabilities. For a registration,
 deformation is the class's map warped to the target less the map itself. antspyx 0.6.3: SyN alone from
 the identity, mean squares on every class (the masked variant does not see the pathological classes); at
 2 mm 40, 20 and 10 iterations, flow sigma 3, total sigma 0.5 voxels, at 4 mm 200 iterations on one level,
