@@ -14,6 +14,7 @@ from longimorph.bids.covariates import NONE
 from longimorph.bids.named import Named
 from longimorph.bids.results import read_text
 from longimorph.study.further import VISIT_COLUMNS
+from longimorph.tables import dictionary
 from longimorph.tables.dictionary import sidecar
 
 TABLES = (
@@ -127,15 +128,9 @@ def _renamed(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _described(table: str, further: Sequence[str]) -> str:
-    own = [name for known in _columns(table) for name in known]
-    said = sidecar(table, [*own, *further], further=further)
-    return _text({_free(name) if name in further else name: meaning for name, meaning in said.items()})
-
-
-def _columns(table: str) -> Iterable[tuple[str, ...]]:
-    from longimorph.tables.dictionary import tables as dictionary
-
-    return (known.names for known in dictionary()[table])
+    own = sidecar(table, [name for known in dictionary.tables()[table] for name in known.names])
+    added = sidecar(table, further, further=further)
+    return _text(own | {_free(name): meaning for name, meaning in added.items()})
 
 
 def _free(column: str) -> str:
