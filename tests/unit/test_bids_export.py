@@ -341,6 +341,9 @@ def test_damaged_and_missing_results_are_named_and_the_rest_is_exported(
     assert any("P1, pair V1__V-2" in line and "warp.nii.gz is missing" in line for line in lines)
     assert any("patient sub-7" in line and "damaged" in line for line in lines)
     assert next((tmp_path / "out").glob("sub-P1/ses-V3/anat/*_dseg.nii.gz"))
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "- sub-P1, V1: incomplete\n- sub-P1, V1__V-2: incomplete\n" in text
+    assert "- patient sub-7 of the study is not exported yet\n" in text
 
 
 def test_a_folder_that_is_not_an_export_of_this_study_is_refused(
@@ -367,9 +370,10 @@ def test_without_results_it_says_what_to_do(tmp_path: Path, capsys: pytest.Captu
     assert main(["export", str(tmp_path), *out]) == 1
     (tmp_path / "results" / "patients").mkdir(parents=True)
     assert main(["export", str(tmp_path), *out]) == 1
-    assert main(["export", str(tmp_path), *out, "--scan-suffix", "bold"]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(["export", str(tmp_path), *out, "--scan-suffix", "bold"])
     text = capsys.readouterr().err
-    assert "no run in" in text and "no finished patient" in text and "no suffix of BIDS" in text
+    assert "no run in" in text and "no finished patient" in text and "invalid choice" in text
     assert not (tmp_path / "out").exists()
 
 
@@ -394,6 +398,7 @@ def test_the_export_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ("sub-P1", "ses-V2", "100.5", "1"),
         ("sub-P1", "ses-V3", "200", "2"),
     ]
+    assert all(row["image"].endswith("_space-common_desc-aligned_T1w.nii.gz") for row in rows)
     classes = "".join(
         f"{row['name']}\t{row['index']}\t*\n" for row in rows_of(next(root.rglob("*ses-V1*_dseg.tsv")))
     ).replace("+/-", "")

@@ -20,9 +20,12 @@ IGNORED = ("*_xfm.*", "*_map.*", FOLDER)
 """What BIDS has no name for yet: transforms, maps of change, the tables of the results."""
 
 
-def root_files(study: StudyResults, patients: Sequence[Named]) -> dict[str, str]:
-    """Return the description of the data set, its README and what validators are to ignore, by path."""
-    lines = missing(study, patients) or ["Nothing is missing."]
+def root_files(study: StudyResults, patients: Sequence[Named], lacking: Sequence[str]) -> dict[str, str]:
+    """Return the description of the data set, its README and what validators are to ignore, by path.
+
+    ``lacking``: a line on everything that has no files.
+    """
+    lines = lacking or ["Nothing is missing."]
     generated = [{"Name": "longimorph", "Version": version} for version in _versions(patients)]
     description: dict[str, Any] = {
         "Name": NAME,

@@ -114,19 +114,29 @@ def _key(named: Named, sources: Mapping[str, Any]) -> dict[str, Any]:
 
 def _finish(target: Target, study: StudyResults, suffix: str, further: Further, done: Exported) -> None:
     """Write the files of the whole data set, on all patients that it has."""
-    patients = []
+    patients, broken = [], []
     for name in study.patients:
         if name in target.exported():
             with _noting(done, f"patient {name}"):
                 patients.append(_named(target, study, name, suffix))
-    files = derived_tables.tables(patients) | derived_tables.participants(patients, further)
-    files |= derived_tables.described_sessions(further) | dataset.root_files(study, patients)
+                broken += [f"sub-{patients[-1].label}, {unit}: incomplete" for unit in _broken(target, name)]
+    lacking = [*dataset.missing(study, patients), *broken]
+    files = dataset.root_files(study, patients, lacking) | derived_tables.participants(patients, further)
+    files |= derived_tables.described_sessions(further)
+    with _noting(done, "tables"):
+        files |= derived_tables.tables(patients)
     done.written += sum(write_changed(target.root / name, text) for name, text in files.items())
     done.size = dataset.summary(patients)
-    done.notes += dataset.missing(study, patients)
+    done.notes += lacking
+    done.problems = list(dict.fromkeys(done.problems))
     if renamed := [named.patient.name for named in patients if named.label != named.patient.name]:
         names = f"{counted(len(renamed), 'patient')} ({listed(renamed)})"
         done.notes.append(f"{names} with another name than in the study: participants.tsv has both")
+
+
+def _broken(target: Target, name: str) -> list[str]:
+    """The visits and pairs of a patient of which the results lack a file, or have a damaged one."""
+    return target.patient(target.labels[name]).unfinished
 
 
 @contextmanager

@@ -97,6 +97,11 @@ class PatientRecord:
         self.save()
         return len(files)
 
+    @property
+    def unfinished(self) -> list[str]:
+        """The units that an export began and did not finish."""
+        return [unit for unit, known in self._units.items() if not known["key"]]
+
     def keep(self, units: Iterable[str]) -> int:
         """Remove the files of all units but these; return the number of files removed."""
         gone = set(self._units) - set(units)

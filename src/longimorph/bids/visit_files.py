@@ -11,17 +11,12 @@ from longimorph.bids.copies import Maps, copy_of
 from longimorph.bids.named import ORIGINAL, SPACE, Named
 from longimorph.bids.record import Write
 from longimorph.bids.results import VisitResults
+from longimorph.bids.suffixes import SUFFIXES
 from longimorph.geometry.poses import inverse
 from longimorph.io.atomic import write_json, write_text
 from longimorph.io.transforms import read_rigid, write_affine
 from longimorph.io.volumes import read_scalar
 from longimorph.study.classes import BACKGROUND
-
-SUFFIXES = (
-    "T1w", "T2w", "FLAIR", "PDw", "PDT2", "T2starw", "inplaneT1", "inplaneT2", "UNIT1", "angio", "T1map",
-    "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap", "MTRmap", "MTsat", "MWFmap", "Chimap",
-)  # fmt: skip
-"""Suffixes of anatomical scans in BIDS."""
 
 SOURCES = ("qc.json", "simplex.nii.gz", "image.nii.gz", "rigid.tfm")
 

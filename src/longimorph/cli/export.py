@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from longimorph.bids.suffixes import SUFFIXES
 from longimorph.cli.screen import say
 from longimorph.errors import LongimorphError
 from longimorph.text import counted
@@ -21,21 +22,17 @@ def register(commands: Any) -> None:
     text = "export this patient alone; repeat for others"
     sub.add_argument("--patient", action="append", default=[], metavar="NAME", help=text)
     text = "kind of scan, such as FLAIR, where its file name ends in none (default T1w)"
-    sub.add_argument("--scan-suffix", default="T1w", metavar="SUFFIX", help=text)
+    sub.add_argument("--scan-suffix", choices=SUFFIXES, default="T1w", metavar="SUFFIX", help=text)
     sub.set_defaults(command=export)
 
 
 def export(options: argparse.Namespace) -> int:
     """Write the data set and report what it has and lacks; status 1 if something is missing or damaged."""
     from longimorph.bids.export import export as write
-    from longimorph.bids.visit_files import SUFFIXES
 
     results = options.directory / "results"
     if not results.is_dir():
         raise LongimorphError(f"There is no run in {options.directory}: the folder {results} does not exist.")
-    if options.scan_suffix not in SUFFIXES:
-        text = f"--scan-suffix '{options.scan_suffix}' is no suffix of BIDS for anatomical scans"
-        raise LongimorphError(f"{text}. Give one of: {', '.join(SUFFIXES)}.")
     done = write(results, options.bids, options.patient, options.scan_suffix)
     for note in done.notes:
         say(f"note: {note}")
