@@ -20,8 +20,8 @@ def copy_of(source: Path) -> Write:
     """Return what writes the same bytes."""
 
     def write(path: Path) -> None:
-        with atomic_path(path) as temporary:
-            shutil.copyfile(source, temporary)
+        with source.open("rb") as content, atomic_path(path) as temporary, temporary.open("wb") as opened:
+            shutil.copyfileobj(content, opened)
 
     return write
 
