@@ -197,6 +197,9 @@ def test_the_kind_of_scan_is_that_of_its_name(results: Path, tmp_path: Path) -> 
     assert len(list((tmp_path / "out").glob("sub-P1/ses-V1/anat/*_desc-aligned_T2w.nii.gz"))) == 1
     assert len(list((tmp_path / "out").glob("sub-P1/ses-V2/anat/*_desc-aligned_FLAIR.nii.gz"))) == 1
     assert not list((tmp_path / "out").rglob("*_T1w.*"))
+    export(results, tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("sub-P1/ses-V2/anat/*_desc-aligned_T1w.*"))) == 2
+    assert not list((tmp_path / "out").rglob("*_FLAIR.*"))
 
 
 def test_a_scan_is_stripped_where_nearly_nothing_lies_outside_the_brain() -> None:
