@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test test-triton test-slurm test-faults test-containers demo lint format hooks docs dist bench bench-memory bench-truth bench-open bench-lesions bench-growth bench-gpu bench-plan bench-identity bench-peers bench-statistics
+.PHONY: setup test test-triton test-slurm test-faults test-bids test-containers demo lint format hooks docs dist bench bench-memory bench-truth bench-open bench-lesions bench-growth bench-gpu bench-plan bench-identity bench-peers bench-statistics
 .DELETE_ON_ERROR:
 
 # Also lets "snakemake --profile slurm" find the project's profile; what is in its place already stays.
@@ -36,6 +36,10 @@ $(VENV)/.installed-triton: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[triton]'
 	@touch $@
 
+$(VENV)/.installed-bids: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[bids]'
+	@touch $@
+
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
@@ -51,6 +55,10 @@ test: $(VENV)/.installed
 # The kernels for a GPU, by Triton's interpreter and compiler: no GPU is needed, 200 MB are downloaded.
 test-triton: $(VENV)/.installed-triton
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/property/test_triton.py
+
+# The exported BIDS data set as its validator and nitransforms read it: 65 MB are downloaded.
+test-bids: $(VENV)/.installed-bids
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/unit/test_bids_export.py tests/unit/test_bids_transforms.py
 
 # A SLURM cluster is started on this machine for it, where that can be done: root, Debian or Ubuntu.
 test-slurm: $(VENV)/.installed

@@ -41,6 +41,16 @@ def test_a_rigid_matrix_survives_its_file(tmp_path_factory, angles, shift):
     assert np.allclose(t.read_rigid(path), matrix, atol=1e-6)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(*[st.floats(-3.1, 3.1)] * 3), st.tuples(*[st.floats(-300, 300)] * 3))
+def test_a_rigid_matrix_survives_its_file_as_a_matrix(tmp_path_factory, angles, shift):
+    path = tmp_path_factory.mktemp("t") / "rigid.txt"
+    matrix = rigid(angles, shift)
+    t.write_affine(path, matrix)
+    assert "AffineTransform_double_3_3" in path.read_text()
+    assert np.allclose(t.read_rigid(path), matrix, atol=1e-9)
+
+
 @pytest.mark.parametrize("angle", [np.pi / 2, -np.pi / 2, np.pi])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_right_angles_survive_their_file(tmp_path, angle, axis):
@@ -119,6 +129,8 @@ def test_what_is_not_rigid_is_refused(tmp_path):
         t.write_rigid(tmp_path / "r.tfm", np.diag([1.1, 1, 1, 1]))
     with pytest.raises(ValueError, match="not a rigid"):
         t.write_rigid(tmp_path / "r.tfm", np.diag([-1.0, 1, 1, 1]))
+    with pytest.raises(ValueError, match="not a rigid"):
+        t.write_affine(tmp_path / "r.tfm", np.diag([1.1, 1, 1, 1]))
     assert not (tmp_path / "r.tfm").exists()
     affine = sitk.AffineTransform(3)
     affine.Scale(1.2)

@@ -18,7 +18,9 @@ import pytest
 import tiny
 from tiny import TinyCohort
 
+from longimorph.bids.export import export
 from longimorph.cli import plan
+from longimorph.io.volumes import read_grid, read_scalar
 from longimorph.tables import columns, read_changes, read_transitions, sweep
 
 PAIR_FILES = (
@@ -262,3 +264,17 @@ def test_one_patient_again_gives_the_same_numbers_and_touches_no_other(run: Run,
     assert table.read_text() == numbers and table.stat().st_mtime_ns > time
     status = json.loads((results / "patients" / "P001" / "V1__V2" / "status.json").read_text())
     assert status["status"] == "ok"
+
+
+def test_the_results_are_exported_with_their_volumes(run: Run, tmp_path: Path) -> None:
+    done = export(run[0].folder / "results", tmp_path / "bids")
+    assert done.problems == [] and done.size == "3 patients, 6 visits, 3 pairs"
+    for patient, *visits in DONE:
+        for visit in visits:
+            qc = json.loads((run[0].folder / "results/patients" / patient / visit / "qc.json").read_text())
+            for name, volume in qc["volumes_mm3"].items():
+                stem = f"sub-{patient}_ses-{visit}_space-common_label-{name}_probseg.nii.gz"
+                file = tmp_path / "bids" / f"sub-{patient}" / f"ses-{visit}" / "anat" / stem
+                found = read_scalar(file).sum(dtype=np.float64) * read_grid(file).voxel_volume
+                assert found == pytest.approx(volume, rel=1e-5, abs=0.01)
+    assert not (tmp_path / "bids" / "sub-P002" / "ses-V3").exists()

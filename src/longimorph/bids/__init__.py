@@ -1,1 +1,1 @@
-"""Create a cohort table from files named according to BIDS, the Brain Imaging Data Structure."""
+"""BIDS, the Brain Imaging Data Structure: a cohort table from its files, results in its form."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import longimorph
 from longimorph import encoding
-from longimorph.cli import check, index, init, memory, pack, plan, profiles, run, screen, snakefile
+from longimorph.cli import check, export, index, init, memory, pack, plan, profiles, run, screen, snakefile
 from longimorph.errors import InputError, LongimorphError
 
 INTERRUPTED = 130
@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("directory", type=Path, help="folder to write to")
     sub.add_argument("--cores", type=int, default=2, help="jobs to run at the same time (default 2)")
     sub.set_defaults(command=demo)
+    export.register(commands)
     index.register(commands)
     memory.register(commands)
     pack.register(commands)

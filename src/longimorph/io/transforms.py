@@ -96,6 +96,21 @@ def write_rigid(path: Path | str, matrix: npt.ArrayLike) -> None:
         sitk.WriteTransform(euler_from_rigid(matrix), str(temporary))
 
 
+def write_affine(path: Path | str, matrix: npt.ArrayLike) -> None:
+    """Write the same transform as `write_rigid`, with its matrix: an AffineTransform about the origin.
+
+    Programs that do not know the angles of an Euler3DTransform, such as nitransforms, read this form. Atomic.
+    """
+    if not is_rigid(matrix):
+        raise ValueError(f"not a rigid matrix: {np.asarray(matrix).tolist()}")
+    lps = rigid_ras_to_lps(matrix)
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(lps[:3, :3].ravel().tolist())
+    transform.SetTranslation(lps[:3, 3].tolist())
+    with atomic_path(path) as temporary:
+        sitk.WriteTransform(transform, str(temporary))
+
+
 def read_rigid(path: Path | str) -> FloatArray:
     """Read a rigid ITK transform as the 4×4 RAS matrix passed to `write_rigid`.
 
