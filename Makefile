@@ -25,7 +25,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP_INSTALL) -e '.[demo,slurm,stats,test]'
+	$(PIP_INSTALL) -e '.[demo,queues,slurm,stats,test]'
 	@touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed
@@ -69,7 +69,8 @@ test-slurm: $(VENV)/.installed
 # disk need root, that of the containers mmdebstrap too; they skip themselves without.
 test-faults: $(VENV)/.installed
 	LONGIMORPH_TEST_FAULTS=1 OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" \
-	  $(BIN)/python -m pytest -n $(CORES) -m long $(PYTEST_ARGS) tests/faults tests/install tests/workflow/test_tutorial.py
+	  $(BIN)/python -m pytest -n $(CORES) -m long $(PYTEST_ARGS) tests/faults tests/install \
+	  tests/workflow/test_tutorial.py tests/workflow/test_queues.py
 
 # Minutes, root, mmdebstrap and a mirror of Debian: the steps of the containers' recipes in a bare Debian.
 test-containers: $(VENV)/.installed

@@ -15,6 +15,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from longimorph.orchestration import queue, schedulers
+
 REPOSITORY = Path(__file__).parents[2]
 CONDA_NAMES = {
     "pytorch-cpu": "torch",
@@ -103,6 +105,22 @@ def test_the_profiles_of_clusters_differ_in_their_cards_alone_and_use_no_job_arr
     assert [option for option in first if option not in readme and option not in obvious] == []
 
 
+def test_the_profiles_of_queues_differ_in_their_commands_alone_and_combine_jobs_as_with_slurm() -> None:
+    profiles = {
+        name: yaml.safe_load((REPOSITORY / "profiles" / name / "config.yaml").read_text())
+        for name in schedulers.SCHEDULERS
+    }
+    commands = {f"cluster-generic-{which}-cmd" for which in ("submit", "status", "cancel")}
+    slurm = cluster_profiles()[0]
+    for name, profile in profiles.items():
+        assert profile["cluster-generic-submit-cmd"] == f"longimorph-queue submit {name}"
+        assert profile["cluster-generic-status-cmd"] == f"longimorph-queue status {name}"
+        rest = {key: value for key, value in profile.items() if key not in commands}
+        assert rest == {key: value for key, value in profiles["sge"].items() if key not in commands}
+        shared = ("groups", "group-components", "resources", "set-resource-scopes", "retries")
+        assert {key: profile[key] for key in shared} == {key: slurm[key] for key in shared}
+
+
 def test_every_rule_that_registers_is_told_before_its_time_limit() -> None:
     """By the profiles of clusters; the others take minutes and save nothing."""
     text = "\n".join(path.read_text() for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"))
@@ -110,6 +128,7 @@ def test_every_rule_that_registers_is_told_before_its_time_limit() -> None:
     names = {rule.partition(":")[0] for rule in rules if "scripts/register.py" in rule}
     expected = {f"{name}:slurm_extra=--signal=USR1@180" for name in names}
     assert len(names) == 2 and set(cluster_profiles()[0]["set-resources"]) == expected
+    assert set(queue.WARNED) == names
 
 
 def test_which_card_a_job_sees_is_left_to_the_scheduler() -> None:

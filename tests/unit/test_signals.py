@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -47,12 +48,14 @@ def test_the_script_gets_the_signal_and_is_waited_for(number: signal.Signals) ->
 @linux
 def test_children_are_found() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        assert process.pid in list(signals.children())
+        assert process.pid in list(signals.children(os.getpid()))
         process.communicate(b"\n", timeout=20)
 
 
-def test_only_a_step_of_slurm_hands_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SLURM_STEP_ID", raising=False)
-    assert not signals.in_slurm_step()
-    monkeypatch.setenv("SLURM_STEP_ID", "0")
-    assert signals.in_slurm_step()
+@pytest.mark.parametrize("variable", ["SLURM_STEP_ID", signals.QUEUED])
+def test_only_a_job_of_a_cluster_hands_on(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    for name in ("SLURM_STEP_ID", signals.QUEUED):
+        monkeypatch.delenv(name, raising=False)
+    assert not signals.in_cluster_job()
+    monkeypatch.setenv(variable, "1")
+    assert signals.in_cluster_job()

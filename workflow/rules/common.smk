@@ -2,7 +2,7 @@ import sys
 
 from longimorph import encoding
 from longimorph.errors import InputError
-from longimorph.orchestration import deploy, restart, slurm, start
+from longimorph.orchestration import deploy, queue, restart, slurm, start
 from longimorph.orchestration.parameters import (
     VERSIONS,
     Jobs,
@@ -85,6 +85,8 @@ def before_jobs(workflow):
     executor = workflow.executor_plugin
     if executor and executor.name == "slurm" and (warning := slurm.settle_plugin()):
         print(f"longimorph: {warning}", file=sys.stderr)
+    if executor and executor.name == "cluster-generic":
+        queue.put_on_path()
     try:
         restart.check_earlier_run(workflow)
     except restart.Refused as reason:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from longimorph.errors import LongimorphError
-from longimorph.orchestration import slurm
+from longimorph.orchestration import queue, slurm
 from longimorph.orchestration.log import MADE_OF, OUTCOME, made_of
 from longimorph.text import counted
 
@@ -31,6 +31,18 @@ class StillQueued(Refused):
             f"{_count(jobs, 'job')} still in SLURM, from an earlier run in this folder:\n"
             f"{_listed(jobs)}\nNothing was started, to avoid computing anything twice. Wait until they have "
             f"ended, or cancel them: scancel {numbers}\nThen repeat the same command."
+        )
+
+
+class StillRunning(Refused):
+    """Jobs of an earlier run are still in the queue of another scheduler than SLURM."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        text = "\n".join(lines)
+        super().__init__(
+            f"Jobs of an earlier run in this folder are still in the queue:\n{text}\nNothing was started, to "
+            "avoid computing anything twice. Wait until they have ended, or cancel them. Then repeat the "
+            "same command."
         )
 
 
@@ -59,6 +71,8 @@ def check_earlier_run(workflow: Any) -> None:
     planned = list(workflow.dag.needrun_jobs())
     if again := _queued_again(planned, workflow.dag):
         raise StillQueued(again)
+    if planned and (left := queue.left_behind()):
+        raise StillRunning(left)
     finished = [job for job in workflow.dag.jobs if workflow.dag.reason(job).no_metadata]
     recorded = {job: _made_of(job) for job in set(finished) - set(planned)}
     unknown = [job for job, made in recorded.items() if made is None]

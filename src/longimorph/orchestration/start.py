@@ -64,7 +64,7 @@ def begin(workflow: Any, settings: dict[str, Any]) -> Study:
     overrides = dict(workflow.config_settings.config)
     source = source_of(settings, files, overrides)
     run = command(Path(workflow.main_snakefile), files, overrides)
-    if signals.in_slurm_step() and not workflow.is_main_process:
+    if signals.in_cluster_job() and not workflow.is_main_process:
         signals.hand_on()
     study = _read(workflow, source)
     if workflow.is_main_process:
