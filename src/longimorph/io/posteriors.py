@@ -222,8 +222,8 @@ class _Seen:
         if not wrong.any():
             return None
         own = total[wrong]
-        span = f"{own.min():.3g} to {own.max():.3g}" if own.min() < own.max() else f"{own.max():.3g}"
-        share = f"{counted(own.size, 'voxel')} ({own.size / total.size:.2g} of all)"
+        span = " to ".join(dict.fromkeys(f"{value:.3g}" for value in (own.min(), own.max())))
+        share = f"{counted(own.size, 'voxel')} ({100 * own.size / total.size:.2g} %)"
         expected = "1" if complete else "at most 1"
         text = f"the channels add up to {span} instead of {expected} in {share}"
         return f"{text}. Check that all classes are given, once each, and were not interpolated separately"

@@ -207,7 +207,7 @@ class _RowReader:
                 self._report(row, column, "is empty", "the path of an integer label volume", None)
             return None
         path = resolve(text, self.folder)
-        if is_pattern(path):
+        if is_pattern(path) or "*" in str(path.parent):
             return self._pattern(row, column, path)
         state = inputs.state(path) if self.check_files else inputs.FILE
         if state != inputs.FILE:
