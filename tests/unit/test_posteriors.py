@@ -311,7 +311,7 @@ def test_only_one_channel_is_read_at_a_time(tmp_path: Path, monkeypatch: pytest.
     """What is read from the file at once is never more than a channel."""
     soft, sizes = posteriors(4, 14), list[int]()
 
-    class Opener(ImageOpener):  # type: ignore[misc]
+    class Opener(ImageOpener):
         def read(self, *arguments: int) -> bytes:
             content = super().read(*arguments)
             sizes.append(len(content))
