@@ -21,10 +21,13 @@ from longimorph.io import posteriors as on_disk
 from longimorph.io.patterns import is_pattern, matched
 from longimorph.io.volumes import read_image
 from longimorph.maps import simplex
+from longimorph.orchestration import parameters
+from longimorph.orchestration.resources import Needs
 from longimorph.stages import visits as stages
 from longimorph.stages.maps import maps
 from longimorph.study import classes as class_tables
 from longimorph.study import scans
+from longimorph.study import study as studies
 from longimorph.study.classes import ClassTable
 from longimorph.study.table import Visit, load_cohort
 from longimorph.study.validate import validate
@@ -391,3 +394,33 @@ def test_channels_of_a_class_table_that_cannot_be_used(tmp_path: Path, column: s
     text = TABLE.replace("states\n", "states\tchannels\n").replace("WM\t3\t0\n", "WM\t3\t0\tsame\n")
     with pytest.raises(InputError, match=words):
         table(tmp_path, text.replace("GM\t2\t0\n", f"GM\t2\t0\t{column}\n"))
+
+
+def test_the_plan_accounts_for_channels(tmp_path: Path) -> None:
+    """SynthSeg's 33 channels of 256³: less than all of them at once, more than was measured (1.5 GB)."""
+    config = write_study(tmp_path, (("P1", "m0", 0), ("P1", "m6", 180)))
+    examples = Path(__file__).parents[2] / "config" / "examples"
+    (tmp_path / "classes.tsv").write_text((examples / "synthseg_classes.tsv").read_text())
+    config.write_text(config.read_text().replace("control.tsv", "preset:lesion"))
+    text = (tmp_path / "cohort.tsv").read_text()
+    for old, new in (("images", ""), ("states", ""), ("labels", "p.nii")):
+        text = text.replace(f"{old}/P1_m0.nii.gz", new)
+    (tmp_path / "cohort.tsv").write_text(text)
+    sparse(tmp_path / "p.nii", (256, 256, 256, 33))
+    study = studies.load_study(config)
+    soft, hard = (Needs(study).maps(study.cohort.visit("P1", name)) for name in ("m0", "m6"))
+    assert 1500 < soft.mem_mb < 2200 + hard.mem_mb
+    assert soft.minutes > hard.minutes
+    assert parameters.files([study.cohort.visit("P1", "m0")]) == [str(tmp_path / "p.nii")]
+
+
+def sparse(file: Path, shape: tuple[int, ...]) -> None:
+    """A NIfTI of zeros that takes no space on the disk."""
+    header = nib.Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_data_dtype(np.float32)
+    header.set_sform(np.eye(4), 1)
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    with file.open("wb") as stream:
+        stream.write(header.binaryblock)
+        stream.truncate(352 + 4 * int(np.prod(shape)))

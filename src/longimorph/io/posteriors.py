@@ -161,7 +161,7 @@ class _Seen:
     """What was seen of the channels so far."""
 
     path: Path
-    faults: list[tuple[str, str]] = field(default_factory=list)
+    faults: list[Unusable] = field(default_factory=list)
     total: Share | None = None
     highest: float = 0.0
     whole: bool = True
@@ -171,13 +171,15 @@ class _Seen:
         share = np.asarray(values, dtype=np.float32)
         bad = ~np.isfinite(share)
         if bad.any():
-            self._fault("not_finite", name, f"{counted(int(bad.sum()), 'voxel')} without a finite number")
+            text = f"{counted(int(bad.sum()), 'voxel')} without a finite number"
+            self.faults.append(Unusable("not_finite", f"channel {name}: {text}"))
             share = np.where(bad, np.float32(0), share)
         lowest = float(share.min())
         if lowest < -NEGATIVE_TOLERANCE:
             count = int((share < -NEGATIVE_TOLERANCE).sum())
             text = f"{counted(count, 'voxel')} below 0 (down to {lowest:.4g}); a probability is not negative"
-            self._fault("negative", name, f"{text}. Logits must pass through a softmax first")
+            text = f"channel {name}: {text}. Logits must pass through a softmax first"
+            self.faults.append(Unusable("negative", text))
         if lowest < 0:
             share = np.maximum(share, np.float32(0))
         self.highest = max(self.highest, float(share.max()))
@@ -185,18 +187,15 @@ class _Seen:
         self.total = share.copy() if self.total is None else np.add(self.total, share, out=self.total)
         return share
 
-    def _fault(self, code: str, name: str, text: str) -> None:
-        self.faults.append((code, f"channel {name}: {text}"))
-
     def check(self, complete: bool) -> None:
         """Raise Unusable with all that is wrong, if anything is."""
         faults = list(self.faults)
         if self.total is not None and (text := self._scale() or self._sums(complete)):
-            faults.append(("not_probabilities", text))
+            faults.append(Unusable("not_probabilities", text))
         if faults:
-            shown = [text for _, text in faults[:_MOST]]
+            shown = [fault.message for fault in faults[:_MOST]]
             more = [f"and {len(faults) - _MOST} more"] if len(faults) > _MOST else []
-            raise Unusable(faults[0][0], f"{self.path}: {'; '.join(shown + more)}")
+            raise Unusable(faults[0].code, f"{self.path}: {'; '.join(shown + more)}")
 
     def _scale(self) -> str | None:
         """Describe values that are no probabilities, with the most likely reason."""

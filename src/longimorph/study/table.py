@@ -240,6 +240,11 @@ class _RowReader:
             told = "matches no file"
         elif self.check_files:
             wrong = [f"{file.name} {state}" for file in files if (state := inputs.state(file)) != inputs.FILE]
+            wrong += [
+                f"{f.name} has a timestamp in the future"
+                for f in files
+                if not wrong and inputs.from_the_future(f)
+            ]
             told = f"matches files that cannot be used: {', '.join(wrong)}" if wrong else None
         if told is not None:
             self._report(row, column, told, None, None)
