@@ -203,6 +203,18 @@ def test_what_is_left_out_is_background_or_healthy(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.shares[-1], soft[..., 0], atol=1e-6)
 
 
+def test_a_voxel_without_any_probability_is_outside(tmp_path: Path) -> None:
+    """SAMSEG writes 0 in every channel beyond its mask; anything between 0 and 1 stays an error."""
+    soft, known = posteriors(4, 16), table(tmp_path)
+    soft[:3] = 0
+    found = stages.read_classes(visit(save(soft, tmp_path / "p.nii.gz")), known)
+    assert found.shares is not None
+    assert (found.shares[-1, :3] == 1).all() and (found.shares[:-1, :3] == 0).all()
+    np.testing.assert_allclose(found.shares[2:, 3:], np.moveaxis(soft[3:, ..., ::-1], -1, 0), atol=1e-6)
+    soft[0, 0, 0, 1] = 0.5
+    assert "add up to 0.5 instead of 1 in 1 voxel" in told(save(soft, tmp_path / "p.nii.gz"), known)
+
+
 def test_the_channels_of_the_ready_tables(tmp_path: Path) -> None:
     """SynthSeg writes its labels in ascending order; FAST counts from 0, SAMSEG writes names."""
     examples = Path(__file__).parents[2] / "config" / "examples"

@@ -48,16 +48,16 @@ class Posteriors:
     names: tuple[str, ...]
     grid: Grid
 
-    def channels(self, complete: bool) -> Iterator[tuple[str, Share]]:
+    def channels(self, complete: bool, empty: bool = False) -> Iterator[tuple[str, Share]]:
         """Yield the name and the probability (i, j, k) of each channel, in their order, on the first grid.
 
         Raises Unusable after the last one, with everything that is wrong. ``complete``: the channels must add
-        up to 1 everywhere, and otherwise to no more than 1.
+        up to 1 everywhere, and otherwise to no more than 1. ``empty``: all of them may be 0 in some voxels.
         """
         seen = _Seen(self.path)
         for name, values in self._raw():
             yield name, seen.channel(name, values)
-        seen.check(complete)
+        seen.check(complete, empty)
 
     def _raw(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         if not is_pattern(self.path):
@@ -187,10 +187,10 @@ class _Seen:
         self.total = share.copy() if self.total is None else np.add(self.total, share, out=self.total)
         return share
 
-    def check(self, complete: bool) -> None:
+    def check(self, complete: bool, empty: bool) -> None:
         """Raise Unusable with all that is wrong, if anything is."""
         faults = list(self.faults)
-        if self.total is not None and (text := self._scale() or self._sums(complete)):
+        if self.total is not None and (text := self._scale() or self._sums(complete, empty)):
             faults.append(Unusable("not_probabilities", text))
         if faults:
             shown = [fault.message for fault in faults[:_MOST]]
@@ -212,12 +212,12 @@ class _Seen:
             return f"{found}; {text}. If they are percent, divide by 100; if bytes, by 255"
         return f"{found}. If they are percent, divide by 100; if logits, apply a softmax"
 
-    def _sums(self, complete: bool) -> str | None:
+    def _sums(self, complete: bool, empty: bool) -> str | None:
         """Describe voxels whose probabilities add up to something other than 1."""
         total = self.total if self.total is not None else np.ones(1, np.float32)
         wrong = total > 1 + SUM_TOLERANCE
         if complete:
-            wrong |= total < 1 - SUM_TOLERANCE
+            wrong |= (total < 1 - SUM_TOLERANCE) & ~(empty & (total == 0))
         if not wrong.any():
             return None
         own = total[wrong]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -14,10 +15,21 @@ Column = Literal["regions", "states"]
 _MOST = 8
 
 
+@dataclass(frozen=True)
+class Rest:
+    """What the channels leave out: its label (None: nothing may be left out).
+
+    ``given``: a channel stands for it, so that it is all of a voxel where every channel is 0, or nothing.
+    """
+
+    label: int | None
+    given: bool
+
+
 def labels_of(
     classes: ClassTable, column: Column, names: Sequence[str], numbered: bool
-) -> tuple[tuple[int, ...], int | None]:
-    """Return the label of each channel, and that of the rest of each voxel (None: there is no rest).
+) -> tuple[tuple[int, ...], Rest]:
+    """Return the label of each channel, and what becomes of the rest of each voxel.
 
     ``names`` are the channels' names; ``numbered``: they are those of a 4-D file, 0, 1, …, which must be
     complete. A name is an entry of the column ``channels`` (regions), or else the name of a class, which
@@ -80,17 +92,16 @@ def _missing(classes: ClassTable, column: Column, names: Sequence[str], given: d
     return [f"there are {len(names)} channels (0 to {len(names) - 1}), {what}. {hint}"]
 
 
-def _rest(classes: ClassTable, column: Column, labels: Sequence[int]) -> int | None:
-    """Return state 0, or the first label of the background, where no channel stands for it."""
+def _rest(classes: ClassTable, column: Column, labels: Sequence[int]) -> Rest:
+    """Return state 0, or the first label of the background, and whether a channel stands for it."""
     if column == "states":
-        return None if 0 in labels else 0
+        return Rest(0, 0 in labels)
     row = classes.rows[classes.background] if classes.background is not None else None
     if row is None or not row.regions:
-        return None
+        return Rest(None, True)
     own = np.asarray(labels, np.int64)
-    if any(((own >= first) & (own <= last)).any() for first, last in row.regions):
-        return None
-    return row.regions[0][0]
+    given = any(bool(((own >= first) & (own <= last)).any()) for first, last in row.regions)
+    return Rest(row.regions[0][0], given)
 
 
 def _listed(names: object) -> str:

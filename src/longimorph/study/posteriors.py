@@ -17,7 +17,7 @@ from longimorph.errors import Unusable
 from longimorph.geometry.grid import Grid, canonical, in_order_of
 from longimorph.io.posteriors import Posteriors, Share, is_soft, open_posteriors
 from longimorph.io.volumes import read_labels
-from longimorph.study.channels import Column, labels_of
+from longimorph.study.channels import Column, Rest, labels_of
 from longimorph.study.classes import ClassTable
 from longimorph.study.labels import LabelCounts
 from longimorph.study.table import Visit
@@ -60,24 +60,26 @@ class HardLayer(Layer):
 class SoftLayer(Layer):
     """Posteriors, read again with each walk through the parts."""
 
-    def __init__(self, source: Posteriors, labels: Sequence[int], rest: int | None) -> None:
+    def __init__(self, source: Posteriors, labels: Sequence[int], rest: Rest) -> None:
         super().__init__(source.grid)
         self.source, self.labels, self.rest = source, labels, rest
 
     def parts(self) -> Iterator[tuple[int, Share]]:
-        """Yield each channel; last, with the label ``rest``, what the channels leave out.
+        """Yield each channel; last, with the label of the rest, what the channels leave out.
 
         Raises Unusable at the end, with all that is wrong with the channels.
         """
-        total: Share | None = None
-        channels = self.source.channels(complete=self.rest is None)
+        total = np.zeros(self.grid.shape, np.float32)
+        channels = self.source.channels(complete=self.rest.given, empty=self.rest.label is not None)
         for label, (_, share) in zip(self.labels, channels, strict=False):
-            if self.rest is not None:
-                total = share.copy() if total is None else np.add(total, share, out=total)
+            total += share
             yield label, share
         next(channels, None)  # runs the checks that follow the last channel
-        if self.rest is not None and total is not None:
-            yield self.rest, np.maximum(1 - total, np.float32(0))
+        if self.rest.label is None:
+            return
+        left = (total == 0).astype(np.float32) if self.rest.given else np.maximum(1 - total, np.float32(0))
+        if left.any():
+            yield self.rest.label, left
 
 
 class HeldLayer(Layer):
