@@ -322,6 +322,18 @@ def test_one_volume_in_four_dimensions_stays_a_label_volume(tmp_path: Path) -> N
     assert found.shares is None and (5 - found.index == labels).all()
 
 
+def test_one_map_of_probabilities_is_given_by_a_pattern(tmp_path: Path) -> None:
+    """Named without a pattern, it looks like broken labels, and the message says what to do."""
+    known, lesion = table(tmp_path), posteriors(2, 17)[..., 1]
+    regions = save(posteriors(4, 17), tmp_path / "regions.nii.gz")
+    file = save(lesion, tmp_path / "m0_lesion.nii.gz")
+    said = told(regions, known, file)
+    assert said.startswith("non_integer") and "by a pattern with *" in said
+    found = stages.read_classes(visit(regions, tmp_path / "m0_*.nii.gz"), known)
+    assert found.shares is not None
+    np.testing.assert_allclose(found.shares[1] + found.shares[0], lesion, atol=1e-6)
+
+
 def test_only_one_channel_is_read_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read from the file at once is never more than a channel."""
     soft, sizes = posteriors(4, 14), list[int]()

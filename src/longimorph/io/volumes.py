@@ -371,6 +371,8 @@ def _whole_numbers(data: Array, file: Path) -> npt.NDArray[np.int32]:
         if broken.size:
             message = f"{file}: {counted(broken.size, 'voxel')} with a label that is not a whole number "
             message += f"({_counts(broken)}); it may have been interpolated, or be an image"
+            if data.min() >= 0 and data.max() <= 1:
+                message += ". Give a map of probabilities by a pattern with * in place of its class"
             raise Unusable("non_integer", message)
         data = np.rint(data)
     if data.size and (data.min() < 0 or data.max() > np.iinfo(np.int32).max):
