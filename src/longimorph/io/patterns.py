@@ -14,7 +14,7 @@ _NUMBERS = re.compile(r"(\d+)")
 
 def is_pattern(path: Path) -> bool:
     """Return whether a path is a pattern: its file name contains ``*``, and no file has that very name."""
-    return "*" in path.name and not path.exists()
+    return "*" in path.name and not os.path.exists(path)
 
 
 def matched(path: Path) -> dict[str, Path]:

@@ -88,7 +88,10 @@ def _missing(classes: ClassTable, column: Column, names: Sequence[str], given: d
         return []
     if not lacking:
         return []
-    hint = "If the channels stand for other labels, say so in a column 'channels'"
+    hint = (
+        "If the channels stand for other labels, say so in a column 'channels'; if they are label volumes, "
+    )
+    hint += "give one of them, with three axes"
     return [f"there are {len(names)} channels (0 to {len(names) - 1}), {what}. {hint}"]
 
 

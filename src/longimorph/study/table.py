@@ -212,7 +212,7 @@ class _RowReader:
         state = inputs.state(path) if self.check_files else inputs.FILE
         if state != inputs.FILE:
             hint = self._missing_hint(text, path) if state == inputs.MISSING else None
-            hint = _FOLDER_HINT if path.is_dir() and column != "image" else hint
+            hint = _FOLDER_HINT if os.path.isdir(path) and column != "image" else hint
             self._report(row, column, state, None, hint)
         elif not text.lower().endswith(SUFFIXES):
             self._report(row, column, "is not a NIfTI file name", "a name ending in .nii or .nii.gz", None)
