@@ -6,11 +6,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from longimorph.demo.scan import label_shares
 
 _NEIGHBOURS = tuple((axis, step) for axis in range(3) for step in (-1, 1))
 _TIE = 0.01
+_LEAST_SHARE = 1e-6
+
+BLUR_VOXELS = 0.7
+"""Standard deviation of the blur of a simulated segmenter's posteriors."""
+NOISE_VOXELS = 1.0
+"""Standard deviation over which the noise of its logits is alike."""
 
 
 def segment(
@@ -31,6 +38,29 @@ def segment(
         labels[mixed] = label_shares(np.minimum(part, np.float32(0.9999)), wanted - pure)
     shaped: NDArray[np.int8] = labels.reshape(shares.shape[1:])
     return shaped
+
+
+def posteriors(shares: NDArray[np.float32], noise: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Posteriors (C, i, j, k) of a simulated segmenter, from the share of each class, (C, i, j, k).
+
+    The logits are those of the blurred shares plus, for each class, smooth Gaussian noise of standard
+    deviation ``noise``. Without noise the volumes are those of the shares.
+    """
+    result = np.empty_like(shares)
+    for made, one in zip(result, shares, strict=True):
+        blurred = ndimage.gaussian_filter(one, BLUR_VOXELS, mode="nearest")
+        made[:] = np.maximum(blurred, _LEAST_SHARE)
+        if noise:
+            rough = rng.standard_normal(one.shape, dtype=np.float32)
+            rough = ndimage.gaussian_filter(rough, NOISE_VOXELS, mode="nearest")
+            made *= np.exp(noise * rough / rough.std())
+    result /= result.sum(axis=0)
+    return result
+
+
+def flipped_share(labels: NDArray[Any], others: NDArray[Any]) -> float:
+    """The share of the boundary voxels of ``labels`` (i, j, k) that have another class in ``others``."""
+    return float((labels != others)[boundary(labels)].mean())
 
 
 def boundary(labels: NDArray[Any]) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +12,22 @@ from scipy import ndimage
 
 from benchmarks.phantoms import cases
 from benchmarks.phantoms.cases import CASES, PhantomCourse
-from benchmarks.phantoms.labels import flip_boundary, segment
+from benchmarks.phantoms.labels import flip_boundary, flipped_share, posteriors, segment
 from benchmarks.phantoms.subjects import DEMO, subject
 from longimorph import paths
 from longimorph.demo.anatomy import BACKGROUND, Anatomy
 from longimorph.demo.course import Truth
 from longimorph.geometry.grid import Grid
+from longimorph.geometry.resample import share_means
 from longimorph.maps import simplex
 from longimorph.study.classes import ClassTable
 
-__all__ = ["CASES", "FLIPPED_SHARE", "KnownPair", "make_pair"]
+__all__ = ["CASES", "FLIPPED_SHARE", "LOGIT_NOISE", "KnownPair", "make_pair", "make_segmented"]
 
 FLIPPED_SHARE = 0.05
 """The share of boundary voxels that segmentation noise gives another class."""
+LOGIT_NOISE = 0.143
+"""The noise of a simulated segmenter's logits with which its labels err at as many boundary voxels."""
 _MARGIN_MM = 8
 _MAPS_DTYPE = np.float32
 
@@ -94,6 +97,50 @@ def make_pair(
         )
     preset, names = cases.named(case).preset, course.classes.names
     return KnownPair(source, target, float(spacing), course.truth, names, course.classes, preset, grid)
+
+
+def make_segmented(
+    case: str,
+    spacing: int,
+    seed: int,
+    noise: float = LOGIT_NOISE,
+    anatomy: str = DEMO,
+    data: Path | None = None,
+) -> tuple[KnownPair, KnownPair, float]:
+    """As `make_pair`, by a simulated segmenter: maps of its labels, of its posteriors, and how often it errs.
+
+    Each visit has voxels of the anatomy's own size, a quarter of a voxel beside the anatomy's in a random
+    direction along each axis, so that boundaries cross them. The labels are the most probable classes. The
+    last number is the share of the boundary voxels to which noise gives another class, the visits' mean.
+    """
+    brain, course, parts = _fine(case, anatomy, data or default_data(), 2)
+    grid, preset, names = _grid(brain, spacing), cases.named(case).preset, course.classes.names
+    hard, soft, wrong = list[Maps](), list[Maps](), list[float]()
+    for visit, part in enumerate(parts):
+        own, made, flipped = _segmented(part, brain, noise, np.random.default_rng([seed, visit]))
+        count = len(made)
+        labels = made.argmax(axis=0)
+        hard.append(simplex.label_fractions(labels, own, np.eye(4), grid, count, count - 1))
+        on_grid = [share_means(p, own, np.eye(4), grid, float(c == count - 1)) for c, p in enumerate(made)]
+        soft.append(np.stack(on_grid))
+        wrong.append(flipped)
+    pair = KnownPair(hard[0], hard[1], float(spacing), course.truth, names, course.classes, preset, grid)
+    return pair, replace(pair, source=soft[0], target=soft[1]), float(np.mean(wrong))
+
+
+def _segmented(
+    part: Maps, anatomy: Anatomy, noise: float, rng: np.random.Generator
+) -> tuple[Grid, Maps, float]:
+    """A scan's voxels, a segmenter's posteriors (C, i, j, k), and the share of boundary voxels it flips."""
+    native = _grid(anatomy, anatomy.native_mm)
+    affine = native.affine.copy()
+    affine[:3, 3] += rng.choice([-0.25, 0.25], 3) * anatomy.native_mm
+    own, last = Grid(native.shape, affine), len(part) - 1
+    shares = _average(part, anatomy, native, anatomy.native_mm)
+    moved = [share_means(one, native, np.eye(4), own, float(c == last)) for c, one in enumerate(shares)]
+    quiet = posteriors(np.stack(moved), 0.0, rng)
+    made = posteriors(np.stack(moved), noise, rng) if noise else quiet
+    return own, made, flipped_share(quiet.argmax(axis=0), made.argmax(axis=0))
 
 
 @functools.lru_cache(maxsize=1)

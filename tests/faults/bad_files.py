@@ -216,7 +216,9 @@ FAULTS = (
     Fault(
         "states of another size", voxels(lambda d: d[:-1], "states"), ("different grids",), "grid_mismatch"
     ),
-    Fault("several volumes", voxels(lambda d: np.stack([d, d], -1)), ("three axes",), "dimension"),
+    Fault(
+        "several volumes", voxels(lambda d: np.stack([d, d], -1)), ("2 channels", "three axes"), "channels"
+    ),
     Fault("one slice", voxels(lambda d: d[..., 0]), ("three axes",), "dimension"),
     Fault("ten thousand by three", header(40, sizes(10_000, 10_000, 10_000)), NAMED, "header"),
     Fault("10^12 voxels in NIfTI-2", instead(nifti2), ("10000, 10000, 10000",), "header"),

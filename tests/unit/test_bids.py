@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bids_trees import SEGMENTATION, dated, table, tree, volume
 from study_files import CLASSES, CONFIG, CONTROL
@@ -287,3 +288,40 @@ def test_participants_with_a_row_for_each_session_and_tables_that_cannot_be_read
     assert found.further == () and "columns are separated by commas" in " ".join(found.remarks)
     table(root / "participants.tsv", ("subject", "age"), ("sub-01", "50"))
     assert "it has no column participant_id" in " ".join(index(root).remarks)
+
+
+def soft(root: Path, visit: str, names: tuple[str, ...], pipeline: str = "derivatives/fmriprep") -> None:
+    """Posteriors of a visit, a file per label."""
+    for name in names:
+        share = np.full((6, 7, 8), 1 / len(names), np.float32)
+        volume(root / pipeline, visit, f"label-{name}_probseg.nii.gz", share)
+
+
+def test_posteriors_are_used_where_there_are_no_labels(tmp_path: Path) -> None:
+    for session, day in (("ses-a", "2019-02-03"), ("ses-b", "2019-03-05"), ("ses-c", "2019-04-05")):
+        visit = f"sub-01/{session}"
+        volume(tmp_path, visit, "T1w.nii.gz")
+        soft(tmp_path, visit, ("GM", "WM", "CSF"))
+        soft(tmp_path, visit, ("lesion",), "derivatives/lst")
+        dated(tmp_path, "sub-01", {"ses-a": "2019-02-03", "ses-b": "2019-03-05", "ses-c": day})
+    volume(tmp_path / "derivatives/fmriprep", "sub-01/ses-c", "dseg.nii.gz")
+    found = index(tmp_path)
+    pattern = "sub-01_ses-{}_label-*_probseg.nii.gz"
+    assert column(found, "regions") == [pattern.format("a"), pattern.format("b"), "sub-01_ses-c_dseg.nii.gz"]
+    assert column(found, "states") == [pattern.format(name) for name in "abc"]
+    assert {row.files["states"].parts[-5] for row in found.rows} == {"lst"}
+    assert any("fmriprep/label-*_probseg for 2 visits" in remark for remark in found.remarks)
+    everywhere = index(tmp_path, IndexOptions(patterns={"regions": ["fmriprep/probseg"]}))
+    assert column(everywhere, "regions") == [pattern.format(name) for name in "abc"]
+    out = tmp_path / "cohort.tsv"
+    out.write_text(everywhere.text(tmp_path))
+    assert len(cohorts.load_cohort(out).visits[0].all_files()) == 3 + 1 + 1
+
+
+def test_posteriors_of_tissues_and_lesions_in_one_folder_are_told(tmp_path: Path) -> None:
+    for session in ("ses-a", "ses-b"):
+        soft(tmp_path, f"sub-01/{session}", ("GM", "WM", "lesion"))
+    dated(tmp_path, "sub-01", {"ses-a": "2019-02-03", "ses-b": "2019-03-05"})
+    said = told(tmp_path)
+    assert "label-*_probseg.nii.gz would also match posteriors of another kind: lesion" in said
+    assert "another kind: GM, WM" in said and "Move either" in said

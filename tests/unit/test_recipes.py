@@ -15,7 +15,8 @@ from spaces import oblique, rotation
 from longimorph.geometry.grid import Grid, to_itk
 from longimorph.geometry.resample import nearest_labels
 from longimorph.io.volumes import read_labels
-from longimorph.study import classes
+from longimorph.study import classes, scans
+from longimorph.study.table import load_cohort
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-data.md").read_text(encoding="utf-8")
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".mha", ".nrrd")
@@ -51,9 +52,13 @@ def save(data: np.ndarray, grid: Grid, file: Path) -> None:
 
 
 def recipe() -> str:
-    """The one block in Python of the page."""
-    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
-    return block
+    """The first of the blocks in Python of the page."""
+    return blocks("python")[0]
+
+
+def blocks(kind: str) -> list[str]:
+    """The blocks of a kind on the page."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 
 def ball(grid: Grid) -> np.ndarray:
@@ -101,3 +106,32 @@ def test_a_class_table_of_the_page_can_be_read(tmp_path: Path) -> None:
     for block in blocks:
         (tmp_path / "classes.tsv").write_text(block)
         assert len(classes.load_classes(tmp_path / "classes.tsv").rows) == block.count("\n") - 1
+
+
+def test_the_soft_segmentations_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAST's partial volumes, a lesion probability made by the recipe, and both tables of the page."""
+    monkeypatch.chdir(tmp_path)
+    chance, affine = np.random.default_rng(2), np.diag([2.0, 2, 2, 1])
+    (cohort,) = [text for text in blocks("text") if "_pve_*" in text]
+    (table,) = [text for text in blocks("text") if text.startswith("class\t") and "\tchannels" in text]
+    Path("cohort.tsv").write_text(cohort)
+    Path("classes.tsv").write_text(table)
+    sums: dict[str, dict[str, float]] = {}
+    for visit in ("m00", "m06"):
+        tissue = chance.dirichlet([0.4] * 4, (12, 11, 10)).astype(np.float32)
+        network = chance.dirichlet([2.0, 0.5], (12, 11, 10)).astype(np.float32)
+        nib.save(nib.Nifti1Image(network, affine), "softmax.nii.gz")
+        exec(blocks("python")[1].replace("m00", visit), {})
+        for n in range(3):
+            nib.save(nib.Nifti1Image(tissue[..., n], affine), f"P001_{visit}_pve_{n}.nii.gz")
+        healthy = [float((tissue[..., n] * network[..., 0]).sum()) * 8 for n in range(4)]
+        sums[visit] = dict(zip(("CSF", "GM", "WM", "background"), healthy, strict=True))
+        sums[visit]["lesion"] = float(network[..., 1].sum()) * 8
+    known = classes.load_classes("classes.tsv")
+    for one in load_cohort("cohort.tsv").visits:
+        report = scans.examine(one, known)
+        assert report.counts is not None, report.defects
+        index = known.classify(report.counts.regions, report.counts.states)
+        for name, volume in sums[one.timepoint].items():
+            own = report.counts.voxels[index == known.names.index(name)].sum() * 8
+            assert own == pytest.approx(volume, rel=1e-3)

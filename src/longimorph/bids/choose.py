@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from longimorph.bids.names import OF_VISIT
-from longimorph.bids.tree import RAW, Volume
+from longimorph.bids.tree import PROBSEG, RAW, Volume
 from longimorph.errors import Problem
 from longimorph.text import counted
 
@@ -20,10 +20,6 @@ Key = tuple[str, tuple[tuple[str, str], ...], str, str]
 IMAGE = "T1w"
 ABSENT = "none"
 _STATE_SUFFIXES = ("dseg", "mask", "roi", "lesion")
-_LESION = re.compile(
-    r"lesion|wmh|tumou?r|o?edema|glioma|stroke|infarct|necro|enhanc|hyperintens|ha?emorrh|metasta|cavity|cyst",
-    re.IGNORECASE,
-)
 _TISSUE = re.compile(
     r"brain|head|skull|scalp|[lr]?gm|[lr]?wm|s?cgm|csf|bg|bone|sft|nrr|[lr]|left|right", re.IGNORECASE
 )
@@ -96,9 +92,7 @@ def is_mask(volume: Volume) -> bool:
 
 def shows_lesions(volume: Volume) -> bool:
     """Return whether the name of a label volume indicates lesions."""
-    values = volume.name.values
-    words = (volume.name.suffix, values.get("label", ""), values.get("desc", ""))
-    return volume.name.suffix in _STATE_SUFFIXES and any(_LESION.search(word) for word in words)
+    return volume.name.suffix in _STATE_SUFFIXES and volume.shows_lesion
 
 
 def candidates(
@@ -107,9 +101,9 @@ def candidates(
     """Return the candidate volumes of one visit for the role: one if it is unambiguous, none, or several.
 
     With patterns, the first one that matches any volume decides. Without patterns, regions are ``dseg``;
-    states are label volumes named after lesions and lesion masks; images are ``T1w``, from the pipeline of
-    ``regions`` or else raw. States and image lie in the space of ``regions``. A file named after another
-    visit counts only if there is no other.
+    states are label volumes named after lesions and lesion masks; either are ``probseg`` if there are none.
+    Images are ``T1w``, from the pipeline of ``regions`` or else raw. States and image lie in the space of
+    ``regions``. A file named after another visit counts only if there is no other.
     """
     found = _candidates(role, volumes, patterns, regions)
     return [volume for volume in found if volume.fault != "misnamed"] or found
@@ -122,11 +116,14 @@ def _candidates(
     if patterns:
         return _matching(volumes, patterns, space)
     own = [volume for volume in volumes if space_of(volume) == space]
+    soft = [volume for volume in own if volume.name.suffix == PROBSEG]
     if role == "regions":
-        return [volume for volume in own if volume.name.suffix == "dseg" and not shows_lesions(volume)]
+        hard = [volume for volume in own if volume.name.suffix == "dseg" and not shows_lesions(volume)]
+        return hard or [volume for volume in soft if not volume.shows_lesion]
     if role == "states":
         lesions = any(map(shows_lesions, own))
-        return [volume for volume in own if shows_lesions(volume) or (lesions and is_mask(volume))]
+        hard = [volume for volume in own if shows_lesions(volume) or (lesions and is_mask(volume))]
+        return hard or [volume for volume in soft if volume.shows_lesion]
     images = [volume for volume in own if volume.name.suffix == IMAGE]
     for pipeline in (regions.pipeline if regions is not None else None, RAW):
         if found := [volume for volume in images if volume.pipeline == pipeline]:

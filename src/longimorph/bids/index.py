@@ -30,13 +30,14 @@ from longimorph.bids.rows import CohortRow, Index, fits_cell, usable
 from longimorph.bids.sources import Source
 from longimorph.bids.tree import Tree, Volume
 from longimorph.errors import InputError, Problem
+from longimorph.io.patterns import matched
 from longimorph.text import counted
 
 ALONE = "single"
 """The timepoint of a visit whose files name no session."""
 
 _ROLES: tuple[Role, ...] = ("regions", "states", "image")
-_LABELS = ("dseg", "mask", "roi", "lesion")
+_LABELS = ("dseg", "mask", "roi", "lesion", "probseg")
 _SPACES = (
     ". It is not known whether the space {} is the scan's own: choose it only if each visit was moved into "
     "it rigidly, since a template changes volumes"
@@ -179,6 +180,11 @@ class _Indexing:
             many = "are links" if absent[1:] else "is a link"
             text = f"{listed(absent)} {many} whose content is missing, chosen for '{role}'"
             self._problem(text, f"With DataLad or git-annex, get the content first{_WITHOUT[role]}")
+        for volume in (volume for volume in own if volume.labels):
+            other = [n for n in matched(volume.path) if n not in volume.labels]
+            if other:
+                text = f"{paths.display(volume.path)} would also match posteriors of another kind"
+                self._problem(f"{text}: {listed(other)}", "Move either of them to another folder")
         for volume in (volume for volume in own if volume.fault == "misnamed"):
             place = "/".join(part for part in (volume.subject, volume.session) if part)
             text = f"the name of {paths.display(volume.path)} gives another visit than its folder {place}"

@@ -7,8 +7,9 @@ which matters only if the file would be selected.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,13 @@ from longimorph.errors import InputError, Problem
 RAW = "raw"
 """Name of the tree itself, as opposed to its derivative pipelines."""
 
+PROBSEG, ANY = "probseg", "*"
+"""The suffix of posteriors; what stands for the label in the pattern of a set of them."""
+
+_LESION = re.compile(
+    r"lesion|wmh|tumou?r|o?edema|glioma|stroke|infarct|necro|enhanc|hyperintens|ha?emorrh|metasta|cavity|cyst",
+    re.IGNORECASE,
+)
 Fault = Literal["absent", "misnamed"]
 """A link whose content is not present; a file that names another visit than its folder does."""
 
@@ -28,7 +36,8 @@ class Volume:
     """One file of a visit, according to its folder.
 
     ``pipeline`` is the derivatives' folder, or ``raw``; ``session`` is None without sessions; ``fault`` is
-    why the file cannot be used, if so.
+    why the file cannot be used, if so. ``labels`` are those of a set of posteriors with a file per label,
+    whose ``path`` is a pattern.
     """
 
     path: Path
@@ -37,6 +46,18 @@ class Volume:
     subject: str
     session: str | None
     fault: Fault | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What the name says about its content: suffix, labels and description."""
+        values = self.name.values
+        return (self.name.suffix, *(self.labels or (values.get("label", ""),)), values.get("desc", ""))
+
+    @property
+    def shows_lesion(self) -> bool:
+        """Whether the name indicates lesions."""
+        return any(_LESION.search(word) for word in self.words)
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, str], ...], str, str]:
@@ -94,6 +115,29 @@ def _of_subject(folder: Path, pipeline: str) -> Iterator[Volume]:
 
 
 def _of_visit(folder: Path, pipeline: str, subject: str, session: str | None) -> Iterator[Volume]:
+    """Yield the volumes of a folder; the posteriors of one set, a file per label, are one volume."""
+    sets: dict[object, list[Volume]] = {}
+    for volume in _single(folder, pipeline, subject, session):
+        if volume.name.suffix == PROBSEG and "label" in volume.name.values:
+            others = tuple(pair for pair in volume.name.entities if pair[0] != "label")
+            sets.setdefault((others, volume.name.extension, volume.shows_lesion), []).append(volume)
+        else:
+            yield volume
+    yield from map(_together, sets.values())
+
+
+def _together(volumes: Sequence[Volume]) -> Volume:
+    """Return the pattern of the posteriors of one set, which names a class in place of the label by ``*``."""
+    first = volumes[0]
+    label = first.name.values["label"]
+    path = first.path.with_name(first.path.name.replace(f"_label-{label}_", f"_label-{ANY}_"))
+    entities = tuple((key, ANY if key == "label" else value) for key, value in first.name.entities)
+    fault = next((volume.fault for volume in volumes if volume.fault), None)
+    labels = tuple(volume.name.values["label"] for volume in volumes)
+    return replace(first, path=path, name=replace(first.name, entities=entities), fault=fault, labels=labels)
+
+
+def _single(folder: Path, pipeline: str, subject: str, session: str | None) -> Iterator[Volume]:
     for file in _files(folder):
         name = parse(file.name)
         if name is None:

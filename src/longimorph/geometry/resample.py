@@ -117,6 +117,27 @@ def label_fractions(
     return fractions
 
 
+def share_means(
+    shares: Array, source: Grid, matrix: npt.ArrayLike, target: Grid, outside: float | None
+) -> npt.NDArray[np.float32]:
+    """Mean of a class's share (i, j, k) on ``source`` over the voxels of ``target``: (i, j, k) float32.
+
+    ``outside`` is the share beyond the source (None: that of the nearest border voxel). For shares of 0 and 1
+    these are the values of `label_fractions`.
+    """
+    shares, source = canonical(source, np.asarray(shares))
+    padded = _padded(np.asarray(shares, dtype=np.float32), outside).ravel()
+    plan = sampling(source, matrix, target)
+    means = np.empty(target.shape, dtype=np.float32)
+    for rows, samples in plan.slabs():
+        total = np.zeros(means[rows].size)
+        for points in samples:
+            for index, weight in corners(points, plan.source):
+                total += padded[index] * weight
+        means[rows] = (total / len(plan.offsets)).reshape(means[rows].shape)
+    return means
+
+
 def image_means(image: Array, source: Grid, matrix: npt.ArrayLike, target: Grid) -> npt.NDArray[np.float32]:
     """Mean of an intensity volume (i, j, k) over the voxels of ``target``: (i, j, k) float32.
 
@@ -160,10 +181,10 @@ def _inside(points: FloatArray, shape: tuple[int, int, int]) -> npt.NDArray[np.b
     return np.asarray(((points >= -0.5 - 1e-6) & (points <= limit)).all(axis=0))
 
 
-def _padded(labels: IntArray, outside: int | None) -> IntArray:
+def _padded(values: Array, outside: float | None) -> Array:
     if outside is None:
-        return np.pad(labels, 1, mode="edge")
-    return np.pad(labels, 1, mode="constant", constant_values=outside)
+        return np.pad(values, 1, mode="edge")
+    return np.pad(values, 1, mode="constant", constant_values=outside)
 
 
 def nearest_labels(labels: Array, source: Grid, target: Grid) -> Array:

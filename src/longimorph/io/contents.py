@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from longimorph.io.patterns import expanded
+
 SETTLED_S = 2.0
 """File systems count time in steps of up to two seconds: a younger file can change unnoticed."""
 
@@ -82,8 +84,12 @@ def hashes(files: Iterable[Path]) -> dict[str, str | None]:
     return {str(part): content(part).sha256 for file in files for part in parts(file)}
 
 
-def parts(file: Path) -> list[Path]:
-    """Return the file and, if it is a header (``.mhd``, ``.nhdr``), the files that hold the voxels."""
+def parts(path: Path) -> list[Path]:
+    """Return the files of a path or pattern, and those with the voxels of a header (``.mhd``, ``.nhdr``)."""
+    return [part for file in expanded(path) for part in _parts(file)]
+
+
+def _parts(file: Path) -> list[Path]:
     if file.suffix.lower() not in (".mhd", ".nhdr"):
         return [file]
     try:

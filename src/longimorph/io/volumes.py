@@ -11,7 +11,8 @@ import gzip
 import logging
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,10 @@ VOXEL_MM = 0.01, 100.0
 FIELD_MM3 = 10.0, 1e9
 """Range of fields of view that can hold a head, in mm³: from a cube of 2 mm to one of a metre."""
 
+SURPLUS_BYTES = 16 << 20
+"""Allowed excess after the voxels in a compressed file."""
+
 _INTEGER_TOLERANCE = 1e-3
-_SURPLUS_BYTES = 16 << 20  # allowed excess after the voxels in a compressed file
 _DEFLATE_RATIO = 1032  # the most that gzip can shrink a file
 _ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _UNREADABLE = (
@@ -77,13 +80,52 @@ def read_image(path: Path | str) -> tuple[npt.NDArray[np.float32], Grid]:
     return image, grid
 
 
-def read_grid(path: Path | str) -> Grid:
-    """Read only the grid of a volume, without its voxels. Raises Unusable as `read_labels`."""
+def read_grid(path: Path | str, several: bool = False) -> Grid:
+    """Read only the grid of a volume, without its voxels. Raises Unusable as `read_labels`.
+
+    ``several``: the file may have several volumes, which share the grid.
+    """
     file = Path(path)
     _require_file(file)
     if file.name.lower().endswith(_ITK_SUFFIXES):
         return _itk_grid(_itk_header(file), file)
-    return _nibabel_grid(_nibabel_header(file), file)
+    return _nibabel_grid(header_of(file, several), file, several)
+
+
+def volume_count(path: Path | str) -> int:
+    """Read how many volumes a file holds; more than one only in NIfTI or MGH with one further axis.
+
+    Raises Unusable when the file cannot be read.
+    """
+    file = Path(path)
+    _require_file(file)
+    if file.name.lower().endswith(_ITK_SUFFIXES):
+        return 1
+    try:
+        shape: tuple[int, ...] = nib.load(file).shape  # type: ignore[attr-defined]
+    except _UNREADABLE as error:
+        raise _unreadable(file, error) from error
+    further = [int(n) for n in shape[3:] if n != 1]
+    return further[0] if len(further) == 1 and min(shape) > 0 else 1
+
+
+def read_volume(path: Path | str) -> tuple[Array, Grid]:
+    """Read one volume: its values in the file's own type, scaled if the header says so, and the grid.
+
+    Raises Unusable as `read_labels`, but for the values.
+    """
+    return _read(Path(path))
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Turn what a library raises for a damaged file into Unusable."""
+    try:
+        yield
+    except Unusable:
+        raise
+    except _UNREADABLE as error:
+        raise _unreadable(file, error) from error
 
 
 def write_maps(path: Path | str, maps: Array, grid: Grid) -> None:
@@ -161,7 +203,7 @@ def _read(file: Path) -> tuple[Array, Grid]:
     _require_file(file)
     if file.name.lower().endswith(_ITK_SUFFIXES):
         return _read_itk(file)
-    header = _nibabel_header(file)
+    header = header_of(file)
     grid = _nibabel_grid(header, file)
     try:
         data = np.asanyarray(_verified(file, header).dataobj)
@@ -176,16 +218,16 @@ def _verified(file: Path, header: Any) -> Any:
         return header
     proxy: Any = header.dataobj
     voxels = math.prod(header.shape) * header.get_data_dtype().itemsize
-    most = int(proxy.offset) + voxels + _SURPLUS_BYTES
+    most = int(proxy.offset) + voxels + SURPLUS_BYTES
     with gzip.open(file) as stream:
         content = stream.read(most + 1)
     if len(content) > most:
-        message = f"{file} has more than {_SURPLUS_BYTES >> 20} MB beyond the voxels that its header states; "
+        message = f"{file} has more than {SURPLUS_BYTES >> 20} MB beyond the voxels that its header states; "
         raise Unusable("header", message + "the header is broken, or this is the wrong file")
     return type(header).from_bytes(content)
 
 
-def _nibabel_header(file: Path) -> Any:
+def header_of(file: Path, several: bool = False) -> Any:
     """The image without its voxels, after checks that they can be read safely."""
     try:
         image: Any = nib.load(file)
@@ -197,7 +239,7 @@ def _nibabel_header(file: Path) -> Any:
             "type",
             f"{file} contains colours or complex numbers; it must have one real value per voxel",
         )
-    _check_shape(image.shape, file)
+    _check_shape(_of_one(image.shape) if several else image.shape, file)
     needed = math.prod(image.shape) * dtype.itemsize
     _check_bytes(needed, file, file.suffix.lower() in (".gz", ".mgz", ".bz2", ".zst"))
     return image
@@ -211,9 +253,15 @@ def _check_bytes(needed: int, file: Path, packed: bool) -> None:
         raise Unusable("header", message + "the file is truncated or its header is broken")
 
 
-def _nibabel_grid(image: Any, file: Path) -> Grid:
+def _of_one(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one of several volumes, if there is one further axis."""
+    return shape[:3] if len([n for n in shape[3:] if n != 1]) == 1 else shape
+
+
+def _nibabel_grid(image: Any, file: Path, several: bool = False) -> Grid:
     """The grid of a nibabel image: sform if its code is set, else qform."""
-    grid = _grid(image.shape, np.asarray(image.affine, dtype=np.float64), file)
+    shape = _of_one(image.shape) if several else image.shape
+    grid = _grid(shape, np.asarray(image.affine, dtype=np.float64), file)
     if isinstance(image, nib.Nifti1Pair) and (text := headers.disagreement(image)):
         log.warning("%s: %s", file, text)
     return grid
@@ -323,6 +371,8 @@ def _whole_numbers(data: Array, file: Path) -> npt.NDArray[np.int32]:
         if broken.size:
             message = f"{file}: {counted(broken.size, 'voxel')} with a label that is not a whole number "
             message += f"({_counts(broken)}); it may have been interpolated, or be an image"
+            if data.min() >= 0 and data.max() <= 1:
+                message += ". Give a map of probabilities by a pattern with * in place of its class"
             raise Unusable("non_integer", message)
         data = np.rint(data)
     if data.size and (data.min() < 0 or data.max() > np.iinfo(np.int32).max):

@@ -1,8 +1,9 @@
 """Segmentations as probability maps: every voxel is a point of the simplex, its entries summing to 1.
 
-Labels are interpolated once, from the scan's own voxels to the registration grid, as the share of every class
-in each voxel. Smoothing, floor and closure follow on the grid. The grid's box should leave about three
-smoothing widths of background around the brain; otherwise volume that is smoothed out of the box is lost.
+Labels or posteriors are interpolated once, from the scan's own voxels to the registration grid, as the share
+of every class in each voxel. Smoothing, floor and closure follow on the grid. The grid's box should leave
+about three smoothing widths of background around the brain; otherwise volume that is smoothed out of the box
+is lost.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from scipy import ndimage
 from scipy.special import ive
 
 from longimorph.geometry.grid import Array, FloatArray, Grid
-from longimorph.geometry.resample import field_of_view, image_means, label_fractions
+from longimorph.geometry.resample import field_of_view, image_means, label_fractions, share_means
 
 __all__ = [
     "close",
@@ -23,7 +24,7 @@ __all__ = [
     "label_fractions",
     "native_volumes_mm3",
 ]
-__all__ += ["simplex_maps", "smooth", "volumes_mm3"]
+__all__ += ["shared_volumes_mm3", "simplex_maps", "simplex_of_shares", "smooth", "volumes_mm3"]
 
 _KERNEL_TAIL = 1e-6  # the share of a smoothing kernel that may be cut off
 
@@ -49,6 +50,26 @@ def simplex_maps(
     if values.min() < 0 or values.max() >= n_classes:
         raise ValueError(f"class indices from {values.min()} to {values.max()} among {n_classes} classes")
     maps = label_fractions(values, label_grid, matrix, grid, n_classes, background)
+    return close(smooth(maps, grid, smoothing_mm), floor)
+
+
+def simplex_of_shares(
+    shares: Array,
+    source: Grid,
+    matrix: npt.ArrayLike,
+    grid: Grid,
+    background: int | None = None,
+    smoothing_mm: float = 0.0,
+    floor: float = 0.0,
+) -> npt.NDArray[np.float32]:
+    """As `simplex_maps`, from the probability of each class: ``shares`` (C, i, j, k) on ``source``.
+
+    Each class is interpolated once, as the labels are, so that shares of 0 and 1 give the maps of labels.
+    """
+    maps = np.empty((len(shares), *grid.shape), dtype=np.float32)
+    for index, one in enumerate(shares):
+        outside = None if background is None else float(index == background)
+        maps[index] = share_means(one, source, matrix, grid, outside)
     return close(smooth(maps, grid, smoothing_mm), floor)
 
 
@@ -106,6 +127,11 @@ def close(maps: Array, floor: float = 0.0) -> npt.NDArray[np.float32]:
 def volumes_mm3(maps: Array, grid: Grid) -> FloatArray:
     """Volume of every class, (C,) mm³: the sum of its map (C, i, j, k) times the voxel's volume."""
     return np.asarray(np.asarray(maps).sum(axis=(1, 2, 3), dtype=np.float64) * grid.voxel_volume)
+
+
+def shared_volumes_mm3(shares: Array, source: Grid) -> FloatArray:
+    """As `native_volumes_mm3`, from the probability of each class in the scan itself, (C, i, j, k)."""
+    return np.array([one.sum(dtype=np.float64) for one in shares]) * source.voxel_volume
 
 
 def native_volumes_mm3(labels: Array, label_grid: Grid, n_classes: int) -> FloatArray:

@@ -97,7 +97,10 @@ class Jobs:
     @cached_property
     def labels_version(self) -> str:
         """Fingerprint of the mapping from labels to classes; it excludes display names and colours."""
-        return fingerprint([(row.name, row.regions, row.states) for row in self.study.classes.rows])
+        rows = self.study.classes.rows
+        channels = [row.channels for row in rows]
+        named = [channels] if any(channels) else []
+        return fingerprint([(row.name, row.regions, row.states) for row in rows] + named)
 
     @cached_property
     def control_version(self) -> str:
@@ -147,7 +150,7 @@ def log_files(pair: Pair) -> dict[str, str]:
 
 def files(visits: Sequence[Visit]) -> list[str]:
     """Return the image and label files of ``visits``, relative to the working folder when inside it."""
-    return [display(path) for visit in visits for path in visit.files().values()]
+    return [display(path) for visit in visits for path in visit.all_files()]
 
 
 def visit_record(visit: Visit) -> dict[str, Any]:

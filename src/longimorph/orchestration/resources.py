@@ -14,6 +14,7 @@ from pathlib import Path
 
 from longimorph.errors import InputError, Problem, Unusable
 from longimorph.footprint import FINEST_MM, FREE_MAPS, PAIR_PRICES_MAPS
+from longimorph.io.patterns import expanded, is_pattern
 from longimorph.memory.model import PROCESS_BYTES, USUAL_STEPS, Size, slab_share
 from longimorph.orchestration.placement import Placement, least_bytes, place, usable_bytes
 from longimorph.paths import display
@@ -45,6 +46,8 @@ _SECONDS_PER_VOXEL, _SECONDS_PER_MAP_MB = 3e-6, 0.3
 image each are aligned in 60 s with 1.0 GB, and maps of 420 MB are made in 15 to 29 s with 1.3 GB, on one busy
 CPU.
 """
+_CHANNELS_HELD = 8
+"""Volumes held beside the classes and states while posteriors are read: a channel, its sum, and copies."""
 _MAPS_DRAWN = 8
 _LATTICE_MAPS, _SECONDS_PER_LATTICE_MB = 15, 0.5
 _MAPS_READ, _MAPS_HELD = 6, 5
@@ -204,10 +207,22 @@ class Needs:
 
     def _opening(self, visits: Sequence[Visit], map_mb: float, disk_mb: float) -> Request:
         """Request of a job that opens the files of ``visits`` and makes a map of ``map_mb`` MB."""
-        voxels = sum(prod(_header(path)[0]) for visit in visits for path in visit.files().values())
-        memory = _BASE_MB + ceil(voxels * _NATIVE_BYTES / 1e6 + _MAPS_MADE * map_mb)
+        files = [path for visit in visits for path in visit.files().values()]
+        voxels = sum(prod(_header(path)[0]) * _volumes(path) for path in files)
+        held = sum(self._held_bytes(visit) for visit in visits)
+        memory = _BASE_MB + ceil(held / 1e6 + _MAPS_MADE * map_mb)
         seconds = voxels * _SECONDS_PER_VOXEL + map_mb * _SECONDS_PER_MAP_MB
         return Request(memory, 5 + ceil(seconds / 60), ceil(disk_mb))
+
+    def _held_bytes(self, visit: Visit) -> int:
+        """What opening the files of a visit holds in memory; of posteriors, a map of each class and state."""
+        labels = [path for path in (visit.regions, visit.states) if path is not None]
+        image = prod(_header(visit.image)[0]) * _NATIVE_BYTES if visit.image is not None else 0
+        voxels = [prod(_header(path)[0]) for path in labels]
+        if not any(_volumes(path) > 1 or is_pattern(path) for path in labels):
+            return image + sum(voxels) * _NATIVE_BYTES
+        states = 1 + _volumes(visit.states) if visit.states is not None else 0
+        return image + 4 * max(voxels) * (len(self.study.classes.rows) + states + _CHANNELS_HELD)
 
     def _place(self, size: PairSize) -> Placement | None:
         config = self.study.config
@@ -250,12 +265,23 @@ class Needs:
 
 
 @cache
+def _volumes(path: Path) -> int:
+    """Return the number of channels of posteriors; 1 for any other file, and where it cannot be read."""
+    from longimorph.io.volumes import volume_count
+
+    try:
+        return len(expanded(path)) if is_pattern(path) else volume_count(path)
+    except Unusable:
+        return 1
+
+
+@cache
 def _header(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return shape and voxel size in mm; typical values when the file cannot be read."""
     from longimorph.io.volumes import read_grid  # slow to import, and only needed where jobs are planned
 
     try:
-        grid = read_grid(path)
-    except Unusable:
+        grid = read_grid(expanded(path)[0], several=True)
+    except (Unusable, IndexError):
         return _UNREADABLE
     return grid.shape, tuple(float(size) for size in grid.spacing)

@@ -17,7 +17,7 @@ from longimorph.io.volumes import read_image, write_maps, write_scalar
 from longimorph.maps import simplex
 from longimorph.maps.field_of_view import View
 from longimorph.stages.failing import failing
-from longimorph.stages.visits import read_classes, record_of, remove, visit_of
+from longimorph.stages.visits import Classes, read_classes, record_of, remove, visit_of
 from longimorph.study import classes as class_tables
 from longimorph.study.classes import ClassTable
 from longimorph.study.table import Visit
@@ -66,21 +66,29 @@ def maps(
 def _write(
     visit: Visit, table: ClassTable, grid: Grid, matrix: np.ndarray, out: Path, chosen: MapsSettings
 ) -> dict[str, Any]:
-    labels, label_grid, by_wildcards = read_classes(visit, table)
-    count = len(table.names)
-    probabilities = simplex.simplex_maps(
-        labels, label_grid, matrix, grid, count, table.background, chosen.smoothing_mm, chosen.floor
-    )
+    own = read_classes(visit, table)
+    probabilities, native_mm3 = _probabilities(own, table, grid, matrix, chosen)
     write_maps(out / "simplex.nii.gz", probabilities, grid)
     if visit.image is not None:
         image, image_grid = read_image(visit.image)
         write_scalar(out / "image.nii.gz", simplex.image_means(image, image_grid, matrix, grid), grid)
     return {
         "volumes_mm3": dict(zip(table.names, simplex.volumes_mm3(probabilities, grid).tolist(), strict=True)),
-        "volumes_native_mm3": dict(
-            zip(table.names, simplex.native_volumes_mm3(labels, label_grid, count).tolist(), strict=True)
-        ),
-        "field_of_view": float(simplex.field_of_view(label_grid, matrix, grid).mean()),
-        "view": View.of(labels, label_grid, matrix, table.background, chosen.smoothing_mm).to_dict(),
-        **({"by_wildcards": by_wildcards} if by_wildcards else {}),
+        "volumes_native_mm3": dict(zip(table.names, native_mm3.tolist(), strict=True)),
+        "field_of_view": float(simplex.field_of_view(own.grid, matrix, grid).mean()),
+        "view": View.of(own.index, own.grid, matrix, table.background, chosen.smoothing_mm).to_dict(),
+        **({"by_wildcards": list(own.by_wildcards)} if own.by_wildcards else {}),
     }
+
+
+def _probabilities(
+    own: Classes, table: ClassTable, grid: Grid, matrix: np.ndarray, chosen: MapsSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """The maps on ``grid``, and the volume of each class in the scan itself, mm³."""
+    where, how = (own.grid, matrix, grid), (chosen.smoothing_mm, chosen.floor)
+    if own.shares is not None:
+        probabilities = simplex.simplex_of_shares(own.shares, *where, table.background, *how)
+        return probabilities, simplex.shared_volumes_mm3(own.shares, own.grid)
+    count = len(table.names)
+    probabilities = simplex.simplex_maps(own.index, *where, count, table.background, *how)
+    return probabilities, simplex.native_volumes_mm3(own.index, own.grid, count)

@@ -71,10 +71,10 @@ def _brain_mm3(classes: ClassTable, report: ScanReport) -> float:
     return _brain_voxels(classes, report.counts) * report.extent.voxel_mm3
 
 
-def _brain_voxels(classes: ClassTable, counts: LabelCounts) -> int:
+def _brain_voxels(classes: ClassTable, counts: LabelCounts) -> float:
     """Number of voxels of all classes but background."""
     found = np.asarray(classes.classify(counts.regions, counts.states))
-    return int(counts.voxels[found != classes.background].sum())
+    return float(counts.voxels[found != classes.background].sum())
 
 
 def _is_cut(classes: ClassTable, report: ScanReport) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +17,10 @@ from longimorph.study import tsv
 from longimorph.study.labels import LabelCounts, count
 from longimorph.study.schema import shown
 from longimorph.study.tsv import Table, TableRow
-from longimorph.text import names_fluid
+from longimorph.text import counted, names_fluid
 
 REQUIRED = ("class", "regions", "states")
-OPTIONAL = ("region", "state", "color")
+OPTIONAL = ("region", "state", "color", "channels")
 BACKGROUND = "background"
 HEALTHY = "healthy"
 PALETTE = (
@@ -43,7 +43,8 @@ class ClassRow:
 
     Spans include both ends. None, written ``*``, stands for any region. For states it stands for state 0 and
     every state named by some row of the table: a number that no row names never becomes healthy tissue by
-    default.
+    default. ``channels`` are the channels of posteriors of the regions: those of the first labels of
+    ``regions``, in the same order.
     """
 
     name: str
@@ -52,12 +53,18 @@ class ClassRow:
     region: str
     state: str
     color: str
+    channels: tuple[str, ...] = ()
 
     @property
     def pathological(self) -> bool:
         """Whether the class is a pathology: its row requires a state other than 0, or names one."""
         required = self.states is not None and any(last > 0 for _, last in self.states)
         return required or self.state.lower() not in ("", HEALTHY)
+
+    def labels_of_channels(self) -> Iterator[tuple[str, int]]:
+        """Yield each name in ``channels`` with the label that it stands for."""
+        labels = (label for first, last in self.regions or () for label in range(first, last + 1))
+        yield from zip(self.channels, labels, strict=False)
 
     @property
     def fluid(self) -> bool:
@@ -260,6 +267,7 @@ def examine_classes(file: Path) -> tuple[ClassTable | None, list[Problem]]:
     problems += _duplicates(table)
     classes = ClassTable(table.name, tuple(rows))
     if not problems:
+        problems += _repeated_channels(rows, table)
         problems += _never_reached(classes, table)
     return (classes if rows else None), sorted(problems, key=lambda problem: problem.row or 0)
 
@@ -277,17 +285,33 @@ def _read_row(table: Table, row: TableRow, position: int) -> tuple[ClassRow | No
     if problems:
         return None, problems
     name = row["class"]
+    channels, problem = _read_channels(table, row, spans["regions"])
+    if problem is not None:
+        return None, [problem]
     made = ClassRow(
-        name, spans["regions"], spans["states"], row["region"] or name, row["state"], row["color"]
+        name, spans["regions"], spans["states"], row["region"] or name, row["state"], row["color"], channels
     )
     return _with_defaults(made, position), []
+
+
+def _read_channels(
+    table: Table, row: TableRow, regions: Spans | None
+) -> tuple[tuple[str, ...], Problem | None]:
+    """Return the names in the column ``channels``, of which there may be no more than labels."""
+    names = tuple(name.strip() for name in row["channels"].split(",")) if row["channels"] else ()
+    labels = sum(last - first + 1 for first, last in regions or ())
+    if "" not in names and len(names) <= labels:
+        return names, None
+    text = "has an empty name" if "" in names else f"has {len(names)} names for {counted(labels, 'label')}"
+    expected = "the channels of the first labels of 'regions', in the same order, such as 1,20"
+    return (), Problem(table.name, text, row.line, "channels", shown(row["channels"]), expected)
 
 
 def _with_defaults(row: ClassRow, position: int) -> ClassRow:
     """Fill in the state's name and the colour where the table omits them."""
     state = row.state or (row.name if row.pathological else HEALTHY)
     own = _BACKGROUND_COLOR if row.name == BACKGROUND else PALETTE[position % len(PALETTE)]
-    return ClassRow(row.name, row.regions, row.states, row.region, state, row.color.lower() or own)
+    return replace(row, state=state, color=row.color.lower() or own)
 
 
 def _name_problems(table: Table, row: TableRow) -> list[Problem]:
@@ -335,6 +359,19 @@ def _duplicates(table: Table) -> list[Problem]:
                 text = f"differs only by case from '{earlier['class']}' on line {earlier.line}"
             hint = "Give all labels of a class in one row: 'regions' accepts lists and ranges"
             problems.append(Problem(table.name, text, row.line, "class", shown(name), hint=hint))
+    return problems
+
+
+def _repeated_channels(rows: Sequence[ClassRow], table: Table) -> list[Problem]:
+    """Return a problem for each channel that stands for another label in a row above."""
+    first: dict[str, tuple[int, int]] = {}
+    problems = []
+    for row, line in zip(rows, (row.line for row in table.rows), strict=True):
+        for name, label in row.labels_of_channels():
+            earlier, above = first.setdefault(name.lower(), (label, line))
+            if earlier != label:
+                text = f"gives label {label} a channel that stands for label {earlier} on line {above}"
+                problems.append(Problem(table.name, text, line, "channels", shown(name)))
     return problems
 
 

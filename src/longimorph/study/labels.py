@@ -17,12 +17,13 @@ _MOST_NAMED = 10
 class LabelCounts:
     """The labels that occur, in ascending order, with their voxel counts; arrays of the same length.
 
-    ``states`` is None without a volume of states.
+    ``states`` is None without a volume of states. ``voxels`` are int64; those of posteriors are sums of
+    probabilities, float64.
     """
 
     regions: NDArray[np.int64]
     states: NDArray[np.int64] | None
-    voxels: NDArray[np.int64]
+    voxels: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.regions)
@@ -36,7 +37,7 @@ class LabelCounts:
         """Return the counts of the states alone, as if these were the regions; empty without states."""
         states = self.states if self.states is not None else self.regions[:0]
         labels, where = np.unique(states, return_inverse=True)
-        totals = np.zeros(len(labels), np.int64)
+        totals = np.zeros(len(labels), self.voxels.dtype)
         np.add.at(totals, where.ravel(), self.voxels[: len(states)])
         return LabelCounts(labels, None, totals)
 
@@ -49,17 +50,17 @@ class LabelCounts:
         named = [self._describe_one(int(i), voxel_mm3) for i in order[:_MOST_NAMED]]
         rest = order[_MOST_NAMED:]
         if len(rest):
-            named.append(f"{len(rest)} more ({amount(int(self.voxels[rest].sum()), voxel_mm3)})")
+            named.append(f"{len(rest)} more ({amount(self.voxels[rest].sum(), voxel_mm3)})")
         return f"{noun}{'s' if len(self) > 1 else ''} {', '.join(named)}"
 
     def _describe_one(self, i: int, voxel_mm3: float | None) -> str:
         state = f" with state {self.states[i]}" if self.states is not None else ""
-        return f"{self.regions[i]}{state} ({amount(int(self.voxels[i]), voxel_mm3)})"
+        return f"{self.regions[i]}{state} ({amount(self.voxels[i], voxel_mm3)})"
 
 
-def amount(voxels: int, voxel_mm3: float | None = None) -> str:
+def amount(voxels: float, voxel_mm3: float | None = None) -> str:
     """Describe a number of voxels, with its volume if the volume of a voxel is given."""
-    text = f"{voxels:,} voxel{'' if voxels == 1 else 's'}"
+    text = f"{round(voxels):,} voxel{'' if round(voxels) == 1 else 's'}"
     return text if voxel_mm3 is None else f"{text}, {millilitres(voxels * voxel_mm3)}"
 
 

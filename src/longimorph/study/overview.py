@@ -104,7 +104,7 @@ class Overview:
                 wild = ["regions"] if row.regions is None and unnamed else []
                 wild += ["states"] if row.states is None and state > 0 else []
                 days = f"{one.visit.days:g}"
-                size = int(voxels), f"{voxels * one.voxel_mm3 / 1000:.6g}"
+                size = round(voxels), f"{voxels * one.voxel_mm3 / 1000:.6g}"
                 names = one.visit.patient, one.visit.timepoint, days, row.name
                 yield *names, int(region), int(state), *size, "+".join(wild)
 

@@ -38,7 +38,7 @@ def remarks(classes: ClassTable, counts: LabelCounts, extent: Extent) -> Iterato
         yield f"{text}. Tissue beyond it is not compared, even if another visit shows it"
 
 
-def _brain(classes: ClassTable, counts: LabelCounts) -> int:
+def _brain(classes: ClassTable, counts: LabelCounts) -> float:
     """Number of voxels of all classes but background; labels without a class count as brain."""
     found = classes.classify(counts.regions, counts.states)
-    return int(counts.voxels[np.asarray(found) != classes.background].sum())
+    return float(counts.voxels[np.asarray(found) != classes.background].sum())

@@ -18,15 +18,18 @@ from longimorph.study.table import Visit
 
 log = logging.getLogger(__name__)
 
-_VERSION = 3
+_VERSION = 4
 _MOST_LABELS = 5000
 
 
 class ScanCache:
-    """The reports of a cohort's visits, read from ``file`` and written back by ``save``."""
+    """The reports of a cohort's visits, read from ``file`` and written back by ``save``.
 
-    def __init__(self, file: Path | None) -> None:
-        self.file = file
+    ``channels`` is a text that differs where the labels of channels may: reports on posteriors depend on it.
+    """
+
+    def __init__(self, file: Path | None, channels: str = "") -> None:
+        self.file, self.channels = file, channels
         self._entries: dict[str, Any] = _read(file) if file is not None else {}
         self._changed = False
 
@@ -35,7 +38,8 @@ class ScanCache:
         entry = self._entries.get(_key(visit))
         try:
             if entry is not None and entry["files"] == _signature(visit):
-                return from_dict(entry["report"])
+                report = from_dict(entry["report"])
+                return report if entry["channels"] == (self.channels if report.soft else "") else None
         except (OSError, ValueError, TypeError, KeyError):
             pass
         return None
@@ -45,7 +49,9 @@ class ScanCache:
         if report.counts is not None and len(report.counts) > _MOST_LABELS:
             return
         try:
-            self._entries[_key(visit)] = {"files": _signature(visit), "report": to_dict(report)}
+            of_channels = self.channels if report.soft else ""
+            entry = {"files": _signature(visit), "channels": of_channels, "report": to_dict(report)}
+            self._entries[_key(visit)] = entry
         except (OSError, ValueError, TypeError):
             return
         self._changed = True

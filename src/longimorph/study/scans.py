@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from longimorph.errors import Problem, Unusable
 from longimorph.geometry.grid import Grid, canonical, in_order_of
 from longimorph.io import headers
+from longimorph.io.patterns import expanded
 from longimorph.io.volumes import read_grid, read_image, read_labels
+from longimorph.study import posteriors
 from longimorph.study.classes import ClassTable
 from longimorph.study.labels import LabelCounts, count
 from longimorph.study.layout import Layout
+from longimorph.study.posteriors import GRID_TOLERANCE_MM, Layer
 from longimorph.study.table import Visit
 
 Labels = NDArray[np.int32]
-
-GRID_TOLERANCE_MM = 0.01
-"""Maximum distance of voxel centres for regions and states to count as on one grid, in any storage order."""
 
 _OF_LABELS, _OF_IMAGE = "maps", "align"
 """The stage that fails where labels, or the image, cannot be used."""
@@ -83,7 +83,8 @@ class Extent:
 class ScanReport:
     """The labels of one visit, their extent and layout, defects of its scans, and remarks on headers.
 
-    Labels, extent and layout are None when the labels cannot be read.
+    Labels, extent and layout are None when the labels cannot be read. ``soft``: regions or states are
+    posteriors, so that the counts depend on which labels the class table gives to channels.
     """
 
     counts: LabelCounts | None
@@ -91,6 +92,7 @@ class ScanReport:
     extent: Extent | None = None
     remarks: tuple[str, ...] = ()
     layout: Layout | None = None
+    soft: bool = False
 
 
 def read_visit(visit: Visit) -> tuple[Labels, Labels | None, Grid]:
@@ -102,8 +104,16 @@ def read_visit(visit: Visit) -> tuple[Labels, Labels | None, Grid]:
     return _together(visit, [read_labels(path) for path in _label_files(visit)])
 
 
-def examine_visit(visit: Visit) -> ScanReport:
+def examine(visit: Visit, classes: ClassTable) -> ScanReport:
     """Read the visit's scans and report their labels and defects; never raises for a bad scan.
+
+    Of posteriors, the labels are those that the class table gives to their channels.
+    """
+    return examine_soft(visit, classes) if posteriors.is_soft_visit(visit) else examine_visit(visit)
+
+
+def examine_visit(visit: Visit) -> ScanReport:
+    """As `examine`, for label volumes.
 
     The report depends only on the visit's files, so it can be cached as long as they do not change.
     """
@@ -129,6 +139,64 @@ def examine_visit(visit: Visit) -> ScanReport:
     extent = _extent(regions, states, grid)
     layout = Layout.of(regions, grid)
     return ScanReport(count(regions, states), tuple(defects), extent, tuple(remarks), layout)
+
+
+def read_layers(visit: Visit, classes: ClassTable) -> tuple[Layer, Layer | None]:
+    """Open the regions and states of a visit with posteriors; the states lie in the order of the regions.
+
+    Raises Unusable with all that is wrong.
+    """
+    layers, faults = _layers(visit, classes)
+    if faults:
+        raise Unusable(faults[0].code, "; ".join(fault.message for fault in faults))
+    return layers["regions"], layers.get("states")
+
+
+def _layers(visit: Visit, classes: ClassTable) -> tuple[dict[str, Layer], list[Unusable]]:
+    """Open each column that can be read, reading soft states; and what is wrong with the others."""
+    layers, faults = dict[str, Layer](), list[Unusable]()
+    try:
+        layers["regions"] = posteriors.layer(visit.regions, "regions", classes)
+    except Unusable as found:
+        faults.append(found)
+    if visit.states is None:
+        return layers, faults
+    try:
+        states = posteriors.layer(visit.states, "states", classes)
+        grid = layers["regions"].grid if "regions" in layers else states.grid
+        ordered = posteriors.in_order(states, grid)
+        if ordered is None:
+            raise Unusable("grid_mismatch", _unlike(visit, grid, states.grid))
+        layers["states"] = ordered
+    except Unusable as found:
+        faults.append(found)
+    return layers, faults
+
+
+def examine_soft(visit: Visit, classes: ClassTable) -> ScanReport:
+    """As `examine`, where regions or states are posteriors."""
+    defects: list[Defect] = []
+    image = _image_grid(visit, defects)
+    layers, faults = _layers(visit, classes)
+    look = None
+    try:
+        look = posteriors.examine(layers["regions"], layers.get("states")) if "regions" in layers else None
+    except Unusable as found:
+        faults.append(found)
+    defects += [Defect(_OF_LABELS, fault.code, fault.message) for fault in faults]
+    grids = [(visit.files()[column], layer.grid) for column, layer in layers.items()]
+    remarks = headers.remarks(visit.image, image) if visit.image and image else []
+    remarks = _each_once(
+        remarks + [r for path, grid in grids for r in headers.remarks(expanded(path)[0], grid)]
+    )
+    if look is None or faults:
+        return ScanReport(None, tuple(defects), None, tuple(remarks), soft=True)
+    grid = layers["regions"].grid
+    if visit.image and image:
+        remarks += headers.beside_each_other(visit.image, image, visit.regions, grid)
+    extent = Extent(grid.voxel_volume, _face_areas(grid), look.faces)
+    layout = Layout.of(look.regions, grid)
+    return ScanReport(look.counts, tuple(defects), extent, tuple(remarks), layout, soft=True)
 
 
 def _each_once(remarks: Iterable[str]) -> list[str]:
@@ -160,13 +228,18 @@ def _image_grid(visit: Visit, defects: list[Defect]) -> Grid | None:
 def _extent(regions: Labels, states: Labels | None, grid: Grid) -> Extent:
     ordered, own = canonical(grid, regions)
     ordered_states = canonical(grid, states)[0] if states is not None else None
-    faces, areas = [], []
+    faces = []
     for axis in range(3):
         for end in (0, -1):
             face = (slice(None),) * axis + (end,)
             faces.append(count(ordered[face], ordered_states[face] if ordered_states is not None else None))
-            areas.append(own.voxel_volume / float(own.spacing[axis]))
-    return Extent(grid.voxel_volume, tuple(areas), tuple(faces))
+    return Extent(grid.voxel_volume, _face_areas(own), tuple(faces))
+
+
+def _face_areas(grid: Grid) -> tuple[float, ...]:
+    """The area of a voxel on each face, in the order of `Extent`."""
+    _, own = canonical(grid, np.empty(grid.shape, np.bool_))
+    return tuple(own.voxel_volume / float(own.spacing[axis]) for axis in range(3) for _ in (0, -1))
 
 
 def _together(visit: Visit, volumes: list[tuple[Labels, Grid]]) -> tuple[Labels, Labels | None, Grid]:
@@ -178,11 +251,14 @@ def _together(visit: Visit, volumes: list[tuple[Labels, Grid]]) -> tuple[Labels,
     ordered = in_order_of(grid, states_grid, states, GRID_TOLERANCE_MM)
     if ordered is not None:
         return regions, ordered, grid
-    message = (
+    raise Unusable("grid_mismatch", _unlike(visit, grid, states_grid))
+
+
+def _unlike(visit: Visit, grid: Grid, states_grid: Grid) -> str:
+    return (
         f"the regions {visit.regions} and the states {visit.states} are on different grids: "
         f"{_describe(grid)} and {_describe(states_grid)}; resample one to the other (nearest neighbour)"
     )
-    raise Unusable("grid_mismatch", message)
 
 
 def _describe(grid: Grid) -> str:
@@ -197,7 +273,7 @@ def check_labels(
 
     ``table`` names the cohort table in messages; ``report`` avoids reading the scans again.
     """
-    report = report if report is not None else examine_visit(visit)
+    report = report if report is not None else examine(visit, classes)
     found: list[Problem | ScanWarning] = [
         ScanWarning(visit.patient, visit.timepoint, defect.stage, defect.code, defect.message)
         for defect in report.defects
@@ -211,7 +287,7 @@ def check_labels(
         found.append(Problem(table, text, visit.line, column, hint=hint))
     if classes.background is not None:
         index = classes.classify(report.counts.regions, report.counts.states)
-        if (index == classes.background).all():
+        if report.counts.voxels[index != classes.background].sum() < 1:
             text = f"all labels of {visit.regions} belong to {classes.names[classes.background]}"
             found.append(ScanWarning(visit.patient, visit.timepoint, "align", "no_brain", text))
     return found
@@ -244,6 +320,7 @@ def to_dict(report: ScanReport) -> dict[str, Any]:
         else [extent.voxel_mm3, extent.face_mm2, [_plain_counts(face) for face in extent.faces]],
         "remarks": list(report.remarks),
         "layout": report.layout.to_dict() if report.layout is not None else None,
+        "soft": report.soft,
     }
 
 
@@ -255,7 +332,10 @@ def _plain_counts(counts: LabelCounts) -> dict[str, Any]:
 def _counts_of(plain: dict[str, Any]) -> LabelCounts:
     regions, states, voxels = (plain[key] for key in ("regions", "states", "voxels"))
     paired = None if states is None else np.array(states, np.int64)
-    return LabelCounts(np.array(regions, np.int64), paired, np.array(voxels, np.int64))
+    exact = all(isinstance(one, int) for one in voxels)
+    return LabelCounts(
+        np.array(regions, np.int64), paired, np.array(voxels, np.int64 if exact else np.float64)
+    )
 
 
 def from_dict(data: dict[str, Any]) -> ScanReport:
@@ -267,4 +347,4 @@ def from_dict(data: dict[str, Any]) -> ScanReport:
         volume, areas, faces = data["extent"]
         extent = Extent(float(volume), tuple(areas), tuple(map(_counts_of, faces)))
     layout = None if data["layout"] is None else Layout.from_dict(data["layout"])
-    return ScanReport(counts, defects, extent, tuple(data["remarks"]), layout)
+    return ScanReport(counts, defects, extent, tuple(data["remarks"]), layout, bool(data["soft"]))

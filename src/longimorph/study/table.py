@@ -13,6 +13,7 @@ from pathlib import Path
 
 from longimorph import paths
 from longimorph.errors import InputError, Problem
+from longimorph.io.patterns import expanded, is_pattern
 from longimorph.study import further, inputs, names, tsv
 from longimorph.study.schema import shown
 from longimorph.study.suggest import nearest
@@ -23,6 +24,7 @@ OPTIONAL = ("image", "states")
 _READ = (*REQUIRED, *OPTIONAL, further.ICV)
 _DAYS = "the number of days since a day zero of this patient"
 SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".mha", ".mhd", ".nrrd", ".nhdr")
+_FOLDER_HINT = "For posteriors with a file per class, name the files by a pattern, such as posteriors/*.mgz"
 _MISSPELT = 0.8
 """Likeness from which a column is a misspelt optional one: ``age`` is no ``image``, ``site`` no ``states``.
 """
@@ -36,9 +38,10 @@ class Visit:
     """One visit of one patient.
 
     ``days`` is the time since an arbitrary day zero of the patient. ``image`` is the intensity image;
-    ``regions`` and ``states`` are integer label volumes on one grid. All paths are absolute. ``line`` is the
-    row's line. ``icv_mm3`` is the intracranial volume, if the table gives it. ``further`` are the cells of
-    the table's further columns, as written; no map depends on them.
+    ``regions`` and ``states`` are integer label volumes, posteriors, or patterns of one file per class, on
+    one grid. All paths are absolute. ``line`` is the row's line. ``icv_mm3`` is the intracranial volume, if
+    the table gives it. ``further`` are the cells of the table's further columns, as written; no map depends
+    on them.
     """
 
     patient: str
@@ -52,9 +55,13 @@ class Visit:
     further: tuple[str, ...] = field(default=(), compare=False)
 
     def files(self) -> dict[str, Path]:
-        """Return the visit's files by column name."""
+        """Return the visit's files, or patterns, by column name."""
         named = {"image": self.image, "regions": self.regions, "states": self.states}
         return {column: path for column, path in named.items() if path is not None}
+
+    def all_files(self) -> list[Path]:
+        """Return the visit's files, those of a pattern one by one."""
+        return [file for path in self.files().values() for file in expanded(path)]
 
 
 @dataclass(frozen=True)
@@ -200,9 +207,12 @@ class _RowReader:
                 self._report(row, column, "is empty", "the path of an integer label volume", None)
             return None
         path = resolve(text, self.folder)
+        if is_pattern(path) or "*" in str(path.parent):
+            return self._pattern(row, column, path)
         state = inputs.state(path) if self.check_files else inputs.FILE
         if state != inputs.FILE:
             hint = self._missing_hint(text, path) if state == inputs.MISSING else None
+            hint = _FOLDER_HINT if os.path.isdir(path) and column != "image" else hint
             self._report(row, column, state, None, hint)
         elif not text.lower().endswith(SUFFIXES):
             self._report(row, column, "is not a NIfTI file name", "a name ending in .nii or .nii.gz", None)
@@ -214,6 +224,31 @@ class _RowReader:
         else:
             return path
         return None
+
+    def _pattern(self, row: TableRow, column: str, path: Path) -> Path | None:
+        """Return a pattern of one file per class, unless it or one of its files cannot be used."""
+        told = None
+        if column == "image":
+            told = "is a pattern of several files; an image is one file"
+        elif path.name.count("*") > 1 or "*" in str(path.parent):
+            told = "may contain one * only, in the name of the file"
+        elif not path.name.lower().endswith(SUFFIXES):
+            told = "does not end like the name of a NIfTI file (.nii or .nii.gz)"
+        elif "{" in str(path) or "}" in str(path):
+            told = "contains braces, which Snakemake would interpret"
+        elif self.check_files and not (files := expanded(path)):
+            told = "matches no file"
+        elif self.check_files:
+            wrong = [f"{file.name} {state}" for file in files if (state := inputs.state(file)) != inputs.FILE]
+            wrong += [
+                f"{f.name} has a timestamp in the future"
+                for f in files
+                if not wrong and inputs.from_the_future(f)
+            ]
+            told = f"matches files that cannot be used: {', '.join(wrong)}" if wrong else None
+        if told is not None:
+            self._report(row, column, told, None, None)
+        return path if told is None else None
 
     def _missing_hint(self, text: str, path: Path) -> str:
         """Suggest the nearest file for the first few missing ones only: searching folders takes time."""

@@ -17,8 +17,16 @@ from longimorph.errors import InputError, Problem
 from longimorph.study import between, plausible, schemes, wildcards
 from longimorph.study import study as studies
 from longimorph.study.classes import ClassTable
+from longimorph.study.posteriors import is_soft_visit
 from longimorph.study.scancache import ScanCache
-from longimorph.study.scans import ScanRemark, ScanReport, ScanWarning, check_labels, examine_visit
+from longimorph.study.scans import (
+    ScanRemark,
+    ScanReport,
+    ScanWarning,
+    check_labels,
+    examine_soft,
+    examine_visit,
+)
 from longimorph.study.study import Settings, Study
 from longimorph.study.table import Cohort, Visit
 
@@ -62,7 +70,7 @@ def validate(
     warnings: list[ScanWarning] = []
     reports: list[ScanReport] = []
     if draft.cohort is not None and draft.classes is not None:
-        reports = scan_reports(draft.cohort.visits, cache, threads)
+        reports = scan_reports(draft.cohort.visits, draft.classes, cache, threads)
         findings = list(_findings(draft.cohort, draft.classes, reports))
         warnings = [finding for finding in findings if not isinstance(finding, Problem)]
         if strange := [finding for finding in findings if isinstance(finding, Problem)]:
@@ -79,10 +87,10 @@ def validate(
 
 
 def scan_reports(
-    visits: Sequence[Visit], cache: Path | None = None, threads: int | None = None
+    visits: Sequence[Visit], classes: ClassTable, cache: Path | None = None, threads: int | None = None
 ) -> list[ScanReport]:
     """Return the report on each visit's scans, from the cache if the files have not changed."""
-    kept = ScanCache(cache)
+    kept = ScanCache(cache, fingerprint(classes))
     known = {visit: report for visit in visits if (report := kept.get(visit)) is not None}
     new = [visit for visit in dict.fromkeys(visits) if visit not in known]
     if len(new) >= _MANY:
@@ -91,12 +99,21 @@ def scan_reports(
         )
     try:
         with ThreadPoolExecutor(threads or min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-            for visit, report in zip(new, pool.map(examine_visit, new), strict=True):
+            for visit, report in zip(new, pool.map(lambda one: _examine(one, classes), new), strict=True):
                 known[visit] = report
                 kept.put(visit, report)
     finally:
         kept.save()
     return [known[visit] for visit in visits]
+
+
+def _examine(visit: Visit, classes: ClassTable) -> ScanReport:
+    return examine_soft(visit, classes) if is_soft_visit(visit) else examine_visit(visit)
+
+
+def fingerprint(classes: ClassTable) -> str:
+    """Return a text that differs where the labels of channels may."""
+    return repr([(row.name, row.regions, row.states, row.channels) for row in classes.rows])
 
 
 def _findings(

@@ -32,7 +32,7 @@ class Taken:
     column: str
     label: int
     region: int | None
-    voxels: int
+    voxels: float
     mm3: float
     visits: int = 1
 
@@ -50,7 +50,7 @@ def taken(classes: ClassTable, counts: LabelCounts, voxel_mm3: float) -> list[Ta
     found = []
     for place in np.flatnonzero(index >= 0).tolist():
         row, region, state = classes.rows[index[place]], int(counts.regions[place]), int(states[place])
-        size = int(counts.voxels[place]), float(counts.voxels[place]) * voxel_mm3
+        size = float(counts.voxels[place]), float(counts.voxels[place]) * voxel_mm3
         if row.regions is None and strange[place]:
             found.append(Taken(row.name, "regions", region, None, *size))
         if row.states is None and state > 0:
