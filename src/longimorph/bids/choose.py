@@ -101,12 +101,18 @@ def candidates(
     """Return the candidate volumes of one visit for the role: one if it is unambiguous, none, or several.
 
     With patterns, the first one that matches any volume decides. Without patterns, regions are ``dseg``;
-    states are label volumes named after lesions and lesion masks; either are ``probseg`` if there are none.
-    Images are ``T1w``, from the pipeline of ``regions`` or else raw. States and image lie in the space of
-    ``regions``. A file named after another visit counts only if there is no other.
+    states are label volumes named after lesions and lesion masks; either are ``probseg`` if there are none
+    (for states, if a pattern can name them alone). Images are ``T1w``, from the pipeline of ``regions`` or
+    else raw. States and image lie in the space of ``regions``. A file named after another visit counts only
+    if there is no other.
     """
     found = _candidates(role, volumes, patterns, regions)
     return [volume for volume in found if volume.fault != "misnamed"] or found
+
+
+def _alone(volume: Volume, others: Sequence[Volume]) -> bool:
+    """Return whether the pattern of a set of posteriors matches no posteriors of another kind."""
+    return not any(other.path == volume.path for other in others if other is not volume)
 
 
 def _candidates(
@@ -123,7 +129,7 @@ def _candidates(
     if role == "states":
         lesions = any(map(shows_lesions, own))
         hard = [volume for volume in own if shows_lesions(volume) or (lesions and is_mask(volume))]
-        return hard or [volume for volume in soft if volume.shows_lesion]
+        return hard or [volume for volume in soft if volume.shows_lesion and _alone(volume, soft)]
     images = [volume for volume in own if volume.name.suffix == IMAGE]
     for pipeline in (regions.pipeline if regions is not None else None, RAW):
         if found := [volume for volume in images if volume.pipeline == pipeline]:
