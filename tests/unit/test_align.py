@@ -138,6 +138,33 @@ def test_baseline_is_the_reference_when_asked_for():
     assert set(np.unique(maps)) == {0.0, 1.0}
 
 
+@pytest.mark.parametrize("images", [True, False])
+def test_with_a_baseline_a_later_visit_changes_no_earlier_one(images):
+    labels = head()
+    scans = {
+        name: visit(moved(labels, motion(turn, shift)), seed=number if images else None)
+        for number, (name, turn, shift) in enumerate(
+            [("a", [0, 0, 0], [0, 0, 0]), ("b", [4, -3, 2], [3, 1, -2]), ("c", [-2, 5, 1], [0, -4, 2])]
+        )
+    }
+    two = align({name: scans[name] for name in "ab"}, reference="baseline")
+    three = align(scans, reference="baseline")
+    assert np.array_equal(two.visits["b"].matrix, three.visits["b"].matrix)
+    assert two.grid.to_dict() == three.grid.to_dict()
+    assert three.visits["c"].failure is None
+
+
+def test_a_later_brain_that_the_grid_of_the_baseline_does_not_hold_enlarges_it():
+    labels = head()
+    large = ndimage.zoom(labels, 1.12, order=0)
+    edge = [(n - m) // 2 for n, m in zip(large.shape, SHAPE, strict=True)]
+    large = large[tuple(slice(e, e + m) for e, m in zip(edge, SHAPE, strict=True))]
+    alone = align({"a": visit(labels)}, reference="baseline", margin_mm=2)
+    both = align({"a": visit(labels), "b": visit(large)}, reference="baseline", margin_mm=2)
+    assert both.visits["b"].failure is None
+    assert all(n > m for n, m in zip(both.grid.shape, alone.grid.shape, strict=True))
+
+
 def test_none_leaves_everything_where_it_is():
     labels = head()
     result = align({"a": visit(labels), "b": visit(np.roll(labels, 1, axis=0))}, reference="none")

@@ -368,6 +368,25 @@ def test_a_folder_that_is_not_an_export_of_this_study_is_refused(
     assert main(["export", str(results.parent), "--bids", str(tmp_path / "empty")]) == 0
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", "{", "null"])
+def test_a_damaged_record_of_a_visit_is_named(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = next(iter(sorted(results.glob("patients/*/*/qc.json"))))
+    file.write_text(text)
+    assert main(["export", str(results.parent), "--bids", str(tmp_path / "bids")]) == 1
+    assert f"{file.parent.name}/qc.json is damaged; run the patient again" in "".join(capsys.readouterr())
+
+
+def test_the_results_are_not_exported_into_themselves(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree(results)
+    assert main(["export", str(results.parent), "--bids", str(results / "patients" / "bids")]) == 1
+    assert "lies in the results" in capsys.readouterr().err
+    assert tree(results) == before
+
+
 def test_without_results_it_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--bids", str(tmp_path / "out")]
     assert main(["export", str(tmp_path), *out]) == 1

@@ -302,6 +302,48 @@ def test_names_without_a_label_are_told(tmp_path: Path) -> None:
     assert "channel skull" in said and "brain" not in said.replace("p_brain", "")
 
 
+FAST = """class\tregions\tstates\tchannels
+lesion\t*\t1\t
+WM\t3\t0\t2
+GM\t2\t0\t1
+CSF\t1\t0\t0
+background\t0\t0\t
+"""
+
+
+def test_a_file_that_the_table_names_must_be_there(tmp_path: Path) -> None:
+    known, data = table(tmp_path, FAST), posteriors(3, 0)
+    for channel in (0, 2):
+        save(0.5 * data[..., channel], tmp_path / f"a_pve_{channel}.nii.gz")
+    text = told(tmp_path / "a_pve_*.nii.gz", known)
+    assert "there is no file for channel 1, which" in text and "names in its column 'channels'" in text
+    save(0.5 * data[..., 1], tmp_path / "a_pve_1.nii.gz")
+    assert scans.examine(visit(tmp_path / "a_pve_*.nii.gz"), known).defects == ()
+
+
+def test_states_of_a_file_must_have_every_channel_of_the_table(tmp_path: Path) -> None:
+    known, regions = table(tmp_path), save(posteriors(4, 0), tmp_path / "regions.nii.gz")
+    text = told(regions, known, save(posteriors(2, 1), tmp_path / "states.nii.gz"))
+    assert "there are 2 channels (0 to 1)" in text and "classes.tsv names 2 too" in text
+
+
+def test_voxels_of_which_most_matches_no_row_are_told(tmp_path: Path) -> None:
+    """No pair of region and state alone is likely there, nor makes up much of the whole."""
+    lines = ["class\tregions\tstates", "lesion\t2,3\t1,2", "WM\t3\t0", "GM\t2\t0", "CSF\t1\t0"]
+    known = table(tmp_path, "\n".join([*lines, "background\t0\t0"]) + "\n")
+    grid = oblique(shape=(30, 30, 30))
+    regions = np.zeros((*grid.shape, 4), np.float32)
+    regions[..., 1], regions[:15, ..., 1], regions[:15, ..., 3] = 1, 0, 1
+    states = np.zeros((*grid.shape, 3), np.float32)
+    states[..., 0] = 1
+    states[:15, ..., 0], states[:15, ..., 1], states[:15, ..., 2] = 0.2, 0.4, 0.4
+    states[20, 20, 20] = [0, 0.5, 0.5]
+    files = save(regions, tmp_path / "r.nii.gz", grid), save(states, tmp_path / "s.nii.gz", grid)
+    text = told(files[0], known, files[1])
+    assert "classes.tsv matches most of the probability in 1 voxel" in text
+    assert "region 1 with state 1, region 1 with state 2" in text
+
+
 def test_a_file_that_ends_early_or_is_damaged(tmp_path: Path) -> None:
     known, soft = table(tmp_path), posteriors(4, 12)
     whole = save(soft, tmp_path / "whole.nii").read_bytes()

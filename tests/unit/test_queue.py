@@ -17,11 +17,11 @@ from longimorph.orchestration.schedulers import SCHEDULERS, Request
 
 ASKED = Request(threads=2, mem_mb=3001, minutes=75, gpus=1, queue="long")
 COMMANDS = {
-    "sge": "qsub -terse -V -cwd -S /bin/sh -N longimorph -j y -o LOGS/ -l h_rt=1:15:00,h_vmem=1501M,gpu=1 "
-    "-pe smp 2 -q long",
-    "lsf": "bsub -J longimorph -n 2 -R span[hosts=1] -R rusage[mem=3001MB] -M 3001MB -W 75 -o LOGS/%J.log "
-    "-gpu num=1 -q long",
-    "pbs": "qsub -V -S /bin/sh -N longimorph -j oe -o LOGS/ -l select=1:ncpus=2:mem=3001mb:ngpus=1 "
+    "sge": "qsub -terse -V -cwd -S /bin/sh -N longimorph -j y -o LOGS/ -r n "
+    "-l h_rt=1:15:00,h_vmem=1501M,gpu=1 -pe smp 2 -q long",
+    "lsf": "bsub -J longimorph -n 2 -R span[hosts=1] -R rusage[mem=3001MB] -M 3001MB -W 75 "
+    "-rn -o LOGS/%J.log -gpu num=1 -q long",
+    "pbs": "qsub -V -S /bin/sh -N longimorph -j oe -o LOGS/ -r n -l select=1:ncpus=2:mem=3001mb:ngpus=1 "
     "-l walltime=1:15:00 -q long",
 }
 ANSWERS = {
@@ -39,7 +39,7 @@ ENDED = [
     ("pbs", "qstat: 17.head Job has finished, use -x or -H to obtain historical job information\n"),
 ]
 NOT_ENDED = [
-    ("sge", "job_number: 17\nerror reason 1: does not matter\n"),
+    ("sge", "job_number: 17\nenv_list: f() { echo 'module does not exist: Following jobs do not exist'; }\n"),
     ("sge", "error: commlib error: can't connect to service"),
     ("lsf", "PEND\n"),
     ("lsf", "LSF is down. Please wait ..."),
@@ -57,7 +57,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(queue, "_answer", lambda command: text)
+    known = bool(text) and "not exist" not in text and "cannot connect" not in text
+    monkeypatch.setattr(queue, "_answer", lambda command: queue._Answer(text, known))
 
 
 def script(folder: Path, properties: dict[str, object], body: str = "") -> Path:
@@ -95,8 +96,7 @@ def test_a_job_that_is_gone_without_a_word_has_failed_after_a_while(
 ) -> None:
     answering(monkeypatch, answer)
     assert queue.status(SCHEDULERS[name], "17") == "running", "its last file may still be on its way"
-    unknown = queue.FOLDER / "17.unknown"
-    os.utime(unknown, (time.time() - 100, time.time() - 100))
+    (queue.FOLDER / "17.unknown").write_text(f"{time.time() - 100}\n")
     assert queue.status(SCHEDULERS[name], "17") == "failed"
     (queue.FOLDER / "17.end").write_text("0\n")
     assert queue.status(SCHEDULERS[name], "17") == "success"
@@ -130,7 +130,9 @@ def test_a_scheduler_that_is_not_there_or_refuses_is_said_to(
     job = script(folder, {"rule": "align", "threads": 1, "resources": {"mem_mb": 100, "runtime": 5}})
     monkeypatch.setenv("PATH", str(folder))
     assert queue.main(["submit", "sge", str(job)]) == 1
-    assert "qsub is not on this machine" in capsys.readouterr().err
+    assert "qsub cannot be run here (No such file or directory)" in capsys.readouterr().err
+    assert queue.main(["submit", "sge", "--option='-P", str(job)]) == 1
+    assert "cannot be read: No closing quotation" in capsys.readouterr().err
     (folder / "qsub").write_text("#!/bin/sh\necho 'no such queue' >&2\nexit 3\n")
     (folder / "qsub").chmod(0o755)
     assert queue.main(["submit", "sge", str(job)]) == 1
@@ -162,7 +164,7 @@ def test_jobs_that_an_earlier_run_left_are_named(monkeypatch: pytest.MonkeyPatch
     ]  # fmt: skip
     answering(monkeypatch, "Following jobs do not exist: is not found")
     assert queue.left_behind() == []
-    answering(monkeypatch, "")
+    answering(monkeypatch, "cannot connect to server")
     assert queue.left_behind() == [], "without the scheduler, they may as well have ended"
 
 
@@ -187,7 +189,7 @@ exit $?"""
 
 
 def start(folder: Path, seconds: str) -> subprocess.Popen[str]:
-    """A job on the node."""
+    """A job on the node, in a process group of its own."""
     command = [
         sys.executable,
         "-m",
@@ -198,17 +200,19 @@ def start(folder: Path, seconds: str) -> subprocess.Popen[str]:
         str(script(folder, {}, SAVES)),
     ]
     environment = {**os.environ, "JOB_ID": "9"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc, as on Linux")
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
 def test_what_runs_on_the_node_gets_the_signal_and_is_waited_for(folder: Path, sent: signal.Signals) -> None:
     job = start(folder, "0")
     assert job.stdout is not None and job.stdout.readline() == "begun\n"
     job.send_signal(sent)
     rest, _ = job.communicate(timeout=30)
-    received = signal.SIGTERM if sent == signal.SIGUSR2 else sent
+    received = sent if sent == signal.SIGUSR1 else signal.SIGTERM
     assert rest == f"saved {int(received)}\n"
     assert job.returncode == 7 and (folder / "9.end").read_text() == "7\n"
 
@@ -218,6 +222,49 @@ def test_it_is_told_before_the_time_limit(folder: Path) -> None:
     job = start(folder, "2")
     rest, _ = job.communicate(timeout=30)
     assert rest == f"begun\nsaved {int(signal.SIGUSR1)}\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc, as on Linux")
+def test_a_signal_to_all_processes_of_the_job_lets_it_save(folder: Path) -> None:
+    """The shell dies of it; what it started is waited for."""
+    job = start(folder, "0")
+    assert job.stdout is not None and job.stdout.readline() == "begun\n"
+    os.killpg(job.pid, signal.SIGTERM)
+    rest, _ = job.communicate(timeout=30)
+    assert rest.startswith(f"saved {int(signal.SIGTERM)}\n")
+    assert (folder / "9.end").read_text() != "0\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc, as on Linux")
+def test_a_job_that_is_killed_leaves_no_process(folder: Path) -> None:
+    job = start(folder, "0")
+    assert job.stdout is not None and job.stdout.readline() == "begun\n"
+    os.killpg(job.pid, signal.SIGKILL)
+    assert job.communicate(timeout=30)[0] == "", "the pipe is closed when its last holder has ended"
+    assert not (folder / "9.end").exists()
+
+
+def test_answers_in_other_encodings_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "bjobs").write_bytes(b"#!/bin/sh\nprintf 'Auftrag l\\344uft\\n'\n")
+    (folder / "bjobs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    assert queue.status(SCHEDULERS["lsf"], "3") == "running"
+
+
+def test_a_job_that_ends_before_its_number_is_known_keeps_its_result(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = folder / "results" / "queue" / "4.end"
+    (folder / "qsub").write_text(f"#!/bin/sh\n/bin/cat > /dev/null\necho 0 > {end}\necho 4\n")
+    (folder / "qsub").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    job = script(folder, {"rule": "align", "threads": 1, "resources": {"mem_mb": 100, "runtime": 5}})
+    assert queue.submit(SCHEDULERS["sge"], "sge", job) == "4"
+    assert queue.status(SCHEDULERS["sge"], "4") == "success"
+    os.utime(end, (time.time() - 100, time.time() - 100))
+    (folder / "qsub").write_text("#!/bin/sh\n/bin/cat > /dev/null\necho 4\n")
+    queue.submit(SCHEDULERS["sge"], "sge", job)
+    assert not end.exists(), "of an old job with the same number"
 
 
 def test_a_job_without_a_number_says_so(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

@@ -21,6 +21,7 @@ from longimorph.geometry.grid import (
     FloatArray,
     Grid,
     canonical,
+    encloses,
     mask_extent,
     registration_grid,
     transform_points,
@@ -117,7 +118,8 @@ def align_patient(
     ``scans`` are in order of time, baseline first; a scan that could not be read is given as its failure.
     Class indices are 0 … ``n_classes`` − 1; the brain is everything except ``background`` (None: everything).
     With ``midspace`` the result does not depend on the order. With ``baseline`` the first visit is the
-    reference. With ``none`` every matrix is the identity and nothing is registered.
+    reference, and each visit is aligned by the earlier ones alone. With ``none`` every matrix is the identity
+    and nothing is registered.
     """
     visits = Visits(
         {name: s for name, s in scans.items() if isinstance(s, VisitVolumes)}, settings, n_classes, background
@@ -183,8 +185,36 @@ def _matrices(visits: Visits, kept: Sequence[str], pairs: Sequence[MeasuredPair]
     """Reference → visit, 4×4 between worlds, for each retained visit, in order of time."""
     if visits.settings.reference == "none":
         return {name: np.eye(4) for name in kept}
-    if not kept:
-        return {}
+    if visits.settings.reference == "baseline":
+        return _from_the_baseline(visits, kept, pairs)
+    return _joint(visits, kept, pairs) if kept else {}
+
+
+def _from_the_baseline(
+    visits: Visits, kept: Sequence[str], pairs: Sequence[MeasuredPair]
+) -> dict[str, FloatArray]:
+    """The matrix of each visit from the visits up to it, so that a later visit changes none.
+
+    Only a visit that earlier ones do not connect to the baseline takes part in the estimate from all.
+    """
+    twins, found = _twins(kept, pairs), dict[str, FloatArray]()
+    for place, name in enumerate(kept):
+        if name in twins:
+            twin, motion = twins[name]
+            found[name] = _exact(motion @ found[twin])
+            continue
+        known = list(kept[: place + 1])
+        connected = _aligned_together(known, _among(known, pairs), kept[0]) == known
+        found[name] = _joint(visits, known if connected else kept, pairs)[name]
+    return found
+
+
+def _among(names: Sequence[str], pairs: Sequence[MeasuredPair]) -> list[MeasuredPair]:
+    return [pair for pair in pairs if pair.start in names and pair.end in names]
+
+
+def _joint(visits: Visits, kept: Sequence[str], pairs: Sequence[MeasuredPair]) -> dict[str, FloatArray]:
+    """Reference → visit for each retained visit, from all of them together."""
     twins = _twins(kept, pairs)
     centred = _centred_poses(visits, kept, pairs, twins)
     centres = {name: visits.points[name].centre for name in kept}
@@ -243,7 +273,11 @@ def _exact(matrix: FloatArray) -> FloatArray:
 
 
 def _grid(visits: Visits, matrices: Mapping[str, FloatArray]) -> Grid | None:
-    """The registration grid around all brains in the reference's world."""
+    """The registration grid around all brains in the reference's world.
+
+    With a baseline it is that around the baseline's brain, so that a later visit does not change it, unless
+    another brain comes within half the margin of its border.
+    """
     if not matrices:
         return None
     settings = visits.settings
@@ -259,6 +293,10 @@ def _grid(visits: Visits, matrices: Mapping[str, FloatArray]) -> Grid | None:
         transform_points(inverse(matrix), mask_extent(visits.brain(name), visits.scans[name].label_grid))
         for name, matrix in matrices.items()
     ]
+    if settings.reference == "baseline":
+        own_box = registration_grid(points[:1], spacing, settings.margin_mm, frame)
+        if all(encloses(own_box, cloud, settings.margin_mm / 2) for cloud in points):
+            return own_box
     return registration_grid(points, spacing, settings.margin_mm, frame)
 
 

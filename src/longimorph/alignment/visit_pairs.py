@@ -109,7 +109,10 @@ class Visits:
             else:
                 self.scans[name], self.points[name] = scan, points
         self._background = background
-        self._contrast = contrast_values([s.labels for s in self.scans.values()], n_classes, background)
+        shown = [s.labels for s in self.scans.values()]
+        if settings.reference == "baseline":  # so that a later visit changes no earlier alignment
+            shown = shown[:1]
+        self._contrast = contrast_values(shown, n_classes, background)
         self._working: dict[tuple[str, str], Working] = {}
 
     def brain(self, name: str) -> Array:

@@ -31,6 +31,10 @@ class Target:
     """A folder to export to: new, empty, or written by an earlier export of the same study."""
 
     def __init__(self, root: Path, results: Path) -> None:
+        if root.resolve().is_relative_to(results.resolve()):
+            raise LongimorphError(
+                f"{display(root)} lies in the results, which are not changed. Give another folder."
+            )
         self.root, self._file = root, root / FOLDER / "export.json"
         self._study = hashlib.sha256(str(results.resolve()).encode()).hexdigest()
         known = self._known()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from longimorph.errors import InputError, Problem
+from longimorph.errors import InputError, Problem, Unusable
 from longimorph.paths import display
 from longimorph.study.suggest import did_you_mean
 from longimorph.tables import columns
@@ -129,5 +129,11 @@ def read_text(path: Path) -> pd.DataFrame:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "qc.json").read_text(encoding="utf-8"))
+    file = folder / "qc.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or "status" not in found:
+        raise Unusable("unreadable", f"{display(file)} is damaged; run the patient again")
     return found

@@ -286,6 +286,13 @@ def registration_grid(
     return Grid((i, j, k), affine)
 
 
+def encloses(grid: Grid, points: FloatArray, margin_mm: float) -> bool:
+    """Return whether all ``points`` (n, 3), RAS+ mm, lie between the outer nodes, ``margin_mm`` from each."""
+    along = grid.world_to_index(points) * grid.spacing
+    far = (np.array(grid.shape) - 1) * grid.spacing
+    return bool((along >= margin_mm).all() and (along <= far - margin_mm).all())
+
+
 def _snapped(spacing: FloatArray, own: FloatArray | None) -> FloatArray:
     """Replace the requested spacing by the scan's own where they differ only by rounding."""
     if own is None:

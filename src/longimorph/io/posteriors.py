@@ -222,7 +222,7 @@ class _Seen:
             return None
         own = total[wrong]
         span = " to ".join(dict.fromkeys(f"{value:.3g}" for value in (own.min(), own.max())))
-        share = f"{counted(own.size, 'voxel')} ({100 * own.size / total.size:.2g} %)"
+        share = f"{counted(own.size, 'voxel')} ({100 * own.size / total.size:.3g} %)"
         expected = "1" if complete else "at most 1"
         text = f"the channels add up to {span} instead of {expected} in {share}"
         return f"{text}. Check that all classes are given, once each, and were not interpolated separately"

@@ -1,6 +1,6 @@
 """The command ``longimorph-queue``, by which Snakemake's plugin cluster-generic submits and follows jobs.
 
-    longimorph-queue submit sge [--option "WORDS"] SCRIPT    print the number of the submitted job
+    longimorph-queue submit sge [--option="WORDS"] SCRIPT    print the number of the submitted job
     longimorph-queue status sge NUMBER                       print running, success or failed
 
 Submitting a job leaves ``results/queue/NUMBER.job``, with the scheduler and what the job does. The job writes
@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from longimorph.orchestration.schedulers import SCHEDULERS, Request, Scheduler
 
@@ -30,6 +30,7 @@ PATIENCE_S = 30.0
 """Longest time to wait for an answer of the scheduler about a job."""
 GRACE_S = 60.0
 """How long a job may be unknown before it counts as killed: its last file may take as long to appear."""
+_TEXT: dict[str, Any] = {"text": True, "encoding": "utf-8", "errors": "replace"}
 JOB = "longimorph.orchestration.queued_job"
 WARNED = ("register", "sweep_register")
 """The rules whose jobs save their state when they are told that their time is nearly over."""
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scheduler = SCHEDULERS[options.scheduler]
     try:
         if options.command == "submit":
-            answer = submit(scheduler, options.scheduler, options.script, shlex.split(options.option))
+            answer = submit(scheduler, options.scheduler, options.script, _words(options.option))
         else:
             answer = status(scheduler, options.number, options.grace)
     except Refused as reason:
@@ -55,6 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     sys.stdout.write(f"{answer}\n")
     return 0
+
+
+def _words(option: str) -> list[str]:
+    try:
+        return shlex.split(option)
+    except ValueError as error:
+        raise Refused(f"--option '{option}' cannot be read: {error}") from error
 
 
 def put_on_path() -> None:
@@ -77,16 +85,20 @@ def submit(scheduler: Scheduler, name: str, script: Path, further: Sequence[str]
     warn_s = max(60 * asked.minutes - WARNING_S, 0) if known.get("rule") in WARNED else 0
     words = [sys.executable, "-m", JOB, scheduler.variable, str(warn_s), str(folder), str(script)]
     text = f"#!/bin/sh\ncd {shlex.quote(str(Path.cwd()))} && exec {shlex.join(words)}\n"
+    began = time.time()
     try:
-        run = subprocess.run(command, input=text, capture_output=True, text=True)
-    except FileNotFoundError as error:
-        raise Refused(f"{command[0]} is not on this machine, so no job can be given to {name}") from error
+        run = subprocess.run(command, input=text, capture_output=True, **_TEXT)
+    except OSError as error:
+        raise Refused(
+            f"{command[0]} cannot be run here ({error.strerror}): no job can be submitted"
+        ) from error
     found = scheduler.number.search(run.stdout)
     if run.returncode or found is None:
         said = (run.stderr + run.stdout).strip() or "no answer"
         raise Refused(f"{command[0]} refused a job (exit status {run.returncode}): {said}")
-    for left in (_end(found[1]), _unknown(found[1])):  # of a job that had the same number
-        left.unlink(missing_ok=True)
+    for left in (_end(found[1]), _unknown(found[1])):  # of an old job that had the same number
+        if left.exists() and left.stat().st_mtime < began - GRACE_S:
+            left.unlink()
     (folder / f"{found[1]}.job").write_text(f"{name} {subject(known)}\n", encoding="utf-8")
     return found[1]
 
@@ -105,7 +117,7 @@ def left_behind() -> list[str]:
         if scheduler is None or _end(file.stem).exists():
             continue
         answer = _answer(scheduler.ask(file.stem))
-        if answer and not scheduler.ended.search(answer):
+        if answer.known and not scheduler.ended.search(answer.text):
             known.setdefault(scheduler.cancel, []).append(f"{file.stem} {what}")
     lines = [f"  {job}" for jobs in known.values() for job in jobs]
     cancel = [f"  {name} {' '.join(job.split()[0] for job in jobs)}" for name, jobs in known.items()]
@@ -120,13 +132,14 @@ def status(scheduler: Scheduler, number: str, grace_s: float = GRACE_S) -> str:
     end, unknown = _end(number), _unknown(number)
     if end.exists():
         return "success" if end.read_text(encoding="utf-8").strip() == "0" else "failed"
-    if not scheduler.ended.search(_answer(scheduler.ask(number))):
+    if not scheduler.ended.search(_answer(scheduler.ask(number)).text):
         unknown.unlink(missing_ok=True)
         return "running"
     if not unknown.exists():
         unknown.parent.mkdir(parents=True, exist_ok=True)
-        unknown.touch()
-    return "failed" if time.time() - unknown.stat().st_mtime >= grace_s else "running"
+        unknown.write_text(f"{time.time()}\n", encoding="utf-8")
+    since = float(unknown.read_text(encoding="utf-8") or "inf")  # the clock of this machine alone
+    return "failed" if time.time() - since >= grace_s else "running"
 
 
 def properties(script: Path) -> dict[str, Any]:
@@ -146,12 +159,19 @@ def _unknown(number: str) -> Path:
     return FOLDER / f"{number}.unknown"
 
 
-def _answer(command: Sequence[str]) -> str:
+class _Answer(NamedTuple):
+    """What a scheduler says of a job, and whether it knows the job."""
+
+    text: str
+    known: bool
+
+
+def _answer(command: Sequence[str]) -> _Answer:
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+        run = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, **_TEXT)
     except (OSError, subprocess.SubprocessError):
-        return ""
-    return run.stdout + run.stderr
+        return _Answer("", known=False)
+    return _Answer(run.stdout + run.stderr, run.returncode == 0)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,12 +3,15 @@
     python -m longimorph.orchestration.queued_job VARIABLE SECONDS FOLDER SCRIPT
 
 runs SCRIPT and writes its exit status to ``FOLDER/NUMBER.end``, with the job's number from the environment
-variable VARIABLE. It forwards SIGTERM. After SECONDS, shortly before the time limit, it sends SIGUSR1: a
-registration then saves its state, and the next attempt continues from there. 0: it sends none.
+variable VARIABLE. It forwards the signals that end jobs as SIGTERM. After SECONDS, shortly before the time
+limit, it sends SIGUSR1: a registration then saves its state, and the next attempt continues from there. 0: it
+sends none.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -22,6 +25,7 @@ from types import FrameType
 from longimorph.io import atomic
 from longimorph.orchestration import signals
 
+_SET_CHILD_SUBREAPER = 36  # of prctl
 LAST_S = 60.0
 """Longest time to wait for what the script has started, once the script itself has ended."""
 
@@ -39,15 +43,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(script: Path, warn_after_s: float) -> int:
-    """Run a shell script in a session of its own until it, and all that it started, has ended."""
-    environment = {**os.environ, signals.QUEUED: "1"}
-    child = subprocess.Popen(["/bin/sh", str(script)], env=environment, start_new_session=True)
+    """Run a shell script until it, and all that it started, has ended.
+
+    All stay in the process group of the job, so that a scheduler that kills the job kills them too.
+    """
+    _adopt_orphans()
+    child = subprocess.Popen(["/bin/sh", str(script)], env={**os.environ, signals.QUEUED: "1"})
 
     def forward(number: int, _: FrameType | None = None) -> None:
-        sent = signal.SIGTERM if number == signal.SIGUSR2 else number  # by which LSF ends a job
-        signals.send(sent, signals.children(child.pid))
+        sent = number if number == signal.SIGUSR1 else signal.SIGTERM  # LSF ends jobs by SIGINT and SIGUSR2
+        orphans = (process for process in signals.children(os.getpid()) if process != child.pid)
+        signals.send(sent, [*signals.children(child.pid), *orphans])
 
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, forward)
     warning = threading.Timer(warn_after_s, forward, [signal.SIGUSR1])
     warning.daemon = True
@@ -55,19 +63,25 @@ def run(script: Path, warn_after_s: float) -> int:
         warning.start()
     code = child.wait()
     warning.cancel()
-    _wait_for_group(child.pid)
+    _wait_for_orphans()
     return code
 
 
-def _wait_for_group(group: int) -> None:
-    """Wait until no process of a group is left: a shell that is killed leaves those that it started."""
+def _adopt_orphans() -> None:
+    """Become the parent of what a shell leaves behind when it is killed; on Linux."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _wait_for_orphans() -> None:
     until = time.monotonic() + LAST_S
     while time.monotonic() < until:
         try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
             return
-        time.sleep(0.2)
+        if not ended:
+            time.sleep(0.2)
 
 
 if __name__ == "__main__":

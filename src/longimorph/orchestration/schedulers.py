@@ -1,5 +1,7 @@
 """How Grid Engine, LSF and PBS are asked to run, list and cancel jobs.
 
+Jobs are submitted as not to be run again by the scheduler, because Snakemake submits them again itself.
+
 Each scheduler is described by the commands of its manual; :mod:`longimorph.orchestration.queue` calls them.
 """
 
@@ -69,7 +71,7 @@ def _grid_engine(asked: Request, folder: Path) -> list[str]:
     limits = [f"h_rt={asked.clock}", f"h_vmem={ceil(asked.mem_mb / asked.threads)}M"]
     limits += [f"gpu={asked.gpus}"] if asked.gpus else []
     words = ["qsub", "-terse", "-V", "-cwd", "-S", "/bin/sh", "-N", NAME, "-j", "y", "-o", f"{folder}/"]
-    words += ["-l", ",".join(limits)]
+    words += ["-r", "n", "-l", ",".join(limits)]
     words += ["-pe", "smp", str(asked.threads)] if asked.threads > 1 else []
     return words + (["-q", asked.queue] if asked.queue else [])
 
@@ -77,7 +79,7 @@ def _grid_engine(asked: Request, folder: Path) -> list[str]:
 def _lsf(asked: Request, folder: Path) -> list[str]:
     words = ["bsub", "-J", NAME, "-n", str(asked.threads), "-R", "span[hosts=1]"]
     words += ["-R", f"rusage[mem={asked.mem_mb}MB]", "-M", f"{asked.mem_mb}MB", "-W", str(asked.minutes)]
-    words += ["-o", f"{folder}/%J.log", *(["-gpu", f"num={asked.gpus}"] if asked.gpus else [])]
+    words += ["-rn", "-o", f"{folder}/%J.log", *(["-gpu", f"num={asked.gpus}"] if asked.gpus else [])]
     return words + (["-q", asked.queue] if asked.queue else [])
 
 
@@ -85,7 +87,7 @@ def _pbs(asked: Request, folder: Path) -> list[str]:
     chunk = f"select=1:ncpus={asked.threads}:mem={asked.mem_mb}mb"
     chunk += f":ngpus={asked.gpus}" if asked.gpus else ""
     words = ["qsub", "-V", "-S", "/bin/sh", "-N", NAME, "-j", "oe", "-o", f"{folder}/"]
-    words += ["-l", chunk, "-l", f"walltime={asked.clock}"]
+    words += ["-r", "n", "-l", chunk, "-l", f"walltime={asked.clock}"]
     return words + (["-q", asked.queue] if asked.queue else [])
 
 
@@ -94,7 +96,7 @@ SCHEDULERS = {
         _grid_engine,
         re.compile(r"^(\d+)\s*$", re.MULTILINE),
         lambda number: ["qstat", "-j", number],
-        re.compile(r"do(es)? not exist"),
+        re.compile(r"^Following jobs do not exist", re.MULTILINE),
         "JOB_ID",
         "qdel",
     ),
@@ -102,7 +104,7 @@ SCHEDULERS = {
         _lsf,
         re.compile(r"Job <(\d+)>"),
         lambda number: ["bjobs", "-noheader", "-o", "stat", number],
-        re.compile(r"is not found|^(DONE|EXIT)\b", re.MULTILINE),
+        re.compile(r"^Job <\d+> is not found|^(DONE|EXIT)\b", re.MULTILINE),
         "LSB_JOBID",
         "bkill",
     ),
@@ -110,7 +112,7 @@ SCHEDULERS = {
         _pbs,
         re.compile(r"^(\d+[\w.-]*)\s*$", re.MULTILINE),
         lambda number: ["qstat", number],
-        re.compile(r"Unknown Job Id|has finished", re.IGNORECASE),
+        re.compile(r"^qstat: .*(Unknown Job Id|has finished)", re.MULTILINE | re.IGNORECASE),
         "PBS_JOBID",
         "qdel",
     ),

@@ -39,7 +39,7 @@ def labels_of(
     found = {name: _label(classes, column, name, given) for name in names}
     strange = [name for name, label in found.items() if label is None]
     faults = [_unknown(classes, column, strange, bool(given))] if strange else []
-    faults += _missing(classes, column, names, given) if numbered else []
+    faults += _missing(classes, column, names, given, numbered)
     labels = [label for label in found.values() if label is not None]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
@@ -74,18 +74,27 @@ def _unknown(classes: ClassTable, column: Column, names: Sequence[str], given: b
     return f"{text}. Name a class or a label, or give {classes.name} a column 'channels'"
 
 
-def _missing(classes: ClassTable, column: Column, names: Sequence[str], given: dict[str, int]) -> list[str]:
-    """Return the fault that a 4-D file has fewer channels than the table expects."""
+def _missing(
+    classes: ClassTable, column: Column, names: Sequence[str], given: dict[str, int], numbered: bool
+) -> list[str]:
+    """Return the fault that channels are missing that the table expects.
+
+    Of a file per class only the column ``channels`` says which there must be.
+    """
+    if given and not numbered:
+        lacking = [name for name in given if name not in {own.lower() for own in names}]
+        text = f"there is no file for channel{'s' if len(lacking) > 1 else ''} {_listed(lacking)}"
+        return [f"{text}, which {classes.name} names in its column 'channels'"] if lacking else []
+    if not numbered:
+        return []
     if given:
         lacking = [name for name in given if name not in {own.lower() for own in names}]
         what = f"but {classes.name} names channel{'s' if len(lacking) > 1 else ''} {_listed(lacking)} too"
-    elif column == "regions":
+    else:
         lacking = [str(label) for label in sorted(classes.named(column)) if label >= len(names)]
         what = (
             f"which stand for labels 0 to {len(names) - 1}, but {classes.name} names {_listed(lacking)} too"
         )
-    else:
-        return []
     if not lacking:
         return []
     hint = (

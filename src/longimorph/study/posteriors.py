@@ -21,6 +21,7 @@ from longimorph.study.channels import Column, Rest, labels_of
 from longimorph.study.classes import ClassTable
 from longimorph.study.labels import LabelCounts
 from longimorph.study.table import Visit
+from longimorph.text import counted
 
 NEGLIGIBLE = 1e-3
 """A region and a state that share less than this part of the volume of either are not reported together."""
@@ -28,7 +29,7 @@ NEGLIGIBLE = 1e-3
 GRID_TOLERANCE_MM = 0.01
 """Maximum distance of voxel centres for regions and states to count as on one grid, in any storage order."""
 
-_LIKELY = 0.5
+_LIKELY, _MOST = 0.5, 5
 
 Labels = NDArray[np.int32]
 
@@ -50,10 +51,11 @@ class HardLayer(Layer):
     def __init__(self, labels: Labels, grid: Grid) -> None:
         super().__init__(grid)
         self.labels = labels
+        self._occurring: list[int] = np.unique(labels).tolist()
 
     def parts(self) -> Iterator[tuple[int, Share]]:
         """Yield each label with 1 where it is."""
-        for label in np.unique(self.labels).tolist():
+        for label in self._occurring:
             yield label, (self.labels == label).astype(np.float32)
 
 
@@ -154,9 +156,23 @@ def class_shares(regions: Layer, states: Layer | None, classes: ClassTable) -> t
         told = "; ".join(text for _, text in classes.complaints(unknown, regions.grid.voxel_volume))
         raise Unusable("unknown_label", f"no row of {classes.name} matches {told}")
     total = shares.sum(axis=0)
-    total[total <= 0] = 1
+    _check_matched(total, found, classes)
     shares /= total
     return shares, counts
+
+
+def _check_matched(total: Share, found: Tally, classes: ClassTable) -> None:
+    """Raise Unusable where rows match less than half of a voxel's probability, ``total`` (i, j, k)."""
+    voxels = int((total < _LIKELY).sum())
+    if not voxels:
+        return
+    sizes = {pair: size for pair, size in found.sums.items() if size > 0 and _class(classes, *pair) < 0}
+    largest = sorted(sizes, key=lambda pair: -sizes[pair])[:_MOST]
+    told = ", ".join(
+        f"region {region}" + ("" if state is None else f" with state {state}") for region, state in largest
+    )
+    text = f"no row of {classes.name} matches most of the probability in {counted(voxels, 'voxel')}: {told}"
+    raise Unusable("unknown_label", text)
 
 
 def _class(classes: ClassTable, region: int, state: int | None) -> int:
@@ -211,20 +227,25 @@ class Look:
     regions: Labels
 
 
-def examine(regions: Layer, states: Layer | None) -> Look:
+def examine(regions: Layer, states: Layer | None, classes: ClassTable) -> Look:
     """Read all channels once. Raises Unusable with all that is wrong with them."""
     whole, faces = Tally(), [Tally() for _ in range(6)]
     best = np.zeros(regions.grid.shape, np.float32)
     likely = np.zeros(regions.grid.shape, np.int32)
+    matched = np.zeros(regions.grid.shape, np.float32)
     for region, share in regions.parts():
         better = share > best
         best[better], likely[better] = share[better], region
         for state, own in states.parts() if states is not None else [(None, None)]:
             both = share if own is None else share * own
             whole.add(region, state, both)
+            if _class(classes, region, state) >= 0:
+                matched += both
             ordered, _ = canonical(regions.grid, both)
             for place, face in enumerate(faces):
                 axis, end = divmod(place, 2)
                 face.add(region, state, np.take(ordered, -end, axis=axis))
     pairs = whole.occurring()
+    if not len(classes.unknown(whole.counts(pairs))):  # which is told with the other scans'
+        _check_matched(matched, whole, classes)
     return Look(whole.counts(pairs), tuple(face.counts(pairs) for face in faces), likely)

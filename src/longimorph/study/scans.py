@@ -180,7 +180,8 @@ def examine_soft(visit: Visit, classes: ClassTable) -> ScanReport:
     layers, faults = _layers(visit, classes)
     look = None
     try:
-        look = posteriors.examine(layers["regions"], layers.get("states")) if "regions" in layers else None
+        if "regions" in layers:
+            look = posteriors.examine(layers["regions"], layers.get("states"), classes)
     except Unusable as found:
         faults.append(found)
     defects += [Defect(_OF_LABELS, fault.code, fault.message) for fault in faults]

@@ -18,9 +18,9 @@ from pathlib import Path
 
 KIND, FOLDER = os.environ["STAND_IN"], Path(os.environ["STAND_IN_FOLDER"])
 OPTIONS = {
-    "sge": (("-V", "-cwd", "-terse"), ("-S", "-N", "-j", "-o", "-l", "-q", "-P"), (("-pe", 2),)),
-    "lsf": ((), ("-J", "-n", "-R", "-M", "-W", "-o", "-gpu", "-q", "-P"), ()),
-    "pbs": (("-V",), ("-S", "-N", "-j", "-o", "-l", "-q", "-A"), ()),
+    "sge": (("-V", "-cwd", "-terse"), ("-S", "-N", "-j", "-o", "-l", "-q", "-P", "-r"), (("-pe", 2),)),
+    "lsf": (("-rn",), ("-J", "-n", "-R", "-M", "-W", "-o", "-gpu", "-q", "-P"), ()),
+    "pbs": (("-V",), ("-S", "-N", "-j", "-o", "-l", "-q", "-A", "-r"), ()),
 }[KIND]
 VARIABLE = {"sge": "JOB_ID", "lsf": "LSB_JOBID", "pbs": "PBS_JOBID"}[KIND]
 SUBMITTED = {"sge": "{}", "lsf": "Job <{}> is submitted to default queue <normal>.", "pbs": "{}"}[KIND]
@@ -70,11 +70,20 @@ def _to_be_killed(script: str) -> bool:
     return True
 
 
+def _runs(process: int) -> bool:
+    """Whether a process runs; one that has ended and is not waited for does not."""
+    try:
+        state = Path("/proc", str(process), "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 def ask(arguments: list[str]) -> int:
     """Tell whether a job is known."""
     number = arguments[-1]
     known = json.loads((FOLDER / f"{number}.json").read_text())
-    if Path("/proc", str(known["pid"])).exists():
+    if _runs(known["pid"]):
         print(KNOWN.format(number))
         return 0
     print(UNKNOWN.format(number), file=sys.stderr)
