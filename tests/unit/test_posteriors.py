@@ -400,6 +400,20 @@ def test_patterns(tmp_path: Path) -> None:
     assert matched(tmp_path / "none" / "*.nii") == {}
 
 
+def test_a_folder_or_file_with_an_asterisk_in_its_name_is_found(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    text = (tmp_path / "cohort.tsv").read_text()
+    for name in ("a*", "a*/b*.nii.gz"):
+        place = tmp_path / name
+        if place.suffix:
+            place.write_bytes((tmp_path / "labels" / "P1_m0.nii.gz").read_bytes())
+        else:
+            place.mkdir()
+    (tmp_path / "cohort.tsv").write_text(text.replace("labels/P1_m0.nii.gz", "a*/b*.nii.gz"))
+    first = load_cohort(tmp_path / "cohort.tsv").visits[0]
+    assert first.regions == tmp_path / "a*" / "b*.nii.gz" and not is_pattern(first.regions)
+
+
 def study(folder: Path) -> Path:
     """A study whose visits of P1 have soft regions and states."""
     config = write_study(folder, (("P1", "m0", 0), ("P1", "m6", 180)))

@@ -207,7 +207,7 @@ class _RowReader:
                 self._report(row, column, "is empty", "the path of an integer label volume", None)
             return None
         path = resolve(text, self.folder)
-        if is_pattern(path) or "*" in str(path.parent):
+        if is_pattern(path) or _starred_folder(path):
             return self._pattern(row, column, path)
         state = inputs.state(path) if self.check_files else inputs.FILE
         if state != inputs.FILE:
@@ -230,7 +230,7 @@ class _RowReader:
         told = None
         if column == "image":
             told = "is a pattern of several files; an image is one file"
-        elif path.name.count("*") > 1 or "*" in str(path.parent):
+        elif path.name.count("*") > 1 or _starred_folder(path):
             told = "may contain one * only, in the name of the file"
         elif not path.name.lower().endswith(SUFFIXES):
             told = "does not end like the name of a NIfTI file (.nii or .nii.gz)"
@@ -343,3 +343,8 @@ def _folder_problems(name: str, visits: Sequence[Visit]) -> list[Problem]:
                 hint = "Rename a timepoint: avoid '__' and '_' at either end"
                 problems.append(Problem(name, text, target.line, "timepoint", hint=hint))
     return problems
+
+
+def _starred_folder(path: Path) -> bool:
+    """Return whether the folder of a path contains ``*``, and no folder has that very name."""
+    return "*" in str(path.parent) and not path.parent.is_dir()
