@@ -133,7 +133,7 @@ def test_what_is_odd_is_kept_with_the_labels(config: Path, monkeypatch: pytest.M
     write_labels(config.parent / "states" / "P1_m0.nii.gz", np.zeros((SIDE,) * 3, np.uint8), affine())
     first = remarks(config, cache)
     assert len(first) >= 2
-    monkeypatch.setattr(validate, "examine_visit", None)
+    monkeypatch.setattr(validate, "examine", None)
     assert remarks(config, cache) == first
     edit(config.parent / "classes.tsv", "background\t0\t*", "background\t0,2\t*")
     edit(config.parent / "classes.tsv", "WM\t2,41", "WM\t41")

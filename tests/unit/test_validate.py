@@ -16,6 +16,7 @@ from longimorph.errors import InputError, Unusable
 from longimorph.geometry.grid import Grid
 from longimorph.stages import visits
 from longimorph.study import scans, study, validate
+from longimorph.study.classes import ClassTable
 from longimorph.study.scans import ScanWarning
 from longimorph.study.table import Visit
 
@@ -217,13 +218,13 @@ class Counter:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read: list[str] = []
-        examine = scans.examine_visit
+        examine = scans.examine
 
-        def counted(visit: Visit) -> scans.ScanReport:
+        def counted(visit: Visit, classes: ClassTable) -> scans.ScanReport:
             self.read.append(f"{visit.patient}_{visit.timepoint}")
-            return examine(visit)
+            return examine(visit, classes)
 
-        monkeypatch.setattr(validate, "examine_visit", counted)
+        monkeypatch.setattr(validate, "examine", counted)
 
 
 def test_unchanged_scans_are_not_read_again(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,15 +17,13 @@ from longimorph.errors import InputError, Problem
 from longimorph.study import between, plausible, schemes, wildcards
 from longimorph.study import study as studies
 from longimorph.study.classes import ClassTable
-from longimorph.study.posteriors import is_soft_visit
 from longimorph.study.scancache import ScanCache
 from longimorph.study.scans import (
     ScanRemark,
     ScanReport,
     ScanWarning,
     check_labels,
-    examine_soft,
-    examine_visit,
+    examine,
 )
 from longimorph.study.study import Settings, Study
 from longimorph.study.table import Cohort, Visit
@@ -90,7 +88,7 @@ def scan_reports(
     visits: Sequence[Visit], classes: ClassTable, cache: Path | None = None, threads: int | None = None
 ) -> list[ScanReport]:
     """Return the report on each visit's scans, from the cache if the files have not changed."""
-    kept = ScanCache(cache, fingerprint(classes))
+    kept = ScanCache(cache, _meaning_of_channels(classes))
     known = {visit: report for visit in visits if (report := kept.get(visit)) is not None}
     new = [visit for visit in dict.fromkeys(visits) if visit not in known]
     if len(new) >= _MANY:
@@ -99,7 +97,7 @@ def scan_reports(
         )
     try:
         with ThreadPoolExecutor(threads or min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-            for visit, report in zip(new, pool.map(lambda one: _examine(one, classes), new), strict=True):
+            for visit, report in zip(new, pool.map(lambda one: examine(one, classes), new), strict=True):
                 known[visit] = report
                 kept.put(visit, report)
     finally:
@@ -107,11 +105,7 @@ def scan_reports(
     return [known[visit] for visit in visits]
 
 
-def _examine(visit: Visit, classes: ClassTable) -> ScanReport:
-    return examine_soft(visit, classes) if is_soft_visit(visit) else examine_visit(visit)
-
-
-def fingerprint(classes: ClassTable) -> str:
+def _meaning_of_channels(classes: ClassTable) -> str:
     """Return a text that differs where the labels of channels may."""
     return repr([(row.name, row.regions, row.states, row.channels) for row in classes.rows])
 
