@@ -28,7 +28,7 @@ from benchmarks.peers import compare
 from benchmarks.phantoms.maps import make_pair
 from benchmarks.truth_runs import numerical
 from longimorph.io import atomic
-from longimorph.numerics.memory_strategies import STORE
+from longimorph.numerics.memory_strategies import STORE, Ladder
 from longimorph.numerics.objective import Matching, evaluate
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import register
@@ -294,7 +294,8 @@ def _registered(
     source, target = (torch.from_numpy(one) for one in maps)
     matrix = _preset(pair) if control is None else control
     try:
-        return register(source, target, matrix, pair.grid.spacing.tolist(), settings, Run(report))
+        run = Run(report, Ladder([STORE]))
+        return register(source, target, matrix, pair.grid.spacing.tolist(), settings, run)
     finally:
         torch.set_flush_denormal(True)
 

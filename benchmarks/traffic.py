@@ -38,10 +38,12 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ``RuntimeError``.
     """
 
-    def __init__(self, made_up: float = 1.0) -> None:
-        """``made_up`` is the number that Python is given where there is none to read."""
+    def __init__(self, made_up: float = 1.0, shrinks: float = 1.0) -> None:
+        """``made_up`` is the number that Python is given where there is none to read; each is ``shrinks``
+        times the one before.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
-        self._made_up = made_up
+        self._made_up, self._shrinks = made_up, shrinks
         self.bytes, self.flops, self.launches, self.paused = 0, 0, 0, False
         self.syncs: Counter[str] = Counter()
 
@@ -53,12 +55,17 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name == ITEM:
             self.syncs[name] += 1
             if inputs[0].is_meta:
-                return True if inputs[0].dtype == torch.bool else self._made_up
+                return True if inputs[0].dtype == torch.bool else self._next()
         results = self._run(func, name, inputs, args, kwargs or {})
         if not self.paused and "empty" not in name:
             written = _tensors((kwargs or {}).get("out"))
             self._count(func, name, _without(inputs, written), _tensors(results))
         return results
+
+    def _next(self) -> float:
+        number = self._made_up
+        self._made_up *= self._shrinks
+        return number
 
     def _run(
         self, func: Any, name: str, inputs: Sequence[Tensor], args: Sequence[Any], kwargs: dict[str, Any]
@@ -103,6 +110,10 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [a for a in tree_leaves(tree) if isinstance(a, Tensor)]
 
 
+def _numbers(arguments: Sequence[Any]) -> list[float]:
+    return [one for one in arguments if isinstance(one, float)]
+
+
 @contextmanager
 def counted(whole_passes: bool) -> Iterator[Traffic]:
     """Count what happens within; with ``whole_passes`` a pass counts as one operation."""
@@ -138,9 +149,11 @@ class _Counted:
     def __init__(self, meter: Traffic) -> None:
         self._meter = meter
 
-    def run(self, _: str, arguments: Sequence[Any], __: Tensor) -> None:
-        """A pass."""
+    def run(self, name: str, arguments: Sequence[Any], _: Tensor) -> None:
+        """A pass; the cotangent that it overwrites, or adds to, is read as well as written."""
         self._meter.launched(*_tensors(arguments))
+        if name == "unsettle" or (name == "pull_back" and _numbers(arguments)[-1] > 0):
+            self._meter.add(*arguments[-2:])
 
     def filtered(self, field: Tensor, taps: Sequence[Tensor]) -> Tensor:
         """A band along each of some axes."""

@@ -15,7 +15,9 @@ from benchmarks.phantoms.maps import KnownPair, make_pair
 from longimorph.demo import compare
 from longimorph.demo.course import Truth
 from longimorph.numerics.attribution import flows_between
+from longimorph.numerics.memory_strategies import STORE, Ladder
 from longimorph.numerics.register import Registration, register
+from longimorph.numerics.run import Run
 from longimorph.numerics.solve import Settings
 from longimorph.stages.register_settings import numerical_settings
 from longimorph.study import presets
@@ -74,6 +76,7 @@ def measure(job: TruthRun, data: Path) -> dict[str, Any]:
         torch.from_numpy(matrix).float(),
         pair.grid.spacing.tolist(),
         numerics,
+        Run(ladder=Ladder([STORE])),
         free=free,
     )
     seconds = time.perf_counter() - began

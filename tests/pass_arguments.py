@@ -38,6 +38,7 @@ def random_arguments(which, shape, kind, seed, classes=4):
     drive, changes = Intermediates(rho, field(3), field(3)), Intermediates(field(1), field(3), field(3))
     free = torch.rand(classes, classes, generator=generator).to(kind)
     free[0, 1] = free[1, 0] = 0
+    total = (float(seed % 2), *((field(classes), field(classes)) if seed % 2 else ()))
     priced = Exchange(torch.where(field(classes) > 0, field(classes), 0), Matrix(free))
     return {
         Pass.DENSITY: (*at, shares, u),
@@ -46,11 +47,11 @@ def random_arguments(which, shape, kind, seed, classes=4):
         Pass.ADVANCE: (base, at, shares, drive, u, 0.1),
         Pass.DIRECTION: (at, cotangent, 0.3),
         Pass.DENSITY_CHANGE: (at, direction, shares, drive.rho, drive.am, u),
-        Pass.PULL_BACK: (at, direction, shares, drive, changes, u),
+        Pass.PULL_BACK: (at, direction, shares, drive, changes, u, *total),
         Pass.MOMENTUM: (*at, u),
         Pass.MOMENTUM_CHANGE: (at, direction, u),
         Pass.CARRY: (base, at, drive.v, u, 0.1),
-        Pass.CARRY_BACK: (at, direction, drive.v, changes.v, u),
+        Pass.CARRY_BACK: (at, direction, drive.v, changes.v, u, *total),
         Pass.TURN: (at, priced, 0.1, bool(seed % 2)),
         Pass.TURN_BACK: (at, cotangent, priced, 0.1, bool(seed % 2)),
         Pass.PAIR_METRIC: (at.q, priced, 0.1, u),
@@ -60,16 +61,24 @@ def random_arguments(which, shape, kind, seed, classes=4):
     }[which]
 
 
-OVERWRITTEN = {Pass.UNSETTLE: slice(-1, None), Pass.TURN: slice(0, 1), Pass.TURN_BACK: slice(0, 2)}
-"""Which arguments of a pass it overwrites."""
+OVERWRITTEN = {
+    Pass.UNSETTLE: slice(-1, None),
+    Pass.TURN: slice(0, 1),
+    Pass.TURN_BACK: slice(0, 2),
+    Pass.PULL_BACK: slice(7, None),
+    Pass.CARRY_BACK: slice(6, None),
+}
+"""Which arguments of a pass it overwrites, if any are given there."""
+
+
+def overwritten(which, arguments):
+    """The tensors among a pass's arguments that it overwrites; none where its outputs are new."""
+    return passes.tensors_in(tuple(arguments[OVERWRITTEN[which]])) if which in OVERWRITTEN else []
 
 
 def results(which, arguments, axes, expected):
     """What a pass makes of its arguments, as tensors; ``axes`` is the one with a number per axis."""
-    if which in OVERWRITTEN:
-        outputs = passes.tensors_in(arguments[OVERWRITTEN[which]])
-    else:
-        outputs = [torch.empty_like(one) for one in expected]
+    outputs = overwritten(which, arguments) or [torch.empty_like(one) for one in expected]
     given = [PerAxis(one) if one is axes else one for one in arguments]
     passes._run(which, given, outputs)
     return outputs

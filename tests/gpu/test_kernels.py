@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pass_arguments import PRECISIONS, agree, random_arguments
+from pass_arguments import PRECISIONS, agree, overwritten, random_arguments
 
 from longimorph.numerics import passes
 from longimorph.numerics.passes import Pass, PerAxis
@@ -33,8 +33,7 @@ def test_every_kernel(kind):
             arguments = random_arguments(which, shape, kind, seed, classes)
             given = [on_gpu(one) for one in arguments]
             expected = passes.tensors_in(passes.FORMULAS[which](*arguments))
-            written = given[-1] if which is Pass.UNSETTLE else ()
-            outputs = passes.tensors_in(written) or [torch.empty_like(one).cuda() for one in expected]
+            outputs = overwritten(which, given) or [torch.empty_like(one).cuda() for one in expected]
             assert passes.kernels_for(outputs) is not None, "Triton does not work here"
             passes._run(which, given, outputs)
             for one, other in zip(outputs, expected, strict=True):

@@ -221,7 +221,7 @@ def test_kernels_have_the_names_of_their_passes():
 
 
 SIZES = ("nx", "ny", "nz", "n", "step", "columns", "size")
-DOUBLES = {"duration": "fp64", "factor": "fp64", "sums": "*fp64"}
+DOUBLES = {"duration": "fp64", "factor": "fp64", "ratio": "fp64", "added": "fp64", "sums": "*fp64"}
 
 
 def resources(one, card, fixed, warps, **options):
@@ -229,10 +229,8 @@ def resources(one, card, fixed, warps, **options):
     usual for tensors, which begin at a multiple of 16 bytes.
     """
     kinds = {**dict.fromkeys(SIZES, "i32"), **dict.fromkeys(fixed, "constexpr"), **DOUBLES}
-    if "sums" in one.arg_names:
+    if "sums" in one.arg_names or one is triton_solves.descend:
         kinds["length"] = "fp64"
-    if one is triton_solves.descend:
-        kinds["length"] = "*fp64"
     signature = {given: kinds.get(given, "*fp32") for given in one.arg_names}
     pointers = [i for i, given in enumerate(one.arg_names) if signature[given].startswith("*")]
     aligned = {(i,): [["tt.divisibility", 16]] for i in pointers}

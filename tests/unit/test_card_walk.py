@@ -35,7 +35,7 @@ is finite, H and the pace there, the mismatch."""
 LIMITS = {"store": (69_000, 3_780), "checkpoint": (89_000, 4_780)}
 """Operations, and GB moved, of one cost and gradient at FULL with N = 10: some 5 % above what they are."""
 
-KERNEL_LIMITS = {"store": (630, 304), "checkpoint": (755, 392)}
+KERNEL_LIMITS = {"store": (592, 281), "checkpoint": (717, 373)}
 """The same by Triton's kernels."""
 
 
@@ -129,10 +129,10 @@ def test_the_preconditioner_waits_twice_per_iteration_of_its_solves():
     gradient = torch.empty_like(matching.source)
     waits = {}
     for iterations in (3, 7):
-        with Traffic() as meter, torch.no_grad():
+        with Traffic(shrinks=0.7) as meter, torch.no_grad():  # residuals of a solve that converges
             replace(shooting, iterations=iterations).inverse(gradient, 0.01)
         waits[iterations] = sum(meter.syncs.values())
-    assert waits[7] - waits[3] == 2 * 4 and waits[3] <= 2 * 3 + 1
+    assert waits[7] - waits[3] == 2 * 4 and waits[3] <= 2 * 3 + 2
 
 
 def test_the_preconditioner_and_its_start_momentum_stay_on_the_device():

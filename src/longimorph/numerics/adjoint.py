@@ -45,14 +45,22 @@ def trace(
 
 
 def pull_back_flow(
-    state: State, driven: Intermediates, cotangent: State, factor: float, system: System
+    state: State,
+    driven: Intermediates,
+    cotangent: State,
+    factor: float,
+    system: System,
+    total: State | None = None,
 ) -> State:
-    """Return the cotangent of a state from ``factor`` times the cotangent of its rate of change (E7)."""
+    """Return the cotangent of a state from ``factor`` times the cotangent of its rate of change (E7).
+
+    With a ``total``, this and ``cotangent`` are added to it in place, and it is returned.
+    """
     control, u = system.control, system.per_mm
     direction = passes.direction(state, cotangent, factor)
     drho, dam = passes.density_change(state, direction, control, driven.rho, driven.am, u)
     changes = Intermediates(drho, dam, system.velocity(dam))
-    return passes.pull_back(state, direction, control, driven, changes, u)
+    return passes.pull_back(state, direction, control, driven, changes, u, total)
 
 
 def settle_back(after: State, settling: Renormalisation, end: State, system: System, duration: float) -> None:
@@ -93,7 +101,7 @@ def pull_back_trace(
     step, before renormalisation; it is overwritten and returned.
     """
     inner = _back_to_middle(traced, end, system, duration)
-    return _back_to_start(before, first, inner, end, system, duration)
+    return pull_back_flow(before, first, inner, duration / 2, system, end)
 
 
 def pull_back_step(
@@ -113,7 +121,7 @@ def pull_back_step(
     first = drive(before, system)
     inner = _back_to_middle(_trace_back(before, first, end, system, duration), end, system, duration)
     half_way()
-    back = _back_to_start(before, first, inner, end, system, duration)
+    back = pull_back_flow(before, first, inner, duration / 2, system, end)
     del inner
     at_start(first)
     return back
@@ -129,23 +137,7 @@ def _trace_back(
 
 
 def _back_to_middle(traced: StepTrace, end: State, system: System, duration: float) -> State:
-    """Add the contribution of the half-way state to ``end``.
-
-    Returns the cotangent of the half-way state before renormalisation.
-    """
+    """Return the cotangent of the half-way state before renormalisation."""
     inner = pull_back_flow(traced.middle, traced.second, end, duration, system)
     passes.unsettle(traced.middle, traced.half, inner)
-    _add(end, inner)
     return inner
-
-
-def _back_to_start(
-    before: State, first: Intermediates, inner: State, end: State, system: System, duration: float
-) -> State:
-    _add(end, pull_back_flow(before, first, inner, duration / 2, system))
-    return end
-
-
-def _add(total: State, part: State) -> None:
-    for a, b in zip(total, part, strict=True):
-        a.add_(b)

@@ -48,20 +48,25 @@ def smooth_solution(
     *grid).
 
     Stops when the residual, in the norm of K, has fallen to ``tolerance`` times its initial value, or after
-    ``iterations``. Overwrites ``b``.
+    ``iterations``. Overwrites ``b``. The length of a step follows from products with the smoothed residual
+    (Chronopoulos and Gear, 1989), so that an iteration traverses its fields twice.
     """
-    y, r, direction, unsmoothed = torch.zeros_like(b), b, kernel(b), b.clone()  # unsmoothed = K^-1 direction
-    rz = float(inner(r, direction))
-    stop = tolerance**2 * rz
+    y, r, z = torch.zeros_like(b), b, kernel(b)
+    direction, unsmoothed = torch.zeros_like(b), torch.zeros_like(b)  # unsmoothed = K^-1 direction
+    rz, curved = _products(metric, r, z)
+    stop, ratio, length = tolerance**2 * rz, 0.0, 1.0
     for _ in range(iterations):
         if not rz > stop:
             break
-        _descend(metric, direction, unsmoothed, rz, y, r)
+        along = curved - ratio * rz / length  # <direction, (K^-1 + G) direction>
+        if not along > 0:  # lost to rounding
+            break
+        length = rz / along
+        _descend(metric, z, ratio, length, direction, unsmoothed, y, r)
         z = kernel(r)
-        rz, previous = float(inner(r, z)), rz
-        _renew(z, rz / previous, direction)
-        del z
-        _renew(r, rz / previous, unsmoothed)
+        previous = rz
+        rz, curved = _products(metric, r, z)
+        ratio = rz / previous
     return y
 
 
@@ -92,26 +97,45 @@ def multiply(metric: Tensor, field: Tensor) -> Tensor:
     return out
 
 
+def _products(metric: Tensor, rest: Tensor, smooth: Tensor) -> tuple[float, float]:
+    """<r, z> and <z, G z + r> of a residual r and its smoothed version z = K r."""
+    if (kernels := _kernels(metric, rest, smooth)) is not None:
+        along, across = kernels.products(metric, rest, smooth).tolist()
+    elif (loops := _loops(metric, rest, smooth)) is not None:
+        sums, given = np.empty((2, smooth.shape[1])), _arrays(metric, rest, smooth)
+        passes.in_parts(lambda part: loops.products(*given, sums, *part), sums.shape[1])
+        along, across = sums.sum(1).tolist()
+    else:
+        along, across = float(inner(rest, smooth)), float(inner(smooth, multiply(metric, smooth)))
+    return along, along + across
+
+
 def _descend(
-    metric: Tensor, direction: Tensor, unsmoothed: Tensor, rz: float, found: Tensor, rest: Tensor
+    metric: Tensor,
+    smooth: Tensor,
+    ratio: float,
+    length: float,
+    direction: Tensor,
+    unsmoothed: Tensor,
+    found: Tensor,
+    rest: Tensor,
 ) -> None:
-    """Along d with the image G d + unsmoothed: ``found`` + s d and ``rest`` - s image, in place, with s the
-    ``rz`` over <d, image>.
+    """Renew d = ``smooth`` + ratio d and K^-1 d = ``rest`` + ratio K^-1 d, then take the step: ``found`` +
+    length d and ``rest`` - length (G d + K^-1 d), all in place.
     """
-    if (kernels := _kernels(metric, direction, unsmoothed, found, rest)) is not None:
-        kernels.descended(metric, direction, unsmoothed, rz, found, rest)
+    written = direction, unsmoothed, found, rest
+    if (kernels := _kernels(metric, smooth, *written)) is not None:
+        kernels.descended(metric, smooth, ratio, length, *written)
         return
-    loops = _loops(metric, direction, unsmoothed, found, rest)
+    loops = _loops(metric, smooth, *written)
     if loops is None:
-        image = multiply(metric, direction).add_(unsmoothed)
-        length = rz / float(inner(direction, image))
+        torch.add(smooth, direction, alpha=ratio, out=direction)
+        torch.add(rest, unsmoothed, alpha=ratio, out=unsmoothed)
         found.add_(direction, alpha=length)
-        rest.sub_(image, alpha=length)
+        rest.sub_(multiply(metric, direction).add_(unsmoothed), alpha=length)
         return
-    sums, given = np.empty(found.shape[1]), _arrays(metric, direction, unsmoothed)
-    passes.in_parts(lambda part: loops.curved(*given, sums, *part), len(sums))
-    far, written = _like(found, rz / sums.sum()), _arrays(found, rest)
-    passes.in_parts(lambda part: loops.descend(*given, far, *written, *part), len(sums))
+    given = *_arrays(metric, smooth), _like(found, ratio), _like(found, length), *_arrays(*written)
+    passes.in_parts(lambda part: loops.descend(*given, *part), found.shape[1])
 
 
 def _renew(new: Tensor, ratio: float, old: Tensor) -> None:

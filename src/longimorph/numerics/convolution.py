@@ -38,6 +38,18 @@ def _further(
         out[z] += (w * (a[z] + b[z]) + w_1 * (c[z] + d[z])) + (w_2 * (e[z] + f[z]) + w_3 * (g[z] + h[z]))
 
 
+@loop
+def _copy_rows(
+    source: Any, start: int, apart: int, out: Any, first: int, further: int, rows: int, n: int
+) -> None:
+    """Copy ``rows`` rows of n numbers, which begin ``apart`` from each other there and ``further`` here."""
+    length = np.uintp(n)
+    for y in range(rows):
+        here, there = np.uintp(start + y * apart), np.uintp(first + y * further)
+        for z in range(length):
+            out[there + z] = source[here + z]
+
+
 @compiled
 def _filtered(buffer: Any, out: Any, weights: Any, step: int) -> None:
     """Filter a buffer whose neighbours along the axis are ``step`` apart, with reach * step zeros around."""
@@ -74,12 +86,10 @@ def along_first(field: Any, weights: Any, out: Any, start: int, stop: int) -> No
     for block in range(start, stop):
         channel, first = block // blocks, block % blocks * COLUMNS
         n = min(COLUMNS, columns - first)
-        for x in range(planes):
-            at = (reach + x) * COLUMNS
-            buffer[at : at + n] = field[channel, x, first : first + n]
+        source, target = field[channel].reshape(-1), out[channel].reshape(-1)
+        _copy_rows(source, first, columns, buffer, reach * COLUMNS, COLUMNS, planes, n)
         _filtered(buffer, found, weights, COLUMNS)
-        for x in range(planes):
-            out[channel, x, first : first + n] = found[x * COLUMNS : x * COLUMNS + n]
+        _copy_rows(found, 0, COLUMNS, target, first, columns, planes, n)
 
 
 @compiled
@@ -91,11 +101,9 @@ def along_others(field: Any, second: Any, third: Any, start: int, stop: int) -> 
     stacked, found = np.zeros((rows + 2 * above) * row, field.dtype), np.empty(rows * row, field.dtype)
     apart, last = np.zeros(rows * length + 2 * beside, field.dtype), np.empty(rows * length, field.dtype)
     for plane in range(start, stop):
-        for y in range(rows):
-            stacked[(above + y) * row : (above + y + 1) * row] = field[plane, y]
+        here = field[plane].reshape(-1)
+        _copy_rows(here, 0, 0, stacked, above * row, 0, 1, rows * row)
         _filtered(stacked, found, second, row)
-        for y in range(rows):
-            apart[beside + y * length : beside + y * length + row] = found[y * row : (y + 1) * row]
+        _copy_rows(found, 0, row, apart, beside, length, rows, row)
         _filtered(apart, last, third, 1)
-        for y in range(rows):
-            field[plane, y] = last[y * length : y * length + row]
+        _copy_rows(last, 0, length, here, 0, row, rows, row)

@@ -183,11 +183,14 @@ def pull_back(
     drive: Intermediates,
     changes: Intermediates,
     u: Tensor,
+    added: float = 0.0,
+    *total: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Cotangent of a state from ``factor`` times the cotangent of its rates (E7), including the gauge term.
 
-    ``changes`` are the changes of ``drive`` along the direction. The gauge contributes gauge b - n dp/dt to q
-    and -n dq/dt to p, up to components orthogonal to every admissible perturbation of the state.
+    If ``added`` is not 0, that and the cotangent in ``direction`` are added to ``total``. ``changes`` are the
+    changes of ``drive`` along the direction. The gauge contributes gauge b - n dp/dt to q and -n dq/dt to p,
+    up to components orthogonal to every admissible perturbation of the state.
     """
     (q, p), (rho, am, v), (drho, dam, dv) = state, drive, changes
     normal, lift = direction.normal, direction.lift
@@ -208,7 +211,13 @@ def pull_back(
     moved = pushed - off * q
     gauge = -dot(dp, q) - dot(p, moved)
     out_q = -gauge * change.dq - normal * (dp + gauge * q) - back
-    return out_q, dpushed - doff * q - off * change.dq - normal * moved
+    out_p = dpushed - doff * q - off * change.dq - normal * moved
+    return onto(total, direction, out_q, out_p) if added else (out_q, out_p)
+
+
+def onto(total: Sequence[Tensor], direction: Direction, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+    """``total`` plus the cotangent in ``direction`` plus its pull-back (q, p)."""
+    return total[0] + direction.cotangent.q + q, total[1] + direction.cotangent.p + p
 
 
 def settle(q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
 from longimorph.numerics.control import RHO_MIN, STIFF
 
-BLOCK = 512
+BLOCK = 960
 """Voxels, in whole rows, that are processed together: few enough that all their values stay in the cache."""
 
 _OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
@@ -442,6 +442,17 @@ def _cotangents(
     for z in range(np.uintp(q.size)):
         out_q[z] = -gauge[z] * (dq[z] + normal[z] * q[z]) - normal[z] * rate[z] - back[z]
         out_p[z] = dpushed[z] - normal[z] * pushed[z]
+
+
+@loop
+def _add_cotangents(
+    q: Any, dq: Any, normal: Any, gauge: Any, rate: Any, back: Any, pushed: Any, dpushed: Any, cot_q: Any,
+    cot_p: Any, out_q: Any, out_p: Any,
+) -> None:  # fmt: skip
+    """Add one class's cotangents of q and p, and those that were pulled back."""
+    for z in range(np.uintp(q.size)):
+        out_q[z] += cot_q[z] - gauge[z] * (dq[z] + normal[z] * q[z]) - normal[z] * rate[z] - back[z]
+        out_p[z] += cot_p[z] + dpushed[z] - normal[z] * pushed[z]
 
 
 @loop
@@ -867,10 +878,10 @@ def density_change(
 @compiled
 def pull_back(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, alloc: Any, rho: Any,
-    am: Any, v: Any, drho: Any, dam: Any, dv: Any, u: Any, out_q: Any, out_p: Any, row: int, start: int,
-    stop: int,
+    am: Any, v: Any, drho: Any, dam: Any, dv: Any, u: Any, added: Any, out_q: Any, out_p: Any, row: int,
+    start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Cotangent of a state from the cotangent of its rates."""
+    """Cotangent of a state from the cotangent of its rates; both are added to the outputs if ``added``."""
     classes, xs, plane = q.shape
     ys, maps = plane // row, _scratch(6 * classes, row, q)
     maps = maps.reshape(6, classes, maps.shape[1])
@@ -952,11 +963,19 @@ def pull_back(
                     back,
                 )  # fmt: skip
                 _make_tangent(q[c, x, i:j], p[c, x, i:j], dq, off, doff, rate, pushed, dpushed, gauge)
-            for c in range(classes):
-                _cotangents(
-                    q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n], maps[5, c, :n],
-                    maps[2, c, :n], maps[3, c, :n], out_q[c, x, i:j], out_p[c, x, i:j],
-                )  # fmt: skip
+            if added == 0:
+                for c in range(classes):
+                    _cotangents(
+                        q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n],
+                        maps[5, c, :n], maps[2, c, :n], maps[3, c, :n], out_q[c, x, i:j], out_p[c, x, i:j],
+                    )  # fmt: skip
+            else:
+                for c in range(classes):
+                    _add_cotangents(
+                        q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n],
+                        maps[5, c, :n], maps[2, c, :n], maps[3, c, :n], cot_q[c, x, i:j], cot_p[c, x, i:j],
+                        out_q[c, x, i:j], out_p[c, x, i:j],
+                    )  # fmt: skip
 
 
 @compiled
@@ -1213,9 +1232,9 @@ def momentum_change(
 @compiled
 def carry_back(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, v: Any,
-    dv: Any, u: Any, out_q: Any, out_p: Any, row: int, start: int, stop: int,
+    dv: Any, u: Any, added: Any, out_q: Any, out_p: Any, row: int, start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Cotangent of a state from the cotangent of its transport."""
+    """Cotangent of a state from that of its transport; both are added to the outputs if ``added``."""
     classes, xs, plane = q.shape
     ys, maps = plane // row, _scratch(6 * classes, row, q)
     maps = maps.reshape(6, classes, maps.shape[1])
@@ -1286,11 +1305,19 @@ def carry_back(
                     back,
                 )  # fmt: skip
                 _make_tangent(q[c, x, i:j], p[c, x, i:j], dq, off, doff, rate, pushed, dpushed, gauge)
-            for c in range(classes):
-                _cotangents(
-                    q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n], maps[5, c, :n],
-                    maps[2, c, :n], maps[3, c, :n], out_q[c, x, i:j], out_p[c, x, i:j],
-                )  # fmt: skip
+            if added == 0:
+                for c in range(classes):
+                    _cotangents(
+                        q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n],
+                        maps[5, c, :n], maps[2, c, :n], maps[3, c, :n], out_q[c, x, i:j], out_p[c, x, i:j],
+                    )  # fmt: skip
+            else:
+                for c in range(classes):
+                    _add_cotangents(
+                        q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n],
+                        maps[5, c, :n], maps[2, c, :n], maps[3, c, :n], cot_q[c, x, i:j], cot_p[c, x, i:j],
+                        out_q[c, x, i:j], out_p[c, x, i:j],
+                    )  # fmt: skip
 
 
 @compiled

@@ -24,7 +24,7 @@ from longimorph.numerics.memory_strategies import CHECKPOINT, Offloadable, Strat
 from longimorph.numerics.phases import phase
 from longimorph.numerics.projection import EVERYTHING, Projection
 from longimorph.numerics.shooting import Divergence, Ends, shoot, sweep
-from longimorph.numerics.sphere import tangent
+from longimorph.numerics.sphere import make_tangent
 from longimorph.numerics.states import Intermediates, State
 
 WILDEST_DRIFT = 0.1
@@ -92,7 +92,7 @@ def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOI
     gradient = cotangent.p
     del cotangent
     gradient.add_(rates.pop(), alpha=matching.regularisation)
-    gradient = tangent(gradient, matching.source)
+    gradient = make_tangent(gradient, matching.source)
     total = unexplained + matching.regularisation * energies[0]
     return Evaluation(total, unexplained, energies[0], gradient, drifts[0])
 
@@ -143,8 +143,8 @@ def curvature(matching: Matching) -> LinearMap:
     q = matching.source
 
     def apply(x: Tensor) -> Tensor:
-        weighed = matching.free.remove_back(_weighed(matching.free.remove(2 * q * x), matching))
-        return tangent(weighed.mul_(q).mul_(2), q)
+        weighed = matching.free.remove_back(_weighed(matching.free.remove(q * x), matching))
+        return make_tangent(weighed.mul_(q).mul_(4), q)
 
     return apply
 

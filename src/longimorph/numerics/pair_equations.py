@@ -25,6 +25,7 @@ from longimorph.numerics.equations import (
     combine,
     differences,
     momentum_map,
+    onto,
     renormalised,
     spread,
 )
@@ -158,10 +159,18 @@ def momentum_change(state: State, direction: Direction, u: Tensor) -> Tensor:
     return u * changed
 
 
-def carry_back(state: State, direction: Direction, v: Tensor, dv: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+def carry_back(
+    state: State,
+    direction: Direction,
+    v: Tensor,
+    dv: Tensor,
+    u: Tensor,
+    added: float = 0.0,
+    *total: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Cotangent of a state from ``factor`` times the cotangent of its transport (E7), with the gauge term.
 
-    ``dv`` is the change of v along the direction.
+    ``dv`` is the change of v along the direction; ``added`` and ``total`` as in ``equations.pull_back``.
     """
     q, p = state
     normal, lift = direction.normal, direction.lift
@@ -176,7 +185,8 @@ def carry_back(state: State, direction: Direction, v: Tensor, dv: Tensor, u: Ten
     moved = carried - off * q
     gauge = -dot(dp, q) - dot(p, moved)
     out_q = -gauge * change.dq - normal * (dp + gauge * q) - back
-    return out_q, dcarried - doff * q - off * change.dq - normal * moved
+    out_p = dcarried - doff * q - off * change.dq - normal * moved
+    return onto(total, direction, out_q, out_p) if added else (out_q, out_p)
 
 
 class _Matrices(NamedTuple):

@@ -250,8 +250,13 @@ def filtered_on_gpu(field: Tensor, taps: Sequence[Tensor]) -> Tensor:
 
 
 def in_parts(work: Callable[[tuple[int, int]], None], size: int) -> None:
-    """Divide ``size`` equal pieces of work among the threads."""
+    """Divide ``size`` equal pieces of work among the threads; the calling thread does what a single one has
+    to do.
+    """
     threads = torch.get_num_threads()
+    if threads == 1:
+        work((0, size))
+        return
     list(_pool().map(work, pairwise(size * k // threads for k in range(threads + 1))))
 
 
@@ -371,13 +376,18 @@ def pull_back(
     drive: Intermediates,
     changes: Intermediates,
     u: Tensor,
+    total: State | None = None,
 ) -> State:
-    """Cotangent of a state, (C, *grid) twice: see ``equations.pull_back``."""
-    outputs = State(torch.empty_like(state.q), torch.empty_like(state.q))
+    """Cotangent of a state, (C, *grid) twice: see ``equations.pull_back``.
+
+    With a ``total``, this and the cotangent in ``direction`` are added to it in place.
+    """
+    outputs = total or State(torch.empty_like(state.q), torch.empty_like(state.q))
+    last = PerAxis(u), float(total is not None), *(total or ())
     if isinstance(control, Exchange):
-        _run(Pass.CARRY_BACK, (state, direction, drive.v, changes.v, PerAxis(u)), outputs)
+        _run(Pass.CARRY_BACK, (state, direction, drive.v, changes.v, *last), outputs)
     else:
-        _run(Pass.PULL_BACK, (state, direction, control.shares, drive, changes, PerAxis(u)), outputs)
+        _run(Pass.PULL_BACK, (state, direction, control.shares, drive, changes, *last), outputs)
     return outputs
 
 

@@ -30,7 +30,7 @@ class Preconditioner:
     shooting: LinearisedShooting
     curvature: LinearMap
     regularisation: float
-    iterations: int = 10
+    iterations: int = 3
     tolerance: float = 1e-2
 
     def __call__(self, gradient: Tensor, damping: float) -> Tensor:

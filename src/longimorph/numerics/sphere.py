@@ -35,6 +35,14 @@ def tangent(a: Tensor, q: Tensor) -> Tensor:
     return a - dot(a, q) * q
 
 
+def make_tangent(a: Tensor, q: Tensor) -> Tensor:
+    """:func:`tangent`, overwriting a, class by class."""
+    along = torch.zeros_like(a[:1])
+    for one, at in zip(a, q, strict=True):
+        along.addcmul_(one, at)
+    return a.addcmul_(along, q, value=-1)
+
+
 def log_map(q: Tensor, target: Tensor) -> Tensor:
     """The tangent vector at q that points along the great circle to ``target``; zero where they agree.
 

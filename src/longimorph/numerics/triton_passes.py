@@ -286,10 +286,10 @@ def _slope_change(
 @kernel
 def pull_back(
     q, p, cot_q, cot_p, factor: tl.float64, normal, lift, alloc, rho, am,
-    v, drho, dam, dv, u, out_q, out_p, nx, ny, nz,
+    v, drho, dam, dv, u, added: tl.float64, out_q, out_p, nx, ny, nz,
     CLASSES: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Cotangent of a state from the cotangent of its rates (E7)."""
+    """Cotangent of a state from that of its rates (E7); both are added to the outputs if ``added``."""
     size = _sizes(nx, ny, nz, INDEX)
     here, inside = _voxel(size, BLOCK)
     near = _neighbours(here, nx, ny, nz)
@@ -334,8 +334,12 @@ def pull_back(
         dsquares += at_p * dp
         pulled += at_q * at_q * (_read(alloc, c, size, here) - share)
         turned += flux * at_q + at_p * carried
-        _write(out_q, c, size, here, -dflux - raised * carried, inside)
-        _write(out_p, c, size, here, dcarried - n * carried, inside)
+        total_q, total_p = zero, zero
+        if added != 0:
+            total_q = _read(out_q, c, size, here) + _read(cot_q, c, size, here)
+            total_p = _read(out_p, c, size, here) + _read(cot_p, c, size, here)
+        _write(out_q, c, size, here, total_q - dflux - raised * carried, inside)
+        _write(out_p, c, size, here, total_p + dcarried - n * carried, inside)
     tl.debug_barrier()
     force = work / share + squares
     dforce = (dwork - work * dshare / share) / share + 2 * dsquares

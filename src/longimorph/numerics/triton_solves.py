@@ -47,37 +47,50 @@ def _vector(field, size, here, inside):
 
 
 @kernel
-def _image(metric, unsmoothed, x, y, z, size, here, inside):
-    """G d + unsmoothed with d = (x, y, z)."""
+def _image(metric, x, y, z, size, here, inside):
+    """G d with d = (x, y, z)."""
     xx, yx, yy = _vector(metric, size, here, inside)
     zx, zy, zz = _vector(metric, size, here + 3 * size, inside)
-    x_0, y_0, z_0 = _vector(unsmoothed, size, here, inside)
-    return (
-        xx * x + yx * y + zx * z + x_0,
-        yx * x + yy * y + zy * z + y_0,
-        zx * x + zy * y + zz * z + z_0,
-    )
+    return xx * x + yx * y + zx * z, yx * x + yy * y + zy * z, zx * x + zy * y + zz * z
 
 
 @kernel
-def curved(metric, direction, unsmoothed, sums, size, BLOCK: tl.constexpr):
-    """The sums of <d, G d + unsmoothed>."""
+def curved(metric, rest, smooth, sums, size, BLOCK: tl.constexpr):
+    """The sums of <rest, smooth> and, behind them, of <smooth, G smooth>."""
     here, inside = _place(size, BLOCK)
-    x, y, z = _vector(direction, size, here, inside)
-    along_x, along_y, along_z = _image(metric, unsmoothed, x, y, z, size, here, inside)
-    found = x * along_x + y * along_y + z * along_z
-    tl.store(sums + tl.program_id(0), tl.sum(found.to(tl.float64)))
+    x, y, z = _vector(smooth, size, here, inside)
+    r_x, r_y, r_z = _vector(rest, size, here, inside)
+    along_x, along_y, along_z = _image(metric, x, y, z, size, here, inside)
+    along, across = r_x * x + r_y * y + r_z * z, x * along_x + y * along_y + z * along_z
+    tl.store(sums + tl.program_id(0), tl.sum(along.to(tl.float64)))
+    tl.store(sums + (tl.num_programs(0) + tl.program_id(0)), tl.sum(across.to(tl.float64)))
 
 
 @kernel
-def descend(metric, direction, unsmoothed, length, found, rest, size, BLOCK: tl.constexpr):
-    """``found`` + length d and ``rest`` - length (G d + unsmoothed), in place; ``length`` is in memory."""
+def descend(
+    metric, smooth, ratio: tl.float64, length: tl.float64, direction, unsmoothed, found, rest, size,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Renew d and K^-1 d, then ``found`` + length d and ``rest`` - length (G d + K^-1 d), all in place."""
     here, inside = _place(size, BLOCK)
-    far = tl.load(length).to(found.dtype.element_ty)
-    x, y, z = _vector(direction, size, here, inside)
-    images = _image(metric, unsmoothed, x, y, z, size, here, inside)
+    kind = found.dtype.element_ty
+    far, share = tl.full((), length, kind), tl.full((), ratio, kind)
+    x, y, z = _renewed(direction, share, _vector(smooth, size, here, inside), size, here, inside)
+    x_0, y_0, z_0 = _renewed(unsmoothed, share, _vector(rest, size, here, inside), size, here, inside)
+    along_x, along_y, along_z = _image(metric, x, y, z, size, here, inside)
     _go(found, far, (x, y, z), size, here, inside)
-    _go(rest, -far, images, size, here, inside)
+    _go(rest, -far, (along_x + x_0, along_y + y_0, along_z + z_0), size, here, inside)
+
+
+@kernel
+def _renewed(old, share, new, size, here, inside):
+    """``new`` + share ``old``, which it overwrites: three components."""
+    x, y, z = _vector(old, size, here, inside)
+    x, y, z = new[0] + share * x, new[1] + share * y, new[2] + share * z
+    tl.store(old + here, x, mask=inside)
+    tl.store(old + (here + size), y, mask=inside)
+    tl.store(old + (here + 2 * size), z, mask=inside)
+    return x, y, z
 
 
 @kernel
@@ -119,16 +132,26 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
     return sums.sum()
 
 
+def products(metric: Tensor, rest: Tensor, smooth: Tensor) -> Tensor:
+    """<rest, smooth> and <smooth, G smooth>, float64 (2,)."""
+    size = rest[0].numel()
+    sums = rest.new_empty(2, triton.cdiv(size, BLOCK), dtype=torch.float64)
+    _launch(curved, size, metric, rest, smooth, sums)
+    return sums.sum(1)
+
+
 def descended(
-    metric: Tensor, direction: Tensor, unsmoothed: Tensor, rz: float, found: Tensor, rest: Tensor
+    metric: Tensor,
+    smooth: Tensor,
+    ratio: float,
+    length: float,
+    direction: Tensor,
+    unsmoothed: Tensor,
+    found: Tensor,
+    rest: Tensor,
 ) -> None:
-    """``found`` + s d and ``rest`` - s (G d + unsmoothed), in place, with s the ``rz`` over <d, G d +
-    unsmoothed>.
-    """
-    size = found[0].numel()
-    sums = _sums(size, found)
-    _launch(curved, size, metric, direction, unsmoothed, sums)
-    _launch(descend, size, metric, direction, unsmoothed, rz / sums.sum(), found, rest)
+    """Renew d and K^-1 d, then ``found`` + length d and ``rest`` - length (G d + K^-1 d), all in place."""
+    _launch(descend, found[0].numel(), metric, smooth, ratio, length, direction, unsmoothed, found, rest)
 
 
 def moved(direction: Tensor, image: Tensor, length: float, found: Tensor, rest: Tensor) -> Tensor:
