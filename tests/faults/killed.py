@@ -14,7 +14,6 @@ import nibabel as nib
 import numpy as np
 
 from longimorph.io.volumes import read_maps
-from longimorph.numerics import passes
 from longimorph.stages.visits import read_json
 from longimorph.tables import columns
 
@@ -26,7 +25,6 @@ def in_child(work: Work, kill_after: float | None = None) -> int:
     child is killed if it still runs after so many seconds."""
     child = os.fork()
     if child == 0:
-        passes._pool.cache_clear()  # the threads of an earlier test's pool are not in this process
         status = 1
         try:
             work()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -29,6 +31,14 @@ def both_ways(monkeypatch, work):
     monkeypatch.setattr(passes, "FUSED_LOOPS", False)
     monkeypatch.setitem(passes.SLAB_BYTES, "cpu", 1)
     return fused, work()
+
+
+@pytest.fixture()
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def problem(shape, kind):
@@ -118,6 +128,19 @@ def test_pieces_of_several_threads(monkeypatch, threads):
     finally:
         torch.set_num_threads(before)
     agree(fused.gradient, plain.gradient, 1e-12)
+
+
+def test_a_forked_process_has_threads_of_its_own(two_threads):
+    """Those of its parent are not in it, so a pool that remembered them would wait for ever."""
+    sums = [0, 0]
+    passes.in_parts(lambda part: sums.__setitem__(part[0], sum(part)), 2)
+    time.sleep(0.3)  # until its threads wait for work
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        passes.in_parts(lambda _: None, 2)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and sums == [1, 3]
 
 
 @pytest.mark.parametrize("error", [ImportError("Numba needs NumPy 2.4 or less"), SystemError("init")])

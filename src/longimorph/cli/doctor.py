@@ -14,6 +14,7 @@ from pathlib import Path
 
 import longimorph
 from longimorph.cli.screen import say
+from longimorph.cores import usable_cores
 from longimorph.errors import InputError
 from longimorph.orchestration import slurm
 from longimorph.text import counted
@@ -123,7 +124,7 @@ def _torch() -> Iterator[Finding]:
 
 
 def _processors() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cores()
     limit = os.environ.get("OMP_NUM_THREADS")
     return Finding(True, counted(usable, "CPU") + (f", OMP_NUM_THREADS={limit}" if limit else ""))
 

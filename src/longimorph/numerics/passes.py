@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -170,6 +171,9 @@ def _walk(formula: Formula, inputs: Sequence[Any], outputs: Sequence[Tensor]) ->
 def _pool() -> ThreadPoolExecutor:
     """Threads for the fused loops; like the calling thread, they flush denormal numbers to zero."""
     return ThreadPoolExecutor(initializer=lambda: torch.set_flush_denormal(True))
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of its parent's threads
 
 
 @functools.cache

@@ -7,12 +7,12 @@ Defects of one scan are warnings, since the other scans can still be used.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from longimorph.cores import usable_cores
 from longimorph.errors import InputError, Problem
 from longimorph.study import between, plausible, schemes, wildcards
 from longimorph.study import study as studies
@@ -30,7 +30,8 @@ from longimorph.study.table import Cohort, Visit
 
 log = logging.getLogger(__name__)
 
-_MOST_THREADS = 4
+_MOST_THREADS = 16
+"""Each holds the labels of a visit; more would hardly be faster, because files are read from one disk."""
 _MANY = 100
 """Number of visits from which reading the scans takes so long that the user is informed."""
 
@@ -96,7 +97,7 @@ def scan_reports(
             "Reading the labels of %d new or changed visits; this takes a while, but only once", len(new)
         )
     try:
-        with ThreadPoolExecutor(threads or min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(threads or min(_MOST_THREADS, usable_cores())) as pool:
             for visit, report in zip(new, pool.map(lambda one: examine(one, classes), new), strict=True):
                 known[visit] = report
                 kept.put(visit, report)
