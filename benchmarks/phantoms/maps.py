@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,18 +12,34 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.phantoms import cases
-from benchmarks.phantoms.cases import CASES, PhantomCourse
+from benchmarks.phantoms.cases import CASES, PhantomCase, PhantomCourse
 from benchmarks.phantoms.labels import flip_boundary, flipped_share, posteriors, segment
 from benchmarks.phantoms.subjects import DEMO, subject
 from longimorph import paths
-from longimorph.demo.anatomy import BACKGROUND, Anatomy
-from longimorph.demo.course import Truth
+from longimorph.demo.anatomy import BACKGROUND, Anatomy, load_anatomy
+from longimorph.demo.course import (
+    PhantomState,
+    Truth,
+    classes_at,
+    shared_flow,
+    truth,
+    volumes_of,
+)
 from longimorph.geometry.grid import Grid
 from longimorph.geometry.resample import share_means
 from longimorph.maps import simplex
 from longimorph.study.classes import ClassTable
+from longimorph.study.config import defaults
 
-__all__ = ["CASES", "FLIPPED_SHARE", "LOGIT_NOISE", "KnownPair", "make_pair", "make_segmented"]
+__all__ = [
+    "CASES",
+    "FLIPPED_SHARE",
+    "LOGIT_NOISE",
+    "KnownPair",
+    "make_pair",
+    "make_segmented",
+    "noisy_visits",
+]
 
 FLIPPED_SHARE = 0.05
 """The share of boundary voxels that segmentation noise gives another class."""
@@ -126,6 +143,36 @@ def make_segmented(
         wrong.append(flipped)
     pair = KnownPair(hard[0], hard[1], float(spacing), course.truth, names, course.classes, preset, grid)
     return pair, replace(pair, source=soft[0], target=soft[1]), float(np.mean(wrong))
+
+
+def noisy_visits(
+    case: PhantomCase, states: Sequence[PhantomState], spacing: int, noise_seed: int
+) -> tuple[list[Maps], float]:
+    """Maps of several visits of the demo's anatomy, as the pipeline makes them, and the volume of a voxel.
+
+    Each visit's labels are made noisy as by `make_pair`, independently of the others'.
+    """
+    brain, settings = load_anatomy(), defaults()
+    grid, found = _grid(brain, spacing), list[Maps]()
+    for visit, fine in enumerate(_fine_visits(case, tuple(states))):
+        volumes = volumes_of(brain, states[visit])
+        noisy = _noisy(fine, brain, grid, volumes, np.random.default_rng([noise_seed, visit]))
+        found.append(simplex.close(simplex.smooth(noisy, grid, settings.smoothing_mm), settings.floor))
+    return found, grid.voxel_volume
+
+
+@functools.lru_cache(maxsize=1)
+def _fine_visits(case: PhantomCase, states: tuple[PhantomState, ...]) -> list[Maps]:
+    """The share of each class in each voxel of the demo's anatomy at every visit."""
+    brain, first = load_anatomy(), states[0]
+    courses = (
+        PhantomCourse(
+            case.classes, classes_at(brain, first), classes_at(brain, state),
+            shared_flow() if state.flow_time else None, state.flow_time, truth(brain, first, state),
+        )
+        for state in states
+    )  # fmt: skip
+    return [_moved(course, 2) for course in courses]
 
 
 def _segmented(

@@ -7,6 +7,7 @@ TABLES = (
     "memory",
     "verdicts",
     "closure",
+    "fit",
 )
 
 

@@ -23,6 +23,7 @@ TABLES = (
     "transitions",
     "lesions",
     "closure",
+    "fit",
     "verdicts",
     "failures",
     "marginals_by_region",

@@ -11,6 +11,7 @@ import pandas as pd
 from longimorph.tables import columns
 from longimorph.tables.closure import closure
 from longimorph.tables.dictionary import write_table
+from longimorph.tables.fit import fit
 from longimorph.tables.memory import memory_row
 from longimorph.tables.verdicts import verdict_row, with_verdict
 from longimorph.verdict.status import PairStatus, read_status
@@ -53,6 +54,7 @@ def patient_tables(
     write_table(out / "memory.csv", pd.DataFrame(memory, columns=list(columns.MEMORY)), classes)
     write_table(out / "verdicts.csv", pd.DataFrame(verdicts, columns=list(columns.VERDICTS)), classes)
     write_table(out / "closure.csv", columns.as_text(closure(own, _visits(pairs))), classes)
+    write_table(out / "fit.csv", columns.as_text(fit(own, _visits(pairs))), classes)
     _write_marginals(own, classes, out)
 
 
@@ -76,6 +78,8 @@ def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]]
     write_table(out / "verdicts.csv", verdicts, classes)
     gaps = columns.stack((columns.read_table(p / "closure.csv") for p in patients), columns.CLOSURE)
     write_table(out / "closure.csv", columns.as_text(gaps), classes)
+    fits = columns.stack((columns.read_table(p / "fit.csv") for p in patients), columns.FIT)
+    write_table(out / "fit.csv", columns.as_text(fits), classes)
     _write_marginals(changes, classes, out)
 
 

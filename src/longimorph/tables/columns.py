@@ -48,6 +48,16 @@ GAPS = (
 
 PAIR_CHANGES = (*PAIR, "class", *VOLUMES, "status", *UNCERTAINTIES)
 CHANGES = (*PAIR, "days", "class", *VOLUMES, "status", *RATES, *UNCERTAINTIES, *VERDICT)
+FIT = (
+    "patient",
+    "timepoint",
+    "class",
+    "pairs_fitted",
+    "deformation_fitted_mm3",
+    "deformation_fitted_error_mm3",
+    "reallocation_fitted_mm3",
+    "reallocation_fitted_error_mm3",
+)
 CLOSURE = ("patient", "from", "via", "to", "class", *GAPS)
 VERDICTS = (*PAIR, "status", "verdict", "codes", "sentences")
 TRANSITIONS = (*PAIR, "from_class", "to_class", *FLOWS)
@@ -106,11 +116,11 @@ LESIONS = (
 VISITS = VISIT_COLUMNS
 SINCE_FIRST = VISITS[VISITS.index("change_since_first_mm3") :]
 
-_PLAIN = frozenset({"days", "years_since_first", "pairs_summed"})
+_PLAIN = frozenset({"days", "years_since_first", "pairs_summed", "pairs_fitted"})
 """Numbers that are written with as many digits as they have."""
 _VISIT_NUMBERS = frozenset({"volume_mm3", "icv_mm3", "not_shown_mm3", *SINCE_FIRST})
 _NUMBERS = frozenset(
-    {*_PLAIN, *VOLUMES, *RATES, *UNCERTAINTIES, *GAPS, *_VISIT_NUMBERS, *LESION_NUMBERS, *PLACE}
+    {*_PLAIN, *VOLUMES, *RATES, *UNCERTAINTIES, *GAPS, *FIT[4:], *_VISIT_NUMBERS, *LESION_NUMBERS, *PLACE}
 )
 
 
