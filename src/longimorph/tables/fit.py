@@ -25,7 +25,7 @@ from longimorph.tables.cumulative import Pair
 Array = NDArray[np.float64]
 
 KINDS = ("deformation", "reallocation")
-LEAST_MM3 = 1.0
+LEAST_UNCERTAINTY_MM3 = 1.0
 """Smallest uncertainty, in mm3, that weighs a pair: one of identical visits is exactly zero."""
 
 
@@ -88,4 +88,4 @@ def _observed(steps: Sequence[pd.DataFrame], kind: str) -> tuple[Array, Array]:
     """Measured change and its weight, (pairs, classes) each."""
     measured = np.array([step[f"{kind}_mm3"] for step in steps], dtype=np.float64)
     uncertain = np.array([step[f"{kind}_uncertainty_mm3"] for step in steps], dtype=np.float64)
-    return measured, 1 / np.maximum(uncertain, LEAST_MM3) ** 2
+    return measured, 1 / np.maximum(uncertain, LEAST_UNCERTAINTY_MM3) ** 2
