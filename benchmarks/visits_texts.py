@@ -6,7 +6,7 @@ anatomy the ventricles widen to 1.37 times their volume and 15 mL of white matte
 steps from visit to visit; 5 % of the boundary voxels of each visit's labels are flipped. Default settings at
 {spacing} mm. Figures are root mean squares over {seeds} seeds of the error of the slope over the {visits}
 visits, by least squares, in mm³ per visit: of the sums of consecutive pairs, of the pairs with the first
-visit, and of the course in `fit.csv` (E15 of [theory.md](../theory.md#one-course-through-all-visits-e15)).
+visit, and of the course in `fit.csv` (E16 of [theory.md](../theory.md#one-course-through-all-visits-e16)).
 The last row is the same of the volumes of the maps themselves, before any registration.
 """
 

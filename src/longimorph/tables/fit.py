@@ -1,7 +1,7 @@
 """``fit.csv``: one course per class through all visits of a patient, fitted to all of its pairs.
 
 With ``pairs: all`` the change between two visits is measured directly and in steps, and the measurements do
-not agree exactly. The course x is the best compromise (E15): with d the measured change of a pair from visit
+not agree exactly. The course x is the best compromise (E16): with d the measured change of a pair from visit
 a to visit b and u its uncertainty,
 
     minimise sum over pairs of ((x_b - x_a - d) / u)^2,   x = 0 at the first visit.
@@ -59,7 +59,7 @@ def fit(changes: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
 
 
 def weighted(design: Array, measured: Array, weights: Array) -> tuple[Array, Array]:
-    """Weighted least squares, column by column (E15): solution and standard error, (n, k) each.
+    """Weighted least squares, column by column (E16): solution and standard error, (n, k) each.
 
     ``design`` (m, n) of full rank; ``measured`` and ``weights`` (m, k). The standard error is NaN where the
     measurements are as many as the unknowns, and so cannot disagree.
