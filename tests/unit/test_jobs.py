@@ -55,6 +55,8 @@ def test_every_setting_belongs_to_one_stage_or_is_known_to_change_no_result(stud
         "gpus",
         "memory_model",
         "sweep",
+        "template",
+        "template_mask",
     }
     assert sorted(staged) == sorted(set(type(study.config).__annotations__) - elsewhere)
 

@@ -22,6 +22,7 @@ from longimorph.study import leftovers
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.study.leftovers import Leftovers
 from longimorph.tables import columns
+from longimorph.tables.collect import TEMPLATE
 from longimorph.verdict.status import PairStatus, status_or
 from longimorph.verdict.trust import DAYS_PER_YEAR, DISTRUST, ML
 
@@ -51,10 +52,12 @@ class CohortResults:
         return list(dict.fromkeys(pair.patient for pair in self.pairs))
 
 
-def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) -> None:
+def cohort_report(
+    classes: ClassTable, command: str, folder: Path, out: Path, group: Path | None = None
+) -> None:
     """Write the page ``out`` from the cohort's tables in ``folder``, and ``administration.html`` beside it.
 
-    ``command`` reproduces the results.
+    ``command`` reproduces the results; ``group`` is the page of the maps on a template, beside ``out``.
     """
     cohort = load_cohort_results(folder, classes)
     build = Builder()
@@ -82,6 +85,8 @@ def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) ->
         distrusted=_distrusted(cohort),
         leftovers=cohort.leftovers.sentences(),
         command=command,
+        group=group.name if group is not None else None,
+        unplaced=int((cohort.failures["stage"] == TEMPLATE).sum()),
         problems=build.problems,
     )
     _administration(cohort, folder / "memory.png", out.with_name("administration.html"))
