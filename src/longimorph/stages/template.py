@@ -28,6 +28,7 @@ from longimorph.study.template import read_mask, read_template
 
 RECORD, TRANSFORM, BRAIN = "template.json", "template.tfm", "template_brain.nii.gz"
 STAGE = "template"
+_BLIND = "there is no scan, and the classes alone do not show where the tissue within a class belongs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ def _write(
     used = _usable(visits, out)
     common = _common(used, table, out)
     found = to_template.fit(template, common.head, threads)
-    remarks = to_template.examine(found.quality)
+    remarks = [*to_template.examine(found.quality), *([_BLIND] if common.driver == "labels" else [])]
     points = transformed_centres(found.transform, template.grid)
     index = np.moveaxis(common.head.grid.world_to_index(np.moveaxis(points, 0, -1)), -1, 0)
     write_scalar(out / BRAIN, sampled(common.share, index).astype(np.float32), template.grid)
