@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 
+TEMPLATE = "template"
+"""The stage whose failures concern a patient as a whole, and no pair: registration to the template."""
+
+
 class LongimorphError(Exception):
     """Base of all expected errors; its text is a complete message for the user."""
 

@@ -8,7 +8,7 @@ from scipy import ndimage, stats
 
 from longimorph.maps.group import (
     FEWEST,
-    NEGLIGIBLE,
+    LEAST_CHANGE,
     Running,
     Smoother,
     least_patients,
@@ -56,7 +56,7 @@ def test_a_patient_counts_only_where_it_is_seen() -> None:
 
 
 def test_a_change_that_is_constant_or_negligible_is_not_tested() -> None:
-    tiny = NEGLIGIBLE * np.array([0.5, 0.6, 0.7])
+    tiny = LEAST_CHANGE * np.array([0.5, 0.6, 0.7])
     values = np.stack([tiny, [0.1, 0.1, 0.1], [0, 0, 0], [0.1, 0.2, 0.3]], axis=1)[:, None]
     t = running_over(values, np.ones((3, 4), dtype=bool)).t(0)
     assert np.isnan(t[:3]).all() and t[3] == pytest.approx(2 * np.sqrt(3))

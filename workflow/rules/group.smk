@@ -71,7 +71,6 @@ rule group_report:
     resources:
         **asking(lambda w: NEEDS.group_report()),
     params:
-        colors_version=JOBS.colors_version,
         template_version=lambda w: JOBS.template_version,
         version=VERSIONS["report"],
     script:

@@ -32,7 +32,7 @@ LEAST_INFORMATION = 0.1
 MOST_FOLDED = 1e-3
 """Share of the brain where the transform folds above which a registration needs a look."""
 MOST_INCONSISTENT_MM = 3.0
-SEED = 1
+SAMPLING_SEED = 1
 """Of the samples of voxels, so that the same input gives the same result."""
 
 _MESH_MM = 40.0  # between control points on the coarse level; half of it on the fine one
@@ -73,7 +73,7 @@ def fit(template: Head, patient: Head, threads: int) -> TemplateFit:
     Raises Unusable when one of the brains has no voxel.
     """
     works = _working(template, "template"), _working(patient, "patient's image")
-    start = rigid.register(*works, SEED, threads).matrix
+    start = rigid.register(*works, SAMPLING_SEED, threads).matrix
     affine, gap = _affine(works, start, template.outlined, threads)
     level = _masked(works, affine, template.outlined)
     curved = _curved(level, works[1].levels[-1], affine, threads)
@@ -167,7 +167,7 @@ def _optimised(fixed: Level, moving: Level, guess: FloatArray, threads: int) -> 
     search = rigid.method(fixed, threads)
     if fixed.grid.spacing.max() < rigid.LEVELS_MM[0]:
         search.SetMetricSamplingStrategy(search.RANDOM)
-        search.SetMetricSamplingPercentage(_SHARE, SEED)
+        search.SetMetricSamplingPercentage(_SHARE, SAMPLING_SEED)
     search.SetOptimizerAsRegularStepGradientDescent(1.0, 0.002, 120, 0.5, 1e-9)
     search.SetOptimizerScales([3600.0] * 9 + [1.0] * 3)
     transform = affine_to_itk(guess)
@@ -200,7 +200,7 @@ def _curved(fixed: Level, moving: Level, affine: FloatArray, threads: int) -> si
     search.SetSmoothingSigmasPerLevel([2.0, 0.0])
     search.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     search.SetMetricSamplingStrategy(search.RANDOM)
-    search.SetMetricSamplingPercentagePerLevel([1.0, _SHARE], SEED)
+    search.SetMetricSamplingPercentagePerLevel([1.0, _SHARE], SAMPLING_SEED)
     search.SetOptimizerAsLBFGS2(1e-5, _ITERATIONS, 5, 5, 1e-4)
     search.SetMovingInitialTransform(affine_to_itk(affine))
     search.SetInitialTransformAsBSpline(transform, inPlace=True, scaleFactors=[1, 2])

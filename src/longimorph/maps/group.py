@@ -21,7 +21,7 @@ FEWEST = 3
 DISCOVERY = 0.05
 """Expected share of false discoveries among the voxels with a smaller q."""
 
-NEGLIGIBLE = 1e-3
+LEAST_CHANGE = 1e-3
 """Root mean square over patients below which a voxel is not tested: 0.1 % of a voxel, or of its volume."""
 
 
@@ -54,7 +54,7 @@ class Running:
         """Student's t of the mean against 0, with count − 1 degrees of freedom; NaN where not tested."""
         n, mean = self.count.astype(np.float64), self._mean[index]
         variance = self._squares[index] / np.maximum(n - 1, 1)
-        tested = (n >= FEWEST) & (variance > 0) & (self.size(index) >= NEGLIGIBLE)
+        tested = (n >= FEWEST) & (variance > 0) & (self.size(index) >= LEAST_CHANGE)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = mean / np.sqrt(variance / n)
         return np.where(tested, found, np.nan)

@@ -14,7 +14,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from longimorph.errors import LongimorphError
+from longimorph.errors import TEMPLATE, LongimorphError
 from longimorph.orchestration.heartbeat import SILENT_SECONDS, last_iteration
 from longimorph.orchestration.log import MACHINE, OUTCOME, STOPPED
 from longimorph.study import leftovers
@@ -22,8 +22,6 @@ from longimorph.study.leftovers import Leftovers
 from longimorph.study.suggest import did_you_mean
 
 STAGES = ("align", "maps", "register", "figure")
-TEMPLATE = "template"
-"""The stage of a study with a template alone."""
 DONE, FAILED, RUNNING, SILENT, INTERRUPTED, WAITING = STATES = (
     "done",
     "failed",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from longimorph.errors import TEMPLATE
 from longimorph.orchestration import heartbeat
 from longimorph.orchestration.progress import (
     DONE,
@@ -15,7 +16,6 @@ from longimorph.orchestration.progress import (
     SILENT,
     STAGES,
     STATES,
-    TEMPLATE,
     WAITING,
     JobState,
     Pairs,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from longimorph.errors import TEMPLATE
 from longimorph.report import courses, outliers, pairs, spread, verdict
 from longimorph.report.outliers import Name, Score
 from longimorph.report.page import Builder, image_source, write_page
@@ -22,7 +23,6 @@ from longimorph.study import leftovers
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.study.leftovers import Leftovers
 from longimorph.tables import columns
-from longimorph.tables.collect import TEMPLATE
 from longimorph.verdict.status import PairStatus, status_or
 from longimorph.verdict.trust import DAYS_PER_YEAR, DISTRUST, ML
 

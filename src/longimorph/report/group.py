@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from longimorph.geometry.grid import Grid, bounding_box
+from longimorph.maps.group import DISCOVERY
 from longimorph.report.maps import Bytes, Floats, class_maps, scalar, windowed
 from longimorph.report.page import Builder, viewer_library, viewer_licence, write_page
 from longimorph.report.volumes import Box, coarsenings, nifti_text, sides, size
@@ -26,8 +27,7 @@ _COARSEST = 16**3
 _MARGIN_MM = 6.0
 _LEAST_PERCENT, _LEAST_T = 0.1, 2.0
 """The smallest ends of the colour scales: percent per year, and t."""
-_DISCOVERY = 0.05
-KINDS = {"log_jacobian": "local volume", "deformation": "deformation", "reallocation": "reallocation"}
+TITLES = {"log_jacobian": "local volume", "deformation": "deformation", "reallocation": "reallocation"}
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _map(row: Mapping[Any, Any]) -> dict[str, Any]:
     """The row of a map, with numbers as text and the address that shows its extreme in the viewer."""
     place = ",".join(filter(None, (_text(row[key], "{:.1f}") for key in ("x_mm", "y_mm", "z_mm"))))
     return {
-        "name": KINDS[row["map"]] + (f", {row['class']}" if row["class"] else ""),
+        "name": TITLES[row["map"]] + (f", {row['class']}" if row["class"] else ""),
         "tested": int(row["tested_voxels"]),
         "growth": int(row["growth_voxels"]),
         "loss": int(row["loss_voxels"]),
@@ -174,7 +174,7 @@ def pack(
 def _data(known: GroupResults, classes: ClassTable, image: Floats, box: Box) -> dict[str, Any]:
     grey = np.rint(box.means(windowed(image, None))).astype(np.uint8)
     maps = []
-    for kind in KINDS:
+    for kind in TITLES:
         means, tests = (_read(known.folder / f"{kind}_{what}.nii.gz") for what in ("mean", "t"))
         discovered = _read(known.folder / f"{kind}_q.nii.gz")
         for index, name in enumerate([""] if kind == "log_jacobian" else classes.names):
@@ -198,7 +198,7 @@ def _volumes(
     percent = box.means(100 * (np.expm1(mean) if kind == "log_jacobian" else mean))
     found: dict[str, Any] = {
         "id": f"{kind}:{name}",
-        "label": KINDS[kind] + (f", {name}" if name else ""),
+        "label": TITLES[kind] + (f", {name}" if name else ""),
         "unit": "% of the tissue's volume per year" if kind == "log_jacobian" else "% of the voxel per year",
         "mean": _diverging(percent, _limit(percent, _LEAST_PERCENT), box.shown),
         "mean_limit": _limit(percent, _LEAST_PERCENT),
@@ -207,7 +207,7 @@ def _volumes(
         "t_limit": 0.0,
     }
     if tests is not None:
-        t, sure = box.means(tests[0]), box.means((tests[1] < _DISCOVERY).astype(np.float32)) >= 0.5
+        t, sure = box.means(tests[0]), box.means((tests[1] < DISCOVERY).astype(np.float32)) >= 0.5
         limit = _limit(t, _LEAST_T)
         found |= {"t": _diverging(t, limit, box.shown), "t_limit": limit}
         if sure.any():

@@ -26,10 +26,10 @@ from longimorph.stages.visits import read_json, remove
 from longimorph.study import classes as class_tables
 from longimorph.study.template import read_template
 from longimorph.tables import group as tables
+from longimorph.tables.closure import KINDS
 from longimorph.verdict.status import read_status
 from longimorph.verdict.trust import DAYS_PER_YEAR
 
-KINDS = ("deformation", "reallocation")
 STATISTICS = ("mean", "t", "p", "q")
 FILES = tuple(f"{kind}_{what}.nii.gz" for kind in ("log_jacobian", *KINDS) for what in STATISTICS)
 PATIENTS, GROUP = "patients.nii.gz", "group.json"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from longimorph.alignment import to_template
 from longimorph.alignment.rigid import contrast_values
 from longimorph.alignment.to_template import Head
-from longimorph.errors import PairFailure, Unusable
+from longimorph.errors import TEMPLATE, PairFailure, Unusable
 from longimorph.geometry.grid import Array, Grid
 from longimorph.io.atomic import write_json
 from longimorph.io.contents import hashes
@@ -27,7 +27,6 @@ from longimorph.study.classes import ClassTable
 from longimorph.study.template import read_mask, read_template
 
 RECORD, TRANSFORM, BRAIN = "template.json", "template.tfm", "template_brain.nii.gz"
-STAGE = "template"
 _BLIND = "there is no scan, and the classes alone do not show where the tissue within a class belongs"
 
 
@@ -52,7 +51,7 @@ def template(
     remove(out / name for name in (TRANSFORM, BRAIN))
     inputs = hashes(Path(file) for file in files)
     try:
-        with failing(STAGE):
+        with failing(TEMPLATE):
             found = _write(visits, class_tables.load_classes(classes), template_head(files), out, threads)
         record = {"status": "ok", "message": "", **found}
     except PairFailure as failure:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from longimorph.errors import TEMPLATE
 from longimorph.tables import columns
 from longimorph.tables.closure import closure
 from longimorph.tables.dictionary import write_table
@@ -18,8 +19,6 @@ from longimorph.verdict.status import PairStatus, read_status
 from longimorph.verdict.trust import DAYS_PER_YEAR
 
 UNNAMED = "(unnamed)"
-TEMPLATE = "template"
-"""The stage whose failures concern a patient, and no pair."""
 
 
 def patient_tables(

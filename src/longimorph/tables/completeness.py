@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from longimorph.errors import LongimorphError
+from longimorph.errors import TEMPLATE, LongimorphError
 from longimorph.io.atomic import write_json
 from longimorph.tables import columns
-from longimorph.tables.collect import TEMPLATE
 from longimorph.text import counted
 
 _SHOWN = 5
