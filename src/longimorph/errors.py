@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 TEMPLATE = "template"
 """The stage whose failures concern a patient as a whole, and no pair: registration to the template."""
 
