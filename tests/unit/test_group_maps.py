@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -257,6 +258,20 @@ def test_maps_are_pulled_back_once_and_per_year(exact: Cohort, tmp_path: Path) -
     assert row["map"] == "deformation" and row["class"] == "WM"
     assert row["sum_mm3_per_year"] == pytest.approx(truth[brain].sum() * 2.5**3, rel=0.05)
     assert np.linalg.norm(middle(found, exact.grid) - BLOB) < 0.5
+
+
+def test_the_recipe_of_the_manual_puts_a_map_onto_the_template(
+    exact: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "group-maps.md").read_text(encoding="utf-8")
+    recipe = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    exact.of("P2").rename(exact.of("P001"))
+    monkeypatch.chdir(exact.folder)
+    known: dict[str, Any] = {}
+    exec(recipe[1], known)
+    found = sitk.GetArrayFromImage(known["on_template"]).T
+    truth = 0.05 * np.exp(-(((centres(exact.grid) - BLOB) / WIDTH_MM) ** 2).sum(-1) / 2)
+    assert np.abs(found - truth)[head(centres(exact.grid))[0] > 0].max() < 0.12 * 0.05
 
 
 def test_means_and_tests_are_those_of_the_patients(exact: Cohort, tmp_path: Path) -> None:
