@@ -105,6 +105,19 @@ def test_a_scan_that_cannot_be_read_still_gets_a_size(folder: Path) -> None:
     assert Needs(study).align(Jobs(study).visits_of("P1")).mem_mb > 1000
 
 
+def test_maps_of_the_cohort_ask_for_more_with_a_larger_template(folder: Path) -> None:
+    asked = []
+    for side in (20, 150):
+        nib.save(nib.Nifti1Image(np.eye(side)[None].repeat(side, 0), np.eye(4)), folder / "t.nii.gz")
+        (folder / "config.yaml").write_text(TABLES["config.yaml"] + f"template: t{side}.nii.gz\n")
+        (folder / "t.nii.gz").rename(folder / f"t{side}.nii.gz")
+        study = studies.load_study(folder / "config.yaml")
+        needs, visits = Needs(study), Jobs(study).visits_of("P1")
+        asked.append([needs.template(visits).mem_mb, needs.group_maps().mem_mb, needs.group_report().mem_mb])
+        assert Jobs(study).template_files == [f"t{side}.nii.gz"] and all(Jobs(study).template_version)
+    assert all(small + 400 < large for small, large in zip(*asked, strict=True))
+
+
 def test_tables_start_at_the_folder_of_the_file_that_names_them(folder: Path) -> None:
     (folder / "sub").mkdir()
     (folder / "sub" / "more.yaml").write_text("control: other.tsv\nspacing_mm: 3\n")

@@ -1,4 +1,5 @@
 # Maps of the whole cohort on a template: only in a study that names one.
+MEMBERS = JOBS.patients if JOBS.template_files else ()
 
 
 rule template:
@@ -26,8 +27,8 @@ rule template:
 
 rule group_maps:
     input:
-        [template_record(patient) for patient in JOBS.patients],
-        [of_pairs(patient, ["status.json"]) for patient in JOBS.patients],
+        [template_record(patient) for patient in MEMBERS],
+        [of_pairs(patient, ["status.json"]) for patient in MEMBERS],
         template=[ancient(name) for name in JOBS.template_files],
     output:
         "results/cohort/group/group.json",
@@ -44,9 +45,7 @@ rule group_maps:
     resources:
         **asking(lambda w: NEEDS.group_maps()),
     params:
-        pairs={
-            name: [pair_row(p) for p in JOBS.pairs_of(name)] for name in JOBS.patients
-        },
+        pairs={name: [pair_row(p) for p in JOBS.pairs_of(name)] for name in MEMBERS},
         names=JOBS.class_names,
         template_version=lambda w: JOBS.template_version,
         settings=JOBS.settings("group"),
