@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+TEMPLATE = "template"
+"""The stage whose failures concern a patient as a whole, and no pair: registration to the template."""
+
 
 class LongimorphError(Exception):
     """Base of all expected errors; its text is a complete message for the user."""

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 from bad_tables import round_link, sparse
 from faults import FINE, Fault, Place
 
@@ -48,6 +50,31 @@ def table(name: str, value: str) -> Callable[[Place], None]:
     return lambda place: place.edit(place.config, f"{name}.tsv", value)
 
 
+def template(**given: object) -> Callable[[Place], None]:
+    """Name a template, and perhaps its mask; ``given``: volumes by the setting's name, None for no file."""
+
+    def spoil(place: Place) -> None:
+        for key, made in given.items():
+            file = place.config.parent / f"{key}.nii.gz"
+            if isinstance(made, nib.Nifti1Image):
+                nib.save(made, file)
+            elif isinstance(made, bytes):
+                file.write_bytes(made)
+            added(f"{key}: {file.name}")(place)
+
+    return spoil
+
+
+def volume(*shape: int, shift: float = 0, shear: float = 0) -> nib.Nifti1Image:
+    """A ball of 1 in a volume of voxels of 8 mm."""
+    index = np.indices(shape[:3]) - (np.array(shape[:3]) / 2).reshape(3, 1, 1, 1)
+    ball = (np.linalg.norm(index, axis=0) < 6).astype(np.float32)
+    affine = np.diag([8.0, 8, 8, 1])
+    affine[0, 1], affine[0, 3] = shear, shift
+    return nib.Nifti1Image(np.broadcast_to(ball.reshape(*shape[:3], *[1] * (len(shape) - 3)), shape), affine)
+
+
+BALL = volume(20, 20, 20)
 SEEN = ("config.yaml", "line")
 FAULTS = (
     Fault("an unknown key", added("spacing: 2"), (*SEEN, "'spacing': unknown key", "'spacing_mm'")),
@@ -98,6 +125,39 @@ FAULTS = (
         ("`touch hacked`.tsv: file not found",),
     ),
     Fault("a zero byte in the path of a table", table("cohort", '"a\\0.tsv"'), ("is not a valid path",)),
+    Fault("a template", template(template=BALL), code=FINE),
+    Fault("a template with its mask", template(template=BALL, template_mask=BALL), code=FINE),
+    Fault("a template that is not there", template(template=None), (*SEEN, "'template'", "file not found")),
+    Fault("a template in a list", added("template: [a.nii.gz]"), ("'template': is not valid",)),
+    Fault("a folder as template", added("template: ."), ("'template'", "is a folder")),
+    Fault(
+        "a template that is text", template(template=b"hello"), ("'template'", "cannot be read as an image")
+    ),
+    Fault(
+        "a template of several volumes", template(template=volume(20, 20, 20, 3)), ("one volume with three",)
+    ),
+    Fault("a template of one value", template(template=volume(2, 2, 2)), ("same value everywhere",)),
+    Fault(
+        "a sheared template",
+        template(template=volume(20, 20, 20, shear=3)),
+        ("right angles", "without shear"),
+    ),
+    Fault("a mask without a template", template(template_mask=BALL), ("'template_mask'", "template is not")),
+    Fault(
+        "a mask elsewhere",
+        template(template=BALL, template_mask=volume(20, 20, 20, shift=5)),
+        ("'template_mask'", "not on the grid of the template", "Resample the mask"),
+    ),
+    Fault(
+        "a mask of everything",
+        template(template=BALL, template_mask=volume(2, 2, 2)),
+        ("above 0 everywhere",),
+    ),
+    Fault(
+        "a template and a mask that are not there",
+        template(template=None, template_mask=None),
+        ("2 problems", "'template'", "'template_mask'"),
+    ),
     Fault("a patient that is not there", added("patients: [P009]"), ("'P009'", "Did you mean 'P00")),
     Fault("a preset that is not there", table("control", "preset:lesions"), ("is not a preset", "'lesion'")),
     Fault("a preset elsewhere", table("control", "preset:../../config/presets/lesion"), ("is not a preset",)),

@@ -6,21 +6,28 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from heads import Head, Patient, status
+import SimpleITK as sitk
+from heads import Head, Patient, around_the_head, status
 from killed import files_no_larger_than, in_child, killed_at, was_killed, whole
 
 from longimorph import tables
+from longimorph.alignment import to_template
 from longimorph.errors import Unusable
-from longimorph.io.volumes import read_maps, write_maps
+from longimorph.io.transforms import affine_to_itk
+from longimorph.io.volumes import read_maps, write_maps, write_scalar
 from longimorph.stages.align import align
 from longimorph.stages.figure import figure
+from longimorph.stages.group_maps import group_maps
 from longimorph.stages.lesions import lesions
 from longimorph.stages.maps import maps
 from longimorph.stages.patient_report import patient_report
+from longimorph.stages.template import template
 from longimorph.stages.visits import read_json
 
 NOT_COMPARED = ("status.json",)
@@ -52,6 +59,17 @@ def run_stage(patient: Patient, stage: str) -> None:
         figure(PAIR, patient.classes, out / "V1__V2")
     elif stage == "lesions":
         lesions(patient.visits, [PAIR], patient.classes, LABELS, out / "lesions.csv")
+    elif stage == "template":
+        to_template.fit = unchanged  # type: ignore[assignment]  # the search takes long, and writes nothing
+        template("P", ["V1", "V2"], patient.classes, [str(template_of(patient))], out, 1)
+    elif stage == "group":
+        cohort = Path(tempfile.mkdtemp())
+        (cohort / "patients").mkdir()
+        (cohort / "patients" / "P").symlink_to(out, target_is_directory=True)
+        group_maps(
+            {"P": [PAIR]}, patient.classes, LABELS, [str(template_of(patient))], cohort,
+            out / "group", {"template_smoothing_mm": 3.0, "threads": 1},
+        )  # fmt: skip
     elif stage == "tables":
         tables.patient_tables("P", [PAIR], [out / "V1__V2"], LABELS, out)
     else:
@@ -60,7 +78,7 @@ def run_stage(patient: Patient, stage: str) -> None:
         )
 
 
-STAGES = ("align", "maps", "register", "figure", "lesions", "tables", "report")
+STAGES = ("align", "maps", "register", "figure", "lesions", "template", "group", "tables", "report")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +91,22 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Patient]:
         found[stage] = copy(patient, tmp_path_factory.mktemp(stage) / "P")
         assert in_child(lambda stage=stage: run_stage(patient, stage)) == 0  # type: ignore[misc]
     return {**found, "end": patient}
+
+
+def template_of(patient: Patient) -> Path:
+    """A template in the space of the patient, beside the tables."""
+    file = Path(patient.classes).parent / "template.nii.gz"  # of every copy
+    if not file.exists():
+        grid = around_the_head((14, 16, 13), (8.0, 8.0, 8.0))
+        write_scalar(file, Head(12).labels(grid)[0].astype(np.float32), grid)
+    return file
+
+
+def unchanged(template: Head, patient: Head, threads: int) -> to_template.TemplateFit:
+    """A registration by which every point stays where it is."""
+    names = ("scale", "overlap_deformable", "mutual_information_affine", "mutual_information_deformable")
+    quality = {**dict.fromkeys(names, 1.0), "folded_share": 0.0, "affine_inconsistency_mm": 0.0}
+    return to_template.TemplateFit(sitk.CompositeTransform([affine_to_itk(np.eye(4))]), quality)
 
 
 def copy(patient: Patient, folder: Path) -> Patient:
@@ -105,6 +139,8 @@ def expected(before: dict[str, Patient], stage: str) -> dict[str, bytes]:
         ("register", 3, 3),
         ("figure", 9, 1),
         ("lesions", 9, 2),
+        ("template", 9, 3),
+        ("group", 12, 9),
         ("tables", 9, 3),
         ("report", 9, 1),
     ],

@@ -190,6 +190,15 @@ def test_what_failed_has_no_file_and_is_named(exported: Path, made: Path) -> Non
     assert all(path.stat().st_size for path in exported.rglob("*") if path.is_file())
 
 
+def test_a_failure_of_a_whole_patient_names_no_visit(results: Path, tmp_path: Path) -> None:
+    with (results / "patients" / "P1" / "failures.csv").open("a") as failures:
+        failures.write("P1,,,template,template_overlap,the brains do not overlap,x.log\n")
+    export(results, tmp_path / "out")
+    rows = rows_of(tmp_path / "out" / "tables" / "failures.tsv")
+    own = [list(row.values()) for row in rows if row["stage"] == "template"]
+    assert len(own) == 1 and own[0][1:] == ["n/a", "n/a", "template", "template_overlap"]
+
+
 def test_the_kind_of_scan_is_that_of_its_name(results: Path, tmp_path: Path) -> None:
     file = results / "patients" / "P1" / "V1" / "qc.json"
     write_json(file, json.loads(file.read_text()) | {"inputs_sha256": {"scans/P1_V1_T2w.nii.gz": "0"}})

@@ -55,6 +55,8 @@ def test_every_setting_belongs_to_one_stage_or_is_known_to_change_no_result(stud
         "gpus",
         "memory_model",
         "sweep",
+        "template",
+        "template_mask",
     }
     assert sorted(staged) == sorted(set(type(study.config).__annotations__) - elsewhere)
 
@@ -101,6 +103,19 @@ def test_a_scan_that_cannot_be_read_still_gets_a_size(folder: Path) -> None:
     (folder / "cohort.tsv").write_text(TABLES["cohort.tsv"].replace("a.nii", "b.nii"))
     study = studies.load_study(folder / "config.yaml")
     assert Needs(study).align(Jobs(study).visits_of("P1")).mem_mb > 1000
+
+
+def test_maps_of_the_cohort_ask_for_more_with_a_larger_template(folder: Path) -> None:
+    asked = []
+    for side in (20, 150):
+        nib.save(nib.Nifti1Image(np.eye(side)[None].repeat(side, 0), np.eye(4)), folder / "t.nii.gz")
+        (folder / "config.yaml").write_text(TABLES["config.yaml"] + f"template: t{side}.nii.gz\n")
+        (folder / "t.nii.gz").rename(folder / f"t{side}.nii.gz")
+        study = studies.load_study(folder / "config.yaml")
+        needs, visits = Needs(study), Jobs(study).visits_of("P1")
+        asked.append([needs.template(visits).mem_mb, needs.group_maps().mem_mb, needs.group_report().mem_mb])
+        assert Jobs(study).template_files == [f"t{side}.nii.gz"] and all(Jobs(study).template_version)
+    assert all(small + 400 < large for small, large in zip(*asked, strict=True))
 
 
 def test_tables_start_at_the_folder_of_the_file_that_names_them(folder: Path) -> None:

@@ -43,6 +43,12 @@ def qc_of(visit):
     return f"results/patients/{visit.patient}/{visit.timepoint}/qc.json"
 
 
+def template_record(patient):
+    """The record of a patient's registration to the template; none in a study without one."""
+    known = JOBS.template_files
+    return [f"results/patients/{patient}/template.json"] if known else []
+
+
 def asking(need):
     """What a job asks for; more memory and time with each attempt.
 

@@ -68,6 +68,7 @@ rule cohort_report:
             table=["changes", "failures", "memory", "pairs", "verdicts"],
         ),
         "results/cohort/memory.png",
+        group=["results/cohort/group.html"] if JOBS.template_files else [],
     output:
         report(
             "results/cohort/report.html",

@@ -10,4 +10,5 @@ with job_log(snakemake):
 
     context = snakemake.config["longimorph"]
     command = shlex.join([*context["command"], "--cores", "2"])
-    cohort_report(context["classes"], command, Path(snakemake.output[0]))
+    group = Path(snakemake.input.group[0]) if snakemake.input.group else None
+    cohort_report(context["classes"], command, Path(snakemake.output[0]), group)

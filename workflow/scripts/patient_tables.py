@@ -8,4 +8,5 @@ with job_log(snakemake):
     from longimorph.stages.patient_tables import patient_tables
 
     p, out = snakemake.params, Path(snakemake.output.changes).parent
-    patient_tables(snakemake.wildcards.patient, p.visits, p.pairs, p.classes, out)
+    log = Path(snakemake.log[0]).with_name("template.log") if snakemake.input.template else None
+    patient_tables(snakemake.wildcards.patient, p.visits, p.pairs, p.classes, out, log)

@@ -214,10 +214,15 @@ def _level(
     values: npt.NDArray[np.float32], inside: npt.NDArray[np.bool_], grid: Grid, shading: bool
 ) -> Level:
     """One level, with the grey values clipped to the range in and around the brain."""
-    reach = ndimage.distance_transform_edt(~inside, sampling=grid.spacing) <= _MASK_MM
+    reach = near(inside, grid)
     even = _clipped(_evened(values, inside, grid) if shading else values, reach)
     mask = to_sitk(reach.astype(np.uint8), grid)
     return Level(to_sitk(even, grid), mask, even, inside, grid)
+
+
+def near(inside: npt.NDArray[np.bool_], grid: Grid) -> npt.NDArray[np.bool_]:
+    """The voxels that count: those in the brain and a few mm around it."""
+    return np.asarray(ndimage.distance_transform_edt(~inside, sampling=grid.spacing) <= _MASK_MM)
 
 
 def _clipped(values: Array, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
@@ -281,26 +286,26 @@ def _better(
     return max(candidates, key=lambda m: similarity(start, end, m, threads))
 
 
-def _method(fixed: Level, threads: int) -> sitk.ImageRegistrationMethod:
+def method(fixed: Level, threads: int) -> sitk.ImageRegistrationMethod:
     """A registration method with this metric.
 
     The threads are set twice: parts of ITK, the optimiser among them, only use the global number, and would
     otherwise sum in an order that changes from run to run.
     """
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(_BINS)
-    method.SetMetricFixedMask(fixed.mask)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetNumberOfThreads(threads)
-    return method
+    made = sitk.ImageRegistrationMethod()
+    made.SetMetricAsMattesMutualInformation(_BINS)
+    made.SetMetricFixedMask(fixed.mask)
+    made.SetInterpolator(sitk.sitkLinear)
+    made.SetNumberOfThreads(threads)
+    return made
 
 
 def _evaluate(fixed: Level, moving: Level, matrix: FloatArray, threads: int) -> float:
-    method = _method(fixed, threads)
-    method.SetInitialTransform(euler_from_rigid(matrix))
+    metric = method(fixed, threads)
+    metric.SetInitialTransform(euler_from_rigid(matrix))
     try:
-        return float(-method.MetricEvaluate(fixed.image, moving.image))
+        return float(-metric.MetricEvaluate(fixed.image, moving.image))
     except RuntimeError:  # raised by ITK when too few voxels overlap
         return float("-inf")
 
@@ -309,16 +314,16 @@ def _optimise(
     fixed: Level, moving: Level, guess: FloatArray, step_mm: float, seed: int, threads: int
 ) -> FloatArray:
     """Optimise a motion fixed → moving; return it unchanged when the volumes do not overlap."""
-    method = _method(fixed, threads)
+    search = method(fixed, threads)
     if fixed.grid.spacing.max() < LEVELS_MM[0]:
-        method.SetMetricSamplingStrategy(method.RANDOM)
-        method.SetMetricSamplingPercentage(_FINE_SHARE, seed)
-    method.SetOptimizerAsRegularStepGradientDescent(step_mm, 0.005, 150, 0.5, 1e-9)
-    method.SetOptimizerScales([3600.0] * 3 + [1.0] * 3)
+        search.SetMetricSamplingStrategy(search.RANDOM)
+        search.SetMetricSamplingPercentage(_FINE_SHARE, seed)
+    search.SetOptimizerAsRegularStepGradientDescent(step_mm, 0.005, 150, 0.5, 1e-9)
+    search.SetOptimizerScales([3600.0] * 3 + [1.0] * 3)
     transform = euler_from_rigid(guess)
-    method.SetInitialTransform(transform, inPlace=True)
+    search.SetInitialTransform(transform, inPlace=True)
     try:
-        method.Execute(fixed.image, moving.image)
+        search.Execute(fixed.image, moving.image)
     except RuntimeError:
         return guess
     return rigid(rigid_from_itk(transform))

@@ -117,7 +117,9 @@ def _relabelled(table: pd.DataFrame, named: Named) -> pd.DataFrame:
     sessions = {name: f"ses-{label}" for name, label in named.visits.items()}
     for column in ("timepoint", *_VISITS):
         if column in kept:
-            kept[column] = kept[column].map(sessions)
+            kept[column] = (
+                kept[column].map(sessions).fillna("")
+            )  # a failure of a whole patient names no visit
     return kept.rename(columns=_NEW)
 
 

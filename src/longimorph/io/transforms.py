@@ -103,12 +103,17 @@ def write_affine(path: Path | str, matrix: npt.ArrayLike) -> None:
     """
     if not is_rigid(matrix):
         raise ValueError(f"not a rigid matrix: {np.asarray(matrix).tolist()}")
+    with atomic_path(path) as temporary:
+        sitk.WriteTransform(affine_to_itk(matrix), str(temporary))
+
+
+def affine_to_itk(matrix: npt.ArrayLike) -> sitk.AffineTransform:
+    """The ITK transform that maps LPS points as ``matrix`` (4×4, affine, RAS → RAS) maps RAS points."""
     lps = rigid_ras_to_lps(matrix)
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(lps[:3, :3].ravel().tolist())
     transform.SetTranslation(lps[:3, 3].tolist())
-    with atomic_path(path) as temporary:
-        sitk.WriteTransform(transform, str(temporary))
+    return transform
 
 
 def read_rigid(path: Path | str) -> FloatArray:
@@ -124,6 +129,34 @@ def read_rigid(path: Path | str) -> FloatArray:
     if not is_rigid(matrix):
         raise Unusable("not_rigid", f"{path} is not a rotation with a translation: {matrix.tolist()}")
     return matrix
+
+
+def write_transform(path: Path | str, transform: sitk.Transform) -> None:
+    """Write an ITK transform as text (.tfm); a composite keeps its parts. Atomic."""
+    with atomic_path(path) as temporary:
+        sitk.WriteTransform(transform, str(temporary))
+
+
+def read_transform(path: Path | str) -> sitk.Transform:
+    """Read an ITK transform. Raises Unusable when the file cannot be read."""
+    try:
+        transform: sitk.Transform = sitk.ReadTransform(str(path))
+        return transform
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise Unusable("unreadable", f"{path} cannot be read as a transform: {reason}") from error
+
+
+def transformed_centres(transform: sitk.Transform, grid: Grid) -> FloatArray:
+    """Where an ITK transform puts the voxel centres of ``grid``: points (3, i, j, k), RAS mm."""
+    geometry = to_itk(grid)
+    field = sitk.TransformToDisplacementField(
+        transform, sitk.sitkVectorFloat64, geometry.size, geometry.origin, geometry.spacing,
+        geometry.direction,
+    )  # fmt: skip
+    shift = flip_ras_lps(sitk.GetArrayViewFromImage(field))  # (k, j, i, 3)
+    centres = grid.index_to_world(np.moveaxis(np.indices(grid.shape), 0, -1))
+    return np.ascontiguousarray(np.moveaxis(centres + shift.transpose(2, 1, 0, 3), -1, 0))
 
 
 def write_displacement(path: Path | str, field: Array, grid: Grid) -> None:

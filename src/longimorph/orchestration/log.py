@@ -196,7 +196,8 @@ def outcome(outputs: Iterable[object]) -> str:
 
 
 def _failures(record: Mapping[str, Any]) -> Iterator[str]:
-    if record.get("status", "ok") != "ok":
+    status = record.get("status", "ok")
+    if isinstance(status, str) and status != "ok":  # in the dictionary of a table, it describes a column
         yield f"{record['status']}: {record.get('message', '')}"
     for name, visit in record.get("visits", {}).items():
         if visit.get("status", "ok") != "ok":

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from longimorph.errors import LongimorphError
+from longimorph.io.contents import content
 from longimorph.paths import display
 from longimorph.study.config import REGISTRATION
 from longimorph.study.further import ICV
@@ -24,13 +25,24 @@ from longimorph.study.study import Study
 from longimorph.study.suggest import did_you_mean
 from longimorph.study.table import Visit
 
-VERSIONS = {"align": 2, "maps": 2, "register": 10, "figure": 3, "lesions": 1, "tables": 6, "report": 7}
+VERSIONS = {
+    "align": 2,
+    "maps": 2,
+    "register": 10,
+    "figure": 3,
+    "lesions": 1,
+    "tables": 6,
+    "report": 7,
+    "template": 1,
+    "group": 1,
+}
 """Raise a stage's number when the same inputs give other results: its jobs and all later ones run again."""
 
 SETTINGS = {
     "align": ("reference", "spacing_mm", "margin_mm", "align"),
     "maps": ("smoothing_mm", "floor"),
     "register": (*REGISTRATION, "compared_min"),
+    "group": ("template_smoothing_mm",),
 }
 """The settings that the results of each stage depend on; device and threads are not among them."""
 
@@ -101,6 +113,18 @@ class Jobs:
         channels = [row.channels for row in rows]
         named = [channels] if any(channels) else []
         return fingerprint([(row.name, row.regions, row.states) for row in rows] + named)
+
+    @cached_property
+    def template_files(self) -> list[str]:
+        """Return the template and the mask of its brain, as far as the study has them."""
+        config = self.study.config
+        known = (config.template, config.template_mask) if config.template is not None else ()
+        return [display(path) for path in known if path is not None]
+
+    @cached_property
+    def template_version(self) -> list[str | None]:
+        """Return the hashes of the template and of its mask; reads the files."""
+        return [content(name).sha256 for name in self.template_files]
 
     @cached_property
     def control_version(self) -> str:

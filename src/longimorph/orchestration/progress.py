@@ -14,7 +14,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from longimorph.errors import LongimorphError
+from longimorph.errors import TEMPLATE, LongimorphError
 from longimorph.orchestration.heartbeat import SILENT_SECONDS, last_iteration
 from longimorph.orchestration.log import MACHINE, OUTCOME, STOPPED
 from longimorph.study import leftovers
@@ -90,8 +90,15 @@ class Progress:
         return [seen for jobs in self.patients.values() for seen in jobs if seen.state == state]
 
     def failures(self) -> list[JobState]:
-        """Return the failed pairs and the jobs that broke off; failed visits are reported by their pairs."""
-        return [s for s in self.of_state(FAILED) if s.job.stage == "register" or s.broke_off]
+        """Return the failed pairs, the failed registrations to the template, and the jobs that broke off.
+
+        Failed visits are reported by their pairs.
+        """
+        return [
+            s
+            for s in self.of_state(FAILED)
+            if s.job.stage == "register" or s.broke_off or s.words.startswith(f"{TEMPLATE}: ")
+        ]
 
 
 def read_progress(results: Path, patient: str | None = None) -> Progress:
@@ -147,6 +154,9 @@ def _jobs(results: Path, patient: str, pairs: Pairs) -> Iterator[Job]:
     yield Job(patient, "align", "", folder / "alignment.json", logs / "align.log")
     for name in dict.fromkeys(str(pair[end]) for pair in pairs for end in ("from", "to")):
         yield Job(patient, "maps", name, folder / name / "qc.json", logs / f"maps_{name}.log")
+    placed = Job(patient, TEMPLATE, "", folder / "template.json", logs / "template.log")
+    if placed.output.exists() or placed.log.exists():
+        yield placed
     for pair in pairs:
         name = f"{pair['from']}__{pair['to']}"
         for stage, file in (("register", "status.json"), ("figure", "overview.png")):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from longimorph.errors import TEMPLATE
 from longimorph.orchestration import heartbeat
 from longimorph.orchestration.progress import (
     DONE,
@@ -41,7 +42,7 @@ def table(progress: Progress, everything: bool = False) -> str:
     """
     most = None if everything else MOST_SHOWN
     states = range(1, len(STATES) + 1)
-    parts = [aligned([["", *STATES], *(_totals_row(progress, stage) for stage in STAGES)], states)]
+    parts = [aligned([["", *STATES], *(_totals_row(progress, stage) for stage in _stages(progress))], states)]
     parts += [_patients(progress, most)]
     parts += [_list("running", progress.of_state(RUNNING), most, _running)]
     parts += [_list("no sign of life, may have been killed", progress.of_state(SILENT), most, _silent)]
@@ -96,6 +97,11 @@ def ago(seconds: float | None) -> str:
     return f"{seconds:.0f} s ago"
 
 
+def _stages(progress: Progress) -> tuple[str, ...]:
+    """The stages of this run: that of the template only if a job of it was begun."""
+    return (*STAGES, TEMPLATE) if progress.count(TEMPLATE) else STAGES
+
+
 def _totals_row(progress: Progress, stage: str) -> list[str]:
     states = progress.count(stage)
     return [stage, *(str(states[state]) for state in STATES)]
@@ -107,8 +113,9 @@ def _patients(progress: Progress, most: int | None) -> list[str]:
     if most is not None and len(chosen) > most:
         busy = [seen.job.patient for state in _SAID for seen in progress.of_state(state)]
         chosen = {name: chosen[name] for name in busy}
-    rows = [["patient", *STAGES]]
-    rows += [[name, *(_cell(jobs, stage) for stage in STAGES)] for name, jobs in [*chosen.items()][:most]]
+    stages = _stages(progress)
+    rows = [["patient", *stages]]
+    rows += [[name, *(_cell(jobs, stage) for stage in stages)] for name, jobs in [*chosen.items()][:most]]
     lines = aligned(rows) if len(rows) > 1 else []
     hidden = len(progress.patients) - len(rows) + 1
     if hidden:

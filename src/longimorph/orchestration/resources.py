@@ -54,6 +54,10 @@ _MAPS_READ, _MAPS_HELD = 6, 5
 _SECONDS_PER_MB_READ = 0.1
 _TABLE_BYTES_PER_FLOW = 1000
 _REGISTRATION_MAPS, _REGISTRATION_FIELDS = 4, 7
+_TEMPLATE_VOLUMES, _TEMPLATE_MINUTES = 36, 20
+"""Volumes of the template held at a time, of 4 bytes a voxel: points are three of 8 bytes, thrice."""
+_SUMS, _RATES_HELD = 4, 6
+_SECONDS_PER_TEMPLATE_MB = 0.2
 _UNREADABLE = ((256, 256, 256), (1.0, 1.0, 1.0))
 
 
@@ -123,6 +127,37 @@ class Needs:
         size = self.size(pairs[0])
         seconds = 2 * len(pairs) * _MAPS_READ * size.map_mb * _SECONDS_PER_MB_READ
         return Request(_BASE_MB + ceil(_MAPS_HELD * size.map_mb), 5 + ceil(seconds / 60), 20)
+
+    def template(self, visits: Sequence[Visit]) -> Request:
+        """Request of the registration of a patient with ``visits`` to the template."""
+        size = self.grid(visits[0])
+        memory = _BASE_MB + ceil(_MAPS_HELD * size.map_mb + self._template_mb(_TEMPLATE_VOLUMES))
+        return Request(memory, 5 + _TEMPLATE_MINUTES, 20 + ceil(self._template_mb(1)))
+
+    def group_maps(self) -> Request:
+        """Request of the maps of the cohort: running sums of all maps, and the maps of one patient."""
+        size = max((self.size(pair) for pair in self.study.plan.pairs), key=lambda one: one.map_mb)
+        maps = 1 + 2 * size.classes
+        held = (
+            self._template_mb(_TEMPLATE_VOLUMES + _SUMS * maps)
+            + _RATES_HELD * size.map_mb * maps / size.classes
+        )
+        pairs = len(self.study.plan.pairs)
+        seconds = pairs * (
+            self._template_mb(maps) * _SECONDS_PER_TEMPLATE_MB
+            + _MAPS_READ * size.map_mb * _SECONDS_PER_MB_READ
+        )
+        return Request(_BASE_MB + ceil(held), 10 + ceil(seconds / 60), 20 + ceil(self._template_mb(4 * maps)))
+
+    def group_report(self) -> Request:
+        """Request of the page of the maps of the cohort."""
+        classes = len(self.study.classes.rows)
+        return Request(_BASE_MB + ceil(self._template_mb(_TEMPLATE_VOLUMES + classes)), 10, 30)
+
+    def _template_mb(self, volumes: float) -> float:
+        """Size of a number of volumes on the template, 4 bytes a voxel."""
+        template = self.study.config.template
+        return prod(_header(template)[0]) * 4 * volumes / 1e6 if template is not None else 0.0
 
     def tables(self, pairs: int) -> Request:
         """Request of the tables of ``pairs`` pairs."""

@@ -38,7 +38,7 @@ PATIENT = "patient_"
 
 _MOST_REMARKS = 10
 _MOST_NAMES = 5
-_TABLES = ("cohort", "classes", "control", "gpus", "memory_model")
+_TABLES = ("cohort", "classes", "control", "gpus", "memory_model", "template", "template_mask")
 
 
 def before_reading(file: str) -> None:

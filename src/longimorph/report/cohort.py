@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from longimorph.errors import TEMPLATE
 from longimorph.report import courses, outliers, pairs, spread, verdict
 from longimorph.report.outliers import Name, Score
 from longimorph.report.page import Builder, image_source, write_page
@@ -51,10 +52,12 @@ class CohortResults:
         return list(dict.fromkeys(pair.patient for pair in self.pairs))
 
 
-def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) -> None:
+def cohort_report(
+    classes: ClassTable, command: str, folder: Path, out: Path, group: Path | None = None
+) -> None:
     """Write the page ``out`` from the cohort's tables in ``folder``, and ``administration.html`` beside it.
 
-    ``command`` reproduces the results.
+    ``command`` reproduces the results; ``group`` is the page of the maps on a template, beside ``out``.
     """
     cohort = load_cohort_results(folder, classes)
     build = Builder()
@@ -82,6 +85,8 @@ def cohort_report(classes: ClassTable, command: str, folder: Path, out: Path) ->
         distrusted=_distrusted(cohort),
         leftovers=cohort.leftovers.sentences(),
         command=command,
+        group=group.name if group is not None else None,
+        unplaced=int((cohort.failures["stage"] == TEMPLATE).sum()),
         problems=build.problems,
     )
     _administration(cohort, folder / "memory.png", out.with_name("administration.html"))

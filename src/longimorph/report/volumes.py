@@ -51,12 +51,12 @@ class Packed:
     @property
     def shown(self) -> str:
         """Voxel size of the viewer, as text."""
-        return _sides(self.spacing)
+        return sides(self.spacing)
 
     @property
     def own(self) -> str:
         """Voxel size of the results, as text."""
-        return _sides(self.own_spacing)
+        return sides(self.own_spacing)
 
     @property
     def coarser(self) -> bool:
@@ -74,7 +74,7 @@ class Packed:
         return any(pair["unseen"] for pair in self.data["pairs"])
 
 
-def _sides(spacing: tuple[float, ...]) -> str:
+def sides(spacing: tuple[float, ...]) -> str:
     """2 for cubes, else 1 × 1 × 5."""
     known = [f"{size:.3g}" for size in spacing]
     return known[0] if len(set(known)) == 1 else " × ".join(known)
@@ -89,7 +89,7 @@ class _Spot:
 
 
 @dataclass(frozen=True)
-class _Box:
+class Box:
     """The displayed part of the common grid, in blocks of ``factors`` voxels along each axis."""
 
     grid: Grid
@@ -135,12 +135,12 @@ def pack(
         raise ValueError(f"{len(classes.names)} classes are more than the 256 that the viewer can show")
     grid, slices, brains = _head(visits, folder, classes)
     spots = [_spot(pair, brains, grid, classes) for pair in done]
-    least = _reduction(done[0], len(done), len(visits), classes, _Box(grid, slices, (1, 1, 1)), most_bytes)
+    least = _reduction(done[0], len(done), len(visits), classes, Box(grid, slices, (1, 1, 1)), most_bytes)
     for factors in coarsenings(tuple(float(side) for side in grid.spacing)):
         block = math.prod(factors)
         if block < least and block < _COARSEST:
             continue
-        box = _Box(grid, slices, factors)
+        box = Box(grid, slices, factors)
         data = _data(done, spots, visits, folder, classes, box)
         taken = size(data)
         if taken <= most_bytes or block >= _COARSEST:
@@ -163,9 +163,7 @@ def coarsenings(spacing: tuple[float, ...]) -> Iterator[Factors]:
         i, j, k = (n + (side < _ALIKE * min(longer)) for n, side in zip((i, j, k), longer, strict=True))
 
 
-def _reduction(
-    pair: PairResults, pairs: int, visits: int, classes: ClassTable, box: _Box, most: int
-) -> float:
+def _reduction(pair: PairResults, pairs: int, visits: int, classes: ClassTable, box: Box, most: int) -> float:
     """Expected size of all volumes over the limit, if they compress like one pair and its first visit."""
     visit = _visit(pair.folder.parent / pair.source, classes, box)
     return (pairs * size(_pair(pair, _Spot([], ""), classes, box)) + visits * size(visit)) / most
@@ -191,7 +189,7 @@ def _data(
     visits: Sequence[str],
     folder: Path,
     classes: ClassTable,
-    box: _Box,
+    box: Box,
 ) -> dict[str, Any]:
     known = {name: _visit(folder / name, classes, box) for name in visits}
     return {
@@ -204,15 +202,15 @@ def _data(
     }
 
 
-def _visit(folder: Path, classes: ClassTable, box: _Box) -> dict[str, Any]:
+def _visit(folder: Path, classes: ClassTable, box: Box) -> dict[str, Any]:
     maps, _ = class_maps(folder / "simplex.nii.gz")
     scan = picture(folder, classes)
     assert scan is not None
     grey = np.rint(box.means(scan.grey)).astype(np.uint8)
-    return {"classes": _labels(maps, box), "picture": _nifti(grey, box.shown), "real": scan.real}
+    return {"classes": _labels(maps, box), "picture": nifti_text(grey, box.shown), "real": scan.real}
 
 
-def _pair(pair: PairResults, spot: _Spot, classes: ClassTable, box: _Box) -> dict[str, Any]:
+def _pair(pair: PairResults, spot: _Spot, classes: ClassTable, box: Box) -> dict[str, Any]:
     modelled = _labels(class_maps(pair.folder / "final_simplex.nii.gz")[0], box)
     moved, changed = (_share(pair.folder / f"{kind}.nii.gz", classes, box) for kind in KINDS)
     growth = 100 * np.expm1(box.means(scalar(pair.folder / "log_jacobian.nii.gz")[0]))
@@ -226,9 +224,9 @@ def _pair(pair: PairResults, spot: _Spot, classes: ClassTable, box: _Box) -> dic
         "from": pair.source,
         "to": pair.target,
         "modelled": modelled,
-        "moved": _nifti(_coded(moved), box.shown, _SHARE_STEP),
-        "changed": _nifti(_coded(changed), box.shown, _SHARE_STEP),
-        "growth": _nifti(codes.astype(np.uint8), box.shown, step, -128 * step),
+        "moved": nifti_text(_coded(moved), box.shown, _SHARE_STEP),
+        "changed": nifti_text(_coded(changed), box.shown, _SHARE_STEP),
+        "growth": nifti_text(codes.astype(np.uint8), box.shown, step, -128 * step),
         "unseen": _unseen(pair.folder / "compared.nii.gz", box),
         "share_limit": round(share, 1),
         "growth_limit": round(limit, 1),
@@ -237,14 +235,14 @@ def _pair(pair: PairResults, spot: _Spot, classes: ClassTable, box: _Box) -> dic
     }
 
 
-def _unseen(file: Path, box: _Box) -> str | None:
+def _unseen(file: Path, box: Box) -> str | None:
     """1 where a field of view ends and the visits were not compared; None if everything was compared."""
     if not file.exists():
         return None
-    return _nifti((box.means(scalar(file)[0]) < COMPARED).astype(np.uint8), box.shown)
+    return nifti_text((box.means(scalar(file)[0]) < COMPARED).astype(np.uint8), box.shown)
 
 
-def _share(file: Path, classes: ClassTable, box: _Box) -> Floats:
+def _share(file: Path, classes: ClassTable, box: Box) -> Floats:
     """The share transferred between tissue classes, in % of the voxel."""
     return box.means(focus.exchanged(class_maps(file)[0], classes.background))
 
@@ -253,8 +251,8 @@ def _coded(share: Floats) -> Bytes:
     return np.asarray(np.clip(np.rint(share / _SHARE_STEP), 0, 255), dtype=np.uint8)
 
 
-def _labels(maps: Floats, box: _Box) -> str:
-    return _nifti(box.means(maps).argmax(axis=0).astype(np.uint8), box.shown)
+def _labels(maps: Floats, box: Box) -> str:
+    return nifti_text(box.means(maps).argmax(axis=0).astype(np.uint8), box.shown)
 
 
 def _spot(
@@ -274,7 +272,7 @@ def _spot(
     return _Spot([round(float(x), 2) for x in grid.index_to_world(index)], mainly)
 
 
-def _nifti(data: Bytes, grid: Grid, slope: float = 1.0, offset: float = 0.0) -> str:
+def nifti_text(data: Bytes, grid: Grid, slope: float = 1.0, offset: float = 0.0) -> str:
     """A compressed NIfTI in base64; a voxel's value is its byte times ``slope`` plus ``offset``."""
     image = nib.Nifti1Image(data, grid.affine)
     image.header.set_xyzt_units("mm")

@@ -15,8 +15,12 @@ def patient_tables(
     pairs: Sequence[Mapping[str, Any]],
     classes: Sequence[Mapping[str, str]],
     out: Path,
+    template: Path | None = None,
 ) -> None:
-    """Write the tables of patient ``name`` to ``out``, which holds a folder for each pair and visit."""
+    """Write the tables of patient ``name`` to ``out``, which holds a folder for each pair and visit.
+
+    ``template``: the log of the registration to the template, in a study that has one.
+    """
     folders = [out / f"{pair['from']}__{pair['to']}" for pair in pairs]
-    tables.patient_tables(name, pairs, folders, classes, out)
+    tables.patient_tables(name, pairs, folders, classes, out, template)
     tables.write_patient_visits(name, visits, pairs, classes, out)

@@ -27,7 +27,7 @@ REGISTRATION = (
 )
 """The settings of the registration itself, given the maps."""
 
-_PATHS = ("cohort", "classes", "control", "gpus", "memory_model")
+_PATHS = ("cohort", "classes", "control", "gpus", "memory_model", "template", "template_mask")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,9 @@ class Config:
     tolerance: float
     steps: int | Literal["auto"]
     compared_min: float
+    template: Path | None
+    template_mask: Path | None
+    template_smoothing_mm: float
     sweep: Mapping[str, Any] | None
     align: AlignConfig
 

@@ -18,6 +18,7 @@ from longimorph.study import gpus as gpu_tables
 from longimorph.study import pairs as pairing
 from longimorph.study import sweep as sweeps
 from longimorph.study import table as cohorts
+from longimorph.study import template as templates
 from longimorph.study import yamlfile
 from longimorph.study.classes import ClassTable
 from longimorph.study.config import Config
@@ -120,6 +121,8 @@ def draft(
     if values.get("gpus") is not None:
         gpus, found = gpu_tables.examine_gpus(values["gpus"])
         problems += found
+    if check_files:
+        problems += templates.examine_template(values.get("template"), values.get("template_mask"), source)
     sweep = None
     if values.get("sweep") is not None:
         plan = pairing.plan_pairs(cohort, values["pairs"]) if cohort is not None else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from longimorph.errors import TEMPLATE
 from longimorph.tables import columns
 from longimorph.tables.closure import closure
 from longimorph.tables.dictionary import write_table
@@ -26,6 +28,7 @@ def patient_tables(
     folders: Sequence[Path],
     classes: Sequence[Mapping[str, str]],
     out: Path,
+    template: Path | None = None,
 ) -> None:
     """Write a patient's tables from its pairs: changes, transitions, failures, verdicts and the others.
 
@@ -33,7 +36,8 @@ def patient_tables(
 
     ``pairs``: dicts with ``from``, ``to``, ``days`` (between the visits) and ``logs`` (stage, or
     ``stage:timepoint``, → log file);
-    ``folders``: the pairs' folders, in the same order; ``classes``: as for :func:`cohort_tables`.
+    ``folders``: the pairs' folders, in the same order; ``classes``: as for :func:`cohort_tables`;
+    ``template``: the log of the patient's registration to the template, whose record lies in ``out``.
     """
     changes, transitions, failures, memory, verdicts = [], [], [], [], []
     for pair, folder in zip(pairs, folders, strict=True):
@@ -45,6 +49,8 @@ def patient_tables(
         names = {"patient": patient, "from": str(pair["from"]), "to": str(pair["to"])}
         memory.append(memory_row(status) | names)
         verdicts.append(verdict_row(names, status, days))
+    if template is not None:
+        failures += _template_failure(patient, out / "template.json", template)
     own = columns.stack(changes, columns.CHANGES)
     write_table(out / "changes.csv", columns.as_text(own), classes)
     write_table(
@@ -132,6 +138,15 @@ def _with_days(changes: pd.DataFrame, days: float) -> pd.DataFrame:
     for rate in columns.RATES:
         rates[rate] = rates[rate.removesuffix("_per_year")] * (DAYS_PER_YEAR / days)
     return rates[list(columns.CHANGES)]
+
+
+def _template_failure(patient: str, record: Path, log: Path) -> list[dict[str, str]]:
+    """Return the row of a registration to the template that failed; one of an earlier stage has its own."""
+    found = json.loads(record.read_text(encoding="utf-8"))
+    if found["status"] == "ok" or found["stage"] != TEMPLATE:
+        return []
+    names = {"patient": patient, "from": "", "to": "", "stage": TEMPLATE, "log": str(log)}
+    return [{**names, "code": found["status"], "message": found["message"]}]
 
 
 def _failure(patient: str, pair: Mapping[str, Any], status: PairStatus) -> list[dict[str, str]]:

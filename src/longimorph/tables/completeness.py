@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from longimorph.errors import LongimorphError
+from longimorph.errors import TEMPLATE, LongimorphError
 from longimorph.io.atomic import write_json
 from longimorph.tables import columns
 from longimorph.text import counted
@@ -19,9 +19,7 @@ class SomePairsFailed(LongimorphError):
     """All tables are written, but some pairs have no numbers."""
 
     def __init__(self, failures: pd.DataFrame, pairs: int, folder: Path) -> None:
-        these = "this pair" if len(failures) == 1 else "these pairs"
-        lines = [f"{len(failures)} of {counted(pairs, 'pair')} failed. The tables in {folder} are complete,"]
-        lines[0] += f" with empty numbers for {these}; failures.csv there gives the reasons:"
+        lines = [" ".join([*_what_failed(failures, pairs, folder), "failures.csv there gives the reasons:"])]
         lines += [f"  {_sentence(row)}" for row in failures.head(_SHOWN).to_dict("records")]
         if len(failures) > _SHOWN:
             lines.append(f"  and {len(failures) - _SHOWN} more")
@@ -55,7 +53,23 @@ def require_complete(folder: Path, out: Path, incomplete: Sequence[Path] = ()) -
     write_json(out, {"status": "ok", "pairs": pairs})
 
 
+def _what_failed(failures: pd.DataFrame, pairs: int, folder: Path) -> list[str]:
+    """Say how many pairs failed, and how many patients are missing from the maps of the cohort."""
+    patients = int((failures["stage"] == TEMPLATE).sum())
+    failed = len(failures) - patients
+    found = []
+    if failed:
+        these = "this pair" if failed == 1 else "these pairs"
+        found.append(f"{failed} of {counted(pairs, 'pair')} failed. The tables in {folder} are complete,")
+        found.append(f"with empty numbers for {these};")
+    if patients:
+        text = f"{counted(patients, 'patient')} could not be registered to the template."
+        found.append(f"{text} The maps of the cohort do not include {'it' if patients == 1 else 'them'};")
+        found += [] if failed else [f"the tables in {folder} are complete, and"]
+    return found
+
+
 def _sentence(row: Mapping[Hashable, str]) -> str:
-    where = f"{row['patient']} {row['from']} to {row['to']}"
+    where = f"{row['patient']} {row['from']} to {row['to']}" if row["from"] else row["patient"]
     log = f" (log: {row['log']})" if row["log"] else ""
     return f"{where}: {row['stage']}: {row['code']}: {row['message']}{log}"

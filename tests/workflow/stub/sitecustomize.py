@@ -87,13 +87,41 @@ def patient_report(
     out.write_text("")
 
 
-def cohort_report(classes: str, command: str, out: Path) -> None:
-    """Write empty pages."""
+def template(
+    patient: str, visits: list[str], classes: str, files: list[str], out: Path, threads: int
+) -> None:
+    """Register nothing, or fail for the patient that UNPLACED names."""
+    failed = os.environ.get("UNPLACED") == patient
+    failure = {"status": "template_overlap", "stage": "template", "message": "the brains do not overlap"}
+    _write(out / "template.json", failure if failed else {"status": "ok"})
+
+
+def group_maps(
+    pairs: Any, classes: str, labels: Any, files: list[str], results: Path, out: Path, settings: Any
+) -> None:
+    """Write empty tables."""
+    _write(out / "group.json", {"patients": list(pairs)})
+    for name in ("registrations", "maps"):
+        (out / f"{name}.csv").write_text("")
+        (out / f"{name}.json").write_text("{}")
+
+
+def group_report(classes: str, files: list[str], folder: Path, out: Path) -> None:
+    """Write an empty page."""
     out.write_text("")
+
+
+def cohort_report(classes: str, command: str, out: Path, group: Path | None = None) -> None:
+    """Write empty pages; that of the cohort names the page of its maps."""
+    out.write_text("" if group is None else group.name)
     out.with_name("administration.html").write_text("")
 
 
-for _function in (align, maps, register, lesions, figure, cohort_figure, patient_report, cohort_report):
+_STAGES = (
+    *(align, maps, register, lesions, figure, cohort_figure, patient_report, cohort_report),
+    *(template, group_maps, group_report),
+)
+for _function in _STAGES:
     _name = f"longimorph.stages.{_function.__name__}"
     _module = types.ModuleType(_name)
     setattr(_module, _function.__name__, _function)
