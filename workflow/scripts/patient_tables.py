@@ -8,4 +8,6 @@ with job_log(snakemake):
     from longimorph.stages.patient_tables import patient_tables
 
     p, out = snakemake.params, Path(snakemake.output.changes).parent
-    patient_tables(snakemake.wildcards.patient, p.visits, p.pairs, p.classes, out)
+    floors = snakemake.input.get("floors")
+    known = Path(floors) if floors else None
+    patient_tables(snakemake.wildcards.patient, p.visits, p.pairs, p.classes, out, known)

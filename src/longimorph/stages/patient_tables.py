@@ -15,8 +15,12 @@ def patient_tables(
     pairs: Sequence[Mapping[str, Any]],
     classes: Sequence[Mapping[str, str]],
     out: Path,
+    floors: Path | None = None,
 ) -> None:
-    """Write the tables of patient ``name`` to ``out``, which holds a folder for each pair and visit."""
+    """Write the tables of patient ``name`` to ``out``, which holds a folder for each pair and visit.
+
+    ``floors``: the cohort's table of noise floors, where repeated scans measure them.
+    """
     folders = [out / f"{pair['from']}__{pair['to']}" for pair in pairs]
-    tables.patient_tables(name, pairs, folders, classes, out)
+    tables.patient_tables(name, pairs, folders, classes, out, floors)
     tables.write_patient_visits(name, visits, pairs, classes, out)
