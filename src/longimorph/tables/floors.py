@@ -55,5 +55,5 @@ def interval(told: Iterable[Array], noise: Noise) -> tuple[Array, Array]:
 
 
 def below(value: float, floor: float) -> bool:
-    """Whether a change could be noise alone; never where no floor is known."""
-    return math.isfinite(floor) and abs(value) < floor
+    """Whether a change could be noise alone; never where no floor is known, or where nothing changed."""
+    return math.isfinite(floor) and 0 < abs(value) < floor
