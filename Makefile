@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test test-triton test-slurm test-faults test-bids test-containers demo lint format hooks docs dist bench bench-memory bench-truth bench-open bench-lesions bench-soft bench-visits bench-growth bench-gpu bench-plan bench-identity bench-peers bench-statistics
+.PHONY: setup test test-triton test-slurm test-faults test-bids test-containers demo lint format hooks docs dist bench bench-memory bench-truth bench-open bench-lesions bench-soft bench-noise bench-visits bench-growth bench-gpu bench-plan bench-identity bench-peers bench-statistics
 .DELETE_ON_ERROR:
 
 # Also lets "snakemake --profile slurm" find the project's profile; what is in its place already stays.
@@ -96,6 +96,10 @@ bench-lesions: $(VENV)/.installed
 # A quarter of an hour: noisy phantoms, with posteriors and with labels of the same simulated segmenter.
 bench-soft: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soft $(BENCH_ARGS)
+
+# Half an hour: noisy phantoms with and without change; the noise floor and the 90 % intervals.
+bench-noise: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.noise $(BENCH_ARGS)
 
 # Slopes over five visits with noisy labels, from all pairs and from consecutive ones.
 bench-visits: $(VENV)/.installed

@@ -103,6 +103,7 @@ OPEN_CASES = {
 """A mass at three places that displaces or infiltrates: the volumes at the two visits do not say which."""
 ALIASES = {"ventricles": PhantomCase(ventricles=1.37), "oedema": CASES["oedema15"]}
 """Further names: what happens to the patients of the demo."""
+RANDOM = "random"
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,11 +129,22 @@ class PhantomCourse:
 
 
 def named(case: str) -> PhantomCase:
-    """The case of this name. Raises KeyError with the known names."""
+    """The case of this name; ``random`` and a number is a drawn one. Raises KeyError with the known names."""
     known = CASES | OPEN_CASES | ALIASES
+    if case.removeprefix(RANDOM).isdecimal() and case.startswith(RANDOM):
+        return drawn(int(case.removeprefix(RANDOM)))
     if case not in known:
         raise KeyError(f"there is no case '{case}'; there are: {', '.join(known)}")
     return known[case]
+
+
+def drawn(seed: int) -> PhantomCase:
+    """A random case: ventricles that widen, and oedema that appears, grows or shrinks at a random place."""
+    rng = np.random.default_rng(seed)
+    places: tuple[Place, ...] = ("deep", "ventricle", "periventricular")
+    first, last = (round(float(ml), 1) for ml in rng.uniform(0, 20, 2))
+    widened = round(float(rng.uniform(1, 1.4)), 2)
+    return PhantomCase(widened, oedema_ml=(first, last), place=places[rng.integers(len(places))])
 
 
 def follow(anatomy: Anatomy, case: PhantomCase) -> PhantomCourse:

@@ -94,13 +94,14 @@ def make_pair(
     noise_seed: int | None = None,
     data: Path | None = None,
     parts_per_mm: int = 2,
+    flipped: float = FLIPPED_SHARE,
 ) -> KnownPair:
     """The pair of a case of ``cases`` on an anatomy of ``subjects`` at a whole spacing in mm.
 
     The maps are box averages of the 1 mm anatomy over each voxel, cropped to the brain's box and a margin of
     8 mm; where tissue moves, cubes of 1 / ``parts_per_mm`` mm are carried as a whole. With ``noise_seed``
-    each visit is first made a label volume of the anatomy's own voxel size, and 5 % of its boundary voxels
-    take the class of a neighbour, independently at each visit.
+    each visit is first made a label volume of the anatomy's own voxel size, and a share ``flipped`` of its
+    boundary voxels takes the class of a neighbour, independently at each visit.
     """
     brain, course, parts = _fine(case, anatomy, data or default_data(), parts_per_mm)
     grid = _grid(brain, spacing)
@@ -109,7 +110,7 @@ def make_pair(
     else:
         wanted = course.truth.volume_from, course.truth.volume_to
         source, target = (
-            _noisy(part, brain, grid, volumes, np.random.default_rng([noise_seed, visit]))
+            _noisy(part, brain, grid, volumes, flipped, np.random.default_rng([noise_seed, visit]))
             for visit, (part, volumes) in enumerate(zip(parts, wanted, strict=True))
         )
     preset, names = cases.named(case).preset, course.classes.names
@@ -273,12 +274,13 @@ def _noisy(
     anatomy: Anatomy,
     grid: Grid,
     volumes: NDArray[np.float64],
+    flipped: float,
     rng: np.random.Generator,
 ) -> Maps:
     """Maps on ``grid`` from a label volume of the anatomy's own voxel size with flipped boundary voxels."""
     native = _grid(anatomy, anatomy.native_mm)
     shares = _average(fine, anatomy, native, anatomy.native_mm)
     labels = segment(shares, volumes / native.voxel_volume, rng)
-    labels = flip_boundary(labels, FLIPPED_SHARE, rng)
+    labels = flip_boundary(labels, flipped, rng)
     count = len(fine)
     return simplex.label_fractions(labels, native, np.eye(4), grid, count, count - 1)

@@ -97,6 +97,7 @@ def write_pair(
         np.zeros((3, 3)),
         flow,
         np.outer([20.0, 20, 20, 20, 70, 30, -20, 20, 0, 0], np.ones(3)) + ranges,
+        np.outer([100.0, 60, 120], np.ones(3)),
     )
     tables.write_pair(folder, {"patient": patient, "from": source, "to": target}, NAMES, found)
     volumes.write_maps(folder / "final_simplex.nii.gz", last, grid)
@@ -253,6 +254,9 @@ def cohort_of(count: int, folder: Path, classes: int = 8, every: bool = False) -
                 row = {**pair, "class": name, "volume_from_mm3": 1e5, "volume_to_mm3": 1e5 + moved + changed}
                 row |= {"deformation_mm3": moved, "reallocation_mm3": changed, "unexplained_mm3": 0.0}
                 row |= {"status": "ok", **dict.fromkeys(columns.UNCERTAINTIES, 50.0)}
+                row |= dict(zip(columns.FLOORS, (300.0, 200.0, 350.0), strict=True)) | {
+                    columns.SOURCE: "labels"
+                }
                 rate = DAYS_PER_YEAR / days
                 row |= {"deformation_mm3_per_year": rate * moved, "reallocation_mm3_per_year": rate * changed}
                 rows.append(row)

@@ -504,3 +504,18 @@ def test_the_dark_page_is_dark_and_the_printed_one_is_not(browser: Any, results:
     assert browser.execute_script(colour) == "rgb(255, 255, 255)"
     assert not element(browser, "#viewer-section").is_displayed()
     media("", "light")
+
+
+def test_numbers_below_the_noise_floor_are_grey(browser: Any, tmp_path: Path) -> None:
+    """Most reallocation of the made-up cohort is below its floor of 200 mm³, and no deformation is."""
+    browser.get(small.cohort_of(6, tmp_path / "results", classes=4).as_uri())
+    grey = "return document.querySelectorAll('#c-table td.below').length"
+    assert wait(lambda: browser.execute_script("return document.querySelectorAll('#c-table td').length"))
+    assert browser.execute_script(grey) == 0
+    table = pd.read_csv(tmp_path / "results" / "cohort" / "changes.csv")
+    inner = table[table["class"] != "background"]
+    for measure, value in ((1, inner["reallocation_mm3"]), (2, None)):
+        choose(browser, "c-measure", str(measure))
+        expected = 0 if value is None else int((value.abs().round() < 200).sum())
+        assert browser.execute_script(grey) == expected, measure
+        assert expected > 50 or value is None

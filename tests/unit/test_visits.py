@@ -263,7 +263,7 @@ def test_the_manual_has_the_columns_of_the_dictionary() -> None:
     page = (REPOSITORY / "docs" / "outputs.md").read_text(encoding="utf-8")
     assert reference.updated(page) == page, "run: python -m longimorph.tables.reference"
     marked = {part[1] for part in reference.MARKED.findall(page)}
-    assert marked == set(dictionary.tables()) - {"marginals_by_region", "marginals_by_state"}
+    assert marked == set(dictionary.tables()) - {"marginals_by_region", "marginals_by_state", "repeats"}
 
 
 def test_the_dictionary_knows_every_column_in_its_order() -> None:
@@ -271,5 +271,6 @@ def test_the_dictionary_knows_every_column_in_its_order() -> None:
     assert order["visits"] == list(columns.VISITS) and order["changes"] == list(columns.CHANGES)
     assert order["closure"] == list(columns.CLOSURE) and order["memory"] == list(columns.MEMORY)
     assert order["marginals_by_state"] == [n if n != "class" else "state" for n in columns.CHANGES]
+    assert order["repeats"] == list(columns.CHANGES) and order["floors"] == list(columns.FLOOR_TABLE)
     with pytest.raises(KeyError, match="volumes"):
         sidecar("changes", ["patient", "volumes"])

@@ -62,11 +62,12 @@ class TinyCohort:
     rows: list[tuple[str, str, float]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     stub: bool = False
+    repeats: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def copy(self, folder: Path) -> TinyCohort:
         """A copy of the study with all that it holds, in a folder of its own, to change."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        return TinyCohort(folder, list(self.rows), dict(self.settings), stub=self.stub)
+        return TinyCohort(folder, list(self.rows), dict(self.settings), self.stub, dict(self.repeats))
 
     @property
     def config(self) -> Path:
@@ -82,13 +83,20 @@ class TinyCohort:
             save(labels, self.folder / "scans" / patient / f"{timepoint}_{name}.nii.gz")
         self.rows.append((patient, timepoint, days))
 
+    def repeat(self, patient: str, timepoint: str, ventricle_mm: float) -> None:
+        """Write the labels of a repeat of a visit and add its row."""
+        days = next(row[2] for row in self.rows if row[:2] == (patient, timepoint))
+        self.add(patient, f"{timepoint}r", days, ventricle_mm)
+        self.repeats[patient, f"{timepoint}r"] = timepoint
+
     def write(self, **settings: Any) -> None:
         """Write the tables and the configuration."""
         self.config.parent.mkdir(parents=True, exist_ok=True)
-        lines = ["patient\ttimepoint\tdays\tregions\tstates"]
+        lines = ["patient\ttimepoint\tdays\tregions\tstates" + ("\trepeat_of" if self.repeats else "")]
         for patient, timepoint, days in self.rows:
             scan = f"../scans/{patient}/{timepoint}"
             lines.append(f"{patient}\t{timepoint}\t{days:g}\t{scan}_regions.nii.gz\t{scan}_states.nii.gz")
+            lines[-1] += f"\t{self.repeats.get((patient, timepoint), '')}" if self.repeats else ""
         tables = {"cohort.tsv": "\n".join(lines) + "\n", "classes.tsv": CLASSES, "control.tsv": CONTROL}
         for name, text in tables.items():
             (self.config.parent / name).write_text(text)

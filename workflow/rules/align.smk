@@ -1,6 +1,6 @@
 rule align:
     input:
-        lambda w: [ancient(name) for name in files(JOBS.visits_of(w.patient))],
+        lambda w: [ancient(name) for name in files(JOBS.scans_of(w.patient))],
         lambda w: marks(w.patient),
     output:
         "results/patients/{patient}/alignment.json",
@@ -10,9 +10,9 @@ rule align:
         ENVIRONMENT
     threads: STUDY.config.threads
     resources:
-        **asking(lambda w: NEEDS.align(JOBS.visits_of(w.patient))),
+        **asking(lambda w: NEEDS.align(JOBS.scans_of(w.patient))),
     params:
-        visits=lambda w: [visit_record(v) for v in JOBS.visits_of(w.patient)],
+        visits=lambda w: [visit_record(v) for v in JOBS.scans_of(w.patient)],
         labels_version=JOBS.labels_version,
         settings=JOBS.settings("align"),
     script:

@@ -7,7 +7,7 @@ from longimorph.orchestration.parameters import (
     VERSIONS,
     Jobs,
     files,
-    log_files,
+    logged,
     pair_record,
     pair_row,
     visit_record,
@@ -36,6 +36,19 @@ def of_pairs(patient, names):
         for pair in JOBS.pairs_of(patient)
         for name in names
     ]
+
+
+def of_repeats(names):
+    """The named files of every pair of a visit and its repeat."""
+    return [
+        f"results/patients/{pair.patient}/{pair.name}/{name}"
+        for pair in JOBS.repeats
+        for name in names
+    ]
+
+
+# With enough repeated scans, the noise floors of every patient come from those of the whole cohort.
+FLOORS = {"floors": "results/cohort/floors.csv"} if JOBS.floors_measured else {}
 
 
 def qc_of(visit):

@@ -65,7 +65,14 @@ rule cohort_report:
     input:
         expand(
             "results/cohort/{table}.csv",
-            table=["changes", "failures", "memory", "pairs", "verdicts"],
+            table=[
+                "changes",
+                "failures",
+                "memory",
+                "pairs",
+                "verdicts",
+                *(["repeats", "floors"] if JOBS.repeats else []),
+            ],
         ),
         "results/cohort/memory.png",
         group=["results/cohort/group.html"] if JOBS.template_files else [],

@@ -13,6 +13,7 @@ TABLES = (
 
 localrules:
     pairs,
+    repeats,
     cohort_tables,
     cohort_visits,
     cohort_figure,
@@ -43,6 +44,7 @@ rule patient_tables:
         lambda w: of_pairs(w.patient, ["status.json", "changes.csv", "transitions.csv"]),
         lambda w: [qc_of(visit) for visit in JOBS.visits_of(w.patient)],
         template=lambda w: template_record(w.patient),
+        **FLOORS,
     output:
         **{
             name: f"results/patients/{{patient}}/{name}.csv"
@@ -59,17 +61,39 @@ rule patient_tables:
         **asking(lambda w: NEEDS.tables(len(JOBS.pairs_of(w.patient)))),
     params:
         visits=lambda w: JOBS.visit_rows(w.patient),
-        pairs=lambda w: [
-            {**pair_row(p), "logs": log_files(p)} for p in JOBS.pairs_of(w.patient)
-        ],
+        pairs=lambda w: [logged(p) for p in JOBS.pairs_of(w.patient)],
         classes=JOBS.class_names,
         version=VERSIONS["tables"],
     script:
         "../scripts/patient_tables.py"
 
 
+rule repeats:
+    input:
+        of_repeats(["status.json", "changes.csv"]),
+    output:
+        expand(
+            "results/cohort/{table}.{kind}",
+            table=["repeats", "floors"],
+            kind=["csv", "json"],
+        ),
+    log:
+        "results/logs/cohort/repeats.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        **asking(lambda w: NEEDS.tables(len(JOBS.repeats))),
+    params:
+        pairs=[pair_row(pair) for pair in JOBS.repeats],
+        classes=JOBS.class_names,
+        version=VERSIONS["tables"],
+    script:
+        "../scripts/repeats.py"
+
+
 rule cohort_tables:
     input:
+        of_repeats(["status.json"]),
         expand(
             "results/patients/{patient}/{table}.csv",
             patient=JOBS.patients,
@@ -92,6 +116,7 @@ rule cohort_tables:
         **asking(lambda w: NEEDS.tables(len(STUDY.plan.pairs))),
     params:
         patients=JOBS.patients,
+        repeats=[logged(pair) for pair in JOBS.repeats],
         classes=JOBS.class_names,
         version=VERSIONS["tables"],
     script:
@@ -164,6 +189,7 @@ rule cohort_complete:
         "results/cohort/pairs.csv",
         "results/cohort/visits.csv",
         "results/cohort/memory.png",
+        ["results/cohort/repeats.csv"] if JOBS.repeats else [],
         [of_pairs(patient, ["overview.png"]) for patient in JOBS.patients],
         pages=[
             "results/cohort/report.html",

@@ -7,4 +7,5 @@ from longimorph.orchestration.log import job_log
 with job_log(snakemake):
     from longimorph.stages.cohort_tables import cohort_tables
 
-    cohort_tables(snakemake.params.patients, snakemake.params.classes, Path("results"))
+    p = snakemake.params
+    cohort_tables(p.patients, p.classes, Path("results"), p.repeats)

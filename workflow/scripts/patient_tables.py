@@ -9,4 +9,6 @@ with job_log(snakemake):
 
     p, out = snakemake.params, Path(snakemake.output.changes).parent
     log = Path(snakemake.log[0]).with_name("template.log") if snakemake.input.template else None
-    patient_tables(snakemake.wildcards.patient, p.visits, p.pairs, p.classes, out, log)
+    floors = snakemake.input.get("floors")
+    known = Path(floors) if floors else None
+    patient_tables(snakemake.wildcards.patient, p.visits, p.pairs, p.classes, out, log, known)

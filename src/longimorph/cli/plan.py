@@ -57,7 +57,7 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def table(study: Study) -> list[dict[str, Any]]:
-    """Return a row per pair; raises InputError when a registration requires a GPU and fits none.
+    """Return a row per pair and repeat; raises InputError when a registration requires a GPU and fits none.
 
     Voxels are the maximum of the registration grid, since the brain's box is determined later. Memory and
     disk are in MB (10^6 bytes), time in minutes. ``host_memory_mb`` and ``limit_minutes`` are what the job
@@ -70,7 +70,7 @@ def table(study: Study) -> list[dict[str, Any]]:
     if refused := needs.refusals():
         raise InputError(refused)
     rows = []
-    for pair in study.plan.pairs:
+    for pair in study.plan.all:
         size, placed, asked = needs.size(pair), needs.placed(pair), needs.register(pair)
         card = placed.gpu.name if placed.gpu else ANY_CARD if placed.device == "cuda" else PROCESSOR
         sizes = (size.voxels, size.classes, round(size.map_mb, 1))
@@ -121,7 +121,8 @@ def _disk(study: Study, rows: Sequence[dict[str, Any]]) -> int:
     from longimorph.orchestration.resources import Needs
 
     needs = Needs(study)
-    visits = [visit for name in study.plan.patients() for visit in study.cohort.visits_of(name)]
+    names = dict.fromkeys(pair.patient for pair in study.plan.all)
+    visits = [visit for name in names for visit in study.cohort.scans_of(name)]
     of_pairs = sum(int(row["disk_mb"]) for row in rows)
     return of_pairs + sum(needs.maps(visit).disk_mb for visit in visits)
 

@@ -81,7 +81,7 @@ def uncertainty(
     What is unexplained between open pairs of classes is split in half.
     """
     share = control.to(attribution.final.q.device, torch.float64)
-    undecided = _open_entries(share, free)
+    undecided = open_entries(share, free)
     share = share.masked_fill(undecided, 0.5)
     there = target.to(attribution.final.q)
     rest, whole = (flows(attribution, there, voxel_volume) for flows in (unexplained_flows, whole_flows))
@@ -108,7 +108,7 @@ def uncertainty(
     )
 
 
-def _open_entries(share: Tensor, free: Sequence[FreePairs]) -> Tensor:
+def open_entries(share: Tensor, free: Sequence[FreePairs]) -> Tensor:
     """Which entries of a control matrix are left to the data, (C, C) bool."""
     undecided = torch.zeros_like(share, dtype=torch.bool)
     for pairs in free:

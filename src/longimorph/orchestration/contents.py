@@ -94,7 +94,7 @@ def notice(jobs: Jobs) -> list[str]:
     """Mark the patients whose scans differ from the recorded inputs of their results; return which."""
     known = _read()
     with ThreadPool(_READERS) as readers:
-        looks = readers.map(lambda patient: _look(patient, jobs.visits_of(patient), known), jobs.patients)
+        looks = readers.map(lambda patient: _look(patient, jobs.scans_of(patient), known), jobs.aligned)
         current = _current(looks, known, readers)
     _keep(known)
     told = []

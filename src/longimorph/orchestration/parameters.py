@@ -20,7 +20,7 @@ from longimorph.io.contents import content
 from longimorph.paths import display
 from longimorph.study.config import REGISTRATION
 from longimorph.study.further import ICV
-from longimorph.study.pairs import Pair
+from longimorph.study.pairs import LEAST_REPEATS, Pair
 from longimorph.study.study import Study
 from longimorph.study.suggest import did_you_mean
 from longimorph.study.table import Visit
@@ -32,7 +32,7 @@ VERSIONS = {
     "figure": 3,
     "lesions": 1,
     "tables": 6,
-    "report": 7,
+    "report": 8,
     "template": 1,
     "group": 1,
 }
@@ -41,7 +41,7 @@ VERSIONS = {
 SETTINGS = {
     "align": ("reference", "spacing_mm", "margin_mm", "align"),
     "maps": ("smoothing_mm", "floor"),
-    "register": (*REGISTRATION, "compared_min"),
+    "register": (*REGISTRATION, "compared_min", "smoothing_mm"),
     "group": ("template_smoothing_mm",),
 }
 """The settings that the results of each stage depend on; device and threads are not among them."""
@@ -69,6 +69,21 @@ class Jobs:
         return tuple(self._pairs)
 
     @cached_property
+    def aligned(self) -> tuple[str, ...]:
+        """The patients with at least one registration: of a pair, or of a repeat of a visit."""
+        return tuple(dict.fromkeys((*self.patients, *(pair.patient for pair in self.repeats))))
+
+    @property
+    def repeats(self) -> tuple[Pair, ...]:
+        """The pairs of a visit and its repeat."""
+        return self.study.plan.repeats
+
+    @property
+    def floors_measured(self) -> bool:
+        """Whether there are enough repeats to measure the noise floor."""
+        return len(self.repeats) >= LEAST_REPEATS
+
+    @cached_property
     def _pairs(self) -> dict[str, dict[str, Pair]]:
         pairs: dict[str, dict[str, Pair]] = {}
         for pair in self.study.plan.pairs:
@@ -82,21 +97,28 @@ class Jobs:
         return tuple(self._pairs[patient].values())
 
     def pair(self, patient: str, name: str) -> Pair:
-        """Return the pair called ``<from>__<to>``."""
-        known = {pair.name: pair for pair in self.pairs_of(patient)}
+        """Return the pair, or pair of a visit and its repeat, called ``<from>__<to>``."""
+        known = {pair.name: pair for pair in self.repeats if pair.patient == patient}
+        known |= self._pairs.get(patient, {})
+        if not known:
+            self.pairs_of(patient)
         if name not in known:
             raise UnknownName(f"pair of {patient} called", name, tuple(known))
         return known[name]
 
-    def visits_of(self, patient: str) -> tuple[Visit, ...]:
-        """Return the visits of one patient, earliest first."""
+    def scans_of(self, patient: str) -> tuple[Visit, ...]:
+        """Return the visits of one patient, earliest first, and after them their repeats."""
         if patient not in self.study.cohort.patients():
             raise UnknownName("patient called", patient, self.study.cohort.patients())
-        return self.study.cohort.visits_of(patient)
+        return self.study.cohort.scans_of(patient)
+
+    def visits_of(self, patient: str) -> tuple[Visit, ...]:
+        """Return the visits of one patient, earliest first, without repeats."""
+        return tuple(visit for visit in self.scans_of(patient) if not visit.repeat_of)
 
     def visit(self, patient: str, timepoint: str) -> Visit:
-        """Return one visit by name."""
-        visits = {visit.timepoint: visit for visit in self.visits_of(patient)}
+        """Return one visit or repeat by name."""
+        visits = {visit.timepoint: visit for visit in self.scans_of(patient)}
         if timepoint not in visits:
             raise UnknownName(f"visit of {patient} called", timepoint, tuple(visits))
         return visits[timepoint]
@@ -161,6 +183,11 @@ class Jobs:
     def left_out(self) -> list[dict[str, str]]:
         """Return the excluded patients, with the reason."""
         return [{"patient": p.patient, "reason": p.reason} for p in self.study.plan.left_out]
+
+
+def logged(pair: Pair) -> dict[str, Any]:
+    """Return the pair's names, the days between its visits, and the logs that can explain a failure."""
+    return {**pair_row(pair), "logs": log_files(pair)}
 
 
 def log_files(pair: Pair) -> dict[str, str]:

@@ -218,7 +218,7 @@ class Needs:
         if self.study.config.device != "cuda" or not self.study.gpus:
             return []
         sizes: dict[PairSize, list[Pair]] = {}
-        for pair in self.study.plan.pairs:
+        for pair in self.study.plan.all:
             sizes.setdefault(self.size(pair), []).append(pair)
         return [self._refusal(size, pairs) for size, pairs in sizes.items() if self._place(size) is None]
 

@@ -150,7 +150,7 @@ def _of_unknown_origin() -> Problem | None:
 
 def _ahead(study: Study) -> Problem | None:
     """Return a problem when a result of scans has a date in the future: no changed scan would be newer."""
-    visits = {(v.patient, v.timepoint) for pair in study.plan.pairs for v in (pair.source, pair.target)}
+    visits = {(v.patient, v.timepoint) for pair in study.plan.all for v in (pair.source, pair.target)}
     names = sorted(
         {f"{patient}/{name}" for patient, visit in visits for name in ("alignment.json", f"{visit}/qc.json")}
     )

@@ -11,6 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from longimorph.errors import TEMPLATE
@@ -31,6 +32,7 @@ _FIRST = 10
 _MOST_BYTES = 4_600_000
 """Maximum size of what a page shows per pair and per class; the rest of it is small."""
 _KINDS = ("moved", "changed")
+_BITS = ((1, "moved"), (2, "changed"), (4, "total"))
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def cohort_report(
         fewest=outliers.FEWEST,
         classes=len(inner),
         kept=len(kept),
+        floors=_told_floors(folder, cohort.changes),
         data=_only(data, kept) if isinstance(data, dict) else data,
         spreads=[p for p in panels if p["name"] in kept] if isinstance(panels, list) else panels,
         levels=verdict.LEVELS,
@@ -90,6 +93,15 @@ def cohort_report(
         problems=build.problems,
     )
     _administration(cohort, folder / "memory.png", out.with_name("administration.html"))
+
+
+def _told_floors(folder: Path, changes: pd.DataFrame) -> dict[str, Any]:
+    """Where the noise floors come from, and how many repeated scans are done; empty without floors."""
+    sources = [s for s in changes.get(columns.SOURCE, []) if s]
+    file = folder / "floors.csv"
+    table = columns.read_table(file) if file.exists() else pd.DataFrame()
+    done = int(table["repeats"].iloc[0]) if len(table) else 0
+    return {"source": sources[0], "repeats": done} if sources else {}
 
 
 def _administration(cohort: CohortResults, memory: Path, out: Path) -> None:
@@ -185,6 +197,7 @@ def table(cohort: CohortResults, classes: list[str]) -> dict[str, Any]:
         "levels": verdict.LEVELS,
         "rows": rows,
         "cells": [_cells(cohort, name) for name in classes],
+        "below": [_below(cohort, name) for name in classes],
     }
 
 
@@ -198,10 +211,23 @@ def _cells(cohort: CohortResults, name: str) -> list[int | None]:
     return found
 
 
+def _below(cohort: CohortResults, name: str) -> str:
+    """Which numbers of one class are below their noise floors: a digit per pair, the sum of what is.
+
+    1: moved, 2: changed class, 4: total.
+    """
+    return "".join(
+        str(sum(bit for bit, kind in _BITS if amount.below(kind)) if amount else 0)
+        for pair in cohort.pairs
+        for amount in [next((a for a in pair.amounts if a.name == name), None)]
+    )
+
+
 def _only(data: dict[str, Any], kept: Sequence[str]) -> dict[str, Any]:
     """The table's data restricted to the classes ``kept``."""
     cells = [c for name, c in zip(data["classes"], data["cells"], strict=True) if name in kept]
-    return {**data, "classes": kept, "cells": cells}
+    below = [b for name, b in zip(data["classes"], data["below"], strict=True) if name in kept]
+    return {**data, "classes": kept, "cells": cells, "below": below}
 
 
 def _kept(cohort: CohortResults, classes: Sequence[str], data: Any, panels: Any) -> list[str]:
@@ -209,7 +235,8 @@ def _kept(cohort: CohortResults, classes: Sequence[str], data: Any, panels: Any)
     room, sizes = _MOST_BYTES, dict.fromkeys(classes, 0)
     if isinstance(data, dict):
         room -= _length(data["rows"])
-        sizes = {name: _length(c) for name, c in zip(data["classes"], data["cells"], strict=True)}
+        both = zip(data["classes"], data["cells"], data["below"], strict=True)
+        sizes = {name: _length(cells) + len(below) for name, cells, below in both}
     if isinstance(panels, list):
         for panel in panels:
             sizes[panel["name"]] += sum(map(len, (panel["strips"], *panel["lines"])))
@@ -252,7 +279,7 @@ def _spreads(cohort: CohortResults, classes: list[str], colors: Mapping[str, str
         panels.append(
             {
                 "name": name,
-                "strips": spread.strips(name, colors[name], rates, marked),
+                "strips": spread.strips(name, colors[name], rates, marked, _floors(cohort.changes, name)),
                 "lines": [spread.trajectories(name, colors[name], kind, lines) for kind in _KINDS],
             }
         )
@@ -265,6 +292,15 @@ def _rates(changes: pd.DataFrame, name: str) -> dict[str, Any]:
     years = rows["days"].to_numpy(dtype=float) / DAYS_PER_YEAR
     named = {"moved": "deformation_mm3", "changed": "reallocation_mm3"}
     return {kind: rows[column].to_numpy(dtype=float) / ML / years for kind, column in named.items()}
+
+
+def _floors(changes: pd.DataFrame, name: str) -> dict[str, float]:
+    """The noise floor of one class in mL per year: the median over the pairs; NaN without floors."""
+    rows = changes[(changes["class"] == name) & (changes["status"] == "ok") & (changes["days"] > 0)]
+    years = rows["days"].to_numpy(dtype=float) / DAYS_PER_YEAR
+    known = [c for c in columns.FLOORS[:2] if c in rows and len(rows)]
+    medians = [float(np.median(rows[column].to_numpy(dtype=float) / ML / years)) for column in known]
+    return dict(zip(_KINDS, medians, strict=False))
 
 
 def _courses(cohort: CohortResults, patient: str, classes: list[str]) -> list[courses.VolumeCourse]:

@@ -51,7 +51,10 @@ def _course(name: str, days: Mapping[str, float], ways: Mapping[str, Sequence[Pa
 
 
 def _plus(first: Amount, second: Amount) -> Amount:
-    """Sum of two consecutive changes; uncertainties are added, which is an upper bound."""
+    """Sum of two consecutive changes; uncertainties are added, which is an upper bound.
+
+    The noise of the visit between them cancels, so that the larger floor is taken.
+    """
     return Amount(
         first.name,
         first.before,
@@ -61,11 +64,17 @@ def _plus(first: Amount, second: Amount) -> Amount:
         first.rest + second.rest,
         first.moved_uncertainty + second.moved_uncertainty,
         first.changed_uncertainty + second.changed_uncertainty,
+        moved_floor=max(first.moved_floor, second.moved_floor),
+        changed_floor=max(first.changed_floor, second.changed_floor),
+        total_floor=max(first.total_floor, second.total_floor),
     )
 
 
 def panel(course: VolumeCourse, first_day: float, color: str) -> Markup:
-    """Plot of one class: days across, mL up; total, moved and changed class, each with its uncertainty."""
+    """Plot of one class: days across, mL up; total, moved and changed class, each with its uncertainty.
+
+    A grey band around zero is the noise floor of the total; discs below their own floor are grey.
+    """
     drawing = Drawing(_WIDTH, _HEIGHT, f"Change of {course.name} over time")
     drawing.box((_LEFT, 7), (11, 11), "swatch", color)
     volumes = f"{course.before:.1f} → {course.steps[-1][2].after:.1f} mL" if course.steps else ""
@@ -83,6 +92,11 @@ def panel(course: VolumeCourse, first_day: float, color: str) -> Markup:
         inside = min(max(value, low), high)  # an uncertainty that dwarfs the values ends with the axis
         return x, _TOP + (high - inside) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
+    floor = max((a.total_floor for _, _, a in course.steps if math.isfinite(a.total_floor)), default=0.0)
+    if floor > 0:
+        top, bottom = place(first_day, floor)[1], place(first_day, -floor)[1]
+        band = drawing.box((_LEFT, top), (_WIDTH - _LEFT - _RIGHT, bottom - top), "floor")
+        hint(band, f"noise floor: ± {floor:.2f} mL")
     for value in ticks(low, high, 4):
         x, y = place(first_day, value)
         drawing.line((_LEFT, y), (_WIDTH - _RIGHT, y), "axis" if value == 0 else "grid")
@@ -118,8 +132,9 @@ def _line(
         words = {"total": "in total", "moved": "deformation", "changed": "reallocation"}[kind]
         said = f"{course.name} at {visit}: {signed(value, 2)} mL {words}"
         hint(
-            drawing.dot(place(day, value), 3, f"mark {style}"),
-            f"{said}{f' ± {uncertainty:.2f}' if uncertainty > 0 else ''}",
+            drawing.dot(place(day, value), 3, f"mark {style}{' below' if amount.below(kind) else ''}"),
+            f"{said}{f' ± {uncertainty:.2f}' if uncertainty > 0 else ''}"
+            f"{', below the noise floor' if amount.below(kind) else ''}",
         )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from longimorph.report import amounts
 from longimorph.report.svg import signed
 from longimorph.study.classes import BACKGROUND, ClassTable
-from longimorph.tables import columns
+from longimorph.tables import columns, floors
 from longimorph.verdict import trust
 from longimorph.verdict.status import PairStatus, read_status
 from longimorph.verdict.trust import ML
@@ -32,7 +32,8 @@ class Amount:
     """A class's row of ``changes.csv``, in mL; the uncertainties are ±.
 
     ``moved_by_matrix`` and ``changed_by_matrix`` are what the control matrix alone says of the change, NaN
-    where it leaves the question open; the low and high numbers are the ranges of the two changes.
+    where it leaves the question open; the low and high numbers are the ranges of the two changes. A change
+    below its floor may be noise alone; NaN where no floor is known.
     """
 
     name: str
@@ -49,6 +50,13 @@ class Amount:
     moved_high: float = math.nan
     changed_low: float = math.nan
     changed_high: float = math.nan
+    moved_floor: float = math.nan
+    changed_floor: float = math.nan
+    total_floor: float = math.nan
+
+    def below(self, kind: str) -> bool:
+        """Whether ``moved``, ``changed`` or ``total`` is below its noise floor."""
+        return floors.below(getattr(self, kind), getattr(self, f"{kind}_floor", math.nan))
 
     @property
     def total(self) -> float:
@@ -135,8 +143,13 @@ class PairResults:
         return amounts.passed(self.flows, _FLOWS[kind], BACKGROUND)
 
 
-def load_pair_results(row: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> PairResults:
-    """Read a pair from its folder; ``row`` holds ``patient``, ``from``, ``to`` and ``days``."""
+def load_pair_results(
+    row: Mapping[str, Any], folder: Path, classes: Sequence[str], changes: pd.DataFrame | None = None
+) -> PairResults:
+    """Read a pair from its folder; ``row`` holds ``patient``, ``from``, ``to`` and ``days``.
+
+    ``changes``: the patient's ``changes.csv``, which has the noise floors; without it there are none.
+    """
     status = read_status(folder)
     if status.verdict is not None:  # with the days between the visits, which the registration does not know
         status = trust.dated(status, float(row["days"]))
@@ -144,10 +157,10 @@ def load_pair_results(row: Mapping[str, Any], folder: Path, classes: Sequence[st
     for name in columns.FLOWS:
         flows[name] = pd.to_numeric(flows[name]) / ML
     patient, source, target = (str(row[key]) for key in ("patient", "from", "to"))
-    known, steps = (
-        amounts_in(columns.read_table(folder / "changes.csv"), classes),
-        _convergence(folder / "convergence.csv"),
-    )
+    if changes is None:
+        changes = columns.read_table(folder / "changes.csv")
+    own = changes[(changes["from"] == source) & (changes["to"] == target)]
+    known, steps = amounts_in(own, classes), _convergence(folder / "convergence.csv")
     return PairResults(patient, source, target, float(row["days"]), status, known, flows, steps, folder)
 
 
@@ -159,7 +172,7 @@ def amounts_in(changes: pd.DataFrame, classes: Sequence[str]) -> tuple[Amount, .
 
 def _amount(name: str, row: Mapping[Any, Any]) -> Amount:
     keys = (*columns.VOLUMES, *columns.UNCERTAINTIES[:2], *columns.UNCERTAINTIES[4:])
-    return Amount(name, *(float(row.get(key, math.nan)) / ML for key in keys))
+    return Amount(name, *(float(row.get(key, math.nan)) / ML for key in (*keys, *columns.FLOORS)))
 
 
 def _convergence(table: Path) -> pd.DataFrame:
@@ -222,8 +235,8 @@ def _clause(amount: Amount, told: bool = True) -> str:
         ]
     else:
         parts = [
-            _measured(amount.moved, amount.moved_uncertainty, "deformation"),
-            _measured(amount.changed, amount.changed_uncertainty, "reallocation"),
+            _measured(amount.moved, amount.moved_uncertainty, "deformation", amount.below("moved")),
+            _measured(amount.changed, amount.changed_uncertainty, "reallocation", amount.below("changed")),
         ]
     parts += [f"{signed(amount.rest)} unexplained"] if abs(amount.rest) >= _LEAST_ML else []
     uncertain = "" if amount.certain else "; the split is within its uncertainty"
@@ -238,6 +251,6 @@ def _between(value: float, bounds: tuple[float, float], words: str) -> str:
     return f"{signed(value)} ({low} to {high}) {words}"
 
 
-def _measured(value: float, uncertainty: float, words: str) -> str:
+def _measured(value: float, uncertainty: float, words: str, noise: bool) -> str:
     known = f" ± {uncertainty:.1f}" if math.isfinite(uncertainty) else ""
-    return f"{signed(value)}{known} {words}"
+    return f"{signed(value)}{known} {words}{' (below the noise floor)' if noise else ''}"

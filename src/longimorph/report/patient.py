@@ -26,6 +26,7 @@ from longimorph.report import (
 from longimorph.report.page import Builder, viewer_library, viewer_licence, write_page
 from longimorph.report.pairs import PairResults
 from longimorph.study.classes import BACKGROUND, ClassTable
+from longimorph.tables import columns
 from longimorph.text import counted
 from longimorph.verdict.status import PairStatus
 
@@ -138,6 +139,7 @@ def _write(
         pairs=sections,
         packed=packed,
         no_viewer=None if packed else shown,
+        floors=_floors(patient.folder),
         library=viewer_library() if packed else "",
         licence=viewer_licence(),
         provenance=_provenance(patient, command),
@@ -175,9 +177,11 @@ def load_patient_results(
     folder: Path,
 ) -> PatientResults:
     """Read a patient's results."""
+    file = folder / "changes.csv"
+    changes = columns.read_table(file) if file.exists() else None
     found = tuple(
         pairs.load_pair_results(
-            {"patient": patient, **row}, folder / f"{row['from']}__{row['to']}", classes.names
+            {"patient": patient, **row}, folder / f"{row['from']}__{row['to']}", classes.names, changes
         )
         for row in rows
     )
@@ -186,6 +190,13 @@ def load_patient_results(
     return PatientResults(
         patient, dict(sorted(days.items(), key=lambda item: item[1])), found, logs, visits, folder
     )
+
+
+def _floors(folder: Path) -> str:
+    """Where the noise floors of the patient's table come from; empty if it has none."""
+    file = folder / "changes.csv"
+    table = columns.read_table(file) if file.exists() else {}
+    return next((str(source) for source in table.get(columns.SOURCE, ()) if source), "")
 
 
 def _in_short(pair: PairResults, classes: ClassTable) -> dict[str, Any]:

@@ -24,10 +24,17 @@ _FEW = 30
 Marked = Mapping[int, str]
 
 
-def strips(name: str, color: str, rates: Mapping[str, NDArray[np.float64]], marked: Marked) -> Markup:
+def strips(
+    name: str,
+    color: str,
+    rates: Mapping[str, NDArray[np.float64]],
+    marked: Marked,
+    floors: Mapping[str, float] | None = None,
+) -> Markup:
     """Draw a disc per pair, mL per year; box: interquartile range, vertical line: median.
 
-    ``rates``: kind → one number per pair; ``marked``: index of an outlying pair → its name.
+    ``rates``: kind → one number per pair; ``marked``: index of an outlying pair → its name; ``floors``: kind
+    → the noise floor of a typical pair, mL per year, which is a grey band around zero.
     """
     height = _STRIPS_TOP + _STRIP * len(rates) + _STRIPS_BOTTOM
     drawing = Drawing(_WIDTH, height, f"Yearly change of {name}")
@@ -46,6 +53,11 @@ def strips(name: str, color: str, rates: Mapping[str, NDArray[np.float64]], mark
     for row, (kind, values) in enumerate(rates.items()):
         middle = _STRIPS_TOP + _STRIP * (row + 0.5)
         drawing.text((_LEFT - 6, middle), kind, f"small {kind}", "end")
+        floor = (floors or {}).get(kind, math.nan)
+        if floor > 0:
+            start, end = across(max(-floor, low)), across(min(floor, high))
+            band = drawing.box((start, middle - 20), (end - start, 40), "floor")
+            hint(band, f"noise floor of a typical pair: ± {floor:.2f} mL per year")
         if np.isfinite(values).any():
             _strip(drawing, kind, values, marked, across, middle)
     return drawing.markup()
@@ -90,6 +102,12 @@ def trajectories(name: str, color: str, kind: str, known: Sequence[tuple[str, Vo
         x = _LEFT + years / last * (_WIDTH - _LEFT - _RIGHT)
         return x, _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
+    floors = [getattr(a, f"{kind}_floor") for _, course in known for _, _, a in course.steps]
+    floor = float(np.median(floors)) if floors else math.nan
+    if floor > 0:
+        top, bottom = place(0, min(floor, high))[1], place(0, max(-floor, low))[1]
+        band = drawing.box((_LEFT, top), (_WIDTH - _LEFT - _RIGHT, bottom - top), "floor")
+        hint(band, f"noise floor of a typical change: ± {floor:.2f} mL")
     for value in ticks(low, high, 4):
         y = place(0, value)[1]
         drawing.line((_LEFT, y), (_WIDTH - _RIGHT, y), "axis" if value == 0 else "grid")

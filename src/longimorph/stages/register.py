@@ -28,12 +28,13 @@ from longimorph.memory import budget
 from longimorph.memory.model import model
 from longimorph.numerics.dice import dice
 from longimorph.numerics.memory_strategies import out_of_memory
+from longimorph.numerics.noise import Scale, label_noise
 from longimorph.numerics.optimise import Iteration
 from longimorph.numerics.register import Registration
 from longimorph.numerics.register import register as match
 from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import Divergence
-from longimorph.numerics.solve import Settings
+from longimorph.numerics.solve import USUAL_KERNEL_MM, Settings
 from longimorph.orchestration import heartbeat
 from longimorph.resuming.resumable_run import FOLDER, ResumableRun
 from longimorph.resuming.state import fingerprint
@@ -135,7 +136,8 @@ def register(
             memory = _memory(loaded, given, free)
             with journal:
                 found = _match(loaded, (matrix, free), given.numerical, trace, memory, journal)
-            changes, visits = _changes(found, loaded), (source.parent, target.parent)
+            noise = _noise(found, loaded, (matrix, free), given)
+            changes, visits = _changes(found, loaded, noise), (source.parent, target.parent)
             done = replace(
                 status,
                 status=OK,
@@ -218,7 +220,21 @@ def _no_memory(steps: int | None, device: torch.device, memory: budget.MemoryUse
     return Unusable("memory", message)
 
 
-def _changes(found: Registration, loaded: Loaded) -> PairChanges:
+def _noise(
+    found: Registration,
+    loaded: Loaded,
+    control: tuple[np.ndarray, tuple[FreePairs, ...]],
+    given: RegisterSettings,
+) -> np.ndarray:
+    """Standard errors (3, C) in mm³ by the noise of the labels: deformation, reallocation, change."""
+    kernel_mm = min(given.numerical.kernel_mm or USUAL_KERNEL_MM)
+    scale = Scale(tuple(loaded.grid.spacing.tolist()), given.smoothing_mm, kernel_mm)
+    maps, shares = (loaded.source, loaded.target), torch.from_numpy(control[0])
+    told = label_noise(*maps, found.attribution, shares, scale, control[1])
+    return torch.stack((told.deformation, told.reallocation, told.change)).cpu().numpy()
+
+
+def _changes(found: Registration, loaded: Loaded, noise: np.ndarray) -> PairChanges:
     parts = found.attribution
     before, after, moved, changed = (
         _volumes(maps, loaded.grid)
@@ -238,7 +254,7 @@ def _changes(found: Registration, loaded: Loaded) -> PairChanges:
         uncertainty.reallocation_low,
         uncertainty.reallocation_high,
     )
-    return PairChanges(before, after, moved, changed, *flows, torch.stack(uncertainties).cpu().numpy())
+    return PairChanges(before, after, moved, changed, *flows, torch.stack(uncertainties).cpu().numpy(), noise)
 
 
 def _volumes(maps: Tensor, grid: Grid) -> np.ndarray:

@@ -12,7 +12,7 @@ from longimorph.numerics.solve import Settings
 
 @dataclass(frozen=True)
 class RegisterSettings:
-    """What a study sets for a registration (``numerical``, ``compared_min``), and what its job sets.
+    """What a study sets for a registration (``numerical``, ``compared_min``, ``smoothing_mm``), and its job.
 
     ``memory_mb`` is the memory that the job requested, ``memory_model`` a model file; None: not given.
     ``recorded`` are the plain values, for status.json.
@@ -20,6 +20,7 @@ class RegisterSettings:
 
     numerical: Settings
     compared_min: float
+    smoothing_mm: float
     device: Literal["auto", "cpu", "cuda"]
     threads: int
     memory_mb: int | None
@@ -33,6 +34,7 @@ class RegisterSettings:
         return cls(
             numerical=numerical_settings(given),
             compared_min=given["compared_min"],
+            smoothing_mm=given["smoothing_mm"],
             device=given["device"],
             threads=given["threads"],
             memory_mb=given.get("memory_mb"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +43,10 @@ class Leftovers:
 def find(results: Path, pairs: Iterable[tuple[str, str, str]], others: Iterable[str] = ()) -> Leftovers:
     """Return what lies in ``results`` besides the planned ``pairs`` (patient, from, to).
 
-    ``others``: patients of the study that have no pair.
+    ``others``: patients of the study that have no pair. Pairs of a visit and its repeat are planned too.
     """
     planned: dict[str, set[str]] = {name: set() for name in others}
-    for patient, source, target in pairs:
+    for patient, source, target in (*pairs, *_repeats(results)):
         planned.setdefault(patient, set()).add(f"{source}__{target}")
     folders = _folders(results / "patients")
     strangers = tuple(folder.name for folder in folders if folder.name not in planned)
@@ -57,6 +58,15 @@ def find(results: Path, pairs: Iterable[tuple[str, str, str]], others: Iterable[
         if inner.name not in planned[folder.name] and (inner / "status.json").exists()
     )
     return Leftovers(tuple(old), strangers)
+
+
+def _repeats(results: Path) -> list[tuple[str, str, str]]:
+    """The pairs of a visit and its repeat, as ``repeats.csv`` lists them."""
+    try:
+        with (results / "cohort" / "repeats.csv").open(encoding="utf-8", newline="") as lines:
+            return [(row["patient"], row["from"], row["to"]) for row in csv.DictReader(lines)]
+    except FileNotFoundError:
+        return []
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -118,7 +118,7 @@ def overview(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport])
     patients = {
         name: tuple(
             look
-            for visit in cohort.visits_of(name)
+            for visit in cohort.scans_of(name)
             if (look := _look(visit, classes, by_visit[visit])) is not None
         )
         for name in cohort.patients()

@@ -8,6 +8,9 @@ from typing import Literal
 
 from longimorph.study.table import Cohort, Visit
 
+LEAST_REPEATS = 3
+"""Fewer pairs of a visit and its repeat say too little about the noise of the study."""
+
 Mode = Literal["consecutive", "baseline", "all"]
 
 
@@ -26,7 +29,7 @@ class Pair:
 
     @property
     def days(self) -> float:
-        """Days from the source to the target, greater than 0."""
+        """Days from the source to the target, greater than 0 unless the target repeats the source."""
         return self.target.days - self.source.days
 
 
@@ -40,10 +43,19 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Plan:
-    """All pairs, by patient in the order of the table, and the patients without pairs."""
+    """All pairs, by patient in the order of the table, and the patients without pairs.
+
+    ``repeats`` are pairs of a visit and a repeat of it, which measure noise instead of change.
+    """
 
     pairs: tuple[Pair, ...]
     left_out: tuple[LeftOut, ...]
+    repeats: tuple[Pair, ...] = ()
+
+    @property
+    def all(self) -> tuple[Pair, ...]:
+        """The pairs and the repeats: every registration."""
+        return self.pairs + self.repeats
 
     def of(self, patient: str) -> tuple[Pair, ...]:
         """Return the pairs of one patient, earliest first; empty for an excluded patient."""
@@ -62,14 +74,25 @@ def plan_pairs(cohort: Cohort, mode: Mode = "consecutive") -> Plan:
     """
     pairs: list[Pair] = []
     left_out: list[LeftOut] = []
+    repeats: list[Pair] = []
     for patient in cohort.patients():
         visits = cohort.visits_of(patient)
+        if not visits:
+            continue  # none of its rows is usable but that of a repeat
         if len(visits) < 2:
             left_out.append(
                 LeftOut(patient, f"has only one visit, '{visits[0].timepoint}'; a pair needs two")
             )
+        repeats += _repeats(patient, cohort.scans_of(patient))
         pairs += [Pair(patient, source, target) for source, target in _choose(visits, mode)]
-    return Plan(tuple(pairs), tuple(left_out))
+    return Plan(tuple(pairs), tuple(left_out), tuple(repeats))
+
+
+def _repeats(patient: str, scans: tuple[Visit, ...]) -> list[Pair]:
+    """The pairs of a visit and each of its repeats."""
+    visits = {scan.timepoint: scan for scan in scans if not scan.repeat_of}
+    again = (scan for scan in scans if scan.repeat_of in visits)
+    return [Pair(patient, visits[scan.repeat_of], scan) for scan in again]
 
 
 def _choose(visits: tuple[Visit, ...], mode: Mode) -> list[tuple[Visit, Visit]]:

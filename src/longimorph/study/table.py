@@ -14,13 +14,13 @@ from pathlib import Path
 from longimorph import paths
 from longimorph.errors import InputError, Problem
 from longimorph.io.patterns import expanded, is_pattern
-from longimorph.study import further, inputs, names, tsv
+from longimorph.study import further, inputs, names, repeats, tsv
 from longimorph.study.schema import shown
 from longimorph.study.suggest import nearest
 from longimorph.study.tsv import Table, TableRow
 
 REQUIRED = ("patient", "timepoint", "days", "regions")
-OPTIONAL = ("image", "states")
+OPTIONAL = ("image", "states", repeats.COLUMN)
 _READ = (*REQUIRED, *OPTIONAL, further.ICV)
 _DAYS = "the number of days since a day zero of this patient"
 SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz", ".mha", ".mhd", ".nrrd", ".nhdr")
@@ -41,7 +41,7 @@ class Visit:
     ``regions`` and ``states`` are integer label volumes, posteriors, or patterns of one file per class, on
     one grid. All paths are absolute. ``line`` is the row's line. ``icv_mm3`` is the intracranial volume, if
     the table gives it. ``further`` are the cells of the table's further columns, as written; no map depends
-    on them.
+    on them. ``repeat_of`` is the timepoint that this scan repeats, empty for a visit of its own.
     """
 
     patient: str
@@ -53,6 +53,7 @@ class Visit:
     line: int = field(default=0, compare=False)
     icv_mm3: float | None = field(default=None, compare=False)
     further: tuple[str, ...] = field(default=(), compare=False)
+    repeat_of: str = field(default="", compare=False)
 
     def files(self) -> dict[str, Path]:
         """Return the visit's files, or patterns, by column name."""
@@ -66,7 +67,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Cohort:
-    """All visits, in the order of the table, and the name of the table in messages.
+    """All visits and their repeats, in the order of the table, and the name of the table in messages.
 
     ``named`` are all patients named by the table, including those whose rows are unusable. ``further`` are
     the columns other than those of REQUIRED, OPTIONAL and the intracranial volume; ``gives_icv``: the table
@@ -84,18 +85,22 @@ class Cohort:
         groups: dict[str, list[Visit]] = {}
         for visit in self.visits:
             groups.setdefault(visit.patient, []).append(visit)
-        return {name: tuple(sorted(group, key=lambda v: v.days)) for name, group in groups.items()}
+        return {name: tuple(sorted(group, key=_place)) for name, group in groups.items()}
 
     def patients(self) -> tuple[str, ...]:
         """Return the patients' names in the order of their first appearance in the table."""
         return tuple(self._by_patient)
 
-    def visits_of(self, patient: str) -> tuple[Visit, ...]:
-        """Return the patient's visits, earliest first."""
+    def scans_of(self, patient: str) -> tuple[Visit, ...]:
+        """Return the patient's visits, earliest first, and after them the repeats."""
         return self._by_patient[patient]
 
+    def visits_of(self, patient: str) -> tuple[Visit, ...]:
+        """Return the patient's visits, earliest first, without repeats."""
+        return tuple(visit for visit in self._by_patient[patient] if not visit.repeat_of)
+
     def visit(self, patient: str, timepoint: str) -> Visit:
-        """Return one visit by name; raises KeyError if there is none."""
+        """Return one visit or repeat by name; raises KeyError if there is none."""
         for visit in self._by_patient[patient]:
             if visit.timepoint == timepoint:
                 return visit
@@ -108,6 +113,11 @@ class Cohort:
         wanted = set(patients)
         visits = tuple(visit for visit in self.visits if visit.patient in wanted)
         return replace(self, visits=visits)
+
+
+def _place(visit: Visit) -> tuple[bool, float]:
+    """The place of a visit among those of its patient: by time, and repeats last."""
+    return visit.repeat_of != "", visit.days
 
 
 def load_cohort(file: Path | str, check_files: bool = True) -> Cohort:
@@ -132,7 +142,7 @@ def examine_cohort(file: Path, check_files: bool = True) -> tuple[Cohort | None,
     reader = _RowReader(table, file.absolute().parent, check_files, own)
     visits = [visit for row in table.rows if (visit := reader.read(row)) is not None]
     problems += [problem for problem in reader.problems if problem.column in table.columns]
-    problems += names.repeated(table)
+    problems += names.repeated(table) + repeats.problems(table)
     problems += _order_problems(table.name, visits) + _folder_problems(table.name, visits)
     problems.sort(key=lambda problem: problem.row or 0)
     named = frozenset(row["patient"] for row in table.rows)
@@ -162,7 +172,8 @@ class _RowReader:
         if failed.intersection(REQUIRED) or days is None or regions is None:
             return None
         cells = tuple(row[column] for column in self.own)
-        return Visit(patient, timepoint, days, image, regions, states, row.line, icv, cells)
+        again = row[repeats.COLUMN]
+        return Visit(patient, timepoint, days, image, regions, states, row.line, icv, cells, again)
 
     def _report(
         self, row: TableRow, column: str, message: str, expected: str | None, hint: str | None
@@ -297,11 +308,14 @@ def nearest_path(text: str, folder: Path) -> str | None:
 
 
 def _order_problems(name: str, visits: Sequence[Visit]) -> list[Problem]:
-    """Return a problem for each visit on the same day as another, or earlier than one in a row above it."""
+    """Return a problem for each visit on the same day as another, or earlier than one in a row above it.
+
+    A repeat may be of any day: nothing is measured per year between it and its visit.
+    """
     above: dict[str, dict[float, Visit]] = {}
     named: set[tuple[str, str]] = set()
     problems = []
-    for visit in visits:
+    for visit in (one for one in visits if not one.repeat_of):
         days = above.setdefault(visit.patient, {})
         if (visit.patient, visit.timepoint) in named:
             continue  # a repeated row, reported as such

@@ -129,7 +129,7 @@ def _remarks(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport])
         for visit, report in zip(cohort.visits, reports, strict=True)
     }
     for patient in cohort.patients():
-        known = ((v, layouts[v.patient, v.timepoint]) for v in cohort.visits_of(patient))
+        known = ((v, layouts[v.patient, v.timepoint]) for v in cohort.scans_of(patient))
         found = between.remarks([(visit, layout) for visit, layout in known if layout is not None])
         yield from (ScanRemark(visit.patient, visit.timepoint, text) for visit, text in found)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from longimorph.errors import TEMPLATE
@@ -15,6 +16,7 @@ from longimorph.tables.closure import closure
 from longimorph.tables.dictionary import write_table
 from longimorph.tables.fit import fit
 from longimorph.tables.memory import memory_row
+from longimorph.tables.repeats import Floors, read_floors, with_floors, write_repeats
 from longimorph.tables.verdicts import verdict_row, with_verdict
 from longimorph.verdict.status import PairStatus, read_status
 from longimorph.verdict.trust import DAYS_PER_YEAR
@@ -29,6 +31,7 @@ def patient_tables(
     classes: Sequence[Mapping[str, str]],
     out: Path,
     template: Path | None = None,
+    floors: Path | None = None,
 ) -> None:
     """Write a patient's tables from its pairs: changes, transitions, failures, verdicts and the others.
 
@@ -38,12 +41,13 @@ def patient_tables(
     ``stage:timepoint``, → log file);
     ``folders``: the pairs' folders, in the same order; ``classes``: as for :func:`cohort_tables`;
     ``template``: the log of the patient's registration to the template, whose record lies in ``out``.
+    ``floors``: the table of the noise floors, if the cohort has repeated scans.
     """
     changes, transitions, failures, memory, verdicts = [], [], [], [], []
+    noise = read_floors(floors)
     for pair, folder in zip(pairs, folders, strict=True):
         status, days = read_status(folder), float(pair["days"])
-        own = with_verdict(columns.read_table(folder / "changes.csv"), status, days)
-        changes.append(_with_days(own, days))
+        changes.append(_pair_changes(folder, status, days, noise))
         transitions.append(columns.read_table(folder / "transitions.csv"))
         failures += _failure(patient, pair, status)
         names = {"patient": patient, "from": str(pair["from"]), "to": str(pair["to"])}
@@ -64,9 +68,35 @@ def patient_tables(
     _write_marginals(own, classes, out)
 
 
-def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]], out: Path) -> None:
-    """Write the cohort's tables from the patients' folders.
+def repeat_tables(
+    pairs: Sequence[Mapping[str, Any]],
+    folders: Sequence[Path],
+    classes: Sequence[Mapping[str, str]],
+    out: Path,
+) -> None:
+    """Write the tables of the pairs of a visit and its repeat; as for :func:`patient_tables`."""
+    own = [
+        _pair_changes(folder, read_status(folder), float(pair["days"]), None)
+        for pair, folder in zip(pairs, folders, strict=True)
+    ]
+    write_repeats(columns.stack(own, columns.CHANGES), classes, out)
 
+
+def _pair_changes(folder: Path, status: PairStatus, days: float, noise: Floors | None) -> pd.DataFrame:
+    own = with_floors(columns.read_table(folder / "changes.csv"), noise)
+    return _with_days(with_verdict(own, status, days), days)
+
+
+def cohort_tables(
+    patients: Sequence[Path],
+    classes: Sequence[Mapping[str, str]],
+    out: Path,
+    repeats: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write the cohort's tables from the patients' folders, which lie side by side.
+
+    ``repeats``: the pairs of a visit and its repeat, as in :func:`patient_tables` with the ``patient``; those
+    that failed become failures.
     ``classes``: one dict per class with ``class`` and the names ``region`` and ``state`` that the marginal
     tables sum over (empty if classes.tsv gives none: those classes are summed as ``(unnamed)``).
     """
@@ -74,7 +104,8 @@ def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]]
     transitions = columns.stack(
         (columns.read_table(p / "transitions.csv") for p in patients), columns.TRANSITIONS
     )
-    failures = columns.stack((columns.read_table(p / "failures.csv") for p in patients), columns.FAILURES)
+    failed = [columns.read_table(p / "failures.csv") for p in patients]
+    failures = columns.stack([*failed, _failed_repeats(repeats, out)], columns.FAILURES)
     write_table(out / "changes.csv", columns.as_text(changes), classes)
     write_table(out / "transitions.csv", columns.as_text(transitions), classes)
     write_table(out / "failures.csv", failures, classes)
@@ -87,6 +118,14 @@ def cohort_tables(patients: Sequence[Path], classes: Sequence[Mapping[str, str]]
     fits = columns.stack((columns.read_table(p / "fit.csv") for p in patients), columns.FIT)
     write_table(out / "fit.csv", columns.as_text(fits), classes)
     _write_marginals(changes, classes, out)
+
+
+def _failed_repeats(repeats: Sequence[Mapping[str, Any]], out: Path) -> pd.DataFrame:
+    rows = []
+    for pair in repeats:
+        folder = out.parent / "patients" / str(pair["patient"]) / f"{pair['from']}__{pair['to']}"
+        rows += _failure(str(pair["patient"]), pair, read_status(folder))
+    return pd.DataFrame(rows, columns=list(columns.FAILURES))
 
 
 def _visits(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -117,8 +156,8 @@ def marginals(changes: pd.DataFrame, names: Mapping[str, str], kind: str) -> pd.
     if changes.empty:
         return pd.DataFrame(columns=order)
     named = changes.assign(**{kind: changes["class"].map(names)})
-    keys = [*columns.PAIR, "days", kind, "status", *columns.VERDICT]
-    numbers = [*columns.VOLUMES, *columns.RATES, *columns.UNCERTAINTIES]
+    keys = [*columns.PAIR, "days", kind, "status", *columns.VERDICT, columns.SOURCE]
+    numbers = [*columns.VOLUMES, *columns.RATES, *columns.UNCERTAINTIES, *columns.FLOORS, *columns.INTERVALS]
     sums = named.groupby(keys, sort=False, dropna=False)[numbers].sum(min_count=1).reset_index()
     sums[numbers] = columns.to_decimals(sums[numbers].to_numpy())
     return sums[order]
@@ -136,7 +175,7 @@ def write_pair_list(
 def _with_days(changes: pd.DataFrame, days: float) -> pd.DataFrame:
     rates = changes.assign(days=days)
     for rate in columns.RATES:
-        rates[rate] = rates[rate.removesuffix("_per_year")] * (DAYS_PER_YEAR / days)
+        rates[rate] = rates[rate.removesuffix("_per_year")] * (DAYS_PER_YEAR / days if days > 0 else np.nan)
     return rates[list(columns.CHANGES)]
 
 

@@ -34,6 +34,16 @@ UNCERTAINTIES = (
     "reallocation_high_mm3",
 )
 VERDICT = ("verdict", "verdict_codes")
+NOISE = ("deformation_noise_mm3", "reallocation_noise_mm3", "change_noise_mm3")
+FLOORS = ("deformation_floor_mm3", "reallocation_floor_mm3", "change_floor_mm3")
+INTERVALS = (
+    "deformation_90_low_mm3",
+    "deformation_90_high_mm3",
+    "reallocation_90_low_mm3",
+    "reallocation_90_high_mm3",
+)
+SPREADS = ("deformation_spread_mm3", "reallocation_spread_mm3", "change_spread_mm3")
+SOURCE = "floor_source"
 FLOWS = ("deformation_mm3", "reallocation_mm3")
 GAPS = (
     "deformation_direct_mm3",
@@ -46,8 +56,10 @@ GAPS = (
     "reallocation_gap_uncertainty_mm3",
 )
 
-PAIR_CHANGES = (*PAIR, "class", *VOLUMES, "status", *UNCERTAINTIES)
-CHANGES = (*PAIR, "days", "class", *VOLUMES, "status", *RATES, *UNCERTAINTIES, *VERDICT)
+PAIR_CHANGES = (*PAIR, "class", *VOLUMES, "status", *UNCERTAINTIES, *NOISE)
+CHANGES = (*PAIR, "days", "class", *VOLUMES, "status", *RATES, *UNCERTAINTIES, *VERDICT,
+           *FLOORS, *INTERVALS, SOURCE)  # fmt: skip
+FLOOR_TABLE = ("class", "repeats", *SPREADS, *FLOORS, SOURCE)
 FIT = (
     "patient",
     "timepoint",
@@ -116,11 +128,12 @@ LESIONS = (
 VISITS = VISIT_COLUMNS
 SINCE_FIRST = VISITS[VISITS.index("change_since_first_mm3") :]
 
-_PLAIN = frozenset({"days", "years_since_first", "pairs_summed", "pairs_fitted"})
+_PLAIN = frozenset({"days", "years_since_first", "pairs_summed", "pairs_fitted", "repeats"})
 """Numbers that are written with as many digits as they have."""
 _VISIT_NUMBERS = frozenset({"volume_mm3", "icv_mm3", "not_shown_mm3", *SINCE_FIRST})
 _NUMBERS = frozenset(
     {*_PLAIN, *VOLUMES, *RATES, *UNCERTAINTIES, *GAPS, *FIT[4:], *_VISIT_NUMBERS, *LESION_NUMBERS, *PLACE}
+    | {*NOISE, *FLOORS, *INTERVALS, *SPREADS}
 )
 
 

@@ -45,7 +45,8 @@ def require_complete(folder: Path, out: Path, incomplete: Sequence[Path] = ()) -
     ``incomplete``: pages with missing parts; if there are any, PagesIncomplete is raised.
     """
     failures = columns.read_table(folder / "failures.csv")
-    pairs = len(columns.read_table(folder / "changes.csv")[list(columns.PAIR)].drop_duplicates())
+    tables = [folder / name for name in ("changes.csv", "repeats.csv") if (folder / name).exists()]
+    pairs = sum(len(columns.read_table(t)[list(columns.PAIR)].drop_duplicates()) for t in tables)
     if len(failures):
         raise SomePairsFailed(failures, pairs, folder)
     if incomplete:

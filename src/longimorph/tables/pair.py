@@ -21,7 +21,8 @@ class PairChanges:
     ``deformation``, ``reallocation``: (C,) signed; + means that the class grew. ``deformation_flows``,
     ``reallocation_flows``: (C, C), from row to column, never negative; the diagonals are ignored.
     ``uncertainties``: (10, C), those of deformation and reallocation, both closed numbers, both numbers of
-    the control matrix alone, and the ranges of deformation and reallocation.
+    the control matrix alone, and the ranges of deformation and reallocation. ``noise``: (3, C), standard
+    errors of deformation, reallocation and change by the noise of the labels; NaN where it is not known.
     """
 
     volume_from: np.ndarray
@@ -31,6 +32,7 @@ class PairChanges:
     deformation_flows: np.ndarray
     reallocation_flows: np.ndarray
     uncertainties: np.ndarray
+    noise: np.ndarray | float = np.nan
 
 
 def write_pair(folder: Path, pair: Mapping[str, object], classes: Sequence[str], found: PairChanges) -> None:
@@ -75,6 +77,8 @@ def _changes(
         table[name] = values
     table["status"] = status
     for name, values in zip(columns.UNCERTAINTIES, found.uncertainties, strict=True):
+        table[name] = columns.to_decimals(values)
+    for name, values in zip(columns.NOISE, np.broadcast_to(found.noise, (3, len(classes))), strict=True):
         table[name] = columns.to_decimals(values)
     return table[list(columns.PAIR_CHANGES)]
 

@@ -33,6 +33,12 @@
     return row.days > 0 ? (value * 365.25) / row.days : null;
   }
 
+  // Whether a class of a row changed by less than its noise floor; what is unexplained has none.
+  function below(row, index) {
+    const bit = { 0: 1, 1: 2, 3: 4 }[$("c-measure").value] || 0;
+    return (Number(data.below[index][row.place]) & bit) > 0;
+  }
+
   const COLUMNS = [
     { name: "patient", value: (row) => row.patient },
     { name: "pair", value: (row) => `${row.from} to ${row.to}` },
@@ -125,6 +131,7 @@
       const value = cell(row, index);
       const box = make("td", value === null ? "" : sign(value), element, "number");
       if (value === null) return;
+      if (below(row, index)) { box.classList.add("below"); box.title = "below the noise floor"; return; }
       const share = Math.round(45 * Math.min(Math.abs(value) / scale[index], 1));
       box.style.background = `color-mix(in srgb, var(${value > 0 ? "--up" : "--down"}) ${share}%, transparent)`;
     });
