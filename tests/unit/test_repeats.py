@@ -11,6 +11,7 @@ import pytest
 from study_files import write_study
 
 from longimorph import tables
+from longimorph.cli.main import main
 from longimorph.errors import InputError
 from longimorph.orchestration.parameters import Jobs
 from longimorph.study import pairs, table
@@ -56,6 +57,20 @@ def test_a_column_without_repeats_changes_nothing(tmp_path: Path) -> None:
     plain = table.load_cohort(tmp_path / "cohort.tsv")
     marked = table.load_cohort(mark(tmp_path, {}))
     assert marked == plain and pairs.plan_pairs(marked) == pairs.plan_pairs(plain)
+
+
+@pytest.mark.parametrize("marks, words", [(1, "too few for the noise floors"), (3, "come from them")])
+def test_the_check_says_what_the_repeats_are_good_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], marks: int, words: str
+) -> None:
+    visits = tuple(
+        ("P1", name, 0.0 if "r" in name else 9.0 * n) for n, name in enumerate(("a", "b", "r1", "r2", "r3"))
+    )
+    config = write_study(tmp_path, visits[: 2 + marks])
+    mark(tmp_path, {f"P1 r{number}": "a" for number in (1, 2, 3)})
+    main(["check", str(config)])
+    told = capsys.readouterr().out
+    assert words in told and "1 pair of 1 patient can run" in told
 
 
 def test_every_wrong_mark_is_told_at_once(tmp_path: Path) -> None:

@@ -131,9 +131,21 @@ def _differences(found: Overview, most: int | None) -> list[str]:
     return ["Differences between the visits of a patient:", *lines, *more] if lines else []
 
 
+def _repeats(number: int) -> str:
+    """Return what the repeated scans are good for."""
+    from longimorph.study.pairs import LEAST_REPEATS
+
+    told = f"{counted(number, 'repeated scan')}: "
+    if number >= LEAST_REPEATS:
+        return f"{told}the noise floors of the study come from them."
+    return f"{told}too few for the noise floors, which need {LEAST_REPEATS}; each pair's labels give its own."
+
+
 def _closing(checked: Validated, stopped: Sequence[Blocked], most: int | None) -> Iterator[str]:
     """Yield how many pairs can run, and which cannot."""
     plan = checked.study.plan
+    if plan.repeats:
+        yield _repeats(len(plan.repeats))
     visits, pairs = counted(len(checked.study.cohort.visits), "visit"), counted(len(plan.pairs), "pair")
     if not plan.pairs:
         yield f"{visits}, no pair: nothing can run. A pair needs two visits of the same patient."

@@ -195,8 +195,9 @@ def load_patient_results(
 def _floors(folder: Path) -> str:
     """Where the noise floors of the patient's table come from; empty if it has none."""
     file = folder / "changes.csv"
-    table = columns.read_table(file) if file.exists() else {}
-    return next((str(source) for source in table.get(columns.SOURCE, ()) if source), "")
+    if not file.exists():
+        return ""
+    return next((str(source) for source in columns.read_table(file).get(columns.SOURCE, ()) if source), "")
 
 
 def _in_short(pair: PairResults, classes: ClassTable) -> dict[str, Any]:
