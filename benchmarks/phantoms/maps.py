@@ -157,7 +157,8 @@ def noisy_visits(
     grid, found = _grid(brain, spacing), list[Maps]()
     for visit, fine in enumerate(_fine_visits(case, tuple(states))):
         volumes = volumes_of(brain, states[visit])
-        noisy = _noisy(fine, brain, grid, volumes, np.random.default_rng([noise_seed, visit]))
+        rng = np.random.default_rng([noise_seed, visit])
+        noisy = _noisy(fine, brain, grid, volumes, FLIPPED_SHARE, rng)
         found.append(simplex.close(simplex.smooth(noisy, grid, settings.smoothing_mm), settings.floor))
     return found, grid.voxel_volume
 

@@ -24,7 +24,7 @@ def changes_of(course: np.ndarray) -> pd.DataFrame:
             for name, value in zip("mn", course[b] - course[a], strict=True):
                 row = {"patient": "P", "from": str(a), "to": str(b), "class": name, "status": "ok"}
                 row |= {f"{kind}_mm3": value for kind in bench.KINDS}
-                rows.append(row | {f"{kind}_uncertainty_mm3": 5.0 for kind in bench.KINDS})  # type: ignore[dict-item]
+                rows.append(row | {f"{kind}_uncertainty_mm3": 5.0 for kind in bench.KINDS})
     return pd.DataFrame(rows)
 
 

@@ -198,7 +198,8 @@ def test_equation_numbers_in_docstrings_are_those_of_the_theory() -> None:
     numbers = dict(re.findall(r"^    (E\d+) +(.*?) +=?", theory, re.MULTILINE))
     sides = {"dq/dt": "dq/dt", "dp/dt": "dp/dt", "source": "z", "cost": "J(p₀)"}
     said = "".join(file.read_text() for file in (REPOSITORY / "src/longimorph/numerics").glob("*.py"))
-    assert set(re.findall(r"\bE\d+\b", said)) == set(numbers)
+    whole = "".join(file.read_text() for file in (REPOSITORY / "src/longimorph").rglob("*.py"))
+    assert set(re.findall(r"\bE\d+\b", whole)) == set(numbers)
     named = re.findall(r"(dq/dt|dp/dt|source|cost) \((E\d+)\)", said)
     assert {side for side, _ in named} == set(sides)
     assert [(side, number) for side, number in named if numbers[number] != sides[side]] == []

@@ -41,7 +41,7 @@ def test_a_repeat_is_in_no_pair_but_that_with_its_visit(tmp_path: Path) -> None:
     assert [visit.timepoint for visit in cohort.scans_of("P1")] == ["m0", "m6", "m0r"]
     assert cohort.further == ()
     for mode in ("consecutive", "baseline", "all"):
-        plan = pairs.plan_pairs(cohort, mode)  # type: ignore[arg-type]
+        plan = pairs.plan_pairs(cohort, mode)
         assert [(pair.patient, pair.name) for pair in plan.pairs] == [("P1", "m0__m6")]
         assert [(p.patient, p.name, p.days) for p in plan.repeats] == [
             ("P1", "m0__m0r", 0), ("P2", "m0__again", 3)]  # fmt: skip

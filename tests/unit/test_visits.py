@@ -241,7 +241,7 @@ def test_every_table_has_a_dictionary_of_its_columns(tmp_path: Path) -> None:
     tables.cohort_tables([tmp_path / "patients" / "001"], NAMED, tmp_path / "cohort")
     tables.write_pair_list([], [], tmp_path / "cohort" / "pairs.csv")
     files = [*(tmp_path / "cohort").glob("*.csv"), *(tmp_path / "patients" / "001").glob("*.csv")]
-    assert len(files) == 9 + 9
+    assert len(files) == 10 + 10
     for file in files:
         with file.open(newline="") as opened:
             header = next(csv.reader(opened))

@@ -43,8 +43,8 @@ rule patient_tables:
     input:
         lambda w: of_pairs(w.patient, ["status.json", "changes.csv", "transitions.csv"]),
         lambda w: [qc_of(visit) for visit in JOBS.visits_of(w.patient)],
-        template=lambda w: template_record(w.patient),
         **FLOORS,
+        template=lambda w: template_record(w.patient),
     output:
         **{
             name: f"results/patients/{{patient}}/{name}.csv"

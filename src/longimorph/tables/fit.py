@@ -20,11 +20,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from longimorph.tables import columns, cumulative
+from longimorph.tables.closure import KINDS
 from longimorph.tables.cumulative import Pair
 
 Array = NDArray[np.float64]
 
-KINDS = ("deformation", "reallocation")
 LEAST_UNCERTAINTY_MM3 = 1.0
 """Smallest uncertainty, in mm3, that weighs a pair: one of identical visits is exactly zero."""
 
