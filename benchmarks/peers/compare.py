@@ -27,7 +27,9 @@ from benchmarks.phantoms.maps import KnownPair, default_data, make_pair
 from benchmarks.truth import fingerprint
 from benchmarks.truth_runs import by_matrix, numerical
 from longimorph.io import atomic
+from longimorph.numerics.memory_strategies import STORE, Ladder
 from longimorph.numerics.register import register
+from longimorph.numerics.run import Run
 from longimorph.study import presets
 from longimorph.study.config import defaults
 from longimorph.study.control import free_pairs
@@ -188,7 +190,8 @@ def _longimorph(pair: KnownPair, maps: tuple[NDArray[Any], ...]) -> tuple[NDArra
     shares, spacing = torch.from_numpy(control).float(), pair.grid.spacing.tolist()
     free = free_pairs(control, pair.classes, settings.reallocation == "projected")
     began = time.perf_counter()
-    found = register(source, target, shares, spacing, settings, free=free)
+    run = Run(ladder=Ladder([STORE]))  # what a job chooses where memory allows
+    found = register(source, target, shares, spacing, settings, run, free=free)
     seconds = time.perf_counter() - began
     moved = found.attribution.deformation.sum((1, 2, 3), dtype=torch.float64) * pair.grid.voxel_volume
     return moved.numpy(), seconds
