@@ -37,6 +37,7 @@ def small_results(folder: Path) -> None:
     tables.patient_tables("001", [pair], [out / "V1__V2"], CLASSES, out)
     visits = [{"timepoint": "V1", "days": 0.0}, {"timepoint": "V2", "days": 365.25}]
     tables.write_patient_visits("001", visits, [pair], CLASSES, out)
+    tables.cohort_tables([out], CLASSES, folder / "results" / "cohort")
     cells = {"001": {visit: ("70", "control", "A") for visit in ("V1", "V2")}}
     tables.write_cohort_visits([out], FURTHER, cells, CLASSES, folder / "results" / "cohort")
 
@@ -57,6 +58,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_the_table_of_a_study_is_read_with_its_names_as_text(page: dict[str, Any]) -> None:
     assert page["usable"]["patient"].tolist() == ["001"] * 4
     assert set(page["usable"]["class"]) == {"ventricles", "background"}
+
+
+def test_changes_beyond_the_noise_and_courses_are_read(page: dict[str, Any]) -> None:
+    assert len(page["done"]) == 2 and page["beyond"].empty  # nothing changed
+    assert page["courses"].loc[("001", "V2")].to_dict() == {"ventricles": 0.0, "background": 0.0}
 
 
 def test_the_simulated_cohort_has_columns_of_visits_csv(page: dict[str, Any]) -> None:
