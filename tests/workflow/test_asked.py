@@ -61,7 +61,10 @@ def resources(study: TinyCohort, *arguments: str) -> dict[str, list[dict[str, st
 
 
 def test_every_rule_asks_for_memory_time_and_disk_and_the_dry_run_shows_it(study: TinyCohort) -> None:
-    study.write(sweep={"pairs": ["P001/V1__V2"], "settings": {"kernel_mm": [[24], [48]]}})
+    tiny.save(tiny.head(28, False)[0], study.config.parent / "template.nii.gz")
+    study.repeat("P001", "V2", 24)
+    sweep = {"pairs": ["P001/V1__V2"], "settings": {"kernel_mm": [[24], [48]]}}
+    study.write(template="template.nii.gz", sweep=sweep)
     found = resources(study, "everything", "patient_P001", "sweep")
     needs = Needs(studies.load_study(study.config))
     files = (tiny.REPOSITORY / "workflow" / "rules").glob("*.smk")
