@@ -174,7 +174,7 @@ def _volumes(truths: Mapping[tuple[int, int], Truth], visits: int) -> Array:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.visits", description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=12, metavar="N", help="noisy patients (default 12)")
+    parser.add_argument("--seeds", type=int, default=8, metavar="N", help="noisy patients (default 8)")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="the page")
     return parser
 
