@@ -11,7 +11,7 @@ volumes match. Free exchanges leave the mismatch: r stands for A r (E10).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -111,6 +111,11 @@ def mismatch(q: Tensor, matching: Matching) -> float:
     """Mismatch of a shooting that ends at q (C, *grid): the first term of E5, in mm^3."""
     residual = _residual(q, matching)
     return _half_product(residual, _weighed(residual, matching), matching)
+
+
+def difference(matching: Matching) -> float:
+    """Mismatch of the source itself, free exchanges included, in mm^3."""
+    return mismatch(matching.source, replace(matching, free=EVERYTHING))
 
 
 def _residual(q: Tensor, matching: Matching) -> Tensor:

@@ -162,10 +162,10 @@ class DescentOptions:
 
     ``damping`` applies to the first direction; ``voxel_volume`` in mm^3 turns products of gradients into
     changes of cost. The descent ends when two consecutive steps each lower the cost by less than a share
-    ``least_gain`` of itself, or at ``most_evaluations``, of which ``spent`` were used before. A full step
-    that still diverges with more damping is shortened if ``shorten``; otherwise it ends the descent, as does
-    a step to a path whose H drifts by more than a fraction ``most_drift``. L-BFGS keeps ``pairs_kept``
-    curvature pairs.
+    ``least_gain`` of itself or less than ``negligible`` mm^3, or at ``most_evaluations``, of which ``spent``
+    were used before. A full step that still diverges with more damping is shortened if ``shorten``; otherwise
+    it ends the descent, as does a step to a path whose H drifts by more than a fraction ``most_drift``.
+    L-BFGS keeps ``pairs_kept`` curvature pairs.
     """
 
     damping: float
@@ -176,6 +176,7 @@ class DescentOptions:
     spent: int = 0
     pairs_kept: int = PAIRS_KEPT
     most_drift: float = math.inf
+    negligible: float = 0.0
 
 
 def minimise(
@@ -233,7 +234,8 @@ def minimise(
             return optimum("H drifts: the shooting needs more steps.", False)
         if small >= 2:
             return optimum(
-                f"Converged: two steps in a row each lowered the cost by less than {100 * least_gain:.3g} %.",
+                f"Converged: two steps in a row each lowered the cost by less than {100 * least_gain:.3g} % or "
+                f"{options.negligible:.2g} mm3.",
                 True,
             )
         if trial.exhausted:
@@ -260,12 +262,13 @@ def minimise(
             continue
         length, there, momentum = better
         del better
+        gain = here.cost - there.cost
         if length < 1.0:
             damping *= 2
-        elif not again and here.cost - there.cost > -0.5 * WORTHWHILE * slope:
+        elif not again and gain > -0.5 * WORTHWHILE * slope:
             damping = max(damping * LESS_DAMPED, min(damping, least))
         number, again = number + 1, False
-        small = small + 1 if here.cost - there.cost < least_gain * here.cost else 0
+        small = small + 1 if gain < max(least_gain * here.cost, options.negligible) else 0
         with journal.uninterruptible():
             _remember(history, direction, length, here, there, ladder)
             here, last = _point(momentum, there, ladder), _without_gradient(there)

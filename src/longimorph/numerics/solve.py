@@ -29,7 +29,7 @@ from longimorph.numerics.equations import combine, differences
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.memory_strategies import Ladder, Offloadable
-from longimorph.numerics.objective import Matching, cost, curvature, evaluate, mismatch
+from longimorph.numerics.objective import Matching, cost, curvature, difference, evaluate, mismatch
 from longimorph.numerics.optimise import DescentOptions, Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.projection import projection
@@ -47,8 +47,12 @@ DRIFT_LIMIT, DESCENT_DRIFT = 0.02, 0.05
 """Relative drift of H of a result, and that of an accepted path at which a descent ends to take more steps:
 early, rough paths drift more than the optimum.
 """
-DRIFT_MARGIN = 1.2
-"""Steps taken, as a multiple of those that the drift asks for."""
+DRIFT_MARGIN, MOST_AT_ONCE = 1.2, 1.5
+"""Steps taken, as a multiple of those that the drift asks for, and as a multiple of the present ones at most:
+rough paths drift more than the optimum.
+"""
+NEGLIGIBLE = 1e-7
+"""Gain of a step, as a share of the difference between the maps, that counts as rounding."""
 START_DAMPINGS, HANDED_DAMPINGS = (3e-4, 3e-3, 3e-2), (2e-3, 2e-2)
 """Dampings of a start along the great circles, and of one that follows a coarser level."""
 FIRST_DAMPING = 1e-3
@@ -219,6 +223,7 @@ def _descend(
         spent=used,
         pairs_kept=settings.pairs_kept,
         most_drift=DESCENT_DRIFT if settings.steps is None and matching.steps < MOST_STEPS else math.inf,
+        negligible=NEGLIGIBLE * run.ladder.attempt(lambda: difference(matching)),
     )
 
     def tell(iteration: Iteration) -> None:
@@ -361,7 +366,7 @@ def _steps_needed(momentum: Tensor, matching: Matching, ladder: Ladder) -> int:
     voxels, moved_off = ladder.attempt(lambda: _pace_and_drift(start, matching))
     needed = math.ceil(voxels / CFL_LIMIT)
     if moved_off > DRIFT_LIMIT:  # it falls with the square of the number of steps
-        more = min(DRIFT_MARGIN * math.sqrt(moved_off / DRIFT_LIMIT), 2.0)
+        more = min(DRIFT_MARGIN * math.sqrt(moved_off / DRIFT_LIMIT), MOST_AT_ONCE)
         needed = max(needed, math.ceil(more * matching.steps))
     return min(needed, MOST_STEPS)
 
