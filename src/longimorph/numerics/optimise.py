@@ -162,10 +162,10 @@ class DescentOptions:
 
     ``damping`` applies to the first direction; ``voxel_volume`` in mm^3 turns products of gradients into
     changes of cost. The descent ends when two consecutive steps each lower the cost by less than a share
-    ``least_gain`` of itself or less than ``negligible`` mm^3, or at ``most_evaluations``, of which ``spent``
-    were used before. A full step that still diverges with more damping is shortened if ``shorten``; otherwise
-    it ends the descent, as does a step to a path whose H drifts by more than a fraction ``most_drift``.
-    L-BFGS keeps ``pairs_kept`` curvature pairs.
+    ``least_gain`` of itself, at a cost of at most ``negligible`` mm^3, or at ``most_evaluations``, of which
+    ``spent`` were used before. A full step that still diverges with more damping is shortened if ``shorten``;
+    otherwise it ends the descent, as does a step to a path whose H drifts by more than a fraction
+    ``most_drift``. L-BFGS keeps ``pairs_kept`` curvature pairs.
     """
 
     damping: float
@@ -232,10 +232,11 @@ def minimise(
     while True:
         if last.drift > options.most_drift:
             return optimum("H drifts: the shooting needs more steps.", False)
+        if last.cost <= options.negligible:
+            return optimum(f"Converged: a cost of {last.cost:.2g} mm3 is rounding.", True)
         if small >= 2:
             return optimum(
-                f"Converged: two steps in a row each lowered the cost by less than {100 * least_gain:.3g} % or "
-                f"{options.negligible:.2g} mm3.",
+                f"Converged: two steps in a row each lowered the cost by less than {100 * least_gain:.3g} %.",
                 True,
             )
         if trial.exhausted:
@@ -268,7 +269,7 @@ def minimise(
         elif not again and gain > -0.5 * WORTHWHILE * slope:
             damping = max(damping * LESS_DAMPED, min(damping, least))
         number, again = number + 1, False
-        small = small + 1 if gain < max(least_gain * here.cost, options.negligible) else 0
+        small = small + 1 if gain < least_gain * here.cost else 0
         with journal.uninterruptible():
             _remember(history, direction, length, here, there, ladder)
             here, last = _point(momentum, there, ladder), _without_gradient(there)

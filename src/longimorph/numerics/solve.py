@@ -52,7 +52,7 @@ DRIFT_MARGIN, MOST_AT_ONCE = 1.2, 1.5
 rough paths drift more than the optimum.
 """
 NEGLIGIBLE = 1e-7
-"""Gain of a step, as a share of the difference between the maps, that counts as rounding."""
+"""Cost, as a share of the difference between the maps, that counts as rounding."""
 START_DAMPINGS, HANDED_DAMPINGS = (3e-4, 3e-3, 3e-2), (2e-3, 2e-2)
 """Dampings of a start along the great circles, and of one that follows a coarser level."""
 FIRST_DAMPING = 1e-3
