@@ -13,11 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
 from longimorph.cores import usable_cores
+from longimorph.numerics.fused import compiled
 
 CACHED, STREAMED = 2048, 8_000_000
 """Numbers in an array that stays in the cache, and in one that does not."""
@@ -75,7 +75,7 @@ def _each(threads: int, size: int, rounds: int, repeats: int) -> float:
         return _median(run, repeats) / threads
 
 
-@numba.njit(nogil=True, fastmath=True)
+@compiled
 def _sum(a: Any, b: Any, c: Any, rounds: int) -> None:
     """a = b + a c, ``rounds`` times."""
     for _ in range(rounds):
