@@ -40,6 +40,10 @@ MODES = {
 }
 
 
+NOISE = np.arange(1.0, 10.0).reshape(3, 3)  # deformation, reallocation, change; times i + j per pair
+FLOORS = [f"{kind}_since_first_floor_mm3" for kind in ("deformation", "reallocation", "change")]
+
+
 def make(
     root: Path,
     pairs: Sequence[tuple[int, int]],
@@ -67,7 +71,7 @@ def make(
             moved, turned = MOVED[j] - MOVED[i], TURNED[j] - TURNED[i]
             none = np.zeros((3, 3))
             found = tables.PairChanges(
-                VOLUMES[i], VOLUMES[j], moved, turned, none, none, np.full((10, 3), 2.0)
+                VOLUMES[i], VOLUMES[j], moved, turned, none, none, np.full((10, 3), 2.0), NOISE * (i + j)
             )
             tables.write_pair(folder, names, CLASSES, found)
         (folder / "status.json").write_text(json.dumps(said))
@@ -133,6 +137,17 @@ def test_the_first_visit_has_zeros_and_no_rate(tmp_path: Path) -> None:
     assert first["change_since_first_mm3"] == first["deformation_since_first_uncertainty_mm3"] == 0
     assert first["volume_percent"] == 100
     assert np.isnan(first["deformation_since_first_mm3_per_year"])
+
+
+def test_floors_of_a_sum_follow_from_those_of_its_pairs(tmp_path: Path) -> None:
+    two_sided = 1.959964
+    for mode, along in (("consecutive", [1, 3]), ("baseline", [2])):
+        table = make(tmp_path / mode, MODES[mode])
+        last = table[table["timepoint"] == "V3"][FLOORS].to_numpy().T
+        parts = two_sided * NOISE[:2] * np.sqrt(np.square(along).sum())
+        assert np.allclose(last[:2], parts, rtol=0, atol=2e-3)
+        assert np.allclose(last[2], two_sided * NOISE[2] * max(along), rtol=0, atol=2e-3)
+        assert table[table["timepoint"] == "V10"][FLOORS].isna().all(axis=None)
 
 
 def test_a_class_that_is_absent_at_first_has_no_percentages(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ VERSIONS = {
     "register": 10,
     "figure": 3,
     "lesions": 1,
-    "tables": 6,
+    "tables": 7,
     "report": 8,
     "template": 1,
     "group": 1,

@@ -34,6 +34,9 @@ VISIT_COLUMNS = (
     "reallocation_since_first_mm3_per_year",
     "deformation_since_first_uncertainty_mm3_per_year",
     "reallocation_since_first_uncertainty_mm3_per_year",
+    "deformation_since_first_floor_mm3",
+    "reallocation_since_first_floor_mm3",
+    "change_since_first_floor_mm3",
 )
 """The columns of ``visits.csv``, after which the further columns of the cohort table follow."""
 

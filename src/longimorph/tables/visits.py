@@ -2,7 +2,9 @@
 
 The volume of a visit is that of its own maps, measured once per visit whatever the pairs. Changes are sums
 over pairs, so in every row, in decimals, ``change_since_first_mm3`` is the sum of deformation, reallocation
-and unexplained change. Uncertainties are added along the sum, which is an upper bound.
+and unexplained change. Uncertainties are added along the sum, which is an upper bound. Noise floors of
+deformation and reallocation are added as squares, since noise at a visit between two pairs rather cancels
+than adds up; that of the change is the largest of the pairs, because only the noise of its two ends remains.
 """
 
 from __future__ import annotations
@@ -150,6 +152,8 @@ def _changes(
     for name in (*_SUMMED, *_UNCERTAINTIES):
         total = sum((step[name].to_numpy() for step in steps), np.zeros(len(volumes)))
         found[name.replace("_", "_since_first_", 1)] = columns.to_decimals(total)
+    for name, floor in _floors(steps).items():
+        found[name.replace("_", "_since_first_", 1)] = columns.to_decimals(floor)
     grown = (step["volume_to_mm3"].to_numpy() - step["volume_from_mm3"].to_numpy() for step in steps)
     change = columns.to_decimals(sum(grown, np.zeros(len(volumes))))
     found["change_since_first_mm3"] = change
@@ -162,6 +166,15 @@ def _changes(
         if days > 0:
             found[f"{name}_mm3_per_year"] = columns.to_decimals(value * (DAYS_PER_YEAR / days))
     return found
+
+
+def _floors(steps: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
+    """The noise floors of a sum over pairs, by column of ``changes.csv``; none without pairs."""
+    if not steps:
+        return {}
+    *parts, change = columns.FLOORS
+    found = {name: np.sqrt(sum(np.square(step[name].to_numpy()) for step in steps)) for name in parts}
+    return {**found, change: np.max([step[change].to_numpy() for step in steps], axis=0)}
 
 
 def _volumes(record: Mapping[str, Any], classes: Sequence[str]) -> tuple[np.ndarray, float]:
