@@ -451,6 +451,18 @@ def test_check_tells_volumes_as_for_labels_and_keeps_them(tmp_path: Path) -> Non
     assert [warning.code for warning in again.warnings] == ["channels", "channels"]
 
 
+@pytest.mark.parametrize("hard", ["m0", "m6"])
+def test_labels_of_one_visit_and_posteriors_of_another_are_told(tmp_path: Path, hard: str) -> None:
+    config = study(tmp_path)
+    assert not any("posteriors" in str(remark) for remark in validate(config).remarks)
+    text = (tmp_path / "cohort.tsv").read_text()
+    text = text.replace(f"{hard}_r*.nii.gz", f"labels/P1_{hard}.nii.gz")
+    (tmp_path / "cohort.tsv").write_text(text.replace(f"{hard}/*.nii.gz", f"states/P1_{hard}.nii.gz"))
+    mine, theirs = ("labels", "posteriors") if hard == "m6" else ("posteriors", "labels")
+    (found,) = (str(remark) for remark in validate(config).remarks if "posteriors" in str(remark))
+    assert found.startswith(f"P1 m6: the segmentation consists of {mine}, that of m0 of {theirs}.")
+
+
 @pytest.mark.parametrize("cell, words", [
     ("labels/none_*.nii.gz", "matches no file"),
     ("labels/*_*.nii.gz", "one * only"),

@@ -17,6 +17,7 @@ from longimorph.orchestration.parameters import Jobs
 from longimorph.study import pairs, table
 from longimorph.study.study import load_study
 from longimorph.tables import columns, floors
+from longimorph.tables import memory as memory_table
 from longimorph.tables.floors import Noise
 from longimorph.tables.repeats import floor_table, read_floors, with_floors
 
@@ -199,5 +200,7 @@ def test_a_failed_repeat_is_a_failure_of_the_cohort_and_of_no_patient(tmp_path: 
     failures = columns.read_table(tmp_path / "cohort" / "failures.csv")
     assert failures[["patient", "to", "code", "log"]].values.tolist() == [["R0", "V1r", "diverged", "a.log"]]
     assert columns.read_table(folder.parent / "failures.csv").empty
+    memory = memory_table.read_memory_rows(tmp_path / "cohort" / "memory.csv")
+    assert memory[["patient", "to", "status"]].values.tolist()[-1] == ["R0", "V1r", "diverged"]
     known = columns.read_table(tmp_path / "cohort" / "changes.csv")
     assert set(known["patient"]) == {"P"} and known["deformation_floor_mm3"].notna().all()

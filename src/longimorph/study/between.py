@@ -1,4 +1,4 @@
-"""Unexpected differences between the scans of a patient's visits: voxel size, storage order, sides."""
+"""Unexpected differences between the scans of a patient's visits: kind, voxel size, storage order, sides."""
 
 from __future__ import annotations
 
@@ -30,6 +30,22 @@ def remarks(visits: Sequence[tuple[Visit, Layout]]) -> Iterator[tuple[Visit, str
         known = None not in (told[first.timepoint], told[visit.timepoint])
         if not known:
             yield from ((visit, text) for text in _sides(visit, layout, first, own))
+
+
+def kinds(visits: Sequence[tuple[Visit, bool]]) -> Iterator[tuple[Visit, str]]:
+    """Yield a sentence for each visit that has posteriors where the patient's earliest has labels, or labels
+    where that has posteriors. With each visit: whether it has posteriors.
+    """
+    for visit, soft in visits[1:]:
+        first, own = visits[0]
+        if soft != own:
+            mine, theirs = ("posteriors", "labels") if soft else ("labels", "posteriors")
+            yield (
+                visit,
+                f"the segmentation consists of {mine}, that of {first.timepoint} of {theirs}. The two have "
+                "different volumes at every boundary, and the difference is measured as change: give the "
+                "same kind for every visit of a patient",
+            )
 
 
 def _exchanged(visit: Visit, swapped: Sequence[int]) -> str:

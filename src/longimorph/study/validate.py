@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from longimorph.cores import usable_cores
@@ -124,14 +125,17 @@ def _remarks(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport])
         if report.counts is not None and report.extent is not None:
             said += plausible.remarks(classes, report.counts, report.extent)
         yield from (ScanRemark(visit.patient, visit.timepoint, text) for text in said)
-    layouts = {
-        (visit.patient, visit.timepoint): report.layout
+    read = {
+        (visit.patient, visit.timepoint): report
         for visit, report in zip(cohort.visits, reports, strict=True)
+        if report.counts is not None
     }
     for patient in cohort.patients():
-        known = ((v, layouts[v.patient, v.timepoint]) for v in cohort.scans_of(patient))
-        found = between.remarks([(visit, layout) for visit, layout in known if layout is not None])
-        yield from (ScanRemark(visit.patient, visit.timepoint, text) for visit, text in found)
+        keys = ((visit, (visit.patient, visit.timepoint)) for visit in cohort.scans_of(patient))
+        known = [(visit, read[key]) for visit, key in keys if key in read]
+        laid_out = [(visit, report.layout) for visit, report in known if report.layout is not None]
+        found = between.remarks(laid_out), between.kinds([(visit, report.soft) for visit, report in known])
+        yield from (ScanRemark(visit.patient, visit.timepoint, text) for visit, text in chain(*found))
 
 
 def _by_wildcards(classes: ClassTable, reports: Sequence[ScanReport]) -> list[str]:

@@ -95,8 +95,8 @@ def cohort_tables(
 ) -> None:
     """Write the cohort's tables from the patients' folders, which lie side by side.
 
-    ``repeats``: the pairs of a visit and its repeat, as in :func:`patient_tables` with the ``patient``; those
-    that failed become failures.
+    ``repeats``: the pairs of a visit and its repeat, as in :func:`patient_tables` with the ``patient``; their
+    failures and their memory are listed with those of the other pairs.
     ``classes``: one dict per class with ``class`` and the names ``region`` and ``state`` that the marginal
     tables sum over (empty if classes.tsv gives none: those classes are summed as ``(unnamed)``).
     """
@@ -105,11 +105,18 @@ def cohort_tables(
         (columns.read_table(p / "transitions.csv") for p in patients), columns.TRANSITIONS
     )
     failed = [columns.read_table(p / "failures.csv") for p in patients]
-    failures = columns.stack([*failed, _failed_repeats(repeats, out)], columns.FAILURES)
+    scanned_again = [(pair, _status_of(pair, out)) for pair in repeats]
+    more = [row for pair, status in scanned_again for row in _failure(str(pair["patient"]), pair, status)]
+    failures = columns.stack([*failed, pd.DataFrame(more)], columns.FAILURES)
     write_table(out / "changes.csv", columns.as_text(changes), classes)
     write_table(out / "transitions.csv", columns.as_text(transitions), classes)
     write_table(out / "failures.csv", failures, classes)
-    memory = columns.stack((columns.read_table(p / "memory.csv") for p in patients), columns.MEMORY)
+    used = [columns.read_table(p / "memory.csv") for p in patients]
+    rows = [
+        memory_row(status) | {name: str(pair[name]) for name in columns.PAIR}
+        for pair, status in scanned_again
+    ]
+    memory = columns.stack([*used, pd.DataFrame(rows)], columns.MEMORY)
     write_table(out / "memory.csv", memory, classes)
     verdicts = columns.stack((columns.read_table(p / "verdicts.csv") for p in patients), columns.VERDICTS)
     write_table(out / "verdicts.csv", verdicts, classes)
@@ -120,12 +127,9 @@ def cohort_tables(
     _write_marginals(changes, classes, out)
 
 
-def _failed_repeats(repeats: Sequence[Mapping[str, Any]], out: Path) -> pd.DataFrame:
-    rows = []
-    for pair in repeats:
-        folder = out.parent / "patients" / str(pair["patient"]) / f"{pair['from']}__{pair['to']}"
-        rows += _failure(str(pair["patient"]), pair, read_status(folder))
-    return pd.DataFrame(rows, columns=list(columns.FAILURES))
+def _status_of(pair: Mapping[str, Any], out: Path) -> PairStatus:
+    """The status of a pair of any patient; ``out``: the cohort's folder."""
+    return read_status(out.parent / "patients" / str(pair["patient"]) / f"{pair['from']}__{pair['to']}")
 
 
 def _visits(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
