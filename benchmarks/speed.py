@@ -27,6 +27,7 @@ from benchmarks.environments import Unavailable
 from benchmarks.peers import compare
 from benchmarks.phantoms.maps import make_pair
 from benchmarks.truth_runs import numerical
+from longimorph.free_pairs import FreePairs
 from longimorph.io import atomic
 from longimorph.numerics.memory_strategies import STORE, Ladder
 from longimorph.numerics.objective import Matching, evaluate
@@ -37,6 +38,7 @@ from longimorph.numerics.solve import MapPair, Settings
 from longimorph.numerics.sphere import tangent
 from longimorph.study import presets
 from longimorph.study.config import defaults
+from longimorph.study.control import free_pairs
 
 OUT = environments.ROOT / "docs" / "benchmarks" / "speed.md"
 QUICK_OUT = environments.ROOT / "build" / "speed-quick.md"
@@ -306,12 +308,12 @@ def _registered(
     report: Report = silent,
     control: torch.Tensor | None = None,
 ) -> Any:
-    """A registration with a control matrix, or the preset of the pair."""
+    """A registration with a control matrix, or as the pipeline does with the preset of the pair."""
     source, target = (torch.from_numpy(one) for one in maps)
-    matrix = _preset(pair) if control is None else control
+    matrix, free = (_preset(pair), _free(pair)) if control is None else (control, ())
     try:
         run = Run(report, Ladder([STORE]))
-        return register(source, target, matrix, pair.grid.spacing.tolist(), settings, run)
+        return register(source, target, matrix, pair.grid.spacing.tolist(), settings, run, free)
     finally:
         torch.set_flush_denormal(True)
 
@@ -321,6 +323,10 @@ def _preset(pair: Any) -> torch.Tensor:
     if control is None:
         raise Unavailable("; ".join(str(problem) for problem in problems))
     return torch.from_numpy(control).float()
+
+
+def _free(pair: Any) -> tuple[FreePairs, ...]:
+    return free_pairs(_preset(pair).numpy(), pair.classes, defaults().reallocation == "projected")
 
 
 def _shape(maps: NDArray[Any]) -> str:

@@ -346,23 +346,43 @@ def test_only_a_path_whose_steps_were_chosen_must_keep_h_better_at_the_most_step
 
 
 def test_the_great_circles_are_tried_only_where_the_coarse_level_is_no_good_start(monkeypatch):
-    tried = []
-    straight = solve._straight
+    tried = set()
+    momentum = Preconditioner.momentum
 
-    def noted(matching):
-        tried.append(matching.source.shape[1:])
-        return straight(matching)
+    def noted(self, rate, shift):
+        tried.add(tuple(rate.shape[1:]))
+        return momentum(self, rate, shift)
 
-    monkeypatch.setattr(solve, "_straight", noted)
+    monkeypatch.setattr(Preconditioner, "momentum", noted)
     source, target = (ball_maps((40, 40), (1.0, 1.0), [((20.0, 20.0), r)]) for r in (8.0, 10.0))
     chosen = settings(kernel_mm=(4.0,), steps=None, max_evaluations=5)
     register(source, target, DEFORM, (1.0, 1.0), chosen)
     coarsest = min(tried)
-    assert tried == [coarsest] and coarsest < (40, 40)
+    assert tried == {coarsest} and coarsest < (40, 40)
     tried.clear()
     monkeypatch.setattr(solve, "GOOD_START", 0.0)
     register(source, target, DEFORM, (1.0, 1.0), chosen)
     assert max(tried) == (40, 40)
+
+
+@pytest.mark.parametrize(("price", "cheap"), [(0.9, True), (0.999, False)])
+def test_where_reallocation_is_cheap_the_great_circles_are_tried_first(price, cheap, monkeypatch):
+    """On two levels: a coarser one blurs what reallocation could follow voxel by voxel."""
+    tried: list[str] = []
+    for name in ("handed_over", "momentum"):
+        usual = getattr(Preconditioner, name)
+        monkeypatch.setattr(
+            Preconditioner,
+            name,
+            lambda self, *a, usual=usual, name=name: tried.append(name) or usual(self, *a),
+        )
+    monkeypatch.setattr(solve, "FEWEST_VOXELS_PER_SIGMA", 1.0)
+    control = torch.full((2, 2), price, dtype=torch.float64)
+    pair = solve.MapPair(ball(4.0), ball(5.0), control, SPACING)
+    matching = pair.matching(settings())
+    monkeypatch.setattr(solve, "_coarse_rate", lambda *a: (solve._straight(matching), 3))
+    solve._start(pair, matching, solve._preconditioner(matching), settings(kernel_mm=(8.0,)), Run())
+    assert tried[0] == ("momentum" if cheap else "handed_over")
 
 
 def test_more_steps_are_taken_where_the_optimisers_steps_diverge(monkeypatch):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 from longimorph.footprint import PAIRS_KEPT
 from longimorph.free_pairs import FreePairs
 from longimorph.numerics import control, levels
-from longimorph.numerics.control import Control
+from longimorph.numerics.conjugate import inner
+from longimorph.numerics.control import Allocation, Control
 from longimorph.numerics.dynamics import (
     System,
     drive,
@@ -59,6 +61,8 @@ FIRST_DAMPING = 1e-3
 HALVINGS = 5
 GOOD_START = 0.25
 """Share of the cost without movement below which a start is taken without trying another."""
+CHEAP = 0.05
+"""Share of the great circles that reallocation alone must not miss for them to be tried first."""
 USUAL_KERNEL_MM, OPEN_KERNEL_MM = (4.0,), (4.0, 8.0, 16.0)
 FEWEST_VOXELS_PER_SIGMA = 0.6
 
@@ -250,7 +254,8 @@ def _start(
     """Return the momentum to start from, and the problem with as many steps as the coarser level needed.
 
     It follows the optimum of the coarser level. Where there is none, or it is not much better than no
-    movement, the momentum along the great circles is tried too, and the better one taken.
+    movement, the momentum along the great circles is tried too, and the better one taken. Where reallocation
+    is cheap, the great circles come first: they know the details of this level, which a coarser one blurs.
     """
     coarsest, ladder = min(pair.kernel_mm(settings)) / FEWEST_VOXELS_PER_SIGMA, run.ladder
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
@@ -261,13 +266,27 @@ def _start(
         handed.append(rate)
         del rate
 
-    def starts() -> Iterator[Iterator[Tensor]]:
-        if handed:
+    def following() -> Iterator[Iterator[Tensor]]:
+        while handed:
             yield _damped(handed.pop(), precondition.handed_over, HANDED_DAMPINGS, ladder)
-        straight = ladder.attempt(lambda: _straight(matching))
-        yield _damped(straight, precondition.momentum, START_DAMPINGS, ladder)
 
-    return _best(starts(), matching, ladder), matching
+    def straight() -> Iterator[Iterator[Tensor]]:
+        rate = ladder.attempt(lambda: _straight(matching))
+        yield _damped(rate, precondition.momentum, START_DAMPINGS, ladder)
+
+    cheap = ladder.attempt(lambda: _is_cheap(_straight(matching), matching))
+    starts = chain(straight(), following()) if cheap else chain(following(), straight())
+    return _best(starts, matching, ladder), matching
+
+
+def _is_cheap(rate: Tensor, matching: Matching) -> bool:
+    """Whether reallocation alone, with beta^2 = 1 - rho, can follow a tangent rate of change (C, *grid)."""
+    priced = matching.system.control
+    if not isinstance(priced, Allocation):
+        return False
+    shift = START_DAMPINGS[0] + matching.regularisation
+    missed = rate * (shift / (1 - control.rho(matching.source, priced.shares) + shift))
+    return float(inner(missed, missed)) <= CHEAP * float(inner(rate, rate))
 
 
 def _straight(matching: Matching) -> Tensor:
