@@ -268,6 +268,20 @@ def test_columns_of_participants_and_sessions_are_carried_over(tmp_path: Path) -
     assert made.further == found.further and made.visits[1].further == ("f", "a", "n/a", "B")
 
 
+def test_repeated_scans_keep_their_meaning_and_may_share_a_day(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    rows = [("ses-a", "2019-02-03", "n/a"), ("b", "2019-02-03", "a")]
+    table(root / "sub-01/sub-01_sessions.tsv", ("session_id", "acq_time", "repeat_of"), *rows)
+    found = index(root)
+    assert [cell["repeat_of"] for cell in cells(found)[:3]] == ["", found.rows[0].timepoint, ""]
+    (tmp_path / "cohort.tsv").write_text(found.text(tmp_path))
+    made = cohorts.load_cohort(tmp_path / "cohort.tsv")
+    assert [visit.repeat_of for visit in made.scans_of("sub-01")] == ["", "ses-a"]
+    same = [("ses-a", "2019-02-03", "n/a"), ("b", "2019-02-03", "n/a")]
+    table(root / "sub-01/sub-01_sessions.tsv", ("session_id", "acq_time", "repeat_of"), *same)
+    assert "are on the same day" in told(root)
+
+
 def test_participants_with_a_row_for_each_session_and_tables_that_cannot_be_read(tmp_path: Path) -> None:
     root = tree(tmp_path)
     rows = [

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from longimorph.bids.choose import listed
 from longimorph.bids.days import DATING, prefixed
-from longimorph.bids.rows import COLUMNS
+from longimorph.bids.rows import COLUMNS, usable
 from longimorph.study import tsv
 from longimorph.study.further import ICV, VISIT_COLUMNS
+from longimorph.study.repeats import COLUMN as REPEAT_OF
 from longimorph.study.tsv import Table, TableRow
 
 NONE = "n/a"
@@ -30,13 +31,20 @@ class Covariates:
     cells: Mapping[Visit, tuple[str, ...]]
     remarks: tuple[str, ...]
 
+    def repeats(self) -> set[Visit]:
+        """The visits that repeat another one."""
+        if REPEAT_OF not in self.columns:
+            return set()
+        place = self.columns.index(REPEAT_OF)
+        return {visit for visit, cells in self.cells.items() if cells[place]}
+
 
 def covariates(root: Path, visits: Sequence[Visit]) -> Covariates:
     """Read ``participants.tsv`` and each subject's ``sessions.tsv`` for these visits.
 
     A column of both is taken from the sessions, since it may change from visit to visit; where they have no
     value, the cell is ``n/a``. Columns that date the visits are left out. A name that the cohort table or
-    ``visits.csv`` uses gets the prefix ``bids_``.
+    ``visits.csv`` uses gets the prefix ``bids_``, but ``repeat_of`` of the sessions keeps its meaning.
     """
     remarks: list[str] = []
     participants = _table(root / "participants.tsv", "participant_id", remarks)
@@ -50,7 +58,7 @@ def covariates(root: Path, visits: Sequence[Visit]) -> Covariates:
             f"columns of both participants.tsv and sessions.tsv, taken from the latter: {listed(both)}"
         )
     names = [*(name for name in of_all if name not in of_visits), *of_visits]
-    found = {}
+    found: dict[Visit, tuple[str, ...]] = {}
     for subject, session in visits:
         one = _of_participant(participants, subject, session)
         other = _of_session(sessions[subject], session)
@@ -60,9 +68,19 @@ def covariates(root: Path, visits: Sequence[Visit]) -> Covariates:
             f"columns of the BIDS tables written as bids_…, since these names are taken: {listed(renamed)}"
         )
     written = tuple(f"bids_{name}" if name in _TAKEN else name for name in names)
+    if REPEAT_OF in written:
+        _name_repeats(written.index(REPEAT_OF), found)
     if written:
         remarks.append(f"further columns: {listed(written)}")
     return Covariates(written, found, tuple(remarks))
+
+
+def _name_repeats(place: int, found: dict[Visit, tuple[str, ...]]) -> None:
+    """Turn the sessions in the column ``repeat_of`` to timepoints; visits of their own have empty cells."""
+    for visit, cells in found.items():
+        named = cells[place]
+        timepoint = "" if named == NONE else usable(prefixed(named, "ses-"))
+        found[visit] = (*cells[:place], timepoint, *cells[place + 1 :])
 
 
 def _table(file: Path, key: str, remarks: list[str]) -> Table | None:

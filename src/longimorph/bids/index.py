@@ -254,14 +254,15 @@ class _Indexing:
         for subject, session in self.chosen:
             patients.setdefault(subject, []).append(session or ALONE)
         added = covariates(self.tree.root, [(s, name) for s, names in patients.items() for name in names])
-        self.further = added.columns
+        self.further, again = added.columns, added.repeats()
         rows, unknown = [], []
         for subject in sorted(patients, key=natural):
             days = calendar.of(subject, patients[subject])
             if days is None:
                 unknown.append(subject)
                 continue
-            self._check_days(subject, days)
+            own_days = {name: day for name, day in days.items() if (subject, name) not in again}
+            self._check_days(subject, own_days)
             for session in sorted(days, key=lambda name: (days[name], natural(name))):
                 own = self.chosen[subject, session if (subject, session) in self.chosen else None]
                 files = {role: own[role].path for role in _ROLES if role in own}
