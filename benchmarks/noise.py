@@ -41,7 +41,7 @@ Make = Callable[[str, str, int, Path], KnownPair]
 class NoisyRun:
     """One registration; rows are deformation and reallocation, (2, C): errors and standard errors in mm^3.
 
-    ``held``: whether the interval holds the truth.
+    ``held``: whether the interval holds the truth. ``matrix``: errors of the control matrix alone.
     """
 
     anatomy: str
@@ -50,6 +50,7 @@ class NoisyRun:
     errors: Array
     noise: Array
     held: NDArray[np.bool_]
+    matrix: Array
 
     @property
     def counted(self) -> NDArray[np.bool_]:
@@ -116,8 +117,10 @@ def measured(anatomy: str, case: str, kind: str, seed: int, data: Path) -> Noisy
 
 def compared(
     found: Registration, pair: KnownPair, noise: tuple[torch.Tensor, torch.Tensor]
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Errors, standard errors and whether the intervals hold the truth, (2, C) each."""
+) -> tuple[Array, Array, NDArray[np.bool_], Array]:
+    """Errors, standard errors, whether the intervals hold the truth, and errors of the control matrix alone,
+    (2, C) each.
+    """
     parts, told, volume = found.attribution, found.uncertainty, pair.grid.voxel_volume
     measured = [
         part.flatten(1).sum(1, dtype=torch.float64).numpy() * volume
@@ -135,7 +138,8 @@ def compared(
         ]
     )
     held = (bounds[:, 0] <= truth) & (truth <= bounds[:, 1])
-    return np.stack(measured) - truth, np.stack([own.numpy() for own in noise]), held
+    alone = np.stack([told.matrix_deformation.numpy(), told.matrix_reallocation.numpy()])
+    return np.stack(measured) - truth, np.stack([own.numpy() for own in noise]), held, alone - truth
 
 
 def page(runs: Sequence[NoisyRun], seeds: int) -> str:
@@ -143,7 +147,8 @@ def page(runs: Sequence[NoisyRun], seeds: int) -> str:
     names = list(dict.fromkeys(run.anatomy for run in runs))
     head = noise_texts.HEAD.format(spacing=SPACING_MM, seeds=seeds, anatomies=", ".join(names))
     told = noise_texts.COVERAGE.format(least=LEAST_MM3)
-    return "\n".join([head, told, coverage(runs, names), noise_texts.FLOORS, spreads(runs)])
+    parts = [head, told, coverage(runs, names), noise_texts.ERRORS, sizes(runs)]
+    return "\n".join([*parts, noise_texts.FLOORS, spreads(runs)])
 
 
 def coverage(runs: Sequence[NoisyRun], anatomies: Sequence[str]) -> str:
@@ -164,6 +169,20 @@ def coverage(runs: Sequence[NoisyRun], anatomies: Sequence[str]) -> str:
 def _share(runs: Sequence[NoisyRun]) -> str:
     held = np.array([one for run in runs for one in run.held[run.counted]])
     return f"{100 * held.mean():.0f} %" if held.size else ""
+
+
+def sizes(runs: Sequence[NoisyRun]) -> str:
+    """The table of errors: root mean squares over the numbers of a row, and of the control matrix alone."""
+    lines = ["| case | noise | longimorph | control matrix alone |", "| --- | --- | --- | --- |"]
+    for case, kind in dict.fromkeys((run.case, run.kind) for run in runs):
+        own = [run for run in runs if (run.case, run.kind) == (case, kind)]
+        found = [_root_mean_square([getattr(run, name) for run in own]) for name in ("errors", "matrix")]
+        lines.append(f"| {case} | {kind} | {found[0]:.0f} | {found[1]:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _root_mean_square(errors: Sequence[Array]) -> float:
+    return float(np.sqrt(np.mean(np.square(np.concatenate([one.ravel() for one in errors])))))
 
 
 def spreads(runs: Sequence[NoisyRun]) -> str:

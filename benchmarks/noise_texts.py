@@ -23,6 +23,13 @@ whose estimated noise exceeds {least:g} mm³. Other numbers are zeros, which eve
 itself errs, in the same direction for every seed, by more than its noise and a third of its uncertainty.
 """
 
+ERRORS = """\
+## Errors
+
+Root mean squares, in mm³, of the errors of deformation and reallocation over all classes, anatomies and seeds
+of a row, and the same of the control matrix alone, which splits the difference of the two maps voxel by voxel.
+"""
+
 FLOORS = """\
 ## Floors
 

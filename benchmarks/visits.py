@@ -40,6 +40,7 @@ SPACING_MM, VISITS = 4, 5
 CASE = "both"
 KINDS = ("deformation", "reallocation")
 CONSECUTIVE, DIRECT, ALL = "consecutive pairs", "pairs with the first visit", "all pairs (`fit.csv`)"
+MATRIX = "consecutive pairs, control matrix alone"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def measured(states: Sequence[PhantomState], seeds: Sequence[int]) -> Errors:
 
 def ways() -> tuple[str, ...]:
     """The ways of estimating a course."""
-    return CONSECUTIVE, DIRECT, ALL
+    return CONSECUTIVE, DIRECT, ALL, MATRIX
 
 
 def slope(course: Array) -> Array:
@@ -143,22 +144,27 @@ def _changes(maps: Sequence[NDArray[np.float32]], voxel: float) -> pd.DataFrame:
                 part = getattr(result.attribution, kind)[index]
                 row[f"{kind}_mm3"] = float(part.sum(dtype=torch.float64)) * voxel
                 row[f"{kind}_uncertainty_mm3"] = float(getattr(result.uncertainty, kind)[index])
+                row[f"{kind}_matrix_mm3"] = float(getattr(result.uncertainty, f"matrix_{kind}")[index])
             rows.append(row | {"status": "ok"})
     return pd.DataFrame(rows)
 
 
 def _courses(changes: pd.DataFrame, kind: str, visits: int) -> dict[str, Array]:
     """Each way's course since the first visit, (visits, classes)."""
-    known = {
-        (int(str(a)), int(str(b))): group[f"{kind}_mm3"].to_numpy()
-        for (a, b), group in changes.groupby(["from", "to"], sort=False)
-    }
+    known, alone = (
+        {
+            (int(str(a)), int(str(b))): group[f"{name}_mm3"].to_numpy()
+            for (a, b), group in changes.groupby(["from", "to"], sort=False)
+        }
+        for name in (kind, f"{kind}_matrix")
+    )
     zero = np.zeros_like(known[0, 1])
     fitted = fit(changes, [str(k) for k in range(visits)])
     return {
         CONSECUTIVE: _course({pair: known[pair] for pair in pairwise(range(visits))}),
         DIRECT: np.stack([zero, *(known[0, k] for k in range(1, visits))]),
         ALL: fitted[f"{kind}_fitted_mm3"].to_numpy().reshape(visits, -1),
+        MATRIX: _course({pair: alone[pair] for pair in pairwise(range(visits))}),
     }
 
 

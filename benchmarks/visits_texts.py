@@ -7,7 +7,8 @@ steps from visit to visit; 5 % of the boundary voxels of each visit's labels are
 {spacing} mm. Figures are root mean squares over {seeds} seeds of the error of the slope over the {visits}
 visits, by least squares, in mm³ per visit: of the sums of consecutive pairs, of the pairs with the first
 visit, and of the course in `fit.csv` (E16 of [theory.md](../theory.md#one-course-through-all-visits-e16)).
-The last row is the same of the volumes of the maps themselves, before any registration.
+*Control matrix alone* splits the difference of two maps voxel by voxel, without a registration. The last row
+is the same of the volumes of the maps themselves.
 """
 
 TAIL = """\

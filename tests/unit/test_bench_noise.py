@@ -22,7 +22,7 @@ PAGE = REPOSITORY / "docs" / "benchmarks" / "noise.md"
 def run(anatomy: str, case: str, held: list[bool], kind: str = USUAL, error: float = 3.0) -> NoisyRun:
     """A run of two classes; the reallocation of the second has no noise."""
     errors, noise = np.full((2, 2), error), np.array([[4.0, 4.0], [4.0, 0.5]])
-    return NoisyRun(anatomy, case, kind, errors, noise, np.array([held[:2], held[2:]]))
+    return NoisyRun(anatomy, case, kind, errors, noise, np.array([held[:2], held[2:]]), 2 * errors)
 
 
 def test_coverage_counts_only_numbers_that_noise_can_change() -> None:
@@ -46,6 +46,13 @@ def test_spreads_compare_what_was_measured_with_its_estimate() -> None:
     assert lines == [f"| a | {USUAL} | {np.sqrt(90):.0f} | {np.sqrt(32):.0f} | 50 % |"]
 
 
+def test_errors_stand_beside_those_of_the_matrix_alone() -> None:
+    runs = [run("a", "both", [True] * 4, error=3.0), run("b", "both", [True] * 4, error=4.0)]
+    (line,) = bench.sizes(runs).splitlines()[2:]
+    own = np.sqrt((9 + 16) / 2)
+    assert line == f"| both | {USUAL} | {own:.0f} | {2 * own:.0f} |"
+
+
 def test_random_cases_are_drawn_by_their_number() -> None:
     assert cases.named("random3") == cases.named("random3") != cases.named("random4")
     for seed in range(20):
@@ -55,6 +62,6 @@ def test_random_cases_are_drawn_by_their_number() -> None:
 
 def test_the_page_is_that_of_the_program() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    for text in (noise_texts.COVERAGE.format(least=bench.LEAST_MM3), noise_texts.FLOORS):
+    for text in (noise_texts.COVERAGE.format(least=bench.LEAST_MM3), noise_texts.ERRORS, noise_texts.FLOORS):
         assert text in page
     assert re.search(rf"\| \*\*all\*\* \| {re.escape(USUAL)} \|", page)

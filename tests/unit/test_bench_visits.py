@@ -23,7 +23,7 @@ def changes_of(course: np.ndarray) -> pd.DataFrame:
         for b in range(a + 1, len(course)):
             for name, value in zip("mn", course[b] - course[a], strict=True):
                 row = {"patient": "P", "from": str(a), "to": str(b), "class": name, "status": "ok"}
-                row |= {f"{kind}_mm3": value for kind in bench.KINDS}
+                row |= {f"{kind}_{what}mm3": value for kind in bench.KINDS for what in ("", "matrix_")}
                 rows.append(row | {f"{kind}_uncertainty_mm3": 5.0 for kind in bench.KINDS})
     return pd.DataFrame(rows)
 
@@ -47,11 +47,11 @@ def test_the_table_compares_with_consecutive_pairs() -> None:
     slopes = {
         (kind, way): np.full((2, 2), size)
         for kind in bench.KINDS
-        for way, size in zip(bench.ways(), (4.0, 5.0, 3.0), strict=True)
+        for way, size in zip(bench.ways(), (4.0, 5.0, 3.0, 8.0), strict=True)
     }
     text = bench.table(bench.Errors(slopes, np.full((2, 2), 1.0)), ["m", "n"])
     gains = re.findall(r"\| (-?\d+) % \|", text)
-    assert gains == ["0", "-25", "25", "0", "-25", "25"] and "| 1.0 | 1.0 | 1.0 | |" in text
+    assert gains == ["0", "-25", "25", "-100"] * 2 and "| 1.0 | 1.0 | 1.0 | |" in text
 
 
 def test_the_page_is_of_this_benchmark() -> None:
