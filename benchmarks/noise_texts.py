@@ -27,7 +27,8 @@ ERRORS = """\
 ## Errors
 
 Root mean squares, in mm³, of the errors of deformation and reallocation over all classes, anatomies and seeds
-of a row, and the same of the control matrix alone, which splits the difference of the two maps voxel by voxel.
+of a row, and the same of the control matrix alone, which splits the difference of the two maps voxel by
+voxel.
 """
 
 FLOORS = """\
