@@ -876,6 +876,29 @@ def density_change(
 
 
 @compiled
+def _put_cotangents(
+    q: Any, normal: Any, cot_q: Any, cot_p: Any, maps: Any, gauge: Any, added: Any, x: int, i: int, j: int,
+    out_q: Any, out_p: Any,
+) -> None:  # fmt: skip
+    """Write the cotangents of a block of every class, or add them and those that were pulled back if
+    ``added``. ``maps`` (6, C, n): dq and dp, then dq/dt, its change, dp/dt and its change.
+    """
+    n = j - i
+    for c in range(q.shape[0]):
+        dq, pushed, dpushed, rate, back = (
+            maps[0, c, :n], maps[2, c, :n], maps[3, c, :n], maps[4, c, :n], maps[5, c, :n],
+        )  # fmt: skip
+        at, ahead = q[c, x, i:j], normal[0, x, i:j]
+        if added == 0:
+            _cotangents(at, dq, ahead, gauge, rate, back, pushed, dpushed, out_q[c, x, i:j], out_p[c, x, i:j])
+        else:
+            _add_cotangents(
+                at, dq, ahead, gauge, rate, back, pushed, dpushed, cot_q[c, x, i:j], cot_p[c, x, i:j],
+                out_q[c, x, i:j], out_p[c, x, i:j],
+            )  # fmt: skip
+
+
+@compiled
 def pull_back(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, alloc: Any, rho: Any,
     am: Any, v: Any, drho: Any, dam: Any, dv: Any, u: Any, added: Any, out_q: Any, out_p: Any, row: int,
@@ -963,19 +986,7 @@ def pull_back(
                     back,
                 )  # fmt: skip
                 _make_tangent(q[c, x, i:j], p[c, x, i:j], dq, off, doff, rate, pushed, dpushed, gauge)
-            if added == 0:
-                for c in range(classes):
-                    _cotangents(
-                        q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n],
-                        maps[5, c, :n], maps[2, c, :n], maps[3, c, :n], out_q[c, x, i:j], out_p[c, x, i:j],
-                    )  # fmt: skip
-            else:
-                for c in range(classes):
-                    _add_cotangents(
-                        q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n],
-                        maps[5, c, :n], maps[2, c, :n], maps[3, c, :n], cot_q[c, x, i:j], cot_p[c, x, i:j],
-                        out_q[c, x, i:j], out_p[c, x, i:j],
-                    )  # fmt: skip
+            _put_cotangents(q, normal, cot_q, cot_p, maps, gauge, added, x, i, j, out_q, out_p)
 
 
 @compiled
@@ -1305,19 +1316,7 @@ def carry_back(
                     back,
                 )  # fmt: skip
                 _make_tangent(q[c, x, i:j], p[c, x, i:j], dq, off, doff, rate, pushed, dpushed, gauge)
-            if added == 0:
-                for c in range(classes):
-                    _cotangents(
-                        q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n],
-                        maps[5, c, :n], maps[2, c, :n], maps[3, c, :n], out_q[c, x, i:j], out_p[c, x, i:j],
-                    )  # fmt: skip
-            else:
-                for c in range(classes):
-                    _add_cotangents(
-                        q[c, x, i:j], maps[0, c, :n], normal[0, x, i:j], gauge, maps[4, c, :n],
-                        maps[5, c, :n], maps[2, c, :n], maps[3, c, :n], cot_q[c, x, i:j], cot_p[c, x, i:j],
-                        out_q[c, x, i:j], out_p[c, x, i:j],
-                    )  # fmt: skip
+            _put_cotangents(q, normal, cot_q, cot_p, maps, gauge, added, x, i, j, out_q, out_p)
 
 
 @compiled

@@ -28,7 +28,7 @@ from longimorph.study.table import Visit
 VERSIONS = {
     "align": 2,
     "maps": 2,
-    "register": 10,
+    "register": 11,
     "figure": 3,
     "lesions": 1,
     "tables": 7,

@@ -63,7 +63,7 @@ def group_report(classes: ClassTable, template: tuple[Floats, Grid], folder: Pat
     write_page(
         out,
         "group.html",
-        ["group.js"] if viewer else [],
+        ["volumes.js", "group.js"] if viewer else [],
         known=known,
         patients=known.record["patients"],
         missing=_missing(known),

@@ -132,7 +132,7 @@ def _write(
     write_page(
         page.out,
         "patient.html",
-        ["viewer.js", "patient.js"] if packed else ["patient.js"],
+        ["volumes.js", "viewer.js", "patient.js"] if packed else ["patient.js"],
         patient=patient,
         page=page,
         pages=pages,
