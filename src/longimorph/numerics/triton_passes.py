@@ -132,6 +132,37 @@ def density(
 
 
 @kernel
+def metric(
+    q, alloc, u, out, nx, ny, nz,
+    CLASSES: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The matrix of p -> alpha m times its transpose, for tangent p: the lower triangle by rows."""
+    size = _sizes(nx, ny, nz, INDEX)
+    here, inside = _voxel(size, BLOCK)
+    near = _neighbours(here, nx, ny, nz)
+    zero = tl.zeros((BLOCK,), q.dtype.element_ty)
+    share, off_x, off_y, off_z = zero, zero, zero, zero
+    xx, yx, yy, zx, zy, zz = zero, zero, zero, zero, zero, zero
+    for c in range(CLASSES):
+        at_q = _read(q, c, size, here)
+        share += at_q * at_q * _read(alloc, c, size, here)
+        x = _slope(q, c, size, near, 0)
+        y = _slope(q, c, size, near, 1)
+        z = _slope(q, c, size, near, 2)
+        off_x, off_y, off_z = off_x + at_q * x, off_y + at_q * y, off_z + at_q * z
+        xx, yx, yy = xx + x * x, yx + y * x, yy + y * y
+        zx, zy, zz = zx + z * x, zy + z * y, zz + z * z
+    share = tl.maximum(share, tl.full((), RHO_MIN, q.dtype.element_ty))
+    u_x, u_y, u_z = tl.load(u), tl.load(u + 1), tl.load(u + 2)
+    _write(out, 0, size, here, share * u_x * u_x * (xx - off_x * off_x), inside)
+    _write(out, 1, size, here, share * u_y * u_x * (yx - off_y * off_x), inside)
+    _write(out, 2, size, here, share * u_y * u_y * (yy - off_y * off_y), inside)
+    _write(out, 3, size, here, share * u_z * u_x * (zx - off_z * off_x), inside)
+    _write(out, 4, size, here, share * u_z * u_y * (zy - off_z * off_y), inside)
+    _write(out, 5, size, here, share * u_z * u_z * (zz - off_z * off_z), inside)
+
+
+@kernel
 def rate(
     q, p, rho, v, u, out, nx, ny, nz,
     CLASSES: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
@@ -381,6 +412,7 @@ def unsettle(
 
 KERNELS: dict[str, Any] = {
     "density": density,
+    "metric": metric,
     "rate": rate,
     "advance": advance,
     "direction": direction,
