@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test test-triton test-slurm test-faults test-bids test-containers demo lint format hooks docs dist bench bench-memory bench-truth bench-open bench-lesions bench-soft bench-noise bench-visits bench-growth bench-gpu bench-plan bench-identity bench-peers bench-statistics
+.PHONY: setup test test-triton test-slurm test-faults test-bids test-containers demo lint format hooks docs dist bench bench-memory bench-truth bench-open bench-lesions bench-soft bench-noise bench-visits bench-template bench-growth bench-gpu bench-plan bench-identity bench-peers bench-statistics
 .DELETE_ON_ERROR:
 
 # Also lets "snakemake --profile slurm" find the project's profile; what is in its place already stays.
@@ -104,6 +104,10 @@ bench-noise: $(VENV)/.installed
 # Slopes over five visits with noisy labels, from all pairs and from consecutive ones.
 bench-visits: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.visits $(BENCH_ARGS)
+
+# Some minutes, and the public data beside the repository: regions of five adults, each registered to the first.
+bench-template: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.template $(BENCH_ARGS)
 
 # Two real glioblastomas from the public data beside the repository; some minutes.
 bench-growth: $(VENV)/.installed
