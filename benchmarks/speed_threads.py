@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from longimorph.cores import usable_cores
-from longimorph.numerics.fused import compiled
+from longimorph.numerics.compiling import compiled
 
 CACHED, STREAMED = 2048, 8_000_000
 """Numbers in an array that stays in the cache, and in one that does not."""

@@ -154,7 +154,11 @@ def test_where_numba_cannot_be_imported_the_formulas_do(monkeypatch, caplog, err
             if name.split(".")[0] == "numba":
                 raise error
 
-    for name in [name for name in sys.modules if name.split(".")[0] == "numba" or name.endswith(".fused")]:
+    for name in [
+        name
+        for name in sys.modules
+        if name.split(".")[0] == "numba" or name.endswith((".fused", ".compiling"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("longimorph.numerics.fused", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])

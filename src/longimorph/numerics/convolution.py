@@ -4,7 +4,7 @@ A filter along one axis is w_0 f(i) + sum over k >= 1 of w_k (f(i - k) + f(i + k
 block is copied into a buffer with zeros around it, so that every tap is one long stretch of neighbours at a
 fixed distance, and no border needs care. Taps come in groups of four; ``weights`` are filled up with zeros.
 
-Numba caches the machine code of this file as explained in :mod:`longimorph.numerics.fused`.
+The machine code of this file is kept as :mod:`longimorph.numerics.compiling` explains.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from longimorph.numerics.fused import compiled, loop
+from longimorph.numerics.compiling import compiled, loop
 
 COLUMNS, STRETCH = 128, 4096
 """Columns that are filtered along the first axis together, and voxels of a buffer that stay in the cache."""

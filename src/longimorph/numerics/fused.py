@@ -10,7 +10,7 @@ that is written must not overlap any other argument: the compiler is promised th
 checking. ``x_up``, ``x_down``, ``y_up``, ``y_down`` are the neighbours of a stretch, and ``w``, a velocity,
 is divided by 2 h. Indices are unsigned, because a negative index would wrap around to the end.
 
-All loops are in one file because numba's on-disk cache is invalidated only when the file of the function
+All loops are in one file because machine code on disk is compiled anew only when the file of the function
 itself changes. RHO_MIN is compiled in: after a change of it in ``control``, touch this file.
 """
 
@@ -19,36 +19,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
+from longimorph.numerics.compiling import compiled, loop
 from longimorph.numerics.control import RHO_MIN, STIFF
 
 BLOCK = 960
 """Voxels, in whole rows, that are processed together: few enough that all their values stay in the cache."""
-
-_OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-
-
-class _Apart(CompilerBase):
-    """Numba's own pipeline, for functions whose written arrays do not overlap any other argument."""
-
-    def define_pipelines(self) -> list[Any]:
-        self.state.flags.noalias = True
-        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]  # type: ignore[no-untyped-call]
-
-
-def loop(function: Any) -> Any:
-    return numba.njit(pipeline_class=_Apart, **_OPTIONS)(function)
-
-
-def compiled(function: Any) -> Any:
-    """Compile on first use; cache the machine code on disk where a writable folder is available."""
-    try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:
-        return numba.njit(**_OPTIONS)(function)
 
 
 @loop

@@ -4,7 +4,7 @@ Fields are (K, x, y z), contiguous, and handled from plane ``start`` to ``stop``
 planes among threads. Products are rounded to the type of the fields and summed in float64, plane by plane,
 into ``sums`` (x,), so that a sum does not depend on the number of threads.
 
-Numba caches the machine code of this file as explained in :mod:`longimorph.numerics.fused`.
+The machine code of this file is kept as :mod:`longimorph.numerics.compiling` explains.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from longimorph.numerics.fused import compiled, loop
+from longimorph.numerics.compiling import compiled, loop
 
 STRETCH, SHORT = 2048, 512
 """Voxels that are handled together: few enough that their sums, or all their values, stay in the cache."""
