@@ -75,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     head = report.heading("Registration to a template", "make bench-template", options.threads)
     names = sorted(file.name[: -len(SCAN.format(""))] for file in options.data.glob(SCAN.format("*")))
+    if len(names) < 2:
+        report.say(f"{options.data} has fewer than two scans {SCAN.format('*')}: --data names their folder")
+        return 1
     template, rows = read(options.data, names[0]), {}
     for name in names[1:]:
         rows[name] = measured(template, read(options.data, name), options.threads)

@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import template as bench  # noqa: E402
+from longimorph.alignment import to_template  # noqa: E402
 from longimorph.alignment.to_template import TemplateFit  # noqa: E402
 from longimorph.geometry.grid import Grid  # noqa: E402
 
@@ -30,24 +31,34 @@ def brain(offset: np.ndarray) -> bench.Brain:
 
 
 def moving(offset: np.ndarray) -> sitk.CompositeTransform:
-    """Two translations, the world of the template to that of the other in LPS mm."""
-    parts = [sitk.TranslationTransform(3, (offset * share * [-1, -1, 1]).tolist()) for share in (0.75, 0.25)]
-    return sitk.CompositeTransform(parts)
+    """Translations, the world of the template to that of the other in LPS mm: two that stand for the affine
+    step, and one of 2 mm between them for the B-spline, which the offset includes.
+    """
+    bent = np.array([2.0, 0.0, 0.0])
+    affine = offset - bent
+    steps = (0.75 * affine, bent, 0.25 * affine)
+    return sitk.CompositeTransform([sitk.TranslationTransform(3, (s * [-1, -1, 1]).tolist()) for s in steps])
 
 
 def test_a_known_shift_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for error in (np.zeros(3), np.array([2.0, 0.0, 0.0])):
         found = TemplateFit(moving(SHIFT_MM + error), {})
-        monkeypatch.setattr(bench.to_template, "fit", lambda *_, found=found: found)
+        monkeypatch.setattr(to_template, "fit", lambda *_, found=found: found)
         fit = bench.measured(brain(np.zeros(3)), brain(SHIFT_MM), 1)
         np.testing.assert_allclose(fit.distances, [np.linalg.norm(error)] * 2, atol=1e-9)
         np.testing.assert_allclose(fit.dice, [0.75 if error.any() else 1.0] * 2)
-        np.testing.assert_allclose(fit.affine_dice, fit.dice)
+        np.testing.assert_allclose(fit.affine_dice, [1.0 if error.any() else 0.75] * 2)
 
 
 def test_what_leaves_the_other_brain_overlaps_with_nothing() -> None:
     fit = bench.overlaps(brain(np.zeros(3)), brain(np.zeros(3)), moving(np.full(3, 500.0)), np.array([1, 2]))
     np.testing.assert_array_equal(fit, [0.0, 0.0])
+
+
+def test_without_scans_it_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--data", str(tmp_path), "--out", str(tmp_path / "page.md")]) == 1
+    assert "--data names their folder" in "".join(capsys.readouterr())
+    assert not (tmp_path / "page.md").exists()
 
 
 def test_the_table_has_a_row_per_brain() -> None:

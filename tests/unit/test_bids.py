@@ -277,9 +277,23 @@ def test_repeated_scans_keep_their_meaning_and_may_share_a_day(tmp_path: Path) -
     (tmp_path / "cohort.tsv").write_text(found.text(tmp_path))
     made = cohorts.load_cohort(tmp_path / "cohort.tsv")
     assert [visit.repeat_of for visit in made.scans_of("sub-01")] == ["", "ses-a"]
+    assert "repeats by repeat_of of sessions.tsv: sub-01 " in " ".join(found.remarks)
+    lost = [("ses-a", "2019-02-03", "N/A"), ("b", "2019-03-03", "ses-none")]
+    table(root / "sub-01/sub-01_sessions.tsv", ("session_id", "acq_time", "repeat_of"), *lost)
+    found = index(root)
+    assert cells(found)[0]["repeat_of"] == "" and "sub-01 ses-b of ses-none" in " ".join(found.remarks)
     same = [("ses-a", "2019-02-03", "n/a"), ("b", "2019-02-03", "n/a")]
     table(root / "sub-01/sub-01_sessions.tsv", ("session_id", "acq_time", "repeat_of"), *same)
     assert "are on the same day" in told(root)
+
+
+def test_a_column_repeat_of_of_participants_means_no_repeat(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    table(
+        root / "participants.tsv", ("participant_id", "repeat_of"), ("sub-01", "sub-00"), ("sub-02", "sub-01")
+    )
+    found = index(root)
+    assert found.further == ("bids_repeat_of",) and cells(found)[0] == {"bids_repeat_of": "sub-00"}
 
 
 def test_participants_with_a_row_for_each_session_and_tables_that_cannot_be_read(tmp_path: Path) -> None:

@@ -451,16 +451,32 @@ def test_check_tells_volumes_as_for_labels_and_keeps_them(tmp_path: Path) -> Non
     assert [warning.code for warning in again.warnings] == ["channels", "channels"]
 
 
+def remarks_on_kinds(config: Path) -> list[str]:
+    return [str(remark) for remark in validate(config).remarks if "the same kind" in str(remark)]
+
+
+@pytest.mark.parametrize("column", ["regions", "states"])
 @pytest.mark.parametrize("hard", ["m0", "m6"])
-def test_labels_of_one_visit_and_posteriors_of_another_are_told(tmp_path: Path, hard: str) -> None:
+def test_labels_of_one_visit_and_posteriors_of_another_are_told(
+    tmp_path: Path, hard: str, column: str
+) -> None:
     config = study(tmp_path)
-    assert not any("posteriors" in str(remark) for remark in validate(config).remarks)
+    assert remarks_on_kinds(config) == []
     text = (tmp_path / "cohort.tsv").read_text()
-    text = text.replace(f"{hard}_r*.nii.gz", f"labels/P1_{hard}.nii.gz")
-    (tmp_path / "cohort.tsv").write_text(text.replace(f"{hard}/*.nii.gz", f"states/P1_{hard}.nii.gz"))
+    soft = {"regions": (f"{hard}_r*.nii.gz", "labels"), "states": (f"{hard}/*.nii.gz", "states")}
+    (tmp_path / "cohort.tsv").write_text(text.replace(soft[column][0], f"{soft[column][1]}/P1_{hard}.nii.gz"))
     mine, theirs = ("labels", "posteriors") if hard == "m6" else ("posteriors", "labels")
-    (found,) = (str(remark) for remark in validate(config).remarks if "posteriors" in str(remark))
-    assert found.startswith(f"P1 m6: the segmentation consists of {mine}, that of m0 of {theirs}.")
+    (found,) = remarks_on_kinds(config)
+    assert found.startswith(f"P1 m6: its {column} are {mine}, those of m0 {theirs}.")
+
+
+def test_a_first_visit_without_lesions_is_of_no_other_kind(tmp_path: Path) -> None:
+    config = study(tmp_path)
+    text = (tmp_path / "cohort.tsv").read_text()
+    for name in ("m0", "m6"):
+        text = text.replace(f"{name}_r*.nii.gz", f"labels/P1_{name}.nii.gz")
+    (tmp_path / "cohort.tsv").write_text(text.replace("m0/*.nii.gz", ""))
+    assert remarks_on_kinds(config) == []
 
 
 @pytest.mark.parametrize("cell, words", [

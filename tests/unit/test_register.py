@@ -369,20 +369,24 @@ def test_the_great_circles_are_tried_only_where_the_coarse_level_is_no_good_star
 def test_where_reallocation_is_cheap_the_great_circles_are_tried_first(price, cheap, monkeypatch):
     """On two levels: a coarser one blurs what reallocation could follow voxel by voxel."""
     tried: list[str] = []
+
+    def noted(name: str, usual: Any) -> Any:
+        def asked(*given: Any) -> Any:
+            tried.append(name)
+            return usual(*given)
+
+        return asked
+
     for name in ("handed_over", "momentum"):
-        usual = getattr(Preconditioner, name)
-        monkeypatch.setattr(
-            Preconditioner,
-            name,
-            lambda self, *a, usual=usual, name=name: tried.append(name) or usual(self, *a),
-        )
+        monkeypatch.setattr(Preconditioner, name, noted(name, getattr(Preconditioner, name)))
     monkeypatch.setattr(solve, "FEWEST_VOXELS_PER_SIGMA", 1.0)
     control = torch.full((2, 2), price, dtype=torch.float64)
     pair = solve.MapPair(ball(4.0), ball(5.0), control, SPACING)
     matching = pair.matching(settings())
-    monkeypatch.setattr(solve, "_coarse_rate", lambda *a: (solve._straight(matching), 3))
+    monkeypatch.setattr(solve, "_coarse_rate", noted("coarse", lambda *_: (solve._straight(matching), 3)))
     solve._start(pair, matching, solve._preconditioner(matching), settings(kernel_mm=(8.0,)), Run())
-    assert tried[0] == ("momentum" if cheap else "handed_over")
+    assert tried[0] == ("momentum" if cheap else "coarse")
+    assert ("coarse" in tried) is not cheap
 
 
 def test_more_steps_are_taken_where_the_optimisers_steps_diverge(monkeypatch):

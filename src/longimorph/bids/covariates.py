@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longimorph.bids.choose import listed
-from longimorph.bids.days import DATING, prefixed
+from longimorph.bids.days import DATING, MISSING, prefixed
 from longimorph.bids.rows import COLUMNS, usable
 from longimorph.study import tsv
 from longimorph.study.further import ICV, VISIT_COLUMNS
@@ -68,19 +68,29 @@ def covariates(root: Path, visits: Sequence[Visit]) -> Covariates:
             f"columns of the BIDS tables written as bids_…, since these names are taken: {listed(renamed)}"
         )
     written = tuple(f"bids_{name}" if name in _TAKEN else name for name in names)
+    if REPEAT_OF in of_all and REPEAT_OF not in of_visits:
+        written = tuple(f"bids_{name}" if name == REPEAT_OF else name for name in written)
     if REPEAT_OF in written:
-        _name_repeats(written.index(REPEAT_OF), found)
-    if written:
-        remarks.append(f"further columns: {listed(written)}")
+        remarks += _name_repeats(written.index(REPEAT_OF), found)
+    if own := [name for name in written if name != REPEAT_OF]:
+        remarks.append(f"further columns: {listed(own)}")
     return Covariates(written, found, tuple(remarks))
 
 
-def _name_repeats(place: int, found: dict[Visit, tuple[str, ...]]) -> None:
-    """Turn the sessions in the column ``repeat_of`` to timepoints; visits of their own have empty cells."""
+def _name_repeats(place: int, found: dict[Visit, tuple[str, ...]]) -> list[str]:
+    """Turn the sessions in the column ``repeat_of`` to timepoints; visits of their own have empty cells.
+
+    Returns remarks on the repeats, also on those of sessions without a row.
+    """
+    repeats, lost = [], []
     for visit, cells in found.items():
-        named = cells[place]
-        timepoint = "" if named == NONE else usable(prefixed(named, "ses-"))
-        found[visit] = (*cells[:place], timepoint, *cells[place + 1 :])
+        session = "" if cells[place] in MISSING else prefixed(cells[place], "ses-")
+        found[visit] = (*cells[:place], usable(session), *cells[place + 1 :])
+        if session:
+            repeats.append(" ".join(visit))
+            lost += [] if (visit[0], session) in found else [f"{' '.join(visit)} of {session}"]
+    said = [f"repeats by repeat_of of sessions.tsv: {listed(repeats)}"] if repeats else []
+    return said + ([f"repeats of sessions that have no row: {listed(lost)}"] if lost else [])
 
 
 def _table(file: Path, key: str, remarks: list[str]) -> Table | None:

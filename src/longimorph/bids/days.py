@@ -17,7 +17,7 @@ from longimorph.study.tsv import Table
 
 DATING = ("days", "day", "days_since_baseline", "days_from_baseline", "acq_time")
 """The columns that date a visit."""
-_MISSING = ("", "n/a", "N/A", "NaN", "nan")
+MISSING = ("", "n/a", "N/A", "NaN", "nan")
 _NAME = re.compile(r"(?P<unit>[a-z]*)(?P<sign>[-+]?)(?P<count>\d+)(?P<after>[a-z]*)", re.IGNORECASE)
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T?\d{4,6})?")
 _FIRST = ("bl", "baseline", "base", "screening")
@@ -147,7 +147,7 @@ def prefixed(text: str, prefix: str) -> str:
 
 def day_of_date(text: str) -> float | None:
     """Convert a date and time in BIDS format to a day, the time being its fraction; None if invalid."""
-    if text in _MISSING:
+    if text in MISSING:
         return None
     try:
         moment = datetime.fromisoformat(text).replace(tzinfo=None)

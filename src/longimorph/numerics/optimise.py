@@ -233,7 +233,7 @@ def minimise(
         if last.drift > options.most_drift:
             return optimum("H drifts: the shooting needs more steps.", False)
         if last.cost <= options.negligible:
-            return optimum(f"Converged: a cost of {last.cost:.2g} mm3 is rounding.", True)
+            return optimum(f"Converged: a cost of {last.cost:.2g} mm3 leaves nothing to match.", True)
         if small >= 2:
             return optimum(
                 f"Converged: two steps in a row each lowered the cost by less than {100 * least_gain:.3g} %.",

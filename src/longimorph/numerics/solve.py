@@ -54,7 +54,7 @@ DRIFT_MARGIN, MOST_AT_ONCE = 1.2, 1.5
 rough paths drift more than the optimum.
 """
 NEGLIGIBLE = 1e-7
-"""Cost, as a share of the difference between the maps, that counts as rounding."""
+"""Cost, as a share of the difference between the maps, at which there is nothing left to match."""
 START_DAMPINGS, HANDED_DAMPINGS = (3e-4, 3e-3, 3e-2), (2e-3, 2e-2)
 """Dampings of a start along the great circles, and of one that follows a coarser level."""
 FIRST_DAMPING = 1e-3
@@ -255,10 +255,21 @@ def _start(
 
     It follows the optimum of the coarser level. Where there is none, or it is not much better than no
     movement, the momentum along the great circles is tried too, and the better one taken. Where reallocation
-    is cheap, the great circles come first: they know the details of this level, which a coarser one blurs.
+    is cheap, the great circles come first: they contain the details of this level, which a coarser one
+    blurs. If they are a good start, there is no coarser level.
     """
     coarsest, ladder = min(pair.kernel_mm(settings)) / FEWEST_VOXELS_PER_SIGMA, run.ladder
     axes = levels.halved(pair.source.shape[1:], pair.spacing, coarsest)
+
+    def straight() -> Iterator[Iterator[Tensor]]:
+        rate = ladder.attempt(lambda: _straight(matching))
+        yield _damped(rate, precondition.momentum, START_DAMPINGS, ladder)
+
+    if axes is not None and ladder.attempt(lambda: _is_cheap(matching)):
+        found = _best(straight(), matching, ladder)
+        if _cost_if_any(found, matching, ladder) < GOOD_START * _still(matching, ladder):
+            return found, matching
+        del found
     handed: list[Tensor] = []
     if axes is not None:
         rate, steps = _coarse_rate(pair, matching, axes, settings, run)
@@ -270,23 +281,23 @@ def _start(
         while handed:
             yield _damped(handed.pop(), precondition.handed_over, HANDED_DAMPINGS, ladder)
 
-    def straight() -> Iterator[Iterator[Tensor]]:
-        rate = ladder.attempt(lambda: _straight(matching))
-        yield _damped(rate, precondition.momentum, START_DAMPINGS, ladder)
-
-    cheap = ladder.attempt(lambda: _is_cheap(_straight(matching), matching))
-    starts = chain(straight(), following()) if cheap else chain(following(), straight())
-    return _best(starts, matching, ladder), matching
+    return _best(chain(following(), straight()), matching, ladder), matching
 
 
-def _is_cheap(rate: Tensor, matching: Matching) -> bool:
-    """Whether reallocation alone, with beta^2 = 1 - rho, can follow a tangent rate of change (C, *grid)."""
+def _is_cheap(matching: Matching) -> bool:
+    """Whether reallocation alone, with beta^2 = 1 - rho, can follow the great circles."""
     priced = matching.system.control
     if not isinstance(priced, Allocation):
         return False
+    rate = _straight(matching)
     shift = START_DAMPINGS[0] + matching.regularisation
     missed = rate * (shift / (1 - control.rho(matching.source, priced.shares) + shift))
     return float(inner(missed, missed)) <= CHEAP * float(inner(rate, rate))
+
+
+def _still(matching: Matching, ladder: Ladder) -> float:
+    """The cost without movement."""
+    return ladder.attempt(lambda: mismatch(matching.source, matching))
 
 
 def _straight(matching: Matching) -> Tensor:
@@ -355,8 +366,7 @@ def _best(starts: Iterable[Iterable[Tensor]], matching: Matching, ladder: Ladder
     The forms of each start are tried until one is worse than the one before, or good enough.
     """
     best = torch.zeros_like(matching.source)
-    still = ladder.attempt(lambda: mismatch(matching.source, matching))
-    lowest = still
+    lowest = still = _still(matching, ladder)
     for forms in starts:
         before = math.inf
         for momentum in forms:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 
 from longimorph.io.headers import shown_mm
+from longimorph.io.posteriors import is_soft
 from longimorph.study import sides
 from longimorph.study.layout import Layout
 from longimorph.study.table import Visit
@@ -32,20 +33,22 @@ def remarks(visits: Sequence[tuple[Visit, Layout]]) -> Iterator[tuple[Visit, str
             yield from ((visit, text) for text in _sides(visit, layout, first, own))
 
 
-def kinds(visits: Sequence[tuple[Visit, bool]]) -> Iterator[tuple[Visit, str]]:
-    """Yield a sentence for each visit that has posteriors where the patient's earliest has labels, or labels
-    where that has posteriors. With each visit: whether it has posteriors.
+def kinds(visits: Sequence[Visit]) -> Iterator[tuple[Visit, str]]:
+    """Yield a sentence for each visit that has posteriors where the patient's earliest visit has labels, or
+    the reverse: regions and states by themselves, each beside the earliest visit that has the column.
     """
-    for visit, soft in visits[1:]:
-        first, own = visits[0]
-        if soft != own:
-            mine, theirs = ("posteriors", "labels") if soft else ("labels", "posteriors")
-            yield (
-                visit,
-                f"the segmentation consists of {mine}, that of {first.timepoint} of {theirs}. The two have "
-                "different volumes at every boundary, and the difference is measured as change: give the "
-                "same kind for every visit of a patient",
-            )
+    for name in ("regions", "states"):
+        known = [(visit, path) for visit in visits if (path := getattr(visit, name)) is not None]
+        soft = [is_soft(path) for _, path in known]
+        for (visit, _), own in zip(known, soft, strict=True):
+            if own != soft[0]:
+                mine, theirs = ("posteriors", "labels") if own else ("labels", "posteriors")
+                yield (
+                    visit,
+                    f"its {name} are {mine}, those of {known[0][0].timepoint} {theirs}. The two place every "
+                    "boundary differently, so volumes differ, and the difference is measured as change: give "
+                    "the same kind at every visit of a patient",
+                )
 
 
 def _exchanged(visit: Visit, swapped: Sequence[int]) -> str:

@@ -134,7 +134,9 @@ def _remarks(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport])
         keys = ((visit, (visit.patient, visit.timepoint)) for visit in cohort.scans_of(patient))
         known = [(visit, read[key]) for visit, key in keys if key in read]
         laid_out = [(visit, report.layout) for visit, report in known if report.layout is not None]
-        found = between.remarks(laid_out), between.kinds([(visit, report.soft) for visit, report in known])
+        mixed = any(report.soft for _, report in known)
+        kinds = between.kinds([visit for visit, _ in known]) if mixed else ()
+        found = between.remarks(laid_out), kinds
         yield from (ScanRemark(visit.patient, visit.timepoint, text) for visit, text in chain(*found))
 
 

@@ -3,8 +3,9 @@
 The volume of a visit is that of its own maps, measured once per visit whatever the pairs. Changes are sums
 over pairs, so in every row, in decimals, ``change_since_first_mm3`` is the sum of deformation, reallocation
 and unexplained change. Uncertainties are added along the sum, which is an upper bound. Noise floors of
-deformation and reallocation are added as squares, since noise at a visit between two pairs rather cancels
-than adds up; that of the change is the largest of the pairs, because only the noise of its two ends remains.
+deformation and reallocation are added as squares, an upper bound where noise at a visit between two pairs
+partly cancels. Of the change, only the noise of its two ends remains: with floors from labels, those of the
+first and the last pair are added as squares, also an upper bound; one from repeats holds for any pair.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from longimorph.study.further import ICV
 from longimorph.tables import columns, cumulative
 from longimorph.tables.cumulative import Pair
 from longimorph.tables.dictionary import write_table
+from longimorph.tables.floors import REPEATS
 from longimorph.verdict.status import OK, PairStatus, read_status
 from longimorph.verdict.trust import DAYS_PER_YEAR, SEVERITIES, TRUST
 
@@ -173,8 +175,11 @@ def _floors(steps: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
     if not steps:
         return {}
     *parts, change = columns.FLOORS
-    found = {name: np.sqrt(sum(np.square(step[name].to_numpy()) for step in steps)) for name in parts}
-    return {**found, change: np.max([step[change].to_numpy() for step in steps], axis=0)}
+    ends = (
+        steps[:1] if len(steps) == 1 or steps[0][columns.SOURCE].iloc[0] == REPEATS else [steps[0], steps[-1]]
+    )
+    used = {**dict.fromkeys(parts, steps), change: ends}
+    return {name: np.sqrt(sum(np.square(one[name].to_numpy()) for one in own)) for name, own in used.items()}
 
 
 def _volumes(record: Mapping[str, Any], classes: Sequence[str]) -> tuple[np.ndarray, float]:
