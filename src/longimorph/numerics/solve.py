@@ -50,7 +50,7 @@ DRIFT_LIMIT, DESCENT_DRIFT = 0.02, 0.05
 early, rough paths drift more than the optimum.
 """
 DRIFT_MARGIN, MOST_AT_ONCE = 1.2, 1.5
-"""Steps taken, as a multiple of those that the drift asks for, and as a multiple of the present ones at most:
+"""Steps taken, as a multiple of those that the drift asks for, and the largest multiple of the present ones:
 rough paths drift more than the optimum.
 """
 NEGLIGIBLE = 1e-7
@@ -62,7 +62,7 @@ HALVINGS = 5
 GOOD_START = 0.25
 """Share of the cost without movement below which a start is taken without trying another."""
 CHEAP = 0.05
-"""Share of the great circles that reallocation alone must not miss for them to be tried first."""
+"""Share of the great circles, in squares, that reallocation alone may miss where they are tried first."""
 USUAL_KERNEL_MM, OPEN_KERNEL_MM = (4.0,), (4.0, 8.0, 16.0)
 FEWEST_VOXELS_PER_SIGMA = 0.6
 
