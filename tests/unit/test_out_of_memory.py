@@ -70,7 +70,7 @@ def problem() -> tuple[Any, ...]:
     """Two levels; the number of steps is chosen by the run."""
     generator = torch.Generator().manual_seed(4)
     source, other = (random_maps(generator, 3, (16, 15, 15)).float() for _ in range(2))
-    control = 0.05 + 0.9 * torch.rand(3, 3, generator=generator)
+    control = 0.999 + 0.0009 * torch.rand(3, 3, generator=generator)  # not cheap: a coarser level comes first
     chosen = settings(kernel_mm=(3.0,), amplitude_mm=4.0, steps=None, max_evaluations=4, tolerance=1e-9)
     return source, 0.6 * source + 0.4 * other, control, (1.0, 1.0, 1.0), chosen
 
