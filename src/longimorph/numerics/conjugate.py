@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from longimorph.numerics import passes
+from longimorph.numerics.blocks import new_field
 
 LinearMap = Callable[[Tensor], Tensor]
 
@@ -27,7 +28,7 @@ def conjugate_gradients(apply: LinearMap, b: Tensor, iterations: int, tolerance:
 
     Overwrites ``b``.
     """
-    x, r, direction = torch.zeros_like(b), b, b.clone()
+    x, r, direction = new_field(b).zero_(), b, new_field(b).copy_(b)
     rr = float(inner(r, r))
     stop = tolerance**2 * rr
     for _ in range(iterations):
@@ -51,8 +52,8 @@ def smooth_solution(
     ``iterations``. Overwrites ``b``. The length of a step follows from products with the smoothed residual
     (Chronopoulos and Gear, 1989), so that an iteration traverses its fields twice.
     """
-    y, r, z = torch.zeros_like(b), b, kernel(b)
-    direction, unsmoothed = torch.zeros_like(b), torch.zeros_like(b)  # unsmoothed = K^-1 direction
+    y, r, z = new_field(b).zero_(), b, kernel(b)
+    direction, unsmoothed = new_field(b).zero_(), new_field(b).zero_()  # unsmoothed = K^-1 direction
     rz, curved = _products(metric, r, z)
     stop, ratio, length = tolerance**2 * rz, 0.0, 1.0
     for _ in range(iterations):

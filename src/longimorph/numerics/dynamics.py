@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import equations, pair_equations, passes
+from longimorph.numerics.blocks import new_field
 from longimorph.numerics.control import Control, Exchange
 from longimorph.numerics.kernels import Kernel
 from longimorph.numerics.sphere import dot, tangent
@@ -140,7 +141,9 @@ def _energy_density(state: State, driven: Intermediates, control: Control, plane
 
 def transport_velocity(driven: Intermediates) -> Tensor:
     """w in mm per unit of time, (d, *grid): alpha v, or v itself with prices per pair."""
-    return equations.velocity(driven.rho, driven.v) if len(driven.rho) else driven.v
+    if not len(driven.rho):
+        return driven.v
+    return torch.mul(driven.v, driven.rho.sqrt(), out=new_field(driven.v))
 
 
 def source_rate(state: State, driven: Intermediates, system: System) -> Tensor:
@@ -152,7 +155,8 @@ def source_rate(state: State, driven: Intermediates, system: System) -> Tensor:
 
 def fastest(w: Tensor, system: System) -> Tensor:
     """Return the largest component of a velocity w (d, *grid), in voxels per unit of time (a scalar)."""
-    return torch.stack([one.abs().max() / h for one, h in zip(w, system.spacing, strict=True)]).max()
+    largest = [torch.stack(torch.aminmax(one)).abs().max() for one in w]
+    return torch.stack([most / h for most, h in zip(largest, system.spacing, strict=True)]).max()
 
 
 def _integral(density: Tensor, system: System) -> Tensor:

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import control, passes
+from longimorph.numerics.blocks import new_field
 from longimorph.numerics.conjugate import smooth_solution
-from longimorph.numerics.control import Exchange
+from longimorph.numerics.control import Allocation, Exchange
 from longimorph.numerics.dynamics import System, drive
 from longimorph.numerics.phases import phase
 from longimorph.numerics.states import State
@@ -47,9 +48,9 @@ class LinearisedShooting:
         priced, u = self.system.control, self.system.per_mm
         if isinstance(priced, Exchange):
             return self._inverse_of_pairs(b, shift, priced)
-        rho = control.rho(self.q0, priced.shares)
-        scale = 1 - rho + shift
-        _, density = passes.density(self.q0, b / scale, priced, u)
+        rho = _rho(self.q0, priced)
+        scale = new_field(rho).copy_(rho).neg_().add_(1).add_(shift)
+        _, density = passes.density(self.q0, torch.div(b, scale, out=new_field(b)), priced, u)
         metric = passes.metric(self.q0, priced, u).div_(scale)
         y = smooth_solution(metric, self.system.kernel, density, self.iterations, self.tolerance)
         del metric, density
@@ -66,3 +67,11 @@ class LinearisedShooting:
         del metric, density
         carried = passes.rate(q, torch.zeros_like(q), priced, x.new_empty(0), y, u)  # -A^T y
         return x.add_(passes.unexchange(q, priced, shift, carried))
+
+
+def _rho(q: Tensor, priced: Allocation) -> Tensor:
+    """rho (1, *grid) of a map q (C, *grid), slab by slab."""
+    out = new_field(q, 1)
+    for start, stop in passes.slabs(q):
+        out[:, start:stop] = control.rho(q[:, start:stop], priced.shares[:, start:stop])
+    return out

@@ -16,6 +16,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
+from longimorph.numerics.blocks import FIELDS
 from longimorph.numerics.parking import Parked, park
 
 NESTED_SLOTS = 3
@@ -153,5 +154,6 @@ class Ladder:
             for kept in list(self._kept):
                 kept.park()
         self._tell(left, self.current)
+        FIELDS.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from longimorph.numerics import passes
+from longimorph.numerics.blocks import new_field
 from longimorph.numerics.conjugate import LinearMap, inner
 from longimorph.numerics.dynamics import System, drive, energy, fastest, transport_velocity
 from longimorph.numerics.kernels import Kernel
@@ -119,7 +120,8 @@ def difference(matching: Matching) -> float:
 
 
 def _residual(q: Tensor, matching: Matching) -> Tensor:
-    return matching.free.remove(q.square() - matching.target.get())
+    found = torch.mul(q, q, out=new_field(q))
+    return matching.free.remove(found.sub_(matching.target.get()))
 
 
 def _terminal(end: State, matching: Matching) -> tuple[float, State]:
@@ -133,7 +135,7 @@ def _terminal(end: State, matching: Matching) -> tuple[float, State]:
 
 def _weighed(residual: Tensor, matching: Matching) -> Tensor:
     """(1 + w G_s) r, class by class: (C, *grid)."""
-    out = torch.empty_like(residual)
+    out = new_field(residual)
     for whole, part in zip(out, residual, strict=True):
         torch.add(part, matching.volumes(part[None])[0], out=whole)
     return out
@@ -148,7 +150,8 @@ def curvature(matching: Matching) -> LinearMap:
     q = matching.source
 
     def apply(x: Tensor) -> Tensor:
-        weighed = matching.free.remove_back(_weighed(matching.free.remove(q * x), matching))
+        changed = matching.free.remove(torch.mul(q, x, out=new_field(q)))
+        weighed = matching.free.remove_back(_weighed(changed, matching))
         return make_tangent(weighed.mul_(q).mul_(4), q)
 
     return apply

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from longimorph.footprint import PAIRS_KEPT
+from longimorph.numerics.blocks import new_field
 from longimorph.numerics.conjugate import inner
 from longimorph.numerics.journal import Journal, OptimiserState, Vector
 from longimorph.numerics.memory_strategies import CHECKPOINT, Ladder, Offloadable
@@ -81,7 +83,7 @@ class History:
     @phase("direction")
     def direction(self, gradient: Tensor, precondition: Callable[[Tensor], Tensor]) -> Tensor:
         """Return minus the inverse Hessian times the gradient, by the two-loop recursion."""
-        q, weights = gradient.clone(), []
+        q, weights = new_field(gradient).copy_(gradient), []
         for s, y, sy in reversed(self.pairs):
             weights.append(float(inner(s.get(), q)) / sy)
             q.sub_(y.get(), alpha=weights[-1])
@@ -128,7 +130,8 @@ class _Point:
 
 
 def _moved(momentum: Offloadable, direction: Offloadable, length: float) -> Tensor:
-    return momentum.get().add(direction.get(), alpha=length)
+    start = momentum.get()
+    return torch.add(start, direction.get(), alpha=length, out=new_field(start))
 
 
 def _line_search(
@@ -300,9 +303,13 @@ def _remember(
     history: History, direction: Offloadable, length: float, here: _Point, there: Evaluation, ladder: Ladder
 ) -> None:
     """Add the step from ``here`` to ``there`` to the history."""
-    ladder.attempt(
-        lambda: history.add(direction.get() * length, there.gradient - here.gradient.get(), ladder)
-    )
+
+    def add() -> None:
+        way, before = direction.get(), here.gradient.get()
+        step = torch.mul(way, length, out=new_field(way))
+        history.add(step, torch.sub(there.gradient, before, out=new_field(before)), ladder)
+
+    ladder.attempt(add)
 
 
 def _point(momentum: Tensor, found: Evaluation, ladder: Ladder) -> _Point:

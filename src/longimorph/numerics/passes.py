@@ -24,6 +24,7 @@ from torch import Tensor
 
 from longimorph.footprint import CARD_SLAB_BYTES, FEWEST_PLANES, THINNEST_SHARE
 from longimorph.numerics import equations, pair_equations
+from longimorph.numerics.blocks import new_field
 from longimorph.numerics.control import Allocation, Control, Exchange, Matrix
 from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
 
@@ -235,7 +236,7 @@ def filtered(field: Tensor, taps: Sequence[Tensor]) -> Tensor:
     """Filter (d, i, j, k) on a CPU by one band per axis, (reach + 1,) each, zero outside the grid."""
     from longimorph.numerics import convolution  # needs numba
 
-    out = torch.empty_like(field)
+    out = new_field(field)
     one, found, (first, second, third) = field.flatten(2).numpy(), out.flatten(2), [t.numpy() for t in taps]
     blocks = len(one) * -(-one.shape[2] // convolution.COLUMNS)
     in_parts(lambda part: convolution.along_first(one, first, found.numpy(), *part), blocks)
@@ -294,45 +295,41 @@ def _run(which: Pass, inputs: Sequence[Any], outputs: Sequence[Tensor]) -> None:
         _walk(FORMULAS[which], inputs, outputs)
 
 
-def _field(like: Tensor, channels: int) -> Tensor:
-    return like.new_empty(channels, *like.shape[1:])
-
-
 def density(q: Tensor, p: Tensor, control: Control, u: Tensor) -> tuple[Tensor, Tensor]:
     """rho (1, *grid; no channel with prices per pair) and alpha m (d, *grid): see ``equations.density``."""
     if isinstance(control, Exchange):
-        out = _field(q, len(u))
+        out = new_field(q, len(u))
         _run(Pass.MOMENTUM, (q, p, PerAxis(u)), (out,))
-        return _field(q, 0), out
-    outputs = _field(q, 1), _field(q, len(u))
+        return new_field(q, 0), out
+    outputs = new_field(q, 1), new_field(q, len(u))
     _run(Pass.DENSITY, (q, p, control.shares, PerAxis(u)), outputs)
     return outputs
 
 
 def metric(q: Tensor, control: Allocation, u: Tensor) -> Tensor:
     """A symmetric matrix per voxel, (d (d + 1) / 2, *grid): see ``equations.metric``."""
-    out = _field(q, len(u) * (len(u) + 1) // 2)
+    out = new_field(q, len(u) * (len(u) + 1) // 2)
     _run(Pass.METRIC, (q, control.shares, PerAxis(u)), (out,))
     return out
 
 
 def pair_metric(q: Tensor, exchange: Exchange, shift: float, u: Tensor) -> Tensor:
     """A symmetric matrix per voxel, (d (d + 1) / 2, *grid): see ``pair_equations.pair_metric``."""
-    out = _field(q, len(u) * (len(u) + 1) // 2)
+    out = new_field(q, len(u) * (len(u) + 1) // 2)
     _run(Pass.PAIR_METRIC, (q, exchange, shift, PerAxis(u)), (out,))
     return out
 
 
 def unexchange(q: Tensor, exchange: Exchange, shift: float, b: Tensor) -> Tensor:
     """A regularised inverse of the exchange, (C, *grid): see ``pair_equations.unexchange``."""
-    out = torch.empty_like(q)
+    out = new_field(q)
     _run(Pass.UNEXCHANGE, (q, exchange, shift, b), (out,))
     return out
 
 
 def rate(q: Tensor, p: Tensor, control: Control, rho: Tensor, v: Tensor, u: Tensor) -> Tensor:
     """dq/dt (C, *grid): see ``equations.rate``."""
-    out = torch.empty_like(q)
+    out = new_field(q)
     if isinstance(control, Exchange):
         _run(Pass.PAIR_RATE, (q, p, control, v, PerAxis(u)), (out,))
     else:
@@ -344,8 +341,8 @@ def advance(
     base: State, at: State, control: Control, drive: Intermediates, u: Tensor, duration: float
 ) -> tuple[State, Renormalisation]:
     """The state after a duration, and the renormalisation: see ``equations.advance``."""
-    after = State(torch.empty_like(at.q), torch.empty_like(at.q))
-    settling = Renormalisation(_field(at.q, 1), _field(at.q, 1))
+    after = State(new_field(at.q), new_field(at.q))
+    settling = Renormalisation(new_field(at.q, 1), new_field(at.q, 1))
     if isinstance(control, Exchange):
         _run(Pass.CARRY, (base, at, drive.v, PerAxis(u), duration), (*after, *settling))
     else:
@@ -355,7 +352,7 @@ def advance(
 
 def direction(state: State, cotangent: State, factor: float) -> Direction:
     """The direction that belongs to a cotangent: see ``equations.direction``."""
-    outputs = _field(state.q, 1), _field(state.q, 1)
+    outputs = new_field(state.q, 1), new_field(state.q, 1)
     _run(Pass.DIRECTION, (state, cotangent, factor), outputs)
     return Direction(cotangent, factor, *outputs)
 
@@ -365,10 +362,10 @@ def density_change(
 ) -> tuple[Tensor, Tensor]:
     """Changes of rho (1, *grid) and alpha m (d, *grid): see ``equations.density_change``."""
     if isinstance(control, Exchange):
-        out = _field(state.q, len(u))
+        out = new_field(state.q, len(u))
         _run(Pass.MOMENTUM_CHANGE, (state, direction, PerAxis(u)), (out,))
-        return _field(state.q, 0), out
-    outputs = _field(state.q, 1), _field(state.q, len(u))
+        return new_field(state.q, 0), out
+    outputs = new_field(state.q, 1), new_field(state.q, len(u))
     _run(Pass.DENSITY_CHANGE, (state, direction, control.shares, rho, am, PerAxis(u)), outputs)
     return outputs
 
@@ -386,7 +383,7 @@ def pull_back(
 
     With a ``total``, this and the cotangent in ``direction`` are added to it in place.
     """
-    outputs = total or State(torch.empty_like(state.q), torch.empty_like(state.q))
+    outputs = total or State(new_field(state.q), new_field(state.q))
     last = PerAxis(u), float(total is not None), *(total or ())
     if isinstance(control, Exchange):
         _run(Pass.CARRY_BACK, (state, direction, drive.v, changes.v, *last), outputs)

@@ -2,9 +2,8 @@
 
 A GPU overlaps copies with computation only for page-locked ("pinned") memory. PyTorch's own pool rounds each
 block up to a power of two, which can nearly double what a cluster's scheduler counts. Here a block is exactly
-as large as its contents. A returned block is reused for the same size; before memory of another size is
-locked, unused blocks are unlocked and returned to the system. The locked bytes at the peak are therefore the
-bytes in use at the peak.
+as large as its contents. A returned block is reused for the same size, as long as the locked bytes do not
+exceed the bytes in use at the peak (:mod:`longimorph.numerics.blocks`).
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from contextlib import suppress
 
 import torch
 from torch import Tensor
+
+from longimorph.numerics.blocks import Shelf
 
 LOGGER = logging.getLogger(__name__)
 
@@ -58,36 +59,26 @@ class Pool:
         self, lock: Callable[[int, int], bool] = _lock, unlock: Callable[[int], None] = _unlock
     ) -> None:
         self._lock, self._unlock = lock, unlock
-        self._unused: dict[int, list[tuple[Tensor, bool]]] = {}
+        self._blocks = Shelf(self._obtain, self._release)
         self._refused = False
         self.bytes = self.peak = 0
 
     def take(self, size: int) -> Block:
         """Return a block of ``size`` bytes."""
-        waiting = self._unused.get(size)
-        memory, locked = waiting.pop() if waiting else self._locked(size)
+        memory, locked = self._blocks.take(size)
         block = Block(memory)
-        weakref.finalize(block, self._give_back, memory, locked).atexit = False
+        weakref.finalize(block, self._blocks.put, size, (memory, locked)).atexit = False
         return block
 
     def trim(self) -> None:
         """Unlock the unused blocks and return their memory to the system."""
-        for waiting in self._unused.values():
-            for memory, locked in waiting:
-                if locked:
-                    self._unlock(memory.data_ptr())
-                    self.bytes -= len(memory)
-        self._unused.clear()
+        self._blocks.clear()
 
     def reset_peak(self) -> None:
         """Reset ``peak`` to the bytes locked now."""
         self.peak = self.bytes
 
-    def _give_back(self, memory: Tensor, locked: bool) -> None:
-        self._unused.setdefault(len(memory), []).append((memory, locked))
-
-    def _locked(self, size: int) -> tuple[Tensor, bool]:
-        self.trim()
+    def _obtain(self, size: int) -> tuple[Tensor, bool]:
         memory = torch.frombuffer(mmap.mmap(-1, max(size, 1)), dtype=torch.uint8, count=size)
         locked = self._lock(memory.data_ptr(), size)
         if locked:
@@ -97,6 +88,12 @@ class Pool:
             self._refused = True
             LOGGER.warning("the driver refuses to page-lock host memory: copies to the GPU are slower")
         return memory, locked
+
+    def _release(self, block: tuple[Tensor, bool]) -> None:
+        memory, locked = block
+        if locked:
+            self._unlock(memory.data_ptr())
+            self.bytes -= len(memory)
 
 
 PINNED = Pool()

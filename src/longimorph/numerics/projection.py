@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from longimorph.free_pairs import FreePairs
+from longimorph.numerics.blocks import new_field
 from longimorph.numerics.kernels import gaussian_kernel
 
 FAINT = 0.001
@@ -44,7 +45,7 @@ class FreeExchange:
     def remove_back(self, cotangent: Tensor) -> Tensor:
         """The adjoint of :meth:`remove`, in place: ``cotangent`` (C, *grid)."""
         self._emptied(cotangent)
-        along = torch.zeros_like(cotangent[:1])
+        along = new_field(cotangent, 1).zero_()
         for u, part in zip(self.composition, cotangent, strict=True):
             along.addcmul_(u, part)
         for index in self.pairs.lesions:

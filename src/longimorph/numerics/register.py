@@ -11,6 +11,7 @@ from torch import Tensor
 
 from longimorph.free_pairs import FreePairs
 from longimorph.numerics.attribution import Attribution, attribute
+from longimorph.numerics.blocks import FIELDS
 from longimorph.numerics.memory_strategies import Ladder
 from longimorph.numerics.objective import Matching, evaluate, mismatch
 from longimorph.numerics.open_question import PathVolumes, Swelling, with_exchanges
@@ -69,6 +70,7 @@ def register(
             return _describe(pair, *solve(pair, settings, run), ladder)
     finally:
         PINNED.trim()
+        FIELDS.clear()
 
 
 @contextmanager
@@ -90,6 +92,7 @@ def _still(pair: MapPair, settings: Settings) -> tuple[Optimum, Matching]:
 
 @phase("attribution")
 def _describe(pair: MapPair, optimum: Optimum, matching: Matching, ladder: Ladder) -> Registration:
+    FIELDS.clear()
     system = matching.system
     start = State(matching.source, optimum.momentum)
     attribution, warps = ladder.attempt(lambda: _follow(start, matching))

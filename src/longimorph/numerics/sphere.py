@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from longimorph.numerics.blocks import new_field
+
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Scalar product over the classes: (C, *grid) x (C, *grid) -> (1, *grid)."""
@@ -37,7 +39,7 @@ def tangent(a: Tensor, q: Tensor) -> Tensor:
 
 def make_tangent(a: Tensor, q: Tensor) -> Tensor:
     """:func:`tangent`, overwriting a, class by class."""
-    along = torch.zeros_like(a[:1])
+    along = new_field(a, 1).zero_()
     for one, at in zip(a, q, strict=True):
         along.addcmul_(one, at)
     return a.addcmul_(along, q, value=-1)
