@@ -20,7 +20,7 @@ from longimorph.numerics import kernels, passes
 from longimorph.numerics.control import Allocation
 from longimorph.numerics.dynamics import System
 from longimorph.numerics.sphere import tangent
-from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
+from longimorph.numerics.states import Direction, Ending, Intermediates, Renormalisation, State
 
 CALLS = 3
 DURATION = 0.1
@@ -76,10 +76,11 @@ NAMES = ("density", "metric", "rate", "advance", "direction", "density_change", 
 
 
 def _arguments(name: str, f: Fields) -> tuple[Any, ...]:
-    """The arguments of a pass and its formula, by the name of both."""
+    """The arguments of a pass, by its name."""
     state, base, cotangent = State(f.q, f.p), State(f.base_q, f.base_p), State(f.cot_q, f.cot_p)
     direction = Direction(cotangent, DURATION, f.normal, f.lift)
     drive, changes = Intermediates(f.rho, f.am, f.v), Intermediates(f.drho, f.dam, f.dv)
+    settling = Renormalisation(f.length, f.along)
     arguments: dict[str, tuple[Any, ...]] = {
         "density": (*state, f.alloc, f.u),
         "metric": (f.q, f.alloc, f.u),
@@ -87,15 +88,18 @@ def _arguments(name: str, f: Fields) -> tuple[Any, ...]:
         "advance": (base, state, f.alloc, drive, f.u, DURATION),
         "direction": (state, cotangent, DURATION),
         "density_change": (state, direction, f.alloc, f.rho, f.am, f.u),
-        "pull_back": (state, direction, f.alloc, drive, changes, f.u),
-        "unsettle": (state, Renormalisation(f.length, f.along), cotangent),
+        "pull_back": (state, direction, f.alloc, drive, changes, f.u, None, settling),
+        "unsettle": (state, settling, cotangent),
     }
     return arguments[name]
 
 
 def by_formula(name: str, f: Fields) -> tuple[Tensor, ...]:
     """The result of the formula on the whole fields."""
-    return tuple(passes.tensors_in(passes.FORMULAS[passes.Pass(name)](*_arguments(name, f))))
+    given = _arguments(name, f)
+    if name == "pull_back":
+        given = *given[:-2], Ending(0.0, 1.0, given[-1])
+    return tuple(passes.tensors_in(passes.FORMULAS[passes.Pass(name)](*given)))
 
 
 def by_pass(name: str, f: Fields) -> tuple[Tensor, ...]:

@@ -8,13 +8,17 @@ from longimorph.numerics import passes
 from longimorph.numerics.control import Exchange, Matrix
 from longimorph.numerics.passes import Pass, PerAxis
 from longimorph.numerics.sphere import normalise
-from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
+from longimorph.numerics.states import Direction, Ending, Intermediates, Renormalisation, State
 
 PRECISIONS = {torch.float64: 1e-12, torch.float32: 2e-5}
 
 
 def agree(found, expected, tolerance):
     assert float((found - expected).norm()) <= tolerance * float(expected.norm())
+
+
+def _none(settling):
+    return Renormalisation(*(field[:0] for field in settling))
 
 
 def random_arguments(which, shape, kind, seed, classes=4):
@@ -38,7 +42,10 @@ def random_arguments(which, shape, kind, seed, classes=4):
     drive, changes = Intermediates(rho, field(3), field(3)), Intermediates(field(1), field(3), field(3))
     free = torch.rand(classes, classes, generator=generator).to(kind)
     free[0, 1] = free[1, 0] = 0
-    total = (float(seed % 2), *((field(classes), field(classes)) if seed % 2 else ()))
+    settling = Renormalisation(rho + 0.5, field(1))
+    settled = seed % 3 == 2
+    ending = Ending(float(seed % 3 == 1), float(settled), settling if settled else _none(settling))
+    total = (ending, *((field(classes), field(classes)) if seed % 3 == 1 else ()))
     priced = Exchange(torch.where(field(classes) > 0, field(classes), 0), Matrix(free))
     return {
         Pass.DENSITY: (*at, shares, u),
@@ -57,7 +64,7 @@ def random_arguments(which, shape, kind, seed, classes=4):
         Pass.PAIR_METRIC: (at.q, priced, 0.1, u),
         Pass.PAIR_RATE: (*at, priced, drive.v, u),
         Pass.UNEXCHANGE: (at.q, priced, 0.1, field(classes)),
-        Pass.UNSETTLE: (at, Renormalisation(rho + 0.5, field(1)), cotangent),
+        Pass.UNSETTLE: (at, settling, cotangent),
     }[which]
 
 

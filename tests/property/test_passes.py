@@ -19,8 +19,8 @@ from longimorph.numerics.passes import Pass
 from longimorph.numerics.solve import MapPair
 from longimorph.numerics.sphere import tangent
 
-SHAPES = [(4, 5, 6), (2, 3, 4), (3, 2, 2), (2, 3, 2), (2, 40, 30)]
-"""The last has rows enough for more than one block of them."""
+SHAPES = [(4, 5, 6), (2, 3, 4), (3, 2, 2), (2, 3, 2), (2, 40, 30), (2, 30, 41)]
+"""The last two have rows enough for more than one block of them."""
 
 
 def both_ways(monkeypatch, work):

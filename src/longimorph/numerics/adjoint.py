@@ -51,16 +51,18 @@ def pull_back_flow(
     factor: float,
     system: System,
     total: State | None = None,
+    settling: Renormalisation | None = None,
 ) -> State:
     """Return the cotangent of a state from ``factor`` times the cotangent of its rate of change (E7).
 
-    With a ``total``, this and ``cotangent`` are added to it in place, and it is returned.
+    With a ``total``, this and ``cotangent`` are added to it in place, and it is returned. With ``settling``,
+    the renormalisation to the state, it is the cotangent before that.
     """
     control, u = system.control, system.per_mm
     direction = passes.direction(state, cotangent, factor)
     drho, dam = passes.density_change(state, direction, control, driven.rho, driven.am, u)
     changes = Intermediates(drho, dam, system.velocity(dam))
-    return passes.pull_back(state, direction, control, driven, changes, u, total)
+    return passes.pull_back(state, direction, control, driven, changes, u, total, settling)
 
 
 def settle_back(after: State, settling: Renormalisation, end: State, system: System, duration: float) -> None:
@@ -138,6 +140,4 @@ def _trace_back(
 
 def _back_to_middle(traced: StepTrace, end: State, system: System, duration: float) -> State:
     """Return the cotangent of the half-way state before renormalisation."""
-    inner = pull_back_flow(traced.middle, traced.second, end, duration, system)
-    passes.unsettle(traced.middle, traced.half, inner)
-    return inner
+    return pull_back_flow(traced.middle, traced.second, end, duration, system, settling=traced.half)

@@ -21,7 +21,7 @@ from torch import Tensor
 from longimorph.numerics import control
 from longimorph.numerics.fields import adjoint_difference, difference
 from longimorph.numerics.sphere import dot, normalise, tangent
-from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
+from longimorph.numerics.states import Direction, Ending, Intermediates, Renormalisation, State
 
 
 class Rates(NamedTuple):
@@ -183,13 +183,13 @@ def pull_back(
     drive: Intermediates,
     changes: Intermediates,
     u: Tensor,
-    added: float = 0.0,
+    ending: Ending,
     *total: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Cotangent of a state from ``factor`` times the cotangent of its rates (E7), including the gauge term.
 
-    If ``added`` is not 0, that and the cotangent in ``direction`` are added to ``total``. ``changes`` are the
-    changes of ``drive`` along the direction. The gauge contributes gauge b - n dp/dt to q and -n dq/dt to p,
+    ``ending`` says what becomes of it, with ``total`` if it is added to that. ``changes`` are the changes of
+    ``drive`` along the direction. The gauge contributes gauge b - n dp/dt to q and -n dq/dt to p,
     up to components orthogonal to every admissible perturbation of the state.
     """
     (q, p), (rho, am, v), (drho, dam, dv) = state, drive, changes
@@ -212,12 +212,16 @@ def pull_back(
     gauge = -dot(dp, q) - dot(p, moved)
     out_q = -gauge * change.dq - normal * (dp + gauge * q) - back
     out_p = dpushed - doff * q - off * change.dq - normal * moved
-    return onto(total, direction, out_q, out_p) if added else (out_q, out_p)
+    return ended(ending, state, direction, State(out_q, out_p), total)
 
 
-def onto(total: Sequence[Tensor], direction: Direction, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-    """``total`` plus the cotangent in ``direction`` plus its pull-back (q, p)."""
-    return total[0] + direction.cotangent.q + q, total[1] + direction.cotangent.p + p
+def ended(
+    ending: Ending, state: State, direction: Direction, found: State, total: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """What an :class:`Ending` makes of a cotangent that was pulled back to a state."""
+    if ending.added:
+        return total[0] + direction.cotangent.q + found.q, total[1] + direction.cotangent.p + found.p
+    return unsettle(state, ending.settling, found) if ending.settled else (found.q, found.p)
 
 
 def settle(q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:

@@ -775,27 +775,34 @@ def advance(
 
 
 @compiled
+def _unsettle_block(
+    q: Any, p: Any, length: Any, along: Any, cot_q: Any, cot_p: Any, fields: Any, x: int, i: int, j: int
+) -> None:
+    """Adjoint of the renormalisation in a block of every class; overwrites the cotangent."""
+    lift, off = fields[0, : j - i], fields[1, : j - i]
+    lift[:], off[:] = 0, 0
+    for c in range(q.shape[0]):
+        _add_product(cot_p[c, x, i:j], q[c, x, i:j], lift)
+    for c in range(q.shape[0]):
+        _lengthen(
+            q[c, x, i:j], p[c, x, i:j], along[0, x, i:j], lift, cot_q[c, x, i:j], cot_p[c, x, i:j], off,
+        )  # fmt: skip
+    for c in range(q.shape[0]):
+        _divide_tangent(q[c, x, i:j], off, length[0, x, i:j], cot_q[c, x, i:j])
+
+
+@compiled
 def unsettle(
     q: Any, p: Any, length: Any, along: Any, cot_q: Any, cot_p: Any, row: int, start: int, stop: int
 ) -> None:
     """Adjoint of the renormalisation; overwrites the cotangent."""
-    classes, _, plane = q.shape
+    _, _, plane = q.shape
     fields = _scratch(2, row, q)
     for x in range(start, stop):
         y = 0
         while y < plane // row:
             i, j, _, _, _, _, y = _block(y, plane // row, row)
-            lift, off = fields[0, : j - i], fields[1, : j - i]
-            lift[:], off[:] = 0, 0
-            for c in range(classes):
-                _add_product(cot_p[c, x, i:j], q[c, x, i:j], lift)
-            for c in range(classes):
-                _lengthen(
-                    q[c, x, i:j], p[c, x, i:j], along[0, x, i:j], lift, cot_q[c, x, i:j], cot_p[c, x, i:j],
-                    off,
-                )  # fmt: skip
-            for c in range(classes):
-                _divide_tangent(q[c, x, i:j], off, length[0, x, i:j], cot_q[c, x, i:j])
+            _unsettle_block(q, p, length, along, cot_q, cot_p, fields, x, i, j)
 
 
 @compiled
@@ -878,10 +885,12 @@ def _put_cotangents(
 @compiled
 def pull_back(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, alloc: Any, rho: Any,
-    am: Any, v: Any, drho: Any, dam: Any, dv: Any, u: Any, added: Any, out_q: Any, out_p: Any, row: int,
-    start: int, stop: int,
+    am: Any, v: Any, drho: Any, dam: Any, dv: Any, u: Any, added: Any, settled: Any, length: Any,
+    along: Any, out_q: Any, out_p: Any, row: int, start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Cotangent of a state from the cotangent of its rates; both are added to the outputs if ``added``."""
+    """Cotangent of a state from the cotangent of its rates; both are added to the outputs if ``added``, and
+    pulled back through the renormalisation if ``settled``.
+    """
     classes, xs, plane = q.shape
     ys, maps = plane // row, _scratch(6 * classes, row, q)
     maps = maps.reshape(6, classes, maps.shape[1])
@@ -964,6 +973,8 @@ def pull_back(
                 )  # fmt: skip
                 _make_tangent(q[c, x, i:j], p[c, x, i:j], dq, off, doff, rate, pushed, dpushed, gauge)
             _put_cotangents(q, normal, cot_q, cot_p, maps, gauge, added, x, i, j, out_q, out_p)
+            if settled != 0:
+                _unsettle_block(q, p, length, along, out_q, out_p, fields, x, i, j)
 
 
 @compiled
@@ -1220,9 +1231,12 @@ def momentum_change(
 @compiled
 def carry_back(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, v: Any,
-    dv: Any, u: Any, added: Any, out_q: Any, out_p: Any, row: int, start: int, stop: int,
+    dv: Any, u: Any, added: Any, settled: Any, length: Any, along: Any, out_q: Any, out_p: Any, row: int,
+    start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Cotangent of a state from that of its transport; both are added to the outputs if ``added``."""
+    """Cotangent of a state from that of its transport; both are added to the outputs if ``added``, and
+    pulled back through the renormalisation if ``settled``.
+    """
     classes, xs, plane = q.shape
     ys, maps = plane // row, _scratch(6 * classes, row, q)
     maps = maps.reshape(6, classes, maps.shape[1])
@@ -1294,6 +1308,8 @@ def carry_back(
                 )  # fmt: skip
                 _make_tangent(q[c, x, i:j], p[c, x, i:j], dq, off, doff, rate, pushed, dpushed, gauge)
             _put_cotangents(q, normal, cot_q, cot_p, maps, gauge, added, x, i, j, out_q, out_p)
+            if settled != 0:
+                _unsettle_block(q, p, length, along, out_q, out_p, fields, x, i, j)
 
 
 @compiled

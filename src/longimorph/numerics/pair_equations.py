@@ -24,13 +24,13 @@ from longimorph.numerics.equations import (
     change_of,
     combine,
     differences,
+    ended,
     momentum_map,
-    onto,
     renormalised,
     spread,
 )
 from longimorph.numerics.sphere import dot
-from longimorph.numerics.states import Direction, State
+from longimorph.numerics.states import Direction, Ending, State
 
 
 def momentum(q: Tensor, p: Tensor, u: Tensor) -> Tensor:
@@ -165,12 +165,12 @@ def carry_back(
     v: Tensor,
     dv: Tensor,
     u: Tensor,
-    added: float = 0.0,
+    ending: Ending,
     *total: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Cotangent of a state from ``factor`` times the cotangent of its transport (E7), with the gauge term.
 
-    ``dv`` is the change of v along the direction; ``added`` and ``total`` as in ``equations.pull_back``.
+    ``dv`` is the change of v along the direction; ``ending`` and ``total`` as in ``equations.pull_back``.
     """
     q, p = state
     normal, lift = direction.normal, direction.lift
@@ -186,7 +186,7 @@ def carry_back(
     gauge = -dot(dp, q) - dot(p, moved)
     out_q = -gauge * change.dq - normal * (dp + gauge * q) - back
     out_p = dcarried - doff * q - off * change.dq - normal * moved
-    return onto(total, direction, out_q, out_p) if added else (out_q, out_p)
+    return ended(ending, state, direction, State(out_q, out_p), total)
 
 
 class _Matrices(NamedTuple):

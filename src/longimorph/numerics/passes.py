@@ -26,7 +26,7 @@ from longimorph.footprint import CARD_SLAB_BYTES, FEWEST_PLANES, THINNEST_SHARE
 from longimorph.numerics import equations, pair_equations
 from longimorph.numerics.blocks import new_field
 from longimorph.numerics.control import Allocation, Control, Exchange, Matrix
-from longimorph.numerics.states import Direction, Intermediates, Renormalisation, State
+from longimorph.numerics.states import Direction, Ending, Intermediates, Renormalisation, State
 
 LOGGER = logging.getLogger(__name__)
 
@@ -378,13 +378,17 @@ def pull_back(
     changes: Intermediates,
     u: Tensor,
     total: State | None = None,
+    settling: Renormalisation | None = None,
 ) -> State:
     """Cotangent of a state, (C, *grid) twice: see ``equations.pull_back``.
 
-    With a ``total``, this and the cotangent in ``direction`` are added to it in place.
+    With a ``total``, this and the cotangent in ``direction`` are added to it in place. With ``settling``, the
+    renormalisation to the state, it is the cotangent before that.
     """
     outputs = total or State(new_field(state.q), new_field(state.q))
-    last = PerAxis(u), float(total is not None), *(total or ())
+    none = Renormalisation(new_field(state.q, 0), new_field(state.q, 0))
+    ending = Ending(float(total is not None), float(settling is not None), settling or none)
+    last = PerAxis(u), ending, *(total or ())
     if isinstance(control, Exchange):
         _run(Pass.CARRY_BACK, (state, direction, drive.v, changes.v, *last), outputs)
     else:

@@ -33,6 +33,18 @@ class Renormalisation(NamedTuple):
     along: Tensor
 
 
+class Ending(NamedTuple):
+    """What becomes of a cotangent that was pulled back to a state.
+
+    If ``added`` is not 0, it and the cotangent it came from are added to a total. If ``settled`` is not 0, it
+    is pulled back through the renormalisation to that state, ``settling``, whose fields are (0, *grid) else.
+    """
+
+    added: float
+    settled: float
+    settling: Renormalisation
+
+
 class Direction(NamedTuple):
     """The perturbation of a state (E7) that corresponds to ``factor`` times a cotangent (a, b) of its rates.
 

@@ -315,12 +315,36 @@ def _slope_change(
 
 
 @kernel
+def _unsettle_voxel(
+    q, p, length, along, cot_q, cot_p, size, here, inside, CLASSES: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """Adjoint of the renormalisation in each thread's voxel; overwrites the cotangent."""
+    zero = tl.zeros((BLOCK,), q.dtype.element_ty)
+    lost, aq, bq, pq, qq = tl.load(along + here), zero, zero, zero, zero
+    for c in range(CLASSES):
+        at_q = _read(q, c, size, here)
+        aq += at_q * _read(cot_q, c, size, here)
+        bq += at_q * _read(cot_p, c, size, here)
+        pq += at_q * _read(p, c, size, here)
+        qq += at_q * at_q
+    off, norm = aq - bq * (pq + lost * qq) - lost * bq, tl.load(length + here)
+    tl.debug_barrier()
+    for c in range(CLASSES):
+        at_q, b = _read(q, c, size, here), _read(cot_p, c, size, here)
+        turned = _read(cot_q, c, size, here) - bq * (_read(p, c, size, here) + lost * at_q) - lost * b
+        _write(cot_q, c, size, here, (turned - off * at_q) / norm, inside)
+        _write(cot_p, c, size, here, b - bq * at_q, inside)
+
+
+@kernel
 def pull_back(
     q, p, cot_q, cot_p, factor: tl.float64, normal, lift, alloc, rho, am,
-    v, drho, dam, dv, u, added: tl.float64, out_q, out_p, nx, ny, nz,
+    v, drho, dam, dv, u, added: tl.float64, settled: tl.float64, length, along, out_q, out_p, nx, ny, nz,
     CLASSES: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Cotangent of a state from that of its rates (E7); both are added to the outputs if ``added``."""
+    """Cotangent of a state from that of its rates (E7); both are added to the outputs if ``added``, and
+    pulled back through the renormalisation if ``settled``.
+    """
     size = _sizes(nx, ny, nz, INDEX)
     here, inside = _voxel(size, BLOCK)
     near = _neighbours(here, nx, ny, nz)
@@ -383,6 +407,9 @@ def pull_back(
         _write(out_q, c, size, here, _read(out_q, c, size, here) - back, inside)
         moved = doff * at_q + off * (dq - n * at_q)
         _write(out_p, c, size, here, _read(out_p, c, size, here) - moved, inside)
+    if settled != 0:
+        tl.debug_barrier()
+        _unsettle_voxel(q, p, length, along, out_q, out_p, size, here, inside, CLASSES, BLOCK)
 
 
 @kernel
@@ -393,21 +420,7 @@ def unsettle(
     """Adjoint of the renormalisation; overwrites the cotangent."""
     size = _sizes(nx, ny, nz, INDEX)
     here, inside = _voxel(size, BLOCK)
-    zero = tl.zeros((BLOCK,), q.dtype.element_ty)
-    lost, aq, bq, pq, qq = tl.load(along + here), zero, zero, zero, zero
-    for c in range(CLASSES):
-        at_q = _read(q, c, size, here)
-        aq += at_q * _read(cot_q, c, size, here)
-        bq += at_q * _read(cot_p, c, size, here)
-        pq += at_q * _read(p, c, size, here)
-        qq += at_q * at_q
-    off, norm = aq - bq * (pq + lost * qq) - lost * bq, tl.load(length + here)
-    tl.debug_barrier()
-    for c in range(CLASSES):
-        at_q, b = _read(q, c, size, here), _read(cot_p, c, size, here)
-        turned = _read(cot_q, c, size, here) - bq * (_read(p, c, size, here) + lost * at_q) - lost * b
-        _write(cot_q, c, size, here, (turned - off * at_q) / norm, inside)
-        _write(cot_p, c, size, here, b - bq * at_q, inside)
+    _unsettle_voxel(q, p, length, along, cot_q, cot_p, size, here, inside, CLASSES, BLOCK)
 
 
 KERNELS: dict[str, Any] = {
