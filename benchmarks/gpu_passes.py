@@ -65,13 +65,12 @@ def fields_of(state: State, base: State, cotangent: State, system: System) -> Fi
     rho, am = passes.density(*state, control, u)
     drive = Intermediates(rho, am, system.velocity(am))
     _, settling = passes.advance(base, state, control, drive, u, DURATION)
-    direction = passes.direction(state, cotangent, DURATION)
-    drho, dam = passes.density_change(state, direction, control, rho, am, u)
+    direction, drho, dam = passes.density_change(state, cotangent, DURATION, control, rho, am, u)
     rest = (*settling, direction.normal, direction.lift, drho, dam, system.velocity(dam), u)
     return Fields(*state, *base, *cotangent, control.shares, *drive, *rest)
 
 
-NAMES = ("density", "metric", "rate", "advance", "direction", "density_change", "pull_back", "unsettle")
+NAMES = ("density", "metric", "rate", "advance", "density_change", "pull_back", "unsettle")
 """The passes of one rho per voxel; those of prices per pair are not timed yet."""
 
 
@@ -86,8 +85,7 @@ def _arguments(name: str, f: Fields) -> tuple[Any, ...]:
         "metric": (f.q, f.alloc, f.u),
         "rate": (*state, f.rho, f.v, f.u),
         "advance": (base, state, f.alloc, drive, f.u, DURATION),
-        "direction": (state, cotangent, DURATION),
-        "density_change": (state, direction, f.alloc, f.rho, f.am, f.u),
+        "density_change": (state, cotangent, DURATION, f.alloc, f.rho, f.am, f.u),
         "pull_back": (state, direction, f.alloc, drive, changes, f.u, None, settling),
         "unsettle": (state, settling, cotangent),
     }
@@ -108,8 +106,8 @@ def by_pass(name: str, f: Fields) -> tuple[Tensor, ...]:
     if name == "rate":  # which takes its form from the control
         given.insert(2, Allocation(f.alloc))
     found = getattr(passes, name)(*given)
-    if isinstance(found, Direction):
-        return found.normal, found.lift
+    if name == "density_change":
+        return found[0].normal, found[0].lift, *found[1:]
     return tuple(passes.tensors_in(given[-1] if name == "unsettle" else found))
 
 

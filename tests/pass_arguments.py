@@ -53,7 +53,7 @@ def random_arguments(which, shape, kind, seed, classes=4):
         Pass.RATE: (*at, drive.rho, drive.v, u),
         Pass.ADVANCE: (base, at, shares, drive, u, 0.1),
         Pass.DIRECTION: (at, cotangent, 0.3),
-        Pass.DENSITY_CHANGE: (at, direction, shares, drive.rho, drive.am, u),
+        Pass.DENSITY_CHANGE: (at, cotangent, 0.3, shares, drive.rho, drive.am, u),
         Pass.PULL_BACK: (at, direction, shares, drive, changes, u, *total),
         Pass.MOMENTUM: (*at, u),
         Pass.MOMENTUM_CHANGE: (at, direction, u),

@@ -27,6 +27,7 @@ from benchmarks.phantoms.maps import KnownPair, default_data, make_pair
 from benchmarks.truth import fingerprint
 from benchmarks.truth_runs import by_matrix, numerical
 from longimorph.io import atomic
+from longimorph.memory.measure import random_pair
 from longimorph.numerics.memory_strategies import STORE, Ladder
 from longimorph.numerics.register import register
 from longimorph.numerics.run import Run
@@ -147,6 +148,7 @@ def run(
     chosen: Sequence[Phantom], peers: Sequence[str], threads: int, iterations: int, data: Path
 ) -> Iterator[Result]:
     """Yield every result, phantom by phantom, longimorph first and the control matrix alone second."""
+    _compile()
     for phantom in chosen:
         pair = make_pair(phantom.case, phantom.spacing, phantom.anatomy, phantom.noise, data)
         smoothed = pair.simplex(defaults().smoothing_mm, defaults().floor)
@@ -182,6 +184,11 @@ def _control(pair: KnownPair) -> NDArray[np.float64]:
     if control is None:
         raise Unavailable("; ".join(str(problem) for problem in problems))
     return control
+
+
+def _compile() -> None:
+    """Register a few voxels, so that no time includes the compilation of the loops after an installation."""
+    register(*random_pair((8, 8, 8), 3), (1.0, 1.0, 1.0), numerical(defaults()))
 
 
 def _longimorph(pair: KnownPair, maps: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], float]:

@@ -91,10 +91,10 @@ def test_every_fused_loop_against_its_formula(which, kind):
 def test_the_loops_bound_rho_where_the_formulas_do(which, kind):
     """Half of the voxels have no control at all; a compiled loop keeps the bound it was compiled with."""
     arguments = list(random_arguments(which, SHAPES[0], kind, 0))
-    place = 1 if which is Pass.METRIC else 2
+    place = {Pass.METRIC: 1, Pass.DENSITY: 2, Pass.DENSITY_CHANGE: 3}[which]
     arguments[place][:, ::2] = 0
     if which is Pass.DENSITY_CHANGE:
-        arguments[3][:, ::2] = control.RHO_MIN
+        arguments[4][:, ::2] = control.RHO_MIN
     expected = passes.tensors_in(passes.FORMULAS[which](*arguments))
     for one, other in zip(results(which, arguments, arguments[-1], expected), expected, strict=True):
         agree(one[:, ::2], other[:, ::2], PRECISIONS[kind])

@@ -59,8 +59,7 @@ def pull_back_flow(
     the renormalisation to the state, it is the cotangent before that.
     """
     control, u = system.control, system.per_mm
-    direction = passes.direction(state, cotangent, factor)
-    drho, dam = passes.density_change(state, direction, control, driven.rho, driven.am, u)
+    direction, drho, dam = passes.density_change(state, cotangent, factor, control, driven.rho, driven.am, u)
     changes = Intermediates(drho, dam, system.velocity(dam))
     return passes.pull_back(state, direction, control, driven, changes, u, total, settling)
 

@@ -166,14 +166,15 @@ def change_of(state: State, direction: Direction) -> Change:
 
 
 def density_change(
-    state: State, direction: Direction, alloc: Tensor, rho: Tensor, am: Tensor, u: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Changes of rho and of alpha m along the direction of a cotangent."""
-    (q, p), change, dims = state, change_of(state, direction), len(u)
+    state: State, cotangent: State, factor: float, alloc: Tensor, rho: Tensor, am: Tensor, u: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The two fields of the direction of a cotangent, and the changes of rho and of alpha m along it."""
+    along = Direction(cotangent, factor, *direction(state, cotangent, factor))
+    (q, p), change, dims = state, change_of(state, along), len(u)
     drho = 2 * (q * change.dq * alloc).sum(0, keepdim=True)
     drho = torch.where(rho > control.RHO_MIN, drho, 0.0)
     dm = momentum_map(change.dp_t, differences(q, dims)) + momentum_map(p, differences(change.dq, dims))
-    return drho, rho.sqrt() * u * dm + 0.5 * drho / rho * am
+    return along.normal, along.lift, drho, rho.sqrt() * u * dm + 0.5 * drho / rho * am
 
 
 def pull_back(

@@ -806,34 +806,54 @@ def unsettle(
 
 
 @compiled
+def _direction_plane(
+    q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, x: int, row: int
+) -> None:
+    """The direction of a cotangent in the plane x, to which ``normal`` and ``lift`` are cut already."""
+    classes, _, plane = q.shape
+    y = 0
+    while y < plane // row:
+        i, j, _, _, _, _, y = _block(y, plane // row, row)
+        normal[i:j], lift[i:j] = 0, 0
+        for c in range(classes):
+            _add_direction(
+                q[c, x, i:j], p[c, x, i:j], cot_q[c, x, i:j], cot_p[c, x, i:j], factor, normal[i:j], lift[i:j]
+            )
+
+
+@compiled
 def direction(
     q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, row: int, start: int,
     stop: int,
 ) -> None:  # fmt: skip
     """n = <b, q> and <dp, q> + <p, dq> of the direction of a cotangent."""
-    classes, _, plane = q.shape
     for x in range(start, stop):
-        y = 0
-        while y < plane // row:
-            i, j, _, _, _, _, y = _block(y, plane // row, row)
-            normal[0, x, i:j], lift[0, x, i:j] = 0, 0
-            for c in range(classes):
-                _add_direction(
-                    q[c, x, i:j], p[c, x, i:j], cot_q[c, x, i:j], cot_p[c, x, i:j], factor,
-                    normal[0, x, i:j], lift[0, x, i:j],
-                )  # fmt: skip
+        _direction_plane(q, p, cot_q, cot_p, factor, normal[0, x], lift[0, x], x, row)
 
 
 @compiled
 def density_change(
-    q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, normal: Any, lift: Any, alloc: Any, rho: Any,
-    am: Any, u: Any, drho: Any, dam: Any, row: int, start: int, stop: int,
+    q: Any, p: Any, cot_q: Any, cot_p: Any, factor: Any, alloc: Any, rho: Any, am: Any, u: Any, normal: Any,
+    lift: Any, drho: Any, dam: Any, row: int, start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Changes of rho and alpha m along that direction."""
+    """The direction of a cotangent, one plane ahead, and the changes of rho and alpha m along it.
+
+    The planes on either side of ``start`` to ``stop`` belong to others, who write their directions.
+    """
     classes, xs, plane = q.shape
-    fields = _scratch(4, row, q)
+    fields, outside = _scratch(4, row, q), np.empty((3, plane), q.dtype)
+    if start < stop:
+        _direction_plane(q, p, cot_q, cot_p, factor, normal[0, start], lift[0, start], start, row)
+    if 0 < start < stop:
+        _direction_plane(q, p, cot_q, cot_p, factor, outside[0], outside[2], start - 1, row)
     for x in range(start, stop):
         down, up = max(x - 1, 0), min(x + 1, xs - 1)
+        if x + 1 < stop:
+            _direction_plane(q, p, cot_q, cot_p, factor, normal[0, x + 1], lift[0, x + 1], x + 1, row)
+        elif x + 1 < xs:
+            _direction_plane(q, p, cot_q, cot_p, factor, outside[1], outside[2], x + 1, row)
+        normal_down = outside[0] if 0 < start == x else normal[0, down]
+        normal_up = outside[1] if x + 1 == stop < xs else normal[0, up]
         y = 0
         while y < plane // row:
             i, j, i_below, j_below, i_above, j_above, y = _block(y, plane // row, row)
@@ -848,7 +868,7 @@ def density_change(
                 _slope(dq, ds, row)
                 _add_density_change(
                     q[c, x, i:j], p[c, x, i:j], q[c, up, i:j], q[c, down, i:j], q[c, x, i_above:j_above],
-                    q[c, x, i_below:j_below], s, dq, dp, ds, normal[0, up, i:j], normal[0, down, i:j],
+                    q[c, x, i_below:j_below], s, dq, dp, ds, normal_up[i:j], normal_down[i:j],
                     normal[0, x, i_above:j_above], normal[0, x, i_below:j_below], cot_p[c, up, i:j],
                     cot_p[c, down, i:j], cot_p[c, x, i_above:j_above], cot_p[c, x, i_below:j_below], factor,
                     alloc[c, x, i:j], drho[0, x, i:j], dam[0, x, i:j], dam[1, x, i:j], dam[2, x, i:j],

@@ -350,24 +350,22 @@ def advance(
     return after, settling
 
 
-def direction(state: State, cotangent: State, factor: float) -> Direction:
-    """The direction that belongs to a cotangent: see ``equations.direction``."""
-    outputs = new_field(state.q, 1), new_field(state.q, 1)
-    _run(Pass.DIRECTION, (state, cotangent, factor), outputs)
-    return Direction(cotangent, factor, *outputs)
-
-
 def density_change(
-    state: State, direction: Direction, control: Control, rho: Tensor, am: Tensor, u: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Changes of rho (1, *grid) and alpha m (d, *grid): see ``equations.density_change``."""
+    state: State, cotangent: State, factor: float, control: Control, rho: Tensor, am: Tensor, u: Tensor
+) -> tuple[Direction, Tensor, Tensor]:
+    """The direction that belongs to a cotangent, and the changes of rho (1, *grid; no channel with prices per
+    pair) and alpha m (d, *grid) along it: see ``equations.density_change``.
+    """
+    normal, lift, dam = new_field(state.q, 1), new_field(state.q, 1), new_field(state.q, len(u))
+    direction = Direction(cotangent, factor, normal, lift)
     if isinstance(control, Exchange):
-        out = new_field(state.q, len(u))
-        _run(Pass.MOMENTUM_CHANGE, (state, direction, PerAxis(u)), (out,))
-        return new_field(state.q, 0), out
-    outputs = new_field(state.q, 1), new_field(state.q, len(u))
-    _run(Pass.DENSITY_CHANGE, (state, direction, control.shares, rho, am, PerAxis(u)), outputs)
-    return outputs
+        _run(Pass.DIRECTION, (state, cotangent, factor), (normal, lift))
+        _run(Pass.MOMENTUM_CHANGE, (state, direction, PerAxis(u)), (dam,))
+        return direction, new_field(state.q, 0), dam
+    drho = new_field(state.q, 1)
+    given = state, cotangent, factor, control.shares, rho, am, PerAxis(u)
+    _run(Pass.DENSITY_CHANGE, given, (normal, lift, drho, dam))
+    return direction, drho, dam
 
 
 def pull_back(

@@ -267,32 +267,50 @@ def direction(
 
 @kernel
 def _side_of_q(q, cot_p, normal, scale, channel, size, where):
-    """q and its change dq along a direction, at some voxels."""
+    """q and its change dq along a direction, at some voxels where n of the direction is ``normal``."""
     there = _read(q, channel, size, where)
-    return there, tl.load(normal + where) * there - scale * _read(cot_p, channel, size, where)
+    return there, normal * there - scale * _read(cot_p, channel, size, where)
+
+
+@kernel
+def _product(a, b, channel, size, where):
+    """The product of two maps in a class, at some voxels."""
+    return _read(a, channel, size, where) * _read(b, channel, size, where)
 
 
 @kernel
 def density_change(
-    q, p, cot_q, cot_p, factor: tl.float64, normal, lift, alloc, rho, am,
-    u, drho, dam, nx, ny, nz, CLASSES: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
+    q, p, cot_q, cot_p, factor: tl.float64, alloc, rho, am, u, normal, lift, drho, dam, nx, ny, nz,
+    CLASSES: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Changes of rho and alpha m along the direction of a cotangent."""
+    """The direction of a cotangent, and the changes of rho and alpha m along it."""
     size = _sizes(nx, ny, nz, INDEX)
     here, inside = _voxel(size, BLOCK)
     near = _neighbours(here, nx, ny, nz)
     kind = q.dtype.element_ty
     zero, scale = tl.zeros((BLOCK,), kind), tl.full((), factor, kind)
-    n, raised = tl.load(normal + here), tl.load(lift + here)
+    n, raised, n_0, n_1, n_2, n_3, n_4, n_5 = zero, zero, zero, zero, zero, zero, zero, zero
+    for c in range(CLASSES):
+        at_q, b = _read(q, c, size, here), _read(cot_p, c, size, here)
+        n += scale * b * at_q
+        raised += scale * (_read(cot_q, c, size, here) * at_q - _read(p, c, size, here) * b)
+        n_0 += scale * _product(q, cot_p, c, size, near[0])
+        n_1 += scale * _product(q, cot_p, c, size, near[1])
+        n_2 += scale * _product(q, cot_p, c, size, near[2])
+        n_3 += scale * _product(q, cot_p, c, size, near[3])
+        n_4 += scale * _product(q, cot_p, c, size, near[4])
+        n_5 += scale * _product(q, cot_p, c, size, near[5])
+    _write(normal, 0, size, here, n, inside)
+    _write(lift, 0, size, here, raised, inside)
     dshare, dm_x, dm_y, dm_z = zero, zero, zero, zero
     for c in range(CLASSES):
         at_q, at_p = _read(q, c, size, here), _read(p, c, size, here)
         dq = n * at_q - scale * _read(cot_p, c, size, here)
         dp = scale * _read(cot_q, c, size, here) - n * at_p - raised * at_q
         dshare += at_q * dq * _read(alloc, c, size, here)
-        dm_x += _slope_change(q, cot_p, normal, scale, dp, at_p, c, size, near, 0)
-        dm_y += _slope_change(q, cot_p, normal, scale, dp, at_p, c, size, near, 1)
-        dm_z += _slope_change(q, cot_p, normal, scale, dp, at_p, c, size, near, 2)
+        dm_x += _slope_change(q, cot_p, n_0, n_1, scale, dp, at_p, c, size, near, 0)
+        dm_y += _slope_change(q, cot_p, n_2, n_3, scale, dp, at_p, c, size, near, 1)
+        dm_z += _slope_change(q, cot_p, n_4, n_5, scale, dp, at_p, c, size, near, 2)
     share = tl.load(rho + here)
     dshare = tl.where(share > tl.full((), RHO_MIN, kind), 2 * dshare, 0.0)
     alpha, relative = tl.sqrt(share), 0.5 * dshare / share
@@ -305,12 +323,12 @@ def density_change(
 
 @kernel
 def _slope_change(
-    q, cot_p, normal, scale, dp, p, channel, size, near,
+    q, cot_p, normal_up, normal_down, scale, dp, p, channel, size, near,
     axis: tl.constexpr,
 ):  # fmt: skip
     """dp 2 h D q + p 2 h D dq of a class along an axis."""
-    up, dup = _side_of_q(q, cot_p, normal, scale, channel, size, near[2 * axis])
-    down, ddown = _side_of_q(q, cot_p, normal, scale, channel, size, near[2 * axis + 1])
+    up, dup = _side_of_q(q, cot_p, normal_up, scale, channel, size, near[2 * axis])
+    down, ddown = _side_of_q(q, cot_p, normal_down, scale, channel, size, near[2 * axis + 1])
     return dp * (up - down) + p * (dup - ddown)
 
 
@@ -373,8 +391,9 @@ def pull_back(
         dp = scale * _read(cot_q, c, size, here) - n * at_p - raised * at_q
         carried, dcarried, flux, dflux = rest * at_p, rest * dp - dshare * at_p, zero, zero
         for d in tl.static_range(3):
-            q_up, dq_up = _side_of_q(q, cot_p, normal, scale, c, size, near[2 * d])
-            q_down, dq_down = _side_of_q(q, cot_p, normal, scale, c, size, near[2 * d + 1])
+            n_up, n_down = tl.load(normal + near[2 * d]), tl.load(normal + near[2 * d + 1])
+            q_up, dq_up = _side_of_q(q, cot_p, n_up, scale, c, size, near[2 * d])
+            q_down, dq_down = _side_of_q(q, cot_p, n_down, scale, c, size, near[2 * d + 1])
             p_up, p_down = _read(p, c, size, near[2 * d]), _read(p, c, size, near[2 * d + 1])
             a_up, a_down = _read(cot_q, c, size, near[2 * d]), _read(cot_q, c, size, near[2 * d + 1])
             carried -= ahead[d] * (q_up - q_down)
