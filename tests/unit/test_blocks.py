@@ -95,7 +95,8 @@ def test_memory_for_another_size_replaces_what_is_unused(mapped):
 def test_blocks_never_take_more_than_was_in_use_at_once(mapped, seed):
     """Random requests and releases of four sizes."""
     random, like = Random(seed), torch.zeros(1, *GRID)
-    held, most = [], 0
+    held: list[torch.Tensor] = []
+    most = 0
     for _ in range(300):
         if held and random.random() < 0.5:
             held.pop(random.randrange(len(held)))
@@ -154,7 +155,7 @@ def test_a_strategy_that_failed_leaves_no_unused_memory(mapped):
 def test_blocks_may_be_put_back_by_other_threads(mapped):
     """What a pass computes may be released last by the thread that computed it."""
     like, done = torch.zeros(1, *GRID), Event()
-    queue = SimpleQueue()
+    queue: SimpleQueue[torch.Tensor] = SimpleQueue()
 
     def release():
         while not done.is_set() or not queue.empty():
