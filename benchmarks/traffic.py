@@ -150,9 +150,12 @@ class _Counted:
         self._meter = meter
 
     def run(self, name: str, arguments: Sequence[Any], _: Tensor) -> None:
-        """A pass; the cotangent that it overwrites, or adds to, is read as well as written."""
+        """A pass; the cotangent that it overwrites, or adds to, is read as well as written.
+
+        The last numbers of ``pull_back`` are ``added`` and ``settled``.
+        """
         self._meter.launched(*_tensors(arguments))
-        if name == "unsettle" or (name == "pull_back" and _numbers(arguments)[-1] > 0):
+        if name == "unsettle" or (name == "pull_back" and _numbers(arguments)[-2] > 0):
             self._meter.add(*arguments[-2:])
 
     def filtered(self, field: Tensor, taps: Sequence[Tensor]) -> Tensor:

@@ -187,8 +187,11 @@ def _control(pair: KnownPair) -> NDArray[np.float64]:
 
 
 def _compile() -> None:
-    """Register a few voxels, so that no time includes the compilation of the loops after an installation."""
-    register(*random_pair((8, 8, 8), 3), (1.0, 1.0, 1.0), numerical(defaults()))
+    """Register a small pair, so that no time includes the compilation of the loops after an installation.
+
+    It is large enough for a kernel by its band.
+    """
+    register(*random_pair((40, 40, 40), 3), (4.0, 4.0, 4.0), numerical(defaults()))
 
 
 def _longimorph(pair: KnownPair, maps: tuple[NDArray[Any], ...]) -> tuple[NDArray[Any], float]:

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import product
 from typing import Any
 
 import pytest
@@ -70,8 +71,9 @@ def test_every_kernel_in_the_interpreter():
 @pytest.mark.parametrize("kind", PRECISIONS)
 @pytest.mark.parametrize("which", PASSES)
 def test_every_kernel_against_its_formula(kernels, which, kind):
-    for seed, (shape, classes) in enumerate(SHAPES):
-        arguments = random_arguments(which, shape, kind, seed, classes)
+    endings = range(3 if which is Pass.PULL_BACK else 1)
+    for (seed, (shape, classes)), ending in product(enumerate(SHAPES), endings):
+        arguments = random_arguments(which, shape, kind, seed + ending, classes)
         expected = passes.tensors_in(passes.FORMULAS[which](*arguments))
         found = results(which, arguments, axes_in(arguments), expected)
         assert len(found) == len(expected)
@@ -116,11 +118,12 @@ def test_the_kernels_bound_rho_where_the_formulas_do(kernels, which, kind):
 @pytest.mark.parametrize("which", PASSES)
 def test_offsets_of_64_bits_give_the_same(kernels, monkeypatch, which):
     """Offsets beyond 2^31 elements cannot be tried here; that their type changes no number can."""
-    arguments = random_arguments(which, (4, 5, 6), torch.float32, 1)
-    expected = passes.tensors_in(passes.FORMULAS[which](*arguments))
     monkeypatch.setattr(triton_passes, "MOST_OFFSETS", 1)
-    for one, other in zip(results(which, arguments, axes_in(arguments), expected), expected, strict=True):
-        agree(one, other, PRECISIONS[torch.float32])
+    for ending in range(3):
+        arguments = random_arguments(which, (4, 5, 6), torch.float32, ending)
+        expected = passes.tensors_in(passes.FORMULAS[which](*arguments))
+        for one, other in zip(results(which, arguments, axes_in(arguments), expected), expected, strict=True):
+            agree(one, other, PRECISIONS[torch.float32])
 
 
 @interpreted

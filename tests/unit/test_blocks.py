@@ -15,10 +15,11 @@ import pytest
 import torch
 from small_problems import random_maps, settings
 
-from longimorph.numerics import blocks
+from longimorph.numerics import blocks, memory_strategies
 from longimorph.numerics.blocks import new_field
 from longimorph.numerics.live_bytes import LiveBytes
 from longimorph.numerics.memory_strategies import BY_NAME, Ladder, out_of_memory
+from longimorph.numerics.parking import park
 from longimorph.numerics.register import register
 from longimorph.numerics.run import Run
 
@@ -143,13 +144,53 @@ def test_no_memory_left_is_an_error_that_a_strategy_answers(monkeypatch):
 
 def test_a_strategy_that_failed_leaves_no_unused_memory(mapped):
     def work():
-        new_field(torch.zeros(3, *GRID))
         if ladder.current is BY_NAME["store"]:
+            new_field(torch.zeros(3, *GRID))
             raise MemoryError
         return mapped.now
 
     ladder = Ladder([BY_NAME["store"], BY_NAME["checkpoint"]])
-    assert ladder.attempt(work) == 4 * 3 * 8 * 16 * 16
+    assert ladder.attempt(work) == 0
+
+
+def test_parking_what_is_kept_takes_one_copy_more(mapped, monkeypatch):
+    """Each original goes back to the system before the next is copied."""
+    like = torch.zeros(3, *GRID)
+    ladder = Ladder([BY_NAME["checkpoint"], BY_NAME["host"]])
+    kept = [ladder.keep(new_field(like).fill_(turn)) for turn in range(6)]
+    left: list[int] = []
+
+    def noted(tensor):
+        left.append(mapped.now // like.nbytes)
+        return park(tensor)
+
+    def work():
+        if not left:
+            raise MemoryError
+        return mapped.now
+
+    monkeypatch.setattr(memory_strategies, "park", noted)
+    assert ladder.attempt(work) == 0
+    assert left == [6, 5, 4, 3, 2, 1]
+    assert [float(one.get().mean()) for one in kept] == list(range(6))
+
+
+def test_unused_blocks_are_released_before_there_is_no_memory(monkeypatch, mapped):
+    """The system refuses whatever would exceed four maps."""
+    like = torch.zeros(1, *GRID)
+    obtain = mapped.obtain
+
+    def bounded(size):
+        if mapped.now + size > 4 * like.nbytes:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return obtain(size)
+
+    monkeypatch.setattr(blocks.FIELDS, "_obtain", bounded)
+    monkeypatch.setattr(blocks.FIELDS, "_peak", 100 * like.nbytes)
+    fields = [new_field(like) for _ in range(3)]
+    del fields
+    assert new_field(like, 3).shape == (3, *GRID)
+    assert mapped.now == 3 * like.nbytes
 
 
 def test_blocks_may_be_put_back_by_other_threads(mapped):

@@ -35,7 +35,7 @@ is finite, H and the pace there, the mismatch."""
 LIMITS = {"store": (69_000, 3_780), "checkpoint": (89_000, 4_780)}
 """Operations, and GB moved, of one cost and gradient at FULL with N = 10: some 5 % above what they are."""
 
-KERNEL_LIMITS = {"store": (592, 281), "checkpoint": (717, 373)}
+KERNEL_LIMITS = {"store": (572, 241), "checkpoint": (698, 329)}
 """The same by Triton's kernels."""
 
 
@@ -105,6 +105,9 @@ def test_kernels_move_a_tenth_of_what_operations_move(name, record_property):
     record_property("gigabytes", gigabytes)
     assert launches <= KERNEL_LIMITS[name][0]
     assert gigabytes <= KERNEL_LIMITS[name][1]
+    assert launches > 0.9 * KERNEL_LIMITS[name][0] and gigabytes > 0.9 * KERNEL_LIMITS[name][1], (
+        "can be lower"
+    )
     assert sum(two.syncs.values()) == SYNCS
 
 

@@ -39,7 +39,7 @@ class Shelf(Generic[M]):
         self._used = self._waiting = self._peak = 0
 
     def take(self, size: int) -> M:
-        """Return an unused block of this size, else a new one, for which the oldest unused ones may go."""
+        """Return an unused block of this size, else a new one, for which the oldest unused are released."""
         self._sort_in()
         sizes = [other for other, _ in self._unused]
         if size in sizes:
@@ -49,10 +49,19 @@ class Shelf(Generic[M]):
             most = max(self._peak, self._used + size)
             while self._unused and self._used + size + self._waiting > most:
                 self._drop()
-            block = self._obtain(size)
+            block = self._obtained(size)
         self._used += size
         self._peak = max(self._peak, self._used)
         return block
+
+    def _obtained(self, size: int) -> M:
+        try:
+            return self._obtain(size)
+        except OSError:
+            if not self._unused:
+                raise
+        self.clear()
+        return self._obtain(size)
 
     def put(self, size: int, block: M) -> None:
         """Keep a block for reuse."""
@@ -88,7 +97,7 @@ def pages(size: int) -> mmap.mmap:
 
 
 FIELDS: Shelf[mmap.mmap] = Shelf(pages)
-"""The unused blocks of this process."""
+"""The unused blocks of this process: those returned after a registration stay until the next one."""
 
 
 def new_field(like: Tensor, channels: int | None = None) -> Tensor:

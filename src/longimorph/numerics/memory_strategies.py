@@ -150,10 +150,11 @@ class Ladder:
 
     def _step_down(self) -> None:
         left = self._rungs.pop(0)
+        FIELDS.clear()
         if self.current.host_vectors:
             for kept in list(self._kept):
                 kept.park()
+                FIELDS.clear()
         self._tell(left, self.current)
-        FIELDS.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -381,8 +381,10 @@ def pull_back(
     """Cotangent of a state, (C, *grid) twice: see ``equations.pull_back``.
 
     With a ``total``, this and the cotangent in ``direction`` are added to it in place. With ``settling``, the
-    renormalisation to the state, it is the cotangent before that.
+    renormalisation to the state, it is the cotangent before that. Only one of the two may be given.
     """
+    if total is not None and settling is not None:
+        raise ValueError("a cotangent is either added to a total or pulled back through a renormalisation")
     outputs = total or State(new_field(state.q), new_field(state.q))
     none = Renormalisation(new_field(state.q, 0), new_field(state.q, 0))
     ending = Ending(float(total is not None), float(settling is not None), settling or none)

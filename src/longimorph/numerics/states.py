@@ -36,8 +36,9 @@ class Renormalisation(NamedTuple):
 class Ending(NamedTuple):
     """What becomes of a cotangent that was pulled back to a state.
 
-    If ``added`` is not 0, it and the cotangent it came from are added to a total. If ``settled`` is not 0, it
-    is pulled back through the renormalisation to that state, ``settling``, whose fields are (0, *grid) else.
+    If ``added`` is not 0, the cotangent and the one it was pulled back from are added to a total. If
+    ``settled`` is not 0, it is pulled back through the renormalisation to that state, ``settling``; otherwise
+    the fields of ``settling`` have no channel, (0, *grid). At most one of the two is not 0.
     """
 
     added: float
