@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.gpu_card import by_the_formulas
 from longimorph.numerics import conjugate, passes
 
-KERNELS = {"density", "metric", "rate", "advance", "direction", "density_change", "pull_back", "unsettle"}
+KERNELS = {"density", "metric", "rate", "advance", "density_change", "pull_back", "unsettle"}
 """The passes that have a Triton kernel."""
 ITEM = "_local_scalar_dense"
 ACROSS = ("_to_copy", "copy_")

@@ -247,25 +247,6 @@ def advance(
 
 
 @kernel
-def direction(
-    q, p, cot_q, cot_p, factor: tl.float64, normal, lift, nx, ny, nz,
-    CLASSES: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """The direction that belongs to a cotangent."""
-    size = _sizes(nx, ny, nz, INDEX)
-    here, inside = _voxel(size, BLOCK)
-    kind = q.dtype.element_ty
-    zero, scale = tl.zeros((BLOCK,), kind), tl.full((), factor, kind)
-    along, raised = zero, zero
-    for c in range(CLASSES):
-        at_q, b = _read(q, c, size, here), _read(cot_p, c, size, here)
-        along += b * at_q
-        raised += _read(cot_q, c, size, here) * at_q - _read(p, c, size, here) * b
-    _write(normal, 0, size, here, scale * along, inside)
-    _write(lift, 0, size, here, scale * raised, inside)
-
-
-@kernel
 def _side_of_q(q, cot_p, normal, scale, channel, size, where):
     """q and its change dq along a direction, at some voxels where n of the direction is ``normal``."""
     there = _read(q, channel, size, where)
@@ -447,7 +428,6 @@ KERNELS: dict[str, Any] = {
     "metric": metric,
     "rate": rate,
     "advance": advance,
-    "direction": direction,
     "density_change": density_change,
     "pull_back": pull_back,
     "unsettle": unsettle,
