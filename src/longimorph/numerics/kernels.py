@@ -29,7 +29,7 @@ REACH = {torch.float32: 5.4, torch.float64: 7.44}
 """Standard deviations after which a band ends: beyond 5.4 lies 7e-8 of the integral."""
 SMALL_EIGENVALUE = {torch.float32: 1e-7, torch.float64: 1e-15}
 """Share of the largest eigenvalue below which the others are left out."""
-TAP, ROOT = 0.9, 1.05
+TAP, ROOT = 0.47, 1.05
 """Time of one tap of a band, and of one column of a root, in units of that of a column of a matrix."""
 COPIES = 10
 """Taps that take as long as the copies of a band's blocks."""
