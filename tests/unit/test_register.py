@@ -22,7 +22,7 @@ from longimorph.numerics.optimise import DescentOptions, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.register import register
 from longimorph.numerics.run import Run
-from longimorph.numerics.shooting import Divergence
+from longimorph.numerics.shooting import Divergence, drift
 from longimorph.numerics.states import State
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -318,12 +318,23 @@ def test_the_drift_decides_how_many_steps_a_path_needs(radius, monkeypatch):
     few = next(steps for steps in range(2, 40) if drift_with(steps) <= 0.12)
     assert drift_with(few) > solve.DRIFT_LIMIT
     most = math.ceil(solve.MOST_AT_ONCE * few)
-    needed = solve._steps_needed(momentum, replace(matching, steps=few), ladder)
+    needed, drifted = solve._steps_needed(momentum, replace(matching, steps=few), ladder)
+    assert drifted == drift_with(few)
     assert few < needed <= most
     assert drift_with(needed) <= solve.DRIFT_LIMIT or needed == most
     assert drift_with(needed) < drift_with(few) / 1.8
-    again = max(needed, solve._steps_needed(momentum, replace(matching, steps=needed), ladder))
+    again = max(needed, solve._steps_needed(momentum, replace(matching, steps=needed), ladder).steps)
     assert drift_with(again) <= solve.DRIFT_LIMIT
+
+
+@pytest.mark.parametrize(("steps", "most"), [(None, 60), (None, 2), (6, 60)])
+def test_the_drift_is_that_of_the_path_in_the_result(steps, most):
+    """Also where no evaluations are left to descend with as many steps as it needs."""
+    chosen = settings(steps=steps, max_evaluations=most)
+    found = register(ball(4.0), ball(6.5), DEFORM, SPACING, chosen)
+    matching = solve.MapPair(ball(4.0), ball(6.5), DEFORM, SPACING).matching(chosen)
+    path = State(matching.source, found.momentum), matching.system, found.steps
+    assert found.drift == drift(*path) > 0
 
 
 @pytest.mark.parametrize("steps", [None, 5])
@@ -337,7 +348,7 @@ def test_only_a_path_whose_steps_were_chosen_must_keep_h_better_at_the_most_step
 
     monkeypatch.setattr(solve, "_descend", noted)
     monkeypatch.setattr(solve, "MOST_STEPS", 5)
-    monkeypatch.setattr(solve, "_steps_needed", lambda *_: 5)
+    monkeypatch.setattr(solve, "_steps_needed", lambda *_: solve._Needed(5, 0.0))
     source, target = (ball_maps((40, 40), (1.0, 1.0), [((20.0, 20.0), r)]) for r in (8.0, 9.0))
     chosen = settings(kernel_mm=(4.0,), steps=steps, max_evaluations=4)
     register(source, target, DEFORM, (1.0, 1.0), chosen)

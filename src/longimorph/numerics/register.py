@@ -21,7 +21,7 @@ from longimorph.numerics.pinned import PINNED
 from longimorph.numerics.precision import full_precision
 from longimorph.numerics.run import Run
 from longimorph.numerics.shooting import drift
-from longimorph.numerics.solve import MapPair, Settings, solve
+from longimorph.numerics.solve import MapPair, Settings, Solution, solve
 from longimorph.numerics.states import State
 from longimorph.numerics.uncertainty import Uncertainty, uncertainty
 from longimorph.numerics.warps import Warping, Warps
@@ -66,8 +66,8 @@ def register(
     try:
         with _denormals_flushed(), full_precision():
             if torch.equal(source, target):
-                return _describe(pair, *ladder.attempt(lambda: _still(pair, settings)), ladder)
-            return _describe(pair, *solve(pair, settings, run), ladder)
+                return _describe(pair, ladder.attempt(lambda: _still(pair, settings)), ladder)
+            return _describe(pair, solve(pair, settings, run), ladder)
     finally:
         PINNED.trim()
         FIELDS.clear()
@@ -83,26 +83,28 @@ def _denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _still(pair: MapPair, settings: Settings) -> tuple[Optimum, Matching]:
+def _still(pair: MapPair, settings: Settings) -> Solution:
     matching = replace(pair, free=()).matching(settings)  # rounding is no exchange
     zero = torch.zeros_like(matching.source)
     reason = "The two maps are identical: there is no change to explain."
-    return Optimum(zero, evaluate(zero, matching), 1, reason, True), matching
+    return Solution(Optimum(zero, evaluate(zero, matching), 1, reason, True), matching, 0.0)
 
 
 @phase("attribution")
-def _describe(pair: MapPair, optimum: Optimum, matching: Matching, ladder: Ladder) -> Registration:
+def _describe(pair: MapPair, solution: Solution, ladder: Ladder) -> Registration:
     FIELDS.clear()
-    system = matching.system
+    optimum, matching, moved_off = solution
     start = State(matching.source, optimum.momentum)
     attribution, warps = ladder.attempt(lambda: _follow(start, matching))
+    if moved_off is None:
+        moved_off = ladder.attempt(lambda: drift(start, matching.system, matching.steps))
     return Registration(
         optimum.momentum,
         attribution,
         ladder.attempt(lambda: _uncertainty(attribution, matching, pair)),
         warps,
         matching.steps,
-        ladder.attempt(lambda: drift(start, system, matching.steps)),
+        moved_off,
         ladder.attempt(lambda: mismatch(matching.source, matching)),
         optimum.evaluation.mismatch,
         optimum.evaluation.energy,

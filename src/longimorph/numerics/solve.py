@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -148,7 +148,17 @@ class MapPair:
         return replace(self, source=small[0], target=small[1], spacing=wide)
 
 
-def solve(pair: MapPair, settings: Settings, run: Run, coarse: bool = False) -> tuple[Optimum, Matching]:
+class Solution(NamedTuple):
+    """The optimal momentum, the problem with as many steps as its path needs, and the relative drift of H
+    along that path; None where the steps are given, so that it was not needed.
+    """
+
+    optimum: Optimum
+    matching: Matching
+    drift: float | None
+
+
+def solve(pair: MapPair, settings: Settings, run: Run, coarse: bool = False) -> Solution:
     """Find the optimal momentum of a pair whose maps differ. Raises ``Divergence``.
 
     At a ``coarse`` level, which is only a start, a converged path needs no more steps, however H drifts.
@@ -161,17 +171,20 @@ def solve(pair: MapPair, settings: Settings, run: Run, coarse: bool = False) -> 
     del start
     used = 0
     if settings.steps is None:
-        matching = _finer(matching, _steps_needed(waiting[0], matching, ladder))
+        matching = _finer(matching, _steps_needed(waiting[0], matching, ladder).steps)
     while True:
         if matching.steps > tried:
             waiting = [_best([_halved(waiting.pop())], matching, ladder)]
         optimum = _descend(waiting, matching, precondition, settings, used, run)
         used = optimum.evaluations
-        enough = settings.steps or _steps_needed(optimum.momentum, matching, ladder)
+        if settings.steps is None:
+            enough, moved_off = _steps_needed(optimum.momentum, matching, ladder)
+        else:
+            enough, moved_off = settings.steps, None
         if optimum.too_few_steps:
             enough = min(max(enough, 2 * matching.steps), MOST_STEPS)
         if enough <= matching.steps or (coarse and optimum.converged):
-            return optimum, _finer(matching, enough)
+            return Solution(optimum, _finer(matching, enough), moved_off)
         matching = _finer(matching, enough)
         if used >= settings.max_evaluations:
             return _with_steps_enough(optimum, matching, ladder)
@@ -195,14 +208,15 @@ def _preconditioner(matching: Matching) -> Preconditioner:
     return Preconditioner(shooting, curvature(matching), matching.regularisation)
 
 
-def _with_steps_enough(optimum: Optimum, matching: Matching, ladder: Ladder) -> tuple[Optimum, Matching]:
+def _with_steps_enough(optimum: Optimum, matching: Matching, ladder: Ladder) -> Solution:
     """Increase the steps for the same momentum, when no evaluations are left to optimise with them."""
-    while (enough := _steps_needed(optimum.momentum, matching, ladder)) > matching.steps:
-        matching = replace(matching, steps=enough)
+    while (needed := _steps_needed(optimum.momentum, matching, ladder)).steps > matching.steps:
+        matching = replace(matching, steps=needed.steps)
     start, energy_there = State(matching.source, optimum.momentum), optimum.evaluation.energy
     left = ladder.attempt(lambda: mismatch(shoot(start, matching.system, matching.steps).q, matching))
     total = left + matching.regularisation * energy_there
-    return replace(optimum, evaluation=replace(optimum.evaluation, cost=total, mismatch=left)), matching
+    optimum = replace(optimum, evaluation=replace(optimum.evaluation, cost=total, mismatch=left))
+    return Solution(optimum, matching, needed.drift)
 
 
 def _descend(
@@ -342,7 +356,7 @@ def _coarse_rate(
     Velocity and source are transferred, since they are smooth or local, and are applied to this level's own
     boundaries. The momentum, and dq/dt itself, scale with the sharpness of the boundaries.
     """
-    optimum, coarse = solve(pair.coarser(axes), settings, run, coarse=True)
+    optimum, coarse, _ = solve(pair.coarser(axes), settings, run, coarse=True)
     at = State(coarse.source, optimum.momentum)
     return run.ladder.attempt(lambda: _handed_over(at, coarse.system, pair, matching, axes)), coarse.steps
 
@@ -389,7 +403,14 @@ def _cost_if_any(momentum: Tensor, matching: Matching, ladder: Ladder) -> float:
         return math.inf
 
 
-def _steps_needed(momentum: Tensor, matching: Matching, ladder: Ladder) -> int:
+class _Needed(NamedTuple):
+    """A number of steps, and the relative drift of H with the present one."""
+
+    steps: int
+    drift: float
+
+
+def _steps_needed(momentum: Tensor, matching: Matching, ladder: Ladder) -> _Needed:
     """Number of steps that keeps the path per step and the drift of H small; may exceed the present one."""
     start = State(matching.source, momentum)
     voxels, moved_off = ladder.attempt(lambda: _pace_and_drift(start, matching))
@@ -397,7 +418,7 @@ def _steps_needed(momentum: Tensor, matching: Matching, ladder: Ladder) -> int:
     if moved_off > DRIFT_LIMIT:  # it falls with the square of the number of steps
         more = min(DRIFT_MARGIN * math.sqrt(moved_off / DRIFT_LIMIT), MOST_AT_ONCE)
         needed = max(needed, math.ceil(more * matching.steps))
-    return min(needed, MOST_STEPS)
+    return _Needed(min(needed, MOST_STEPS), moved_off)
 
 
 def _pace_and_drift(start: State, matching: Matching) -> tuple[float, float]:

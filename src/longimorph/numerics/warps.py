@@ -59,9 +59,8 @@ class Warping:
         (Liouville); it stays finite for any expansion.
         """
         with park_beside(w) as parked:
-            middle, self._ahead = _moved(self._ahead, w, self._spacing, self._duration)
-            grown = interpolate(_divergence(w, self._spacing), middle, self._spacing)[0]
-            self._grown.add_(grown, alpha=self._duration)
+            self._ahead, rate = _moved(self._ahead, w, self._spacing, self._duration)
+            self._grown.add_(rate, alpha=self._duration)
         self._velocities += parked
 
     @phase("warps")
@@ -73,8 +72,8 @@ class Warping:
             w = self._velocities.pop().fetch()
             if self._velocities:
                 self._velocities[-1].prefetch()
-            middle, back = _moved(back, w, spacing, -self._duration)
-            shrunk.sub_(interpolate(_divergence(w, spacing), middle, spacing)[0], alpha=self._duration)
+            back, rate = _moved(back, w, spacing, -self._duration)
+            shrunk.sub_(rate, alpha=self._duration)
             mean.add_(shrunk.exp(), alpha=self._duration if self._velocities else self._duration / 2)
         forward, inverse = back - x, self._ahead - x
         returned = self._ahead + interpolate(forward, self._ahead, spacing)
@@ -89,9 +88,12 @@ class Warping:
 
 
 def _moved(points: Tensor, w: Tensor, spacing: Sequence[float], duration: float) -> tuple[Tensor, Tensor]:
-    """Points (d, *grid) half-way and at the end of a midpoint step along a velocity."""
+    """Points (d, *grid) at the end of a midpoint step along a velocity, and its divergence half-way, (*grid)
+    per unit of time.
+    """
     middle = points + 0.5 * duration * interpolate(w, points, spacing)
-    return middle, points + duration * interpolate(w, middle, spacing)
+    found = interpolate(torch.cat([w, _divergence(w, spacing)]), middle, spacing)
+    return points + duration * found[:-1], found[-1]
 
 
 def _divergence(w: Tensor, spacing: Sequence[float]) -> Tensor:
