@@ -7,6 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True)
+settings.register_profile("other", settings.get_profile("default"))
+settings.load_profile(os.environ.get("LONGIMORPH_TEST_DRAWS", "same"))
+"""Random inputs are the same at each run, so that a run fails for what changed alone; with
+LONGIMORPH_TEST_DRAWS=other they are others.
+"""
 
 NO_SLURM = Path(__file__).parent / "no_slurm"
 
