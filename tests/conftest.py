@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("same", derandomize=True)
-settings.register_profile("other", settings.get_profile("default"))
-settings.load_profile(os.environ.get("LONGIMORPH_TEST_DRAWS", "same"))
-"""Random inputs are the same at each run, so that a run fails for what changed alone; with
-LONGIMORPH_TEST_DRAWS=other they are others.
-"""
 
 NO_SLURM = Path(__file__).parent / "no_slurm"
 
 
 def pytest_configure() -> None:
-    """Hide a SLURM that this machine may have, except from the tests that start one of their own."""
+    """Draw the same random inputs in each run, and hide a SLURM that this machine may have, except from the
+    tests that start one of their own.
+    """
+    if importlib.util.find_spec("hypothesis"):  # the tests on a GPU do without
+        from hypothesis import settings
+
+        settings.register_profile("same", derandomize=True)
+        settings.register_profile("other", settings.get_profile("default"))
+        settings.load_profile(os.environ.get("LONGIMORPH_TEST_DRAWS", "same"))
     places = os.environ.get("PATH", "").split(os.pathsep)
     own_cluster = os.environ.get("LONGIMORPH_TEST_CLUSTER")
     if own_cluster is None and shutil.which("sinfo") and str(NO_SLURM) not in places:

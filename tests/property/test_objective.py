@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from small_problems import CONTROLS, assume_tame, random_matching, random_problem
+from small_problems import CONTROLS, is_tame, random_matching, random_problem
 
 from longimorph.numerics.control import Exchange, Matrix
 from longimorph.numerics.dynamics import System, drive, fastest, flow, hamiltonian
@@ -63,7 +63,7 @@ def plain_alternation(start, system, steps):
 def test_one_checkpoint_per_step_gives_the_gradient_of_all_steps_stored(seed, dims, kind):
     """For every change of the start that keeps |q| = 1 and <p, q> = 0."""
     state, system = random_problem(seed, dims, kind, speed=0.3)
-    assume_tame(state, system, 4)
+    assume(is_tame(state, system, 4))
     generator = torch.Generator().manual_seed(seed)
     end = State(*(torch.randn(part.shape, generator=generator).double() for part in state))
     _, found = sweep(state, system, 4, Ends(lambda _: (None, State(*(part.clone() for part in end)))))
