@@ -42,6 +42,13 @@ def presets() -> Path:
     return repository() / "config" / "presets"
 
 
+def resolve(text: str, folder: Path) -> Path:
+    """Return the path that ``text`` names: from ``folder`` where it is relative, from a home folder where it
+    begins with ``~`` (``./~`` is a folder of that name).
+    """
+    return folder / os.path.expanduser(text)
+
+
 def display(path: Path | str) -> str:
     """Return ``path`` as a message should show it: relative to the working folder when inside it."""
     absolute = os.path.abspath(path)

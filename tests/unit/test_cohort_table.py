@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from study_files import edit, write_study
 
+from longimorph import paths
 from longimorph.errors import InputError
 from longimorph.study import pairs, table
 
@@ -63,6 +64,23 @@ def test_harmless_differences_change_nothing(cohort: Path, dress: object) -> Non
     plain = table.load_cohort(cohort)
     cohort.write_bytes(dress(cohort.read_text()).encode())  # type: ignore[operator]
     assert table.load_cohort(cohort).visits == plain.visits
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a.nii", "/data/a.nii"),
+        ("/b/a.nii", "/b/a.nii"),
+        ("~/a.nii", "/home/me/a.nii"),
+        ("./~/a.nii", "/data/~/a.nii"),
+        ("~nobody-of-that-name/a.nii", "/data/~nobody-of-that-name/a.nii"),
+    ],
+)
+def test_a_tilde_is_a_home_folder_only_at_the_beginning(
+    text: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert paths.resolve(text, Path("/data")) == Path(expected)
 
 
 def test_a_missing_column_does_not_hide_what_is_wrong_in_the_others(cohort: Path) -> None:

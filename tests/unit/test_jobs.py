@@ -132,6 +132,24 @@ def test_tables_start_at_the_folder_of_the_file_that_names_them(folder: Path) ->
     assert start.source_of(settings, files[:1], {}) == files[0]
 
 
+@pytest.mark.parametrize("overridden", [False, True])
+def test_tables_of_a_sweep_start_there_too(folder: Path, overridden: bool) -> None:
+    (folder / "sub").mkdir()
+    tables = "[a.tsv, 'preset:lesion', ~nobody-of-that-name/a.tsv]"
+    (folder / "sub" / "more.yaml").write_text(f"sweep: {{settings: {{control: {tables}}}}}\n")
+    files = [folder / "config.yaml", folder / "sub" / "more.yaml"]
+    given = {"settings": {"control": ["b.tsv"]}} if overridden else {"patients": "P1"}
+    settings = {"cohort": "cohort.tsv", "sweep": {"settings": {"control": ["as Snakemake merged them"]}}}
+    values = start.source_of(settings, files, {"sweep": given})
+    assert isinstance(values, dict)
+    at = str(folder / "sub")
+    expected = [f"{at}/a.tsv", "preset:lesion", f"{at}/~nobody-of-that-name/a.tsv"]
+    assert values["sweep"]["settings"]["control"] == (
+        ["as Snakemake merged them"] if overridden else expected
+    )
+    assert settings["sweep"] == {"settings": {"control": ["as Snakemake merged them"]}}
+
+
 def test_a_thousand_patients_are_planned_within_seconds(folder: Path) -> None:
     rows = [f"P{patient}\t{visit}\t{visit}\ta.nii.gz" for patient in range(1000) for visit in range(3)]
     (folder / "cohort.tsv").write_text("patient\ttimepoint\tdays\tregions\n" + "\n".join(rows) + "\n")

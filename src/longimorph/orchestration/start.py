@@ -19,7 +19,7 @@ from longimorph.orchestration.resources import Needs
 from longimorph.orchestration.sweep import controls
 from longimorph.study import inputs
 from longimorph.study import study as studies
-from longimorph.study.config import PRESET
+from longimorph.study.config import PATHS, located, located_in_sweep
 from longimorph.study.names import RESERVED
 from longimorph.study.scans import ScanRemark
 from longimorph.study.study import Settings, Study
@@ -38,7 +38,6 @@ PATIENT = "patient_"
 
 _MOST_REMARKS = 10
 _MOST_NAMES = 5
-_TABLES = ("cohort", "classes", "control", "gpus", "memory_model", "template", "template_mask")
 
 
 def before_reading(file: str) -> None:
@@ -198,10 +197,13 @@ def source_of(settings: Mapping[str, Any], files: Sequence[Path], overrides: Map
         return files[0]
     values = copy.deepcopy(dict(settings))
     for file in files:
-        given = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        for key in _TABLES:
+        given, folder = yaml.safe_load(file.read_text(encoding="utf-8")) or {}, file.resolve().parent
+        for key in PATHS:
             if isinstance(given.get(key), str) and key not in overrides:
-                values[key] = _from(file.resolve().parent, given[key])
+                values[key] = located(given[key], folder)
+        tables = located_in_sweep(given.get("sweep"), folder)
+        if tables is not None and located_in_sweep(overrides.get("sweep"), folder) is None:
+            values["sweep"]["settings"]["control"] = tables
     return values
 
 
@@ -213,7 +215,3 @@ def command(snakefile: Path, files: Sequence[Path], overrides: Mapping[str, Any]
     if overrides:
         words += ["--config", *(f"{key}={json.dumps(value)}" for key, value in overrides.items())]
     return words
-
-
-def _from(folder: Path, name: str) -> str:
-    return name if name.startswith(PRESET) else str(folder / Path(name.strip()).expanduser())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from longimorph import paths
 from longimorph.errors import InputError, LongimorphError, Problem
 from longimorph.memory import model
 from longimorph.study import schema as schemas
@@ -27,7 +28,7 @@ REGISTRATION = (
 )
 """The settings of the registration itself, given the maps."""
 
-_PATHS = ("cohort", "classes", "control", "gpus", "memory_model", "template", "template_mask")
+PATHS = ("cohort", "classes", "control", "gpus", "memory_model", "template", "template_mask")
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,13 @@ def examine_config(
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Check ``settings``; return the usable constructor arguments of Config, and all problems."""
     values, problems = schemas.check_settings(settings, schemas.load_schema(), source)
-    for key in _PATHS:
-        if values.get(key) is not None and not (key == "control" and values[key].startswith(PRESET)):
-            values[key] = _resolve(values[key], folder)
-    if "control" in values:
-        values["control"] = str(values["control"])
-    if values.get("sweep") is not None:
-        values["sweep"] = _resolve_sweep(values["sweep"], folder)
+    for key in PATHS:
+        if values.get(key) is not None:
+            path = located(values[key], folder)
+            values[key] = path if key == "control" else Path(path)
+    if (tables := located_in_sweep(values.get("sweep"), folder)) is not None:
+        sweep = values["sweep"]
+        values["sweep"] = {**sweep, "settings": {**sweep["settings"], "control": tables}}
     if values.get("memory_model") is not None:
         problems += _unusable_model(values["memory_model"], source)
     _convert(values)
@@ -137,23 +138,20 @@ def _unusable_model(file: Path, source: Source) -> list[Problem]:
     return []
 
 
-def _resolve(text: str, folder: Path) -> Path:
-    try:
-        return (folder.absolute() / Path(text.strip()).expanduser()).absolute()
-    except RuntimeError:  # ~user without a home folder
-        return folder.absolute() / text.strip()
+def located(text: str, folder: Path) -> str:
+    """The absolute path of a table that a configuration in ``folder`` names; a preset stays as it is."""
+    return text if text.startswith(PRESET) else str(paths.resolve(text.strip(), folder).absolute())
 
 
-def _resolve_sweep(sweep: Mapping[Any, Any], folder: Path) -> dict[Any, Any]:
-    """Make the paths of a sweep's control tables absolute; its other contents are checked elsewhere."""
-    settings = sweep.get("settings")
-    if not isinstance(settings, Mapping) or not isinstance(settings.get("control"), list):
-        return dict(sweep)
-    tables = [
-        str(_resolve(name, folder)) if isinstance(name, str) and not name.startswith(PRESET) else name
-        for name in settings["control"]
-    ]
-    return {**sweep, "settings": {**settings, "control": tables}}
+def located_in_sweep(sweep: Any, folder: Path) -> list[Any] | None:
+    """The control tables of a sweep with absolute paths, None where it has none; no other part of it is
+    checked.
+    """
+    settings = sweep.get("settings") if isinstance(sweep, Mapping) else None
+    names = settings.get("control") if isinstance(settings, Mapping) else None
+    if not isinstance(names, list):
+        return None
+    return [located(name, folder) if isinstance(name, str) else name for name in names]
 
 
 def _convert(values: dict[str, Any]) -> None:

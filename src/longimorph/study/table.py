@@ -217,7 +217,7 @@ class _RowReader:
             if column in REQUIRED:
                 self._report(row, column, "is empty", "the path of an integer label volume", None)
             return None
-        path = resolve(text, self.folder)
+        path = paths.resolve(text, self.folder)
         if is_pattern(path) or _starred_folder(path):
             return self._pattern(row, column, path)
         state = inputs.state(path) if self.check_files else inputs.FILE
@@ -282,17 +282,9 @@ def parse_number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def resolve(text: str, folder: Path) -> Path:
-    """Return the absolute path given by a cell; relative paths start at the table's ``folder``."""
-    try:
-        return folder / Path(text).expanduser()
-    except RuntimeError:  # ~user without a home folder
-        return folder / text
-
-
 def nearest_path(text: str, folder: Path) -> str | None:
     """Suggest an existing path near a missing one by correcting its first missing part."""
-    path = resolve(text, folder)
+    path = paths.resolve(text, folder)
     missing = next((p for p in [*reversed(path.parents), path] if not p.exists()), path)
     try:
         present = [entry.name for entry in missing.parent.iterdir()]
