@@ -9,7 +9,7 @@ from longimorph.numerics.control import allocation, exchange
 from longimorph.numerics.dynamics import System
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.memory_strategies import Offloadable
-from longimorph.numerics.objective import Matching
+from longimorph.numerics.objective import Matching, follow
 from longimorph.numerics.shooting import drift
 from longimorph.numerics.solve import Settings
 from longimorph.numerics.sphere import tangent, to_sphere
@@ -65,6 +65,11 @@ def is_tame(state: State, system: System, steps: int) -> bool:
     grow a million times.
     """
     return drift(state, system, steps) < 10
+
+
+def cost(momentum: Tensor, matching: Matching) -> float:
+    """J(p0), the cost (E5), without its gradient."""
+    return follow(momentum, matching).cost(matching)
 
 
 def random_matching(seed: int, dims: int = 2, steps: int = 4, kind: str = "mixed") -> tuple[Tensor, Matching]:

@@ -126,9 +126,24 @@ def test_a_coarser_level_stays_on_the_simplex_and_a_finer_one_keeps_linear_field
     ratio = 2 ** sum(axes)
     torch.testing.assert_close(small.flatten(1).sum(1) * ratio, maps.flatten(1).sum(1))
     x = positions(shape, spacing, LIKE)
-    back = levels.finer(levels.coarser(x, axes), shape, spacing, axes)
+    back = levels.finer(levels.coarser(x, axes), shape, axes)
     inside = (slice(None), *(slice(1, -1) for _ in shape))
     torch.testing.assert_close(back[inside], x[inside])
+
+
+@examples(max_examples=20, deadline=None)
+@given(SEEDS, st.lists(st.tuples(st.integers(4, 11), st.booleans()), min_size=2, max_size=3))
+def test_a_finer_level_is_interpolated_at_its_nodes(seed, sides):
+    """As at positions in mm: the first node of a coarser level lies half a voxel from that of the finer."""
+    shape, axes = zip(*sides, strict=True)
+    spacing = SPACINGS[len(shape)]
+    small = torch.rand(
+        3, *((n + 1) // 2 if a else n for n, a in sides), generator=torch.Generator().manual_seed(seed)
+    ).double()
+    offset = torch.tensor([0.5 * h if a else 0.0 for h, a in zip(spacing, axes, strict=True)]).double()
+    x = positions(shape, spacing, LIKE) - offset.reshape(-1, *(1 for _ in shape))
+    wide = [h * (2 if a else 1) for h, a in zip(spacing, axes, strict=True)]
+    torch.testing.assert_close(levels.finer(small, shape, axes), interpolate(small, x, wide))
 
 
 def test_levels_stop_at_the_widest_spacing_and_at_the_smallest_side():

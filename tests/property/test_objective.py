@@ -9,13 +9,13 @@ import torch
 from hypothesis import assume, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from small_problems import CONTROLS, is_tame, random_matching, random_problem
+from small_problems import CONTROLS, cost, is_tame, random_matching, random_problem
 
 from longimorph.numerics.control import Exchange, Matrix
 from longimorph.numerics.dynamics import System, drive, fastest, flow, hamiltonian
 from longimorph.numerics.equations import settle, velocity
 from longimorph.numerics.memory_strategies import Offloadable
-from longimorph.numerics.objective import cost, curvature, evaluate, mismatch
+from longimorph.numerics.objective import curvature, evaluate, mismatch
 from longimorph.numerics.pair_equations import turn
 from longimorph.numerics.shooting import Divergence, Ends, sweep
 from longimorph.numerics.sphere import dot, tangent

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from small_problems import CONTROLS, ball_maps, random_maps, random_matching, settings, smooth
+from small_problems import CONTROLS, ball_maps, cost, random_maps, random_matching, settings, smooth
 
 from longimorph.free_pairs import FreePairs
 from longimorph.numerics.attribution import attribute
 from longimorph.numerics.fields import interpolate, positions
-from longimorph.numerics.objective import cost, curvature, evaluate, mismatch
+from longimorph.numerics.objective import curvature, evaluate, mismatch
 from longimorph.numerics.open_question import PathVolumes, Swelling, with_exchanges
 from longimorph.numerics.projection import Projection, free_exchange, projection
 from longimorph.numerics.register import register

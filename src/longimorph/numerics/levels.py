@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, avg_pool3d, pad
-
-from longimorph.numerics.fields import interpolate, positions
+from torch.nn.functional import avg_pool2d, avg_pool3d, interpolate, pad
 
 SMALLEST_SIDE = 8
 
@@ -26,16 +23,16 @@ def coarser(maps: Tensor, axes: Sequence[bool]) -> Tensor:
     return pool(padded, [2 if halve else 1 for halve in axes])[0]
 
 
-def finer(momentum: Tensor, shape: Sequence[int], spacing: Sequence[float], axes: Sequence[bool]) -> Tensor:
-    """Interpolate a field of a coarser level, such as dq/dt, at the nodes of the finer grid.
+def finer(fields: Tensor, shape: Sequence[int], axes: Sequence[bool]) -> Tensor:
+    """Interpolate fields of a coarser level at the nodes of the finer grid, which has this ``shape``.
 
-    ``shape`` and ``spacing`` (mm) are those of the finer grid. Values are per point, so they need no
-    rescaling.
+    (K, *smaller grid) -> (K, *grid), linear, constant beyond the outermost nodes. Values are per point, so
+    they need no rescaling.
     """
-    x = positions(shape, spacing, momentum)
-    offset = [0.5 * h if halve else 0.0 for h, halve in zip(spacing, axes, strict=True)]
-    x = x - torch.tensor(offset, dtype=x.dtype, device=x.device).reshape(-1, *(1 for _ in shape))
-    return interpolate(momentum, x, [h * (2 if halve else 1) for h, halve in zip(spacing, axes, strict=True)])
+    factors = [2.0 if halve else 1.0 for halve in axes]
+    mode = "bilinear" if len(axes) == 2 else "trilinear"
+    found = interpolate(fields[None], scale_factor=factors, mode=mode, align_corners=False)[0]
+    return found[(slice(None), *(slice(n) for n in shape))]
 
 
 def halved(shape: Sequence[int], spacing: Sequence[float], coarsest: float) -> list[bool] | None:

@@ -19,12 +19,22 @@ from torch import Tensor
 from longimorph.numerics import passes
 from longimorph.numerics.blocks import new_field
 from longimorph.numerics.conjugate import LinearMap, inner
-from longimorph.numerics.dynamics import System, drive, energy, fastest, transport_velocity
+from longimorph.numerics.dynamics import (
+    System,
+    drive,
+    energy,
+    energy_between,
+    enter,
+    fastest,
+    leave,
+    step,
+    transport_velocity,
+)
 from longimorph.numerics.kernels import Kernel
 from longimorph.numerics.memory_strategies import CHECKPOINT, Offloadable, Strategy
 from longimorph.numerics.phases import phase
 from longimorph.numerics.projection import EVERYTHING, Projection
-from longimorph.numerics.shooting import Divergence, Ends, shoot, sweep
+from longimorph.numerics.shooting import Divergence, Ends, drift_of, finite, sweep
 from longimorph.numerics.sphere import make_tangent
 from longimorph.numerics.states import Intermediates, State
 
@@ -98,14 +108,44 @@ def evaluate(momentum: Tensor, matching: Matching, strategy: Strategy = CHECKPOI
     return Evaluation(total, unexplained, energies[0], gradient, drifts[0])
 
 
-def cost(momentum: Tensor, matching: Matching) -> float:
-    """Return J(p0), the cost (E5), without its gradient. Raises ``Divergence``."""
-    start, system = State(matching.source, momentum), matching.system
+@dataclass(frozen=True)
+class Course:
+    """The path of a momentum: the map where it ends (C, *grid), H at its start in mm^3, the fastest movement
+    in voxels per unit of time, and the largest relative deviation of H from its initial value.
+    """
+
+    end: Tensor
+    energy: float
+    pace: float
+    drift: float
+
+    def cost(self, matching: Matching) -> float:
+        """J(p0), the cost (E5), in mm^3."""
+        return mismatch(self.end, matching) + matching.regularisation * self.energy
+
+
+def follow(momentum: Tensor, matching: Matching) -> Course:
+    """Shoot along a momentum (C, *grid) tangent to the source. Raises ``Divergence``."""
+    start, system, duration = State(matching.source, momentum), matching.system, 1.0 / matching.steps
     with torch.no_grad():
-        energy_there = _energy(start, drive(start, system), matching)
-        end = shoot(start, system, matching.steps)
-        _drift(energy_there, _energy(end, drive(end, system), matching), matching)
-        return mismatch(end.q, matching) + matching.regularisation * energy_there
+        driven = drive(start, system)
+        begun = _energy(start, driven, matching)
+        state, paces, between = enter(start, system, duration), [], []
+        for k in range(matching.steps):
+            if state is not start:
+                driven = drive(state, system)
+            if k > 0:
+                between.append(energy_between(state, driven, system, duration))
+            taken = step(state, system, duration, driven)
+            paces.append(fastest(taken.velocity, system))
+            state = taken.after
+            del taken, driven
+        end = leave(finite(state), system, duration)
+        ended = _energy(end, drive(end, system), matching)
+        _drift(begun, ended, matching)
+        ends = torch.tensor([begun, ended], dtype=torch.float64, device=momentum.device)
+        moved_off = drift_of(torch.cat([ends, *(h[None] for h in between)]))
+        return Course(end.q, begun, float(torch.stack(paces).max()), moved_off)
 
 
 def mismatch(q: Tensor, matching: Matching) -> float:

@@ -68,10 +68,11 @@ def shoot(start: State, system: System, steps: int) -> State:
         state = enter(start, system, 1.0 / steps)
         for _ in range(steps):
             state = step(state, system, 1.0 / steps).after
-        return leave(_finite(state), system, 1.0 / steps)
+        return leave(finite(state), system, 1.0 / steps)
 
 
-def _finite(state: State) -> State:
+def finite(state: State) -> State:
+    """Return the state as it is. Raises :class:`Divergence` when it is not finite."""
     if not bool(torch.isfinite(torch.stack([part.sum() for part in state])).all()):
         raise Divergence("the shooting produced numbers that are not finite")
     return state
@@ -162,7 +163,7 @@ def _with_states(start: State, system: System, steps: int, ends: Ends[T], on_hos
         with park_beside(*(state if on_host else ())) as parked:
             states.append(_Resting(state, parked))
             state = step(state, system, duration).after
-    value, cotangent = ends.turn(_finite(state))
+    value, cotangent = ends.turn(finite(state))
     del state
     while states:
         before = states.pop().get()
@@ -181,7 +182,7 @@ def _with_traces(start: State, system: System, steps: int, ends: Ends[T]) -> tup
         traced, after, settling = trace(state, first, system, duration)
         kept.append((state, first, traced, settling))
         state = after
-    value, cotangent = ends.turn(_finite(state))
+    value, cotangent = ends.turn(finite(state))
     while kept:
         before, first, traced, settling = kept.pop()
         settle_back(state, settling, cotangent, system, duration)
@@ -244,7 +245,7 @@ class _Nested(Generic[T]):
             del ahead
             end = mid
         if cotangent is None:
-            value, cotangent = self.ends.turn(_finite(step(state, self.system, duration).after))
+            value, cotangent = self.ends.turn(finite(step(state, self.system, duration).after))
             found.append(value)
         at_start = self.ends.arrive if begin == 0 else _ignore
         return pull_back_step(state, cotangent, self.system, duration, at_start=at_start)

@@ -17,26 +17,17 @@ from longimorph.free_pairs import FreePairs
 from longimorph.numerics import control, levels
 from longimorph.numerics.conjugate import inner
 from longimorph.numerics.control import Allocation, Control
-from longimorph.numerics.dynamics import (
-    System,
-    drive,
-    energy_between,
-    enter,
-    fastest,
-    source_rate,
-    step,
-    transport_velocity,
-)
+from longimorph.numerics.dynamics import System, drive, source_rate, transport_velocity
 from longimorph.numerics.equations import combine, differences
 from longimorph.numerics.kernels import gaussian_kernel
 from longimorph.numerics.linearised import LinearisedShooting
 from longimorph.numerics.memory_strategies import Ladder, Offloadable
-from longimorph.numerics.objective import Matching, cost, curvature, difference, evaluate, mismatch
+from longimorph.numerics.objective import Course, Matching, curvature, difference, evaluate, follow, mismatch
 from longimorph.numerics.optimise import DescentOptions, Iteration, Optimum, minimise
 from longimorph.numerics.precondition import Preconditioner
 from longimorph.numerics.projection import projection
 from longimorph.numerics.run import Run
-from longimorph.numerics.shooting import Divergence, drift_of, shoot
+from longimorph.numerics.shooting import Divergence
 from longimorph.numerics.sphere import log_map, tangent, to_sphere
 from longimorph.numerics.states import State
 
@@ -166,15 +157,15 @@ def solve(pair: MapPair, settings: Settings, run: Run, coarse: bool = False) -> 
     ladder = run.ladder
     matching = ladder.attempt(lambda: pair.matching(settings, ladder))
     precondition = _preconditioner(matching)
-    start, matching = _start(pair, matching, precondition, settings, run)
+    start, survey, matching = _start(pair, matching, precondition, settings, run)
     waiting, tried = [start], matching.steps
     del start
     used = 0
     if settings.steps is None:
-        matching = _finer(matching, _steps_needed(waiting[0], matching, ladder).steps)
+        matching = _finer(matching, _enough(survey, matching.steps))
     while True:
         if matching.steps > tried:
-            waiting = [_best([_halved(waiting.pop())], matching, ladder)]
+            waiting = [_best([_halved(waiting.pop())], matching, ladder)[0]]
         optimum = _descend(waiting, matching, precondition, settings, used, run)
         used = optimum.evaluations
         if settings.steps is None:
@@ -210,13 +201,16 @@ def _preconditioner(matching: Matching) -> Preconditioner:
 
 def _with_steps_enough(optimum: Optimum, matching: Matching, ladder: Ladder) -> Solution:
     """Increase the steps for the same momentum, when no evaluations are left to optimise with them."""
-    while (needed := _steps_needed(optimum.momentum, matching, ladder)).steps > matching.steps:
-        matching = replace(matching, steps=needed.steps)
-    start, energy_there = State(matching.source, optimum.momentum), optimum.evaluation.energy
-    left = ladder.attempt(lambda: mismatch(shoot(start, matching.system, matching.steps).q, matching))
-    total = left + matching.regularisation * energy_there
-    optimum = replace(optimum, evaluation=replace(optimum.evaluation, cost=total, mismatch=left))
-    return Solution(optimum, matching, needed.drift)
+
+    def course() -> Course:
+        return ladder.attempt(lambda: follow(optimum.momentum, matching))
+
+    while (enough := _enough(path := course(), matching.steps)) > matching.steps:
+        matching = replace(matching, steps=enough)
+    left = ladder.attempt(lambda: mismatch(path.end, matching))
+    total = left + matching.regularisation * optimum.evaluation.energy
+    evaluation = replace(optimum.evaluation, cost=total, mismatch=left)
+    return Solution(replace(optimum, evaluation=evaluation), matching, path.drift)
 
 
 def _descend(
@@ -264,8 +258,9 @@ def _start(
     precondition: Preconditioner,
     settings: Settings,
     run: Run,
-) -> tuple[Tensor, Matching]:
-    """Return the momentum to start from, and the problem with as many steps as the coarser level needed.
+) -> tuple[Tensor, _Survey, Matching]:
+    """Return the momentum to start from, its survey, and the problem with as many steps as the coarser level
+    needed.
 
     It follows the optimum of the coarser level. Where there is none, or it is not much better than no
     movement, the momentum along the great circles is tried too, and the better one taken. Where reallocation
@@ -280,9 +275,9 @@ def _start(
         yield _damped(rate, precondition.momentum, START_DAMPINGS, ladder)
 
     if axes is not None and ladder.attempt(lambda: _is_cheap(matching)):
-        found = _best(straight(), matching, ladder)
-        if _cost_if_any(found, matching, ladder) < GOOD_START * _still(matching, ladder):
-            return found, matching
+        found, survey = _best(straight(), matching, ladder)
+        if survey.cost < GOOD_START * _still(matching, ladder):
+            return found, survey, matching
         del found
     handed: list[Tensor] = []
     if axes is not None:
@@ -295,7 +290,7 @@ def _start(
         while handed:
             yield _damped(handed.pop(), precondition.handed_over, HANDED_DAMPINGS, ladder)
 
-    return _best(chain(following(), straight()), matching, ladder), matching
+    return *_best(chain(following(), straight()), matching, ladder), matching
 
 
 def _is_cheap(matching: Matching) -> bool:
@@ -367,40 +362,56 @@ def _handed_over(
     """dq/dt of this level's source (C, *grid) under the velocity and source of a coarser level's state."""
     found = drive(at, coarse)
     w, source = transport_velocity(found), source_rate(at, found, coarse)
-    w, source = (levels.finer(x, pair.source.shape[1:], pair.spacing, axes) for x in (w, source))
+    w, source = (levels.finer(x, pair.source.shape[1:], axes) for x in (w, source))
     q = matching.source
     moved = combine(-matching.system.per_mm * w, differences(q, len(w)))
     return tangent(moved + source, q)
 
 
-def _best(starts: Iterable[Iterable[Tensor]], matching: Matching, ladder: Ladder) -> Tensor:
+class _Survey(NamedTuple):
+    """The cost of a momentum in mm^3, and of its path the fastest movement in voxels per unit of time and the
+    relative drift of H.
+    """
+
+    cost: float
+    pace: float = 0.0
+    drift: float = 0.0
+
+
+def _best(starts: Iterable[Iterable[Tensor]], matching: Matching, ladder: Ladder) -> tuple[Tensor, _Survey]:
     """Return the momentum of lowest cost among the starts, each given in increasingly conservative forms, and
-    zero.
+    zero, and its survey.
 
     The forms of each start are tried until one is worse than the one before, or good enough.
     """
     best = torch.zeros_like(matching.source)
-    lowest = still = _still(matching, ladder)
+    still = _still(matching, ladder)
+    known = _Survey(still)
     for forms in starts:
         before = math.inf
         for momentum in forms:
-            value = _cost_if_any(momentum, matching, ladder)
-            if value < lowest:
-                best, lowest = momentum, value
-            elif before < value < math.inf:
+            found = _surveyed(momentum, matching, ladder)
+            if found.cost < known.cost:
+                best, known = momentum, found
+            elif before < found.cost < math.inf:
                 break
-            if lowest < GOOD_START * still:
-                return best
-            before = min(value, before)
-    return best
+            if known.cost < GOOD_START * still:
+                return best, known
+            before = min(found.cost, before)
+    return best, known
 
 
-def _cost_if_any(momentum: Tensor, matching: Matching, ladder: Ladder) -> float:
-    """The cost of a momentum; infinite where it cannot be shot."""
+def _surveyed(momentum: Tensor, matching: Matching, ladder: Ladder) -> _Survey:
+    """The survey of a momentum; its cost is infinite where it cannot be shot."""
+
+    def survey() -> _Survey:
+        course = follow(momentum, matching)
+        return _Survey(course.cost(matching), course.pace, course.drift)
+
     try:
-        return ladder.attempt(lambda: cost(momentum, matching))
+        return ladder.attempt(survey)
     except Divergence:
-        return math.inf
+        return _Survey(math.inf)
 
 
 class _Needed(NamedTuple):
@@ -411,27 +422,15 @@ class _Needed(NamedTuple):
 
 
 def _steps_needed(momentum: Tensor, matching: Matching, ladder: Ladder) -> _Needed:
-    """Number of steps that keeps the path per step and the drift of H small; may exceed the present one."""
-    start = State(matching.source, momentum)
-    voxels, moved_off = ladder.attempt(lambda: _pace_and_drift(start, matching))
-    needed = math.ceil(voxels / CFL_LIMIT)
-    if moved_off > DRIFT_LIMIT:  # it falls with the square of the number of steps
-        more = min(DRIFT_MARGIN * math.sqrt(moved_off / DRIFT_LIMIT), MOST_AT_ONCE)
-        needed = max(needed, math.ceil(more * matching.steps))
-    return _Needed(min(needed, MOST_STEPS), moved_off)
+    """Number of steps that the path of a momentum needs; may exceed the present one."""
+    course = ladder.attempt(lambda: follow(momentum, matching))
+    return _Needed(_enough(course, matching.steps), course.drift)
 
 
-def _pace_and_drift(start: State, matching: Matching) -> tuple[float, float]:
-    """The fastest movement along a path, in voxels per unit of time, and the relative drift of H."""
-    system, duration, paces, energies = matching.system, 1.0 / matching.steps, [], []
-    with torch.no_grad():
-        state = enter(start, system, duration)
-        for _ in range(matching.steps):
-            driven = drive(state, system)
-            energies.append(energy_between(state, driven, system, duration))
-            taken = step(state, system, duration, driven)
-            paces.append(fastest(taken.velocity, system))
-            state = taken.after
-            del taken, driven
-        energies.append(energy_between(state, drive(state, system), system, duration))
-    return float(torch.stack(paces).max()), drift_of(torch.stack(energies))
+def _enough(path: Course | _Survey, steps: int) -> int:
+    """Number of steps that keeps the path per step and the drift of H small, from what ``steps`` show."""
+    needed = math.ceil(path.pace / CFL_LIMIT)
+    if path.drift > DRIFT_LIMIT:  # it falls with the square of the number of steps
+        more = min(DRIFT_MARGIN * math.sqrt(path.drift / DRIFT_LIMIT), MOST_AT_ONCE)
+        needed = max(needed, math.ceil(more * steps))
+    return min(needed, MOST_STEPS)
