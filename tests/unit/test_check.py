@@ -71,6 +71,26 @@ def test_each_class_stands_with_its_labels_and_its_volume_at_each_visit(
     assert "differs" not in "\n".join(lines) and "wildcard" not in "\n".join(lines)
 
 
+def test_a_visit_without_states_or_that_cannot_be_read_keeps_its_place(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    visit(study, "P1", "m12", volume(r2=480, r4=24), None)
+    (study / "P1_m00_r.nii.gz").write_bytes(b"")
+    lines = told(study, capsys, status=1).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("class "))
+    assert lines[start + 1].split() == ["lesion", "state", "1", "in", "2", "-", "6.0", "0.0"]
+    assert lines[start + 2].split() == ["WM", "2", "-", "474.0", "480.0"]
+
+
+def test_the_folder_of_a_study_will_do(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in (study, study.parent / "new"):
+        if folder != study:
+            folder.mkdir()
+            study.rename(folder / "config")
+        assert main(["check", str(folder)]) == 0
+        assert "1 pair of 1 patient can run" in capsys.readouterr().out
+
+
 def test_labels_that_only_a_wildcard_took_are_listed(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     visit(study, "P1", "m12", volume(r2=480, r4=24, r9=7), volume(s1=6))
     edit(study / "classes.tsv", "background\t0\t0", "background\t*\t*")
@@ -149,7 +169,10 @@ def test_a_pair_that_cannot_run_is_named_and_the_status_tells(
         "  P1 m06 to m12: m12 cannot be used (maps: unreadable)\n"
     )
     assert main(["doctor", str(study / "config.yaml")]) == 1
-    assert "PROBLEM P1 m06 to m12: m12 cannot be used" in capsys.readouterr().out
+    assert (
+        "PROBLEM P1 m06 to m12: m12 cannot be used (maps: unreadable): this pair will fail"
+        in capsys.readouterr().out
+    )
 
 
 def test_with_a_baseline_that_cannot_be_used_no_pair_of_the_patient_can_run(

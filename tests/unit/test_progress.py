@@ -126,6 +126,26 @@ def test_one_patient_by_name(results: Path, capsys: pytest.CaptureFixture[str]) 
     assert "no patient called 'p1'. Did you mean 'P1'?" in capsys.readouterr().err
 
 
+def test_cohort_tables_that_lag_behind_a_patient_are_named(results: Path) -> None:
+    """By content: the same numbers, computed again, are no news."""
+    own, cohort = (results / place / "changes.csv" for place in ("patients/P1", "cohort"))
+    own.write_text("patient,class\nP1,WM\n")
+    assert progress.read_progress(results).behind == ()
+    cohort.write_text("patient,class\nP0,WM\nP1,WM\n")
+    newer = cohort.stat().st_mtime + 10
+    for text, expected in (("patient,class\nP1,WM\n", ()), ("patient,class\nP1,GM\n", ("P1",))):
+        own.write_text(text)
+        os.utime(own, (newer, newer))
+        found = progress.read_progress(results)
+        assert found.behind == expected
+        said = "The cohort's tables and pages lack the latest results of P1: run without a target."
+        pairs = [{"patient": "P1", "from": "A", "to": "B"}]
+        for told in (progress_text.table(found), progress_text.closing(pairs, results)):
+            assert (said in told) == bool(expected)
+    os.utime(cohort, (newer + 10, newer + 10))
+    assert progress.read_progress(results).behind == ()
+
+
 def test_a_thousand_patients_are_told_within_seconds_and_shortly(tmp_path: Path) -> None:
     results = tmp_path / "results"
     visits = [(f"V{i}", f"V{i + 1}") for i in range(1, 5)]

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longimorph.cli import screen
+from longimorph.cli.init import config_of
 from longimorph.text import counted
 
 if TYPE_CHECKING:
     from longimorph.study.blocked import Blocked
     from longimorph.study.overview import Looked, Overview
+    from longimorph.study.table import Cohort, Visit
     from longimorph.study.validate import Validated
 
 _MOST_PATIENTS = 3
@@ -25,7 +27,7 @@ def register(commands: Any, config: Path) -> None:
     """Register the command; ``config`` is the default configuration file."""
     text = "find every problem in a study's files at once, and show the class of each label"
     sub = commands.add_parser("check", help=text, description=text)
-    sub.add_argument("config", nargs="?", type=Path, default=config, help=f"study (default {config})")
+    sub.add_argument("config", nargs="?", type=config_of, default=config, help=f"study (default {config})")
     sub.add_argument("--all", action="store_true", help="show every patient and every list in full")
     text = "write every label of every visit, with its class, voxels and mL, to FILE"
     sub.add_argument("--csv", type=Path, metavar="FILE", help=text)
@@ -51,14 +53,14 @@ def check(options: argparse.Namespace) -> int:
     stopped = blocked(study, checked.reports, checked.warnings)
     most = None if options.all else _MOST_LINES
     patients = None if options.all else _MOST_PATIENTS
-    for part in (_table(found, patients), _wildcards(checked, most), _differences(found, most)):
+    for part in (_table(found, study.cohort, patients), _wildcards(checked, most), _differences(found, most)):
         if part:
             screen.say("\n" + "\n".join(part))
     screen.say("\n" + "\n".join(_closing(checked, stopped, most)))
     return 1 if stopped or not plan.pairs else 0
 
 
-def _table(found: Overview, most: int | None) -> list[str]:
+def _table(found: Overview, cohort: Cohort, most: int | None) -> list[str]:
     """Return the classes with the labels found and their volumes, of all visits and of the first patients."""
     visits = found.visits
     if not visits:
@@ -71,23 +73,27 @@ def _table(found: Overview, most: int | None) -> list[str]:
         sizes = [float(one.volumes[index]) / 1000 for one in visits]
         held = [size for size in sizes if size > 0]
         span = f"{_ml(min(held))} to {_ml(max(held))}" if held else "-"
-        columns = [f"{len(held)} of {len(visits)}", span] if several else [_course(visits, index)]
+        columns = (
+            [f"{len(held)} of {len(visits)}", span]
+            if several
+            else [_course(cohort.scans_of(visits[0].visit.patient), visits, index)]
+        )
         rows.append([name, found.labels_of(index), *columns])
     lines = screen.table(rows, width=screen.columns())
     lines += _schemes(visits)
-    return lines + (_by_patient(found, most) if several else [])
+    return lines + (_by_patient(found, cohort, most) if several else [])
 
 
 _PER_VISIT = "mL at each visit, first to last"
 
 
-def _by_patient(found: Overview, most: int | None) -> list[str]:
+def _by_patient(found: Overview, cohort: Cohort, most: int | None) -> list[str]:
     """Return the volumes at each visit, for the first patients."""
     patients = [(name, own) for name, own in found.patients.items() if own]
     rows = [["patient", "class", _PER_VISIT]]
     for name, own in patients[:most]:
         for index, label in enumerate(found.classes.names):
-            rows.append([name if index == 0 else "", label, _course(own, index)])
+            rows.append([name if index == 0 else "", label, _course(cohort.scans_of(name), own, index)])
     more = len(patients) - len(patients[:most])
     lines = ["", *screen.table(rows, width=screen.columns())]
     if more:
@@ -95,9 +101,12 @@ def _by_patient(found: Overview, most: int | None) -> list[str]:
     return lines
 
 
-def _course(visits: Sequence[Looked], index: int) -> str:
-    """Return the volumes of a class at each visit, omitting the middle of a long list."""
-    sizes = [_ml(float(one.volumes[index]) / 1000) for one in visits]
+def _course(visits: Sequence[Visit], readable: Sequence[Looked], index: int) -> str:
+    """Return the volumes of a class at each visit, "-" for one that cannot be read, omitting the middle of a
+    long list.
+    """
+    known = {one.visit: _ml(float(one.volumes[index]) / 1000) for one in readable}
+    sizes = [known.get(visit, "-") for visit in visits]
     if len(sizes) > _MOST_VISITS:
         sizes = [*sizes[: _MOST_VISITS - 2], "...", *sizes[-2:]]
     return "  ".join(sizes)

@@ -72,7 +72,7 @@ def examine_study(config: Path) -> tuple[list[Finding], list[str]]:
     text = f"{counted(visits, 'visit')}, {pairs} of {patients}"
     findings = [Finding(bool(plan.pairs), f"{config}: {text}")]
     findings += [Finding(False, str(warning)) for warning in checked.warnings]
-    findings += [Finding(False, f"{one} fails") for one in stopped]
+    findings += [Finding(False, f"{one}: this pair will fail") for one in stopped]
     return findings, [*checked.notes, *map(str, checked.remarks)]
 
 

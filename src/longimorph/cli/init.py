@@ -23,6 +23,13 @@ EARLIER = Path("config.yaml")
 TEMPLATES = ("README.md", "config.yaml", "cohort.tsv", "classes.tsv", "control.tsv", "gpus.tsv")
 
 
+def config_of(text: str) -> Path:
+    """The configuration that ``text`` names: a file, or the folder of a study."""
+    named = Path(text)
+    inside = [named / CONFIG, named / EARLIER]
+    return next((file for file in inside if file.is_file()), named)
+
+
 def register(commands: Any) -> None:
     """Register the command."""
     text = "start a study: write a folder with settings and tables to fill in"

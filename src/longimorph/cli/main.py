@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(command=status)
     text = "check that this machine, and optionally a study's scans, are ready for a run"
     sub = commands.add_parser("doctor", help=text, description=text)
-    sub.add_argument("config", nargs="?", type=Path, help="configuration of a study to examine as well")
+    sub.add_argument(
+        "config", nargs="?", type=init.config_of, help="configuration of a study to examine as well"
+    )
     sub.set_defaults(command=doctor)
     text = "write a small cohort with known truth, run it, and compare the result with the truth"
     sub = commands.add_parser("demo", help=text, description=text)

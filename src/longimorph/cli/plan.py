@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longimorph.cli import screen
+from longimorph.cli.init import config_of
 from longimorph.errors import InputError
 from longimorph.text import counted
 
@@ -34,7 +35,7 @@ def register(commands: Any, config: Path) -> None:
     """Register the command; ``config`` is the default configuration file."""
     text = "predict where each pair will run, and its memory, time and disk space"
     sub = commands.add_parser("plan", help=text, description=f"Before a run, {text}.")
-    sub.add_argument("config", nargs="?", type=Path, default=config, help=f"study (default {config})")
+    sub.add_argument("config", nargs="?", type=config_of, default=config, help=f"study (default {config})")
     sub.add_argument("--csv", type=Path, metavar="FILE", help="also write the table to FILE")
     sub.set_defaults(command=plan)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from longimorph.errors import TEMPLATE, LongimorphError
+from longimorph.orchestration.behind import behind
 from longimorph.orchestration.heartbeat import SILENT_SECONDS, last_iteration
 from longimorph.orchestration.log import MACHINE, OUTCOME, STOPPED
 from longimorph.study import leftovers
@@ -73,11 +74,14 @@ class JobState:
 
 @dataclass(frozen=True)
 class Progress:
-    """State of every job of a run, by patient; patients without pairs; leftovers of earlier runs."""
+    """State of every job of a run, by patient; patients without pairs; leftovers of earlier runs; patients
+    whose latest numbers the tables of the cohort lack.
+    """
 
     patients: dict[str, tuple[JobState, ...]]
     left_out: tuple[str, ...] = ()
     leftovers: Leftovers = field(default_factory=Leftovers)
+    behind: tuple[str, ...] = ()
 
     def count(self, stage: str) -> Counter[str]:
         """Count the jobs of ``stage`` in each state, over all patients."""
@@ -142,7 +146,8 @@ def of_pairs(results: Path, pairs: Pairs, left_out: Sequence[str] = ()) -> Progr
         by_patient.setdefault(str(pair["patient"]), []).append(pair)
     with ThreadPool(_READERS) as readers:
         seen = readers.map(partial(_patient, results, time.time()), by_patient.items())
-    return Progress(dict(zip(by_patient, seen, strict=True)), tuple(left_out))
+    states = dict(zip(by_patient, seen, strict=True))
+    return Progress(states, tuple(left_out), behind=tuple(behind(results, by_patient)))
 
 
 def _patient(results: Path, now: float, pairs: tuple[str, Pairs]) -> tuple[JobState, ...]:

@@ -25,6 +25,7 @@ from longimorph.orchestration.progress import (
 from longimorph.text import aligned, counted
 
 _SAID = (RUNNING, SILENT, INTERRUPTED, FAILED)
+_MOST_BEHIND = 5
 MOST_SHOWN = 20
 """Maximum number of lines of one kind, unless all are requested."""
 
@@ -50,6 +51,7 @@ def table(progress: Progress, everything: bool = False) -> str:
     parts += [_list("interrupted", progress.of_state(INTERRUPTED), most, _interrupted)]
     parts += [_failed(progress.failures(), most)]
     parts += [progress.leftovers.sentences(most)]
+    parts += [_behind(progress)]
     parts += [[totals(progress)]]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
@@ -81,10 +83,23 @@ def closing(pairs: Pairs, results: Path = Path("results")) -> str:
     cohort, failures = results / "cohort", progress.failures()
     if (cohort / "changes.csv").exists():
         lines.append(f"  tables of the cohort: {cohort / 'changes.csv'}, transitions.csv, marginals_by_*.csv")
+    pages = [name for name in ("report.html", "group.html") if (cohort / name).exists()]
+    if pages:
+        lines.append(f"  to open in a browser: {', '.join(str(cohort / name) for name in pages)}")
+    lines += [f"  {line}" for line in _behind(progress)]
     lines += [_sentence(seen) for seen in failures[:5]]
     if failures:
         lines.append(f"  all failures, with reasons: {cohort / 'failures.csv'}")
     return "\n".join(lines)
+
+
+def _behind(progress: Progress) -> list[str]:
+    """Say which patients the tables of the cohort lag behind."""
+    names, more = progress.behind[:_MOST_BEHIND], len(progress.behind) - _MOST_BEHIND
+    if not names:
+        return []
+    whom = ", ".join(names) + (f" and {counted(more, 'more patient')}" if more > 0 else "")
+    return [f"The cohort's tables and pages lack the latest results of {whom}: run without a target."]
 
 
 def ago(seconds: float | None) -> str:

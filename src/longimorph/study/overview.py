@@ -81,7 +81,10 @@ class Overview:
         for one in self.visits:
             own = one.index == index
             regions |= set(one.counts.regions[own].tolist())
-            states |= set(one.counts.states[own].tolist()) if one.counts.states is not None else {0}
+            if one.counts.states is not None:
+                states |= set(one.counts.states[own].tolist())
+            elif own.any():
+                states.add(0)
         if not regions:
             return "none"
         where = spans(regions)

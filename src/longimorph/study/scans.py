@@ -258,7 +258,8 @@ def _together(visit: Visit, volumes: list[tuple[Labels, Grid]]) -> tuple[Labels,
 def _unlike(visit: Visit, grid: Grid, states_grid: Grid) -> str:
     return (
         f"the regions {visit.regions} and the states {visit.states} are on different grids: "
-        f"{_describe(grid)} and {_describe(states_grid)}; resample one to the other (nearest neighbour)"
+        f"{_describe(grid)} and {_describe(states_grid)}; resample the states onto the regions, with "
+        "nearest neighbours"
     )
 
 
