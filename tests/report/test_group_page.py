@@ -21,6 +21,7 @@ from longimorph.report.page import problems_of
 from longimorph.stages.cohort_report import cohort_report
 from longimorph.stages.group_report import group_report
 from longimorph.tables import group as tables
+from longimorph.tables.columns import VERDICTS
 
 __all__ = ["browser"]
 needs_browser = pytestmark
@@ -81,8 +82,11 @@ def write_group(folder: Path, patients: int = 3) -> Path:
         rows.append({"map": "deformation", "class": name, "growth_voxels": 0, **counts, **own})
     tables.write_maps(rows if patients >= 3 else rows[2:], out)
     write_json(out / "group.json", {"patients": names, "tested": patients >= 3})
-    page = folder / "cohort" / "group.html"
-    group_report(str(folder / "classes.tsv"), [str(folder / "template.nii.gz")], out, page)
+    page, verdicts = folder / "cohort" / "group.html", folder / "cohort" / "verdicts.csv"
+    levels = {"P1": "trust", "P2": "do not trust", "P9": "do not trust"}
+    rows_of = [f"{name},V1,V2,ok,{level},,\n" for name, level in levels.items()]
+    verdicts.write_text("".join([",".join(VERDICTS) + "\n", *rows_of]))
+    group_report(str(folder / "classes.tsv"), [str(folder / "template.nii.gz")], verdicts, out, page)
     return page
 
 
@@ -107,6 +111,7 @@ def test_it_tells_who_is_in_the_maps_and_how_well(page: Path) -> None:
     text = " ".join(re.sub(r"<[^>]+>", " ", page.read_text(encoding="utf-8").split("<script")[0]).split())
     assert problems_of(page) == 0
     assert "3 of 4 patients are in these maps" in text and "Not in the maps: P9 (template_overlap)" in text
+    assert "include 1 pair with the verdict do not trust : P2 (V1 to V2)" in text
     assert "The registration of 1 patient looks odd" in text and "the brains are &lt;b&gt;odd" in text
     assert "0.80 → 0.90 → 0.96" in text and "1.04" in text and "0.04 %" in text and "2.5 mm" in text
     assert "local volume +0.100 %" in text and "+8.0" in text and "nan," not in text
@@ -149,7 +154,8 @@ def test_without_maps_there_is_a_page(tmp_path: Path) -> None:
     (out / "patients.nii.gz").unlink()
     page = out.parent / "group.html"
     write_json(out / "group.json", {"patients": [], "tested": False})
-    group_report(str(tmp_path / "some/classes.tsv"), [str(tmp_path / "some/template.nii.gz")], out, page)
+    files = [str(tmp_path / "some/template.nii.gz")]
+    group_report(str(tmp_path / "some/classes.tsv"), files, out.parent / "verdicts.csv", out, page)
     assert problems_of(page) == 0 and "there are no maps" in page.read_text(encoding="utf-8")
 
 

@@ -56,6 +56,7 @@ rule group_maps:
 rule group_report:
     input:
         "results/cohort/group/group.json",
+        verdicts="results/cohort/verdicts.csv",
         template=[ancient(name) for name in JOBS.template_files],
     output:
         report(

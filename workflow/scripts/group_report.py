@@ -8,4 +8,5 @@ with job_log(snakemake):
     from longimorph.stages.group_report import group_report
 
     classes, files = snakemake.config["longimorph"]["classes"], list(snakemake.input.template)
-    group_report(classes, files, Path(snakemake.input[0]).parent, Path(snakemake.output[0]))
+    verdicts, folder = Path(snakemake.input.verdicts), Path(snakemake.input[0]).parent
+    group_report(classes, files, verdicts, folder, Path(snakemake.output[0]))

@@ -32,7 +32,7 @@ VERSIONS = {
     "figure": 3,
     "lesions": 1,
     "tables": 7,
-    "report": 8,
+    "report": 9,
     "template": 1,
     "group": 1,
 }

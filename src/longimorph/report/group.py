@@ -21,6 +21,7 @@ from longimorph.report.page import Builder, viewer_library, viewer_licence, writ
 from longimorph.report.volumes import Box, coarsenings, nifti_text, sides, size
 from longimorph.study.classes import BACKGROUND, ClassTable
 from longimorph.tables import columns
+from longimorph.verdict.trust import DISTRUST
 
 _VOLUMES_BYTES = 9_000_000
 _COARSEST = 16**3
@@ -54,8 +55,12 @@ class GroupResults:
         return len(self.record["patients"])
 
 
-def group_report(classes: ClassTable, template: tuple[Floats, Grid], folder: Path, out: Path) -> None:
-    """Write the page ``out`` from the maps and tables in ``folder``; ``template`` along right, front, up."""
+def group_report(
+    classes: ClassTable, template: tuple[Floats, Grid], verdicts: Path, folder: Path, out: Path
+) -> None:
+    """Write the page ``out`` from the maps and tables in ``folder`` and the table of the pairs' ``verdicts``;
+    ``template`` along right, front, up.
+    """
     known = load_group_results(folder)
     build = Builder()
     packed = build.part("The volume viewer", pack, known, classes, template, _VOLUMES_BYTES)
@@ -67,9 +72,10 @@ def group_report(classes: ClassTable, template: tuple[Floats, Grid], folder: Pat
         known=known,
         patients=known.record["patients"],
         missing=_missing(known),
+        distrusted=_distrusted(known, columns.read_table(verdicts)),
         odd=int((known.registrations["verdict"] == "look").sum()),
         registrations=[_registration(row) for row in known.registrations.to_dict("records")],
-        maps=[_map(row) for row in known.maps.to_dict("records") if row["class"] != BACKGROUND],
+        maps=[_map(row, known) for row in known.maps.to_dict("records") if row["class"] != BACKGROUND],
         packed=viewer,
         no_viewer=None if viewer else packed,
         library=viewer_library() if viewer else "",
@@ -97,6 +103,15 @@ def _missing(known: GroupResults) -> list[dict[str, str]]:
     ]
 
 
+def _distrusted(known: GroupResults, verdicts: pd.DataFrame) -> list[dict[str, str]]:
+    """The pairs in the maps that are not to be trusted: patient, and both visits."""
+    chosen = verdicts[verdicts["patient"].isin(known.record["patients"]) & (verdicts["verdict"] == DISTRUST)]
+    return [
+        {"patient": row["patient"], "visits": f"{row['from']} to {row['to']}"}
+        for row in chosen.to_dict("records")
+    ]
+
+
 def _registration(row: Mapping[Any, Any]) -> dict[str, Any]:
     """The row of a patient, with numbers as text."""
     known = {**row, "folded_percent": _percent(row["folded_share"])}
@@ -120,17 +135,19 @@ _FORMS = {
 }
 
 
-def _map(row: Mapping[Any, Any]) -> dict[str, Any]:
+_COUNTS = ("tested", "growth", "loss")
+
+
+def _map(row: Mapping[Any, Any], known: GroupResults) -> dict[str, Any]:
     """The row of a map, with numbers as text and the address that shows its extreme in the viewer."""
+    counts = {key: int(row[f"{key}_voxels"]) if known.record["tested"] else "" for key in _COUNTS}
     place = ",".join(filter(None, (_text(row[key], "{:.1f}") for key in ("x_mm", "y_mm", "z_mm"))))
     return {
         "name": TITLES[row["map"]] + (f", {row['class']}" if row["class"] else ""),
-        "tested": int(row["tested_voxels"]),
-        "growth": int(row["growth_voxels"]),
-        "loss": int(row["loss_voxels"]),
-        "mean": _text(_percent(row["mean_per_year"]), "{:+.3f}").replace("-", "−"),
-        "sum": _text(row["sum_mm3_per_year"], "{:+.0f}").replace("-", "−"),
-        "t": _text(row["t_extreme"], "{:+.1f}").replace("-", "−"),
+        **counts,
+        "mean": _text(_percent(row["mean_per_year"]), "{:+z.3f}").replace("-", "−"),
+        "sum": _text(row["sum_mm3_per_year"], "{:+z.0f}").replace("-", "−"),
+        "t": _text(row["t_extreme"], "{:+z.1f}").replace("-", "−"),
         "q": _text(row["q_least"], "{:.2g}"),
         "place": place.replace(",", ", ").replace("-", "−"),
         "link": f"#map={quote(row['map'] + ':' + row['class'])}&at={place}" if place else "",

@@ -106,7 +106,7 @@ def group_maps(
         (out / f"{name}.json").write_text("{}")
 
 
-def group_report(classes: str, files: list[str], folder: Path, out: Path) -> None:
+def group_report(classes: str, files: list[str], verdicts: Path, folder: Path, out: Path) -> None:
     """Write an empty page."""
     out.write_text("")
 
