@@ -156,6 +156,66 @@ def test_days_come_from_the_first_source_that_knows_all_of_a_patients(tmp_path: 
     assert [row.days for row in index(root).rows] == [0, 10, 0, 1.5]
 
 
+def sessions(root: Path, subject: str, *rows: tuple[str, ...]) -> None:
+    """Write a subject's sessions.tsv; the first row are its columns."""
+    table(root / subject / f"{subject}_sessions.tsv", *rows)
+
+
+@pytest.mark.parametrize("column", ["days", "days_since_baseline", "scan_date", "acq_time"])
+def test_a_date_without_hyphens_is_a_date(column: str, tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    rows = ("session_id", column), ("ses-a", "20240131"), ("ses-b", "20250131")
+    sessions(root, "sub-01", *rows)
+    sessions(root, "sub-02", *rows)
+    wishes = IndexOptions(days_column=column) if column == "scan_date" else IndexOptions()
+    assert [row.days for row in index(root, wishes).rows] == [0, 366, 0, 366]
+
+
+def test_numbers_that_are_no_time_are_refused(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    sessions(root, "sub-01", ("session_id", "days"), ("ses-a", "0"), ("ses-b", "1706659200"))
+    assert "sub-01_sessions.tsv, line 3, 'days': is not a number of days; found '1706659200'" in told(root)
+    assert day_of_name("ses-d99999") is None
+
+
+def test_columns_that_contradict_each_other_are_asked_about(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    head = "session_id", "days", "acq_time"
+    sessions(root, "sub-01", head, ("ses-a", "0", "2024-01-31"), ("ses-b", "1", "2024-02-01T23:00:00"))
+    assert [row.days for row in index(root).rows][:2] == [0, 1]
+    sessions(root, "sub-01", head, ("ses-a", "0", "2024-01-31"), ("ses-b", "30", "2025-01-31"))
+    text = told(root)
+    assert "the columns 'days' and 'acq_time' contradict each other on the days between visits" in text
+    assert "--days-column days or --days-column acq_time" in text
+    sessions(root, "sub-02", head, ("ses-a", "0", "2024-01-31"), ("ses-b", "30", "2025-01-31"))
+    for column, day in (("days", 30), ("acq_time", 366)):
+        assert [row.days for row in index(root, IndexOptions(days_column=column)).rows] == [0, day, 0, day]
+
+
+def test_a_day_of_the_month_does_not_date_a_visit(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    head = "session_id", "acq_time", "day"
+    sessions(root, "sub-01", head, ("ses-a", "2024-01-31", "31"), ("ses-b", "2025-02-12", "12"))
+    found = [(row.timepoint, row.days) for row in index(root).rows][:2]
+    assert found == [("ses-a", 0), ("ses-b", 378)]
+
+
+def test_a_session_with_two_days_is_asked_about(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    sessions(root, "sub-01", ("session_id", "days"), ("a", "0"), ("b", "180"), ("ses-b", "365"))
+    assert "line 4, 'days': is not the day that an earlier row gives to ses-b; found '365'" in told(root)
+
+
+def test_days_of_scans_come_from_one_column_for_all_sessions(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    (root / "sub-01/sub-01_sessions.tsv").unlink()
+    for session, time, day in (("ses-a", "2024-01-31", "0"), ("ses-b", "2025-01-31", "n/a")):
+        row = f"anat/sub-01_{session}_T1w.nii.gz", time, day
+        file = root / f"sub-01/{session}/sub-01_{session}_scans.tsv"
+        table(file, ("filename", "acq_time", "days"), row)
+    assert [row.days for row in index(root).rows][:2] == [0, 366]
+
+
 def test_days_by_name_and_by_order_are_taken_only_when_asked_for(tmp_path: Path) -> None:
     for session in ("ses-M12", "ses-M06", "ses-bl"):
         volume(tmp_path, f"sub-1/{session}", "dseg.nii.gz")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,13 +13,17 @@ from longimorph.bids.sources import DAYS_OF, Source
 from longimorph.errors import Problem
 from longimorph.study import tsv
 from longimorph.study.table import parse_number
-from longimorph.study.tsv import Table
+from longimorph.study.tsv import Table, TableRow
 
-DATING = ("days", "day", "days_since_baseline", "days_from_baseline", "acq_time")
-"""The columns that date a visit."""
+DATING = ("days", "days_since_baseline", "days_from_baseline", "acq_time")
+"""The columns that date a visit, the preferred one first."""
+MOST_DAYS = 150 * DAYS_OF["years"]
+"""Larger numbers are not a time since a baseline, nor an age."""
+TOLERANCE_DAYS = 1.0
+"""Differences between two columns that rounding explains."""
 MISSING = ("", "n/a", "N/A", "NaN", "nan")
 _NAME = re.compile(r"(?P<unit>[a-z]*)(?P<sign>[-+]?)(?P<count>\d+)(?P<after>[a-z]*)", re.IGNORECASE)
-_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T?\d{4,6})?")
+_DATE = re.compile(r"((?:19|20)\d\d)-?(\d\d)-?(\d\d)(?:T?\d{4,6})?")
 _FIRST = ("bl", "baseline", "base", "screening")
 
 _FILES = {
@@ -102,35 +106,69 @@ class Calendar:
         return self._moments(Table(table.name, table.header_line, table.columns, rows), "session_id")
 
     def _from_scans(self, subject: str, sessions: Sequence[str]) -> Moments:
-        found: Moments = {}
+        by_column: dict[str, Moments] = {}
         for session in sessions:
             folder = self.root / subject / session
             table = self._table(folder / f"{subject}_{session}_scans.tsv", "filename")
             if table is None:
                 continue
             own = [row for row in table.rows if row["filename"].startswith("anat/")] or table.rows
-            days = [self._day(row[name], name) for row in own for name in self._known(table)]
-            if known := [day for day in days if day is not None]:
-                found[session] = min(known)
-        return found
+            for column in self._known(table):
+                days = [self._day(table, row, column) for row in own]
+                if known := [day for day in days if day is not None]:
+                    by_column.setdefault(column, {})[session] = min(known)
+        return self._agreed(by_column, _FILES["scans"].format(subject))
 
     def _moments(self, table: Table | None, key: str) -> Moments:
         """Return the days from the rows of a table, by the column that gives most of them."""
         if table is None or key not in table.columns:
             return {}
-        best: Moments = {}
+        by_column: dict[str, Moments] = {}
         for column in self._known(table):
-            days = {prefixed(row[key], "ses-"): self._day(row[column], column) for row in table.rows}
-            found = {session: day for session, day in days.items() if day is not None}
-            best = found if len(found) > len(best) else best
+            found = by_column[column] = {}
+            for row in table.rows:
+                day = self._day(table, row, column)
+                session = prefixed(row[key], "ses-")
+                if day is not None and found.setdefault(session, day) != day:
+                    told = f"is not the day that an earlier row gives to {session}"
+                    self._report(Problem(table.name, told, row.line, column, row[column]))
+        return self._agreed(by_column, table.name)
+
+    def _agreed(self, by_column: Mapping[str, Moments], name: str) -> Moments:
+        """Return the days of the column that gives most of them; other columns must not contradict it."""
+        if not by_column:
+            return {}
+        column = max(by_column, key=lambda one: len(by_column[one]))
+        best = by_column[column]
+        for other, days in by_column.items():
+            both = [session for session in best if session in days]
+            ahead = [best[session] - days[session] for session in both]
+            if both and max(ahead) - min(ahead) > TOLERANCE_DAYS:
+                told = (
+                    f"the columns '{column}' and '{other}' contradict each other on the days between visits"
+                )
+                hint = f"Choose one with --days-column {column} or --days-column {other}"
+                self._report(Problem(name, told, hint=hint))
         return best
 
     def _known(self, table: Table) -> list[str]:
         return [name for name in ((self.column,) if self.column else DATING) if name in table.columns]
 
-    def _day(self, text: str, column: str) -> float | None:
-        number = parse_number(text) if column != "acq_time" else None
-        return number * DAYS_OF[self.unit] if number is not None else day_of_date(text)
+    def _day(self, table: Table, row: TableRow, column: str) -> float | None:
+        """Return the day in a cell: a number, or a date; 20240131 is a date."""
+        text = row[column]
+        number = parse_number(text) if column != "acq_time" and not _DATE.fullmatch(text) else None
+        if number is None:
+            return day_of_date(text)
+        if abs(number * DAYS_OF[self.unit]) > MOST_DAYS:
+            told = f"is not a number of {self.unit}"
+            self._report(Problem(table.name, told, row.line, column, text, "a time, or a date as 2024-01-31"))
+            return None
+        return number * DAYS_OF[self.unit]
+
+    def _report(self, problem: Problem) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def _table(self, file: Path, key: str) -> Table | None:
         if not file.is_file():
@@ -149,8 +187,9 @@ def day_of_date(text: str) -> float | None:
     """Convert a date and time in BIDS format to a day, the time being its fraction; None if invalid."""
     if text in MISSING:
         return None
+    compact = _DATE.fullmatch(text)
     try:
-        moment = datetime.fromisoformat(text).replace(tzinfo=None)
+        moment = datetime.fromisoformat("-".join(compact.groups()) if compact else text).replace(tzinfo=None)
     except ValueError:
         return None
     return (moment - datetime(1, 1, 1)).total_seconds() / 86400
@@ -159,9 +198,8 @@ def day_of_date(text: str) -> float | None:
 def day_of_name(session: str) -> float | None:
     """Return the day given by a session's name: a date (20240131), or a time such as M06, 6mo, d90, bl."""
     label = session.removeprefix("ses-")
-    date = _DATE.fullmatch(label)
-    if date is not None:
-        return day_of_date("-".join(date.groups()))
+    if _DATE.fullmatch(label):
+        return day_of_date(label)
     if label.lower() in _FIRST:
         return 0.0
     match = _NAME.fullmatch(label)
@@ -169,5 +207,7 @@ def day_of_name(session: str) -> float | None:
     unit = next((name for name in DAYS_OF if word and name.startswith(word)), None)
     if match is None or unit is None or (match["unit"] and match["after"]):
         return None
+    if _DATE.fullmatch(match["count"]):
+        return day_of_date(match["count"])
     days = float(match["count"]) * DAYS_OF[unit]
-    return -days if match["sign"] == "-" else days
+    return None if days > MOST_DAYS else -days if match["sign"] == "-" else days
