@@ -122,9 +122,14 @@ def test_files_cut_off_are_refused(tmp_path, name, kept):
     assert refusal(path).code in {"unreadable", "header"}
 
 
-def test_a_damaged_compressed_file_is_refused(tmp_path):
-    path = save(tmp_path / "a.nii.gz", labels((30, 30, 30)))
-    content = bytearray(path.read_bytes())
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.NII.GZ", "a.mgz"])
+def test_a_damaged_compressed_file_is_refused(tmp_path, name):
+    values = labels((30, 30, 30))
+    kind = nib.MGHImage if name == "a.mgz" else nib.Nifti1Image
+    path, affine = tmp_path / name, np.diag([-1.0, 1, 1, 1])
+    content = bytearray(gzip.compress(kind(values.astype(np.int32), affine).to_bytes()))
+    path.write_bytes(bytes(content))
+    assert np.array_equal(np.sort(v.read_labels(path)[0], axis=None), np.sort(values, axis=None))
     content[-6] ^= 0xFF  # the checksum
     path.write_bytes(bytes(content))
     assert refusal(path).code == "unreadable"

@@ -213,8 +213,8 @@ def _read(file: Path) -> tuple[Array, Grid]:
 
 
 def _verified(file: Path, header: Any) -> Any:
-    """The image with its voxels; a compressed NIfTI is read to its end, so that its checksum is verified."""
-    if not (file.name.endswith(".nii.gz") and isinstance(header, nib.Nifti1Image)):
+    """The image with its voxels; a file packed by gzip is read to its end, which verifies its checksum."""
+    if not (isinstance(header, nib.Nifti1Image | nib.MGHImage) and _is_gzip(file)):
         return header
     proxy: Any = header.dataobj
     voxels = math.prod(header.shape) * header.get_data_dtype().itemsize
@@ -225,6 +225,11 @@ def _verified(file: Path, header: Any) -> Any:
         message = f"{file} has more than {SURPLUS_BYTES >> 20} MB beyond the voxels that its header states; "
         raise Unusable("header", message + "the header is broken, or this is the wrong file")
     return type(header).from_bytes(content)
+
+
+def _is_gzip(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
 
 
 def header_of(file: Path, several: bool = False) -> Any:
