@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 
 from longimorph.errors import LongimorphError
 from longimorph.orchestration import start
@@ -130,6 +131,19 @@ def test_tables_start_at_the_folder_of_the_file_that_names_them(folder: Path) ->
     assert values["control"] == str(folder / "sub" / "other.tsv")
     assert values["classes"] == "c.tsv"
     assert start.source_of(settings, files[:1], {}) == files[0]
+
+
+@pytest.mark.parametrize("later", ["template: null\n", "sweep: null\n", "sweep: {settings: null}\n"])
+def test_a_later_file_can_take_a_setting_back(folder: Path, later: str) -> None:
+    key = later.split(":")[0]
+    (folder / "first.yaml").write_text("template: a.nii.gz\nsweep: {settings: {control: [a.tsv]}}\n")
+    (folder / "later.yaml").write_text(later)
+    files = [folder / "config.yaml", folder / "first.yaml", folder / "later.yaml"]
+    merged = {"template": "a.nii.gz", "sweep": {"settings": {"control": ["a.tsv"]}}}
+    merged[key] = yaml.safe_load(later)[key]
+    values = start.source_of(merged, files, {})
+    assert isinstance(values, dict) and values[key] == merged[key]
+    assert start.source_of({**merged, "sweep": "null"}, files, {"sweep": "null"})["sweep"] == "null"  # type: ignore[index]
 
 
 @pytest.mark.parametrize("overridden", [False, True])

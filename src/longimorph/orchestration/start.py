@@ -195,15 +195,16 @@ def source_of(settings: Mapping[str, Any], files: Sequence[Path], overrides: Map
     """
     if len(files) == 1 and not overrides:
         return files[0]
-    values = copy.deepcopy(dict(settings))
+    values, tables = copy.deepcopy(dict(settings)), None
     for file in files:
         given, folder = yaml.safe_load(file.read_text(encoding="utf-8")) or {}, file.resolve().parent
         for key in PATHS:
-            if isinstance(given.get(key), str) and key not in overrides:
-                values[key] = located(given[key], folder)
-        tables = located_in_sweep(given.get("sweep"), folder)
-        if tables is not None and located_in_sweep(overrides.get("sweep"), folder) is None:
-            values["sweep"]["settings"]["control"] = tables
+            if key in given and key not in overrides:
+                values[key] = located(given[key], folder) if isinstance(given[key], str) else given[key]
+        tables = located_in_sweep(given.get("sweep"), folder) or tables
+    named = located_in_sweep(values.get("sweep"), Path()), located_in_sweep(overrides.get("sweep"), Path())
+    if tables and named[0] and not named[1]:
+        values["sweep"]["settings"]["control"] = tables
     return values
 
 
