@@ -136,6 +136,16 @@ def test_registration_grid_with_native_spacing_lies_on_the_scans_own_voxels():
     assert np.allclose(grid.affine[:3, :3], ordered.affine[:3, :3])
 
 
+def test_registration_grid_of_a_sheared_scan_has_right_angles_and_holds_all_points():
+    shear = np.eye(4)
+    shear[0, 1], shear[1, 2] = 0.3, -0.2
+    frame = g.Grid((30, 30, 12), oblique(shape=(30, 30, 12), flip=(-1, 1, -1)).affine @ shear)
+    points = frame.index_to_world(g.grid_corners(frame.shape))
+    grid = g.registration_grid([points], 2.0, 8.0, frame)
+    g.to_itk(grid)
+    assert g.is_sheared(frame) and g.encloses(grid, points, 8.0 - 1e-6)
+
+
 def test_registration_grid_needs_a_point():
     with pytest.raises(ValueError, match="at least one point"):
         g.registration_grid([np.empty((0, 3))], 2.0, 8.0)

@@ -76,6 +76,10 @@ def test_a_plausible_study_has_nothing_odd(config: Path) -> None:
         (small(affine(0.004), affine(0.004)), "voxels of 0.004 × 0.004 × 0.004 mm are too small"),
         (small(np.diag([1.0, 1, 6.5, 1]), None), "voxels of 1 × 1 × 6.5 mm: boundaries"),
         (nib.Nifti1Image(head(), None), "gives no orientation; left and right are a guess"),
+        (
+            nib.Nifti1Image(head(), np.eye(4) + np.eye(4, k=1) * 0.1),
+            "the axes of the volume are not at right angles",
+        ),
     ],
 )
 def test_each_oddity_of_a_header_is_a_sentence(tmp_path: Path, image: nib.Nifti1Image, words: str) -> None:

@@ -126,10 +126,15 @@ def flip_ras_lps(points: npt.ArrayLike) -> FloatArray:
     return np.asarray(np.asarray(points, dtype=np.float64) * np.array([-1.0, -1.0, 1.0]))
 
 
+def is_sheared(grid: Grid) -> bool:
+    """Return whether the axes of a grid are not at right angles, by more than rounding."""
+    return not np.allclose(grid.directions.T @ grid.directions, np.eye(3), atol=1e-3)
+
+
 def to_itk(grid: Grid) -> ItkGeometry:
     """Convert a grid to ITK's terms. Raises ValueError for a sheared grid, which ITK cannot represent."""
     directions = grid.directions
-    if not np.allclose(directions.T @ directions, np.eye(3), atol=1e-3):
+    if is_sheared(grid):
         raise ValueError("the grid's axes are not at right angles; ITK images cannot be sheared")
     rotation = LPS_FROM_RAS[:3, :3] @ nearest_orthogonal(directions)
     x, y, z = flip_ras_lps(grid.affine[:3, 3]).tolist()
@@ -264,7 +269,8 @@ def registration_grid(
     With ``frame`` None the axes run along the world's, with nodes at multiples of the spacing (one number or
     three). With a frame (the baseline scan's grid) the axes run along that scan's own, in canonical order,
     and nodes are counted from its first voxel, so that a spacing equal to the scan's own puts every node
-    exactly on one of its voxels. Raises ValueError when there is no point.
+    exactly on one of its voxels. The axes of a sheared frame are replaced by the nearest ones at right
+    angles. Raises ValueError when there is no point.
     """
     cloud = [p for p in points if len(p)]
     if not cloud:
@@ -273,6 +279,7 @@ def registration_grid(
     if frame is not None:
         _, ordered = canonical(frame, np.empty(frame.shape, dtype=bool))
         axes, origin, own = ordered.directions, ordered.affine[:3, 3], ordered.spacing
+        axes = nearest_orthogonal(axes) if is_sheared(ordered) else axes
     spacing = _snapped(np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,)), own)
     to_axes = np.linalg.inv(axes)
     low = np.min([((p - origin) @ to_axes.T).min(axis=0) for p in cloud], axis=0) - margin_mm

@@ -16,6 +16,7 @@ from longimorph.geometry.grid import (
     Grid,
     axis_codes,
     grid_corners,
+    is_sheared,
     opposite,
     same_grid,
     transform_points,
@@ -33,6 +34,10 @@ NO_ORIENTATION = (
     "the header gives no orientation; left and right are a guess. Convert it again from the source"
 )
 
+_SHEARED = (
+    "the axes of the volume are not at right angles, as after an affine registration, which changes volumes. "
+    "Use the scan in its own space, or register it rigidly"
+)
 DISAGREEMENT_MM = 0.1
 """Maximum distance, at a corner of the volume, by which sform and qform may differ through rounding."""
 
@@ -43,7 +48,7 @@ _NO_HEADER = (OSError, ValueError, ImageFileError, HeaderDataError)
 
 def remarks(path: Path, grid: Grid) -> list[str]:
     """Describe what is unusual in the header of a file on ``grid``: voxel size, units, orientation."""
-    found = _voxel_remarks(grid)
+    found = _voxel_remarks(grid) + ([_SHEARED] if is_sheared(grid) else [])
     stated = declared.read_declared(path)
     if stated is not None:
         found += [text for text in (_units(stated), _no_sizes(stated), _letters(stated, grid)) if text]
