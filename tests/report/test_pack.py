@@ -78,3 +78,14 @@ def test_without_pages_it_says_what_to_do(tmp_path: Path, capsys: pytest.Capture
     assert main(["pack", str(tmp_path)]) == 1
     assert "has no cohort page" in capsys.readouterr().err
     assert not (tmp_path / "report.zip").exists()
+
+
+def test_a_file_that_is_no_pack_is_not_overwritten(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed(results, tmp_path)
+    packed(results, tmp_path)
+    table = results / "cohort" / "changes.csv"
+    before = table.read_bytes()
+    assert main(["pack", str(results.parent), "--out", str(table)]) == 1
+    assert "was not written by this command" in capsys.readouterr().err and table.read_bytes() == before

@@ -135,6 +135,19 @@ def test_visits_labelled_by_different_tools_are_told(study: Path, capsys: pytest
     )
 
 
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_only_the_own_table_is_overwritten(
+    command: str, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, out = study / "config.yaml", study / "new.csv"
+    assert [main([command, str(config), "--csv", str(out)]) for _ in range(2)] == [0, 0]
+    before = config.read_bytes()
+    for other, words in ((config, "was not written by this command"), (study, "is a folder")):
+        assert main([command, str(config), "--csv", str(other)]) == 1
+        assert words in " ".join(capsys.readouterr().err.split())
+    assert config.read_bytes() == before
+
+
 def test_a_large_cohort_stays_readable_and_everything_is_in_a_file(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

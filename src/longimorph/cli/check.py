@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from longimorph.cli import screen
 from longimorph.cli.init import config_of
+from longimorph.cli.output import refuse_to_overwrite
 from longimorph.text import counted
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def check(options: argparse.Namespace) -> int:
     from longimorph.study.blocked import blocked
     from longimorph.study.validate import validate
 
+    if options.csv is not None:
+        refuse_to_overwrite(options.csv, ",".join(overview.COLUMNS).encode())
     checked = validate(options.config)
     study, plan = checked.study, checked.study.plan
     notes = [note for note in checked.notes if note not in checked.by_wildcards]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from longimorph.cli import screen
+from longimorph.cli.output import refuse_to_overwrite
 from longimorph.errors import LongimorphError
 from longimorph.text import counted
 
@@ -44,6 +45,7 @@ def pack(options: argparse.Namespace) -> int:
         hint = "Finish the run first; longimorph status shows its progress."
         raise LongimorphError(f"{results / 'cohort'} has no cohort page (report.html) yet. {hint}")
     out = options.out or options.directory / "report.zip"
+    refuse_to_overwrite(out, b"PK\x03\x04")
     files = sorted(_files(results))
     taken = [file for file in files if options.volumes or not _is_volume(file)]
     write_pack(out, options.directory, taken)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from longimorph.cli import screen
 from longimorph.cli.init import config_of
+from longimorph.cli.output import refuse_to_overwrite
 from longimorph.errors import InputError
 from longimorph.text import counted
 
@@ -45,6 +46,8 @@ def plan(options: argparse.Namespace) -> int:
     from longimorph.io.atomic import write_text
     from longimorph.study.study import load_study
 
+    if options.csv is not None:
+        refuse_to_overwrite(options.csv, ",".join(COLUMNS).encode())
     study = load_study(options.config)
     rows = table(study)
     if options.csv is not None:
