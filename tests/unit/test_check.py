@@ -105,10 +105,10 @@ def test_what_differs_between_visits_is_told(study: Path, capsys: pytest.Capture
     edit(study / "classes.tsv", "WM\t2\t", "WM\t2,7,9\t")
     visit(study, "P1", "m12", volume(r2=480, r4=50, r9=7), volume(s1=13))
     visit(study, "P1", "m18", volume(r2=480, r4=24, r7=3), None)
-    part = told(study, capsys).split("Differences between the visits of a patient:\n")[1].split("\n\n")[0]
+    text = told(study, capsys)
+    assert "note: P1 m18: has no states, although m12 before it has" in text
+    part = text.split("Differences between the visits of a patient:\n")[1].split("\n\n")[0]
     assert part.splitlines() == [
-        "  P1: 'states' is empty for m18 and given for m00, m06, m12. "
-        "An empty cell means that the visit has no lesion",
         "  P1: 'lesion' has 6.0 mL at m06 and 13.0 mL at m12, a factor of 2.2",
         "  P1: 'ventricles' has 24.0 mL at m06 and 50.0 mL at m12, a factor of 2.1",
         "  P1: 'ventricles' has 50.0 mL at m12 and 24.0 mL at m18, a factor of 0.48",
@@ -117,6 +117,15 @@ def test_what_differs_between_visits_is_told(study: Path, capsys: pytest.Capture
         "  P1: m18 lacks region 9 (7.0 mL), which another visit has",
         "  P1: m12 lacks region 7 (3.0 mL), which another visit has",
     ]
+
+
+def test_a_first_visit_without_states_is_no_slip_to_remark_on(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(study / "cohort.tsv", "P1_m00_s.nii.gz", "")
+    text = told(study, capsys)
+    assert "  P1: 'states' is empty for m00 and given for m06. An empty cell means that the visit" in text
+    assert "has no states" not in text
 
 
 def test_a_mask_that_is_empty_at_one_visit_is_told(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from longimorph.errors import LongimorphError
 
 
 def refuse_to_overwrite(file: Path, begins: bytes) -> None:
-    """Raise LongimorphError where ``file`` exists and is neither empty nor begins as the command's own output does."""
+    """Raise LongimorphError where ``file`` is neither empty nor begins as the command's own output does."""
     if file.is_dir():
         raise LongimorphError(f"{file} is a folder; give the name of a file to write.")
     try:

@@ -51,6 +51,21 @@ def kinds(visits: Sequence[Visit]) -> Iterator[tuple[Visit, str]]:
                 )
 
 
+def vanished(visits: Sequence[Visit]) -> Iterator[tuple[Visit, str]]:
+    """Yield a sentence for each visit without states after one with states: its mask may be missing."""
+    marked = None
+    for visit in visits:
+        if visit.states is not None:
+            marked = visit
+        elif marked is not None:
+            yield (
+                visit,
+                f"has no states, although {marked.timepoint} before it has: an empty cell means that the "
+                "visit has no lesion, so all lesions vanish. If its mask is missing, enter it, or leave the "
+                "visit out",
+            )
+
+
 def _exchanged(visit: Visit, swapped: Sequence[int]) -> str:
     labels = ", ".join(map(str, swapped[:5])) + (", …" if len(swapped) > 5 else "")
     return (

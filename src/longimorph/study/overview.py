@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from longimorph.study import schemes
+from longimorph.study import between, schemes
 from longimorph.study.classes import ClassTable
 from longimorph.study.labels import LabelCounts, millilitres
 from longimorph.study.scans import ScanReport
@@ -156,7 +156,8 @@ def _between(patient: str, visits: Sequence[Looked], classes: ClassTable) -> Ite
     """Yield the differences between one patient's visits."""
     named = {one.visit.timepoint: one for one in visits}
     without = [name for name, one in named.items() if one.visit.states is None]
-    if without and len(without) < len(visits):
+    vanished = {visit.timepoint for visit, _ in between.vanished([one.visit for one in visits])}
+    if without and len(without) < len(visits) and not vanished.issuperset(without):
         filled = [name for name in named if name not in without]
         text = f"'states' is empty for {_listed(without)} and given for {_listed(filled)}"
         yield Difference(patient, f"{text}. An empty cell means that the visit has no lesion", (0, 0.0))

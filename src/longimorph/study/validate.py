@@ -136,7 +136,7 @@ def _remarks(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport])
         laid_out = [(visit, report.layout) for visit, report in known if report.layout is not None]
         mixed = any(report.soft for _, report in known)
         kinds = between.kinds([visit for visit, _ in known]) if mixed else ()
-        found = between.remarks(laid_out), kinds
+        found = between.remarks(laid_out), kinds, between.vanished(cohort.visits_of(patient))
         yield from (ScanRemark(visit.patient, visit.timepoint, text) for visit, text in chain(*found))
 
 
