@@ -128,6 +128,19 @@ def test_a_first_visit_without_states_is_no_slip_to_remark_on(
     assert "has no states" not in text
 
 
+@pytest.mark.parametrize(
+    "icv, remarked", [("1500000", False), ("1500", True), ("1.5e9", True), ("n/a", False)]
+)
+def test_an_intracranial_volume_of_no_head_is_told(
+    icv: str, remarked: bool, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (study / "cohort.tsv").read_text().splitlines()
+    cells = ["icv_mm3", icv, icv]
+    text = "".join(f"{line}\t{cell}\n" for line, cell in zip(lines, cells, strict=True))
+    (study / "cohort.tsv").write_text(text)
+    assert ("Give the intracranial volume in mm³" in told(study, capsys)) == remarked
+
+
 def test_a_mask_that_is_empty_at_one_visit_is_told(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_labels(study / "P1_m06_s.nii.gz", volume(), AFFINE)
     assert "  P1: m06 lacks state 1 (4.0 mL), which another visit has\n" in told(study, capsys)

@@ -14,6 +14,9 @@ from longimorph.study.scans import Extent
 BRAIN_MM3 = 0.3e6, 2.5e6
 """Smallest and largest plausible volume of all classes but background."""
 
+SMALLEST_SHARE, LARGEST_ICV_MM3 = 0.8, 3e6
+"""Smallest plausible intracranial volume, as a share of all classes but background, and the largest one."""
+
 FACES = "left", "right", "back", "front", "bottom", "top"
 """The faces of a volume in the order of `Extent.faces`, those of the RAS+ axes."""
 
@@ -36,6 +39,16 @@ def remarks(classes: ClassTable, counts: LabelCounts, extent: Extent) -> Iterato
         faces = ", ".join(f"{name} ({area / 100:.1f} cm²)" for name, area in cut.items())
         text = f"the brain reaches the edge of the field of view: {faces}"
         yield f"{text}. Tissue beyond it is not compared, even if another visit shows it"
+
+
+def intracranial(classes: ClassTable, counts: LabelCounts, extent: Extent, icv_mm3: float) -> Iterator[str]:
+    """Yield a sentence on an intracranial volume that cannot hold the classes, or is that of no head."""
+    if classes.background is None:
+        return
+    volume = _brain(classes, counts) * extent.voxel_mm3
+    if not SMALLEST_SHARE * volume <= icv_mm3 <= LARGEST_ICV_MM3:
+        text = f"icv_mm3 is {icv_mm3:.6g}, and all classes but {classes.names[classes.background]} add up to "
+        yield f"{text}{volume:.6g} mm³. Give the intracranial volume in mm³ (1 mL is 1000 mm³)"
 
 
 def _brain(classes: ClassTable, counts: LabelCounts) -> float:

@@ -124,6 +124,8 @@ def _remarks(cohort: Cohort, classes: ClassTable, reports: Sequence[ScanReport])
         said = list(report.remarks)
         if report.counts is not None and report.extent is not None:
             said += plausible.remarks(classes, report.counts, report.extent)
+            if visit.icv_mm3 is not None:
+                said += plausible.intracranial(classes, report.counts, report.extent, visit.icv_mm3)
         yield from (ScanRemark(visit.patient, visit.timepoint, text) for text in said)
     read = {
         (visit.patient, visit.timepoint): report
