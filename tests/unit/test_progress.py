@@ -126,6 +126,14 @@ def test_one_patient_by_name(results: Path, capsys: pytest.CaptureFixture[str]) 
     assert "no patient called 'p1'. Did you mean 'P1'?" in capsys.readouterr().err
 
 
+def test_without_a_list_of_pairs_no_patient_counts_as_left_over(tmp_path: Path) -> None:
+    write(tmp_path / "patients" / "P1" / "alignment.json", {"visits": {}})
+    write(tmp_path / "cohort" / "memory.json", {})
+    assert not progress.read_progress(tmp_path).leftovers.sentences()
+    write_pair_list([], [], tmp_path / "cohort" / "pairs.csv")
+    assert "P1" in "".join(progress.read_progress(tmp_path).leftovers.sentences())
+
+
 def test_cohort_tables_that_lag_behind_a_patient_are_named(results: Path) -> None:
     """By content: the same numbers, computed again, are no news."""
     own, cohort = (results / place / "changes.csv" for place in ("patients/P1", "cohort"))

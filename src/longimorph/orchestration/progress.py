@@ -36,6 +36,8 @@ _HEAD_BYTES, _TAIL_BYTES = 4_000, 60_000
 _READERS = 16
 """Number of patients read in parallel, since every file on a network disk has a latency."""
 
+PAIRS = Path("cohort", "pairs.csv")
+"""The pairs of a run, below its results; a run of the sweep alone does not write it."""
 Pairs = Sequence[Mapping[str, Any]]
 
 
@@ -112,7 +114,9 @@ def read_progress(results: Path, patient: str | None = None) -> Progress:
     folder. Raises LongimorphError if the patient does not exist.
     """
     pairs, left_out = _listed(results)
-    beside = leftovers.find(results, ((p["patient"], p["from"], p["to"]) for p in pairs), left_out)
+    beside = Leftovers()
+    if (results / PAIRS).exists():  # otherwise it is unknown what belongs to the run
+        beside = leftovers.find(results, ((p["patient"], p["from"], p["to"]) for p in pairs), left_out)
     if patient is not None:
         known = sorted({str(pair["patient"]) for pair in pairs} | set(left_out))
         if patient not in known:
@@ -129,7 +133,7 @@ def read_progress(results: Path, patient: str | None = None) -> Progress:
 def _listed(results: Path) -> tuple[list[dict[str, str]], list[str]]:
     """Return the pairs of a run (``patient``, ``from``, ``to``), and the patients without one."""
     try:
-        with (results / "cohort" / "pairs.csv").open(encoding="utf-8", newline="") as file:
+        with (results / PAIRS).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except FileNotFoundError:
         folders = sorted((results / "patients").glob("*/*__*"))
