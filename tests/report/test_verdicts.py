@@ -221,7 +221,7 @@ def test_a_change_that_cannot_be_split_is_not_called_no_change() -> None:
     grown = Amount("enhancing", 15.7, 39.1, 3.2, 0.7, 19.5, 19.0, 19.0)
     assert pairs._clause(grown) == (
         "enhancing 15.7 → 39.1 mL: +3.2 ± 19.0 deformation, +0.7 ± 19.0 reallocation, +19.5 unexplained; "
-        "the split is within its uncertainty"
+        "neither part can be told from zero within its uncertainty"
     )
     still = Amount("lesion", 2.0, 2.0, 0.0, 0.0, 0.0, 0.4, 0.4)
     assert pairs._clause(still) == "lesion 2.0 → 2.0 mL: no change"

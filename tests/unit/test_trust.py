@@ -103,7 +103,7 @@ def test_two_people_in_a_hundred_days() -> None:
     found = trust.judged(told, 100)
     assert found.verdict == "do not trust"
     (reason,) = found.verdict_reasons
-    assert reason["sentence"].startswith("Implausible change in 100 days:")
+    assert reason["sentence"].startswith("Implausible change in 100 days (")
     assert "GM \u2212164.0 mL" in reason["sentence"]
 
 

@@ -78,7 +78,7 @@ def draw(
     room = _LABELS / _WIDTH, _UNITS / height, (8.1 - _LABELS) / _WIDTH, below / height
     _bars(figure.add_axes(room), changes, shown)
     line = (top - legend - 0.1) / height
-    figure.text(0.515, line, "How well it went", fontsize=12, weight="bold", va="top")
+    figure.text(0.515, line, "Quality of the fit", fontsize=12, weight="bold", va="top")
     said = "\n".join(words)
     figure.text(0.515, line - 0.3 / height, said, fontsize=10, va="top", linespacing=1.5)
     return figure

@@ -239,7 +239,7 @@ def _clause(amount: Amount, told: bool = True) -> str:
             _measured(amount.changed, amount.changed_uncertainty, "reallocation", amount.below("changed")),
         ]
     parts += [f"{signed(amount.rest)} unexplained"] if abs(amount.rest) >= _LEAST_ML else []
-    uncertain = "" if amount.certain else "; the split is within its uncertainty"
+    uncertain = "" if amount.certain else "; neither part can be told from zero within its uncertainty"
     ending = uncertain
     if amount.open:
         ending = f"; {amount.decided}" if told else ""

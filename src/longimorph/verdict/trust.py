@@ -36,6 +36,7 @@ LIMITS = {
 """Change of volume in percent of the mean of both visits: the difference of two segmentations at any distance
 in time, and the allowance per year. Wide on purpose; docs/outputs.md has the sources.
 """
+_OF_MEAN = "in % of the mean volume of both visits"
 SMALLEST_ML = 2.0
 """Classes and changes smaller than this are ignored, since their percentage is noise, mL."""
 
@@ -196,7 +197,7 @@ def _volumes(status: PairStatus, days: float) -> list[Reason]:
     worst = DISTRUST if any(severity == DISTRUST for severity, _, _ in known) else LOOK
     said = "; ".join(clause for _, _, clause in known[:_SHOWN])
     more = f"; and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
-    return [Reason("volume", worst, f"Implausible change in {days:g} days: {said}{more}.")]
+    return [Reason("volume", worst, f"Implausible change in {days:g} days ({_OF_MEAN}): {said}{more}.")]
 
 
 def _beyond(name: str, kind: str, row: Mapping[str, Any], days: float) -> tuple[str, float, str] | None:
