@@ -22,7 +22,7 @@
     if (parent) parent.append(element);
     return element;
   };
-  const sign = (value) => (value > 0 ? "+" : "") + value.toFixed(Math.abs(value) < 10 ? 2 : 1).replace("-", "−").replace(/^−(0\.0+)$/, "$1");
+  const sign = (value) => (value > 0 ? "+" : "") + value.toFixed(Math.abs(value) < 10 ? 2 : 1).replace("-", "−").replace(/^[−+](0\.0+)$/, "$1");
 
   // mL or mL per year of one class of a row; null where there is none.
   function cell(row, index) {
