@@ -94,7 +94,9 @@ def closing(pairs: Pairs, results: Path = Path("results")) -> str:
 
 
 def _behind(progress: Progress) -> list[str]:
-    """Say which patients the tables of the cohort lag behind."""
+    """Say which patients the tables of the cohort lag behind, unless a run is about to renew them."""
+    if progress.of_state(RUNNING):
+        return []
     names, more = progress.behind[:_MOST_BEHIND], len(progress.behind) - _MOST_BEHIND
     if not names:
         return []
