@@ -22,13 +22,20 @@ COLORS = {"WM": "#ffffff"}
 
 
 def test_a_change_is_below_a_floor_only_where_one_is_known() -> None:
-    assert [GROWN.below(kind) for kind in ("moved", "changed", "total", "rest")] == [
-        False,
-        True,
-        False,
-        False,
-    ]
-    assert not any(PLAIN.below(kind) for kind in ("moved", "changed", "total"))
+    doubts = [GROWN.doubt(kind) for kind in ("moved", "changed", "total", "rest")]
+    assert doubts == ["", "below the noise floor", "", ""]
+    assert not any(PLAIN.doubt(kind) for kind in ("moved", "changed", "total"))
+
+
+@pytest.mark.parametrize("low, high, doubtful", [(-0.1, 4.1, True), (0.2, 3.8, False), (-4.0, -0.1, False)])
+def test_a_change_whose_interval_contains_zero_may_be_zero(low: float, high: float, doubtful: bool) -> None:
+    wide = replace(GROWN, moved_90_low=low, moved_90_high=high)
+    words = "its 90 % interval contains 0"
+    assert wide.doubt("moved") == (words if doubtful else "") and not wide.doubt("total")
+    drawn = str(bars.bars([wide], COLORS))
+    assert ('class="bar moved below"' in drawn) == (words in drawn) == doubtful
+    (told,) = pairs.of_others(small_pair(wide), small_classes())
+    assert ("+2.0 ± 0.1 deformation (its 90 % interval contains 0)" in told) == doubtful
 
 
 def test_bars_have_a_band_and_grey_numbers_below_it() -> None:
@@ -86,7 +93,9 @@ def test_the_pages_say_where_the_floor_comes_from(tmp_path: Path, source: str, w
     for pair, digit in zip(known.pairs, cohort.table(known, ["ventricles"])["below"][0], strict=True):
         amount = next(a for a in pair.amounts if a.name == "ventricles")
         told = [bool(int(digit) & bit) for bit in (1, 2, 4)]
-        assert told == [abs(amount.moved) < 0.3, abs(amount.changed) < 0.2, abs(amount.total) < 0.35]
+        assert told == [bool(amount.doubt(kind)) for kind in ("moved", "changed", "total")]
+        below = [abs(amount.moved) < 0.3, abs(amount.changed) < 0.2, abs(amount.total) < 0.35]
+        assert all(may_be_zero for may_be_zero, small in zip(told, below, strict=True) if small)
 
 
 def test_a_patients_page_draws_the_floors_of_its_table(results: Path) -> None:

@@ -44,9 +44,9 @@ def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
             start, end = sorted((across(0), across(value)))
             floor = float(getattr(amount, f"{kind}_floor", math.nan))
             _floor(drawing, across, floor, y)
-            noise = amount.below(kind)
+            doubt = amount.doubt(kind)
             bar = drawing.box(
-                (start, y), (max(end - start, 0.8), _BAR), f"bar {kind}{' below' if noise else ''}"
+                (start, y), (max(end - start, 0.8), _BAR), f"bar {kind}{' below' if doubt else ''}"
             )
             low, high = (
                 _or(float(getattr(amount, f"{kind}_{side}", math.nan)), value + sign * uncertainty)
@@ -55,7 +55,7 @@ def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
             known = f" ± {uncertainty:.3f}" if math.isfinite(uncertainty) else ""
             if amount.open and math.isfinite(low):
                 known = f", between {signed(low, 3)} and {signed(high, 3)}"
-            known += ", below the noise floor" if noise else ""
+            known += f", {doubt}" if doubt else ""
             hint(bar, f"{amount.name}, {words}: {signed(value, 3)} mL{known}")
             edge = _uncertainty(drawing, across(low), across(high), y) if high > low else end
             edge = max(edge, across(floor)) if floor > 0 else edge
@@ -69,9 +69,9 @@ def bars(amounts: Sequence[Amount], colors: Mapping[str, str]) -> Markup:
 
 
 def number_style(amount: Amount, kind: str) -> str:
-    """The style of a number: grey below its noise floor, and where no floor is known."""
+    """The style of a number: grey where it may be zero, and where no floor is known."""
     known = math.isfinite(getattr(amount, f"{kind}_floor", math.nan))
-    return "small above" if known and not amount.below(kind) else "small"
+    return "small above" if known and not amount.doubt(kind) else "small"
 
 
 def _floor(drawing: Drawing, across: Callable[[float], float], floor: float, y: float) -> None:

@@ -212,12 +212,12 @@ def _cells(cohort: CohortResults, name: str) -> list[int | None]:
 
 
 def _below(cohort: CohortResults, name: str) -> str:
-    """Which numbers of one class are below their noise floors: a digit per pair, the sum of what is.
+    """Which numbers of one class may be zero: a digit per pair, the sum of those that may.
 
     1: moved, 2: changed class, 4: total.
     """
     return "".join(
-        str(sum(bit for bit, kind in _BITS if amount.below(kind)) if amount else 0)
+        str(sum(bit for bit, kind in _BITS if amount.doubt(kind)) if amount else 0)
         for pair in cohort.pairs
         for amount in [next((a for a in pair.amounts if a.name == name), None)]
     )

@@ -132,9 +132,9 @@ def _line(
         words = {"total": "in total", "moved": "deformation", "changed": "reallocation"}[kind]
         said = f"{course.name} at {visit}: {signed(value, 2)} mL {words}"
         hint(
-            drawing.dot(place(day, value), 3, f"mark {style}{' below' if amount.below(kind) else ''}"),
+            drawing.dot(place(day, value), 3, f"mark {style}{' below' if amount.doubt(kind) else ''}"),
             f"{said}{f' ± {uncertainty:.2f}' if uncertainty > 0 else ''}"
-            f"{', below the noise floor' if amount.below(kind) else ''}",
+            f"{f', {doubt}' if (doubt := amount.doubt(kind)) else ''}",
         )
 
 

@@ -33,7 +33,8 @@ class Amount:
 
     ``moved_by_matrix`` and ``changed_by_matrix`` are what the control matrix alone says of the change, NaN
     where it leaves the question open; the low and high numbers are the ranges of the two changes. A change
-    below its floor may be noise alone; NaN where no floor is known.
+    below its floor may be noise alone; one whose 90 % interval contains 0 may be zero. NaN where no floor or
+    interval is known.
     """
 
     name: str
@@ -53,10 +54,18 @@ class Amount:
     moved_floor: float = math.nan
     changed_floor: float = math.nan
     total_floor: float = math.nan
+    moved_90_low: float = math.nan
+    moved_90_high: float = math.nan
+    changed_90_low: float = math.nan
+    changed_90_high: float = math.nan
 
-    def below(self, kind: str) -> bool:
-        """Whether ``moved``, ``changed`` or ``total`` is below its noise floor."""
-        return floors.below(getattr(self, kind), getattr(self, f"{kind}_floor", math.nan))
+    def doubt(self, kind: str) -> str:
+        """Why ``moved``, ``changed`` or ``total`` may be zero; empty where it is not, and where it is 0."""
+        value = float(getattr(self, kind))
+        if floors.below(value, getattr(self, f"{kind}_floor", math.nan)):
+            return "below the noise floor"
+        low, high = (getattr(self, f"{kind}_90_{side}", math.nan) for side in ("low", "high"))
+        return "its 90 % interval contains 0" if value and low <= 0 <= high else ""
 
     @property
     def total(self) -> float:
@@ -172,7 +181,8 @@ def amounts_in(changes: pd.DataFrame, classes: Sequence[str]) -> tuple[Amount, .
 
 def _amount(name: str, row: Mapping[Any, Any]) -> Amount:
     keys = (*columns.VOLUMES, *columns.UNCERTAINTIES[:2], *columns.UNCERTAINTIES[4:])
-    return Amount(name, *(float(row.get(key, math.nan)) / ML for key in (*keys, *columns.FLOORS)))
+    known = (*keys, *columns.FLOORS, *columns.INTERVALS)
+    return Amount(name, *(float(row.get(key, math.nan)) / ML for key in known))
 
 
 def _convergence(table: Path) -> pd.DataFrame:
@@ -235,8 +245,8 @@ def _clause(amount: Amount, told: bool = True) -> str:
         ]
     else:
         parts = [
-            _measured(amount.moved, amount.moved_uncertainty, "deformation", amount.below("moved")),
-            _measured(amount.changed, amount.changed_uncertainty, "reallocation", amount.below("changed")),
+            _measured(amount.moved, amount.moved_uncertainty, "deformation", amount.doubt("moved")),
+            _measured(amount.changed, amount.changed_uncertainty, "reallocation", amount.doubt("changed")),
         ]
     parts += [f"{signed(amount.rest)} unexplained"] if abs(amount.rest) >= _LEAST_ML else []
     uncertain = "" if amount.certain else "; neither part can be told from zero within its uncertainty"
@@ -251,6 +261,6 @@ def _between(value: float, bounds: tuple[float, float], words: str) -> str:
     return f"{signed(value)} ({low} to {high}) {words}"
 
 
-def _measured(value: float, uncertainty: float, words: str, noise: bool) -> str:
+def _measured(value: float, uncertainty: float, words: str, doubt: str) -> str:
     known = f" ± {uncertainty:.1f}" if math.isfinite(uncertainty) else ""
-    return f"{signed(value)}{known} {words}{' (below the noise floor)' if noise else ''}"
+    return f"{signed(value)}{known} {words}{f' ({doubt})' if doubt else ''}"

@@ -22,7 +22,7 @@
     if (parent) parent.append(element);
     return element;
   };
-  const sign = (value) => (value > 0 ? "+" : "") + value.toFixed(Math.abs(value) < 10 ? 2 : 1).replace("-", "−").replace(/^[−+](0\.0+)$/, "$1");
+  const sign = (value) => ((value > 0 ? "+" : "") + value.toFixed(Math.abs(value) < 10 ? 2 : 1)).replace("-", "−").replace(/^[−+](0\.0+)$/, "$1");
 
   // mL or mL per year of one class of a row; null where there is none.
   function cell(row, index) {
@@ -33,7 +33,7 @@
     return row.days > 0 ? (value * 365.25) / row.days : null;
   }
 
-  // Whether a class of a row changed by less than its noise floor; what is unexplained has none.
+  // Whether the change of a class of a row may be zero; not known of what is unexplained.
   function below(row, index) {
     const bit = { 0: 1, 1: 2, 3: 4 }[$("c-measure").value] || 0;
     return (Number(data.below[index][row.place]) & bit) > 0;
@@ -131,7 +131,7 @@
       const value = cell(row, index);
       const box = make("td", value === null ? "" : sign(value), element, "number");
       if (value === null) return;
-      if (below(row, index)) { box.classList.add("below"); box.title = "below the noise floor"; return; }
+      if (below(row, index)) { box.classList.add("below"); box.title = "may be zero: below the noise floor, or its 90 % interval contains 0"; return; }
       const share = Math.round(45 * Math.min(Math.abs(value) / scale[index], 1));
       box.style.background = `color-mix(in srgb, var(${value > 0 ? "--up" : "--down"}) ${share}%, transparent)`;
     });
