@@ -204,6 +204,9 @@ def test_a_session_with_two_days_is_asked_about(tmp_path: Path) -> None:
     root = tree(tmp_path)
     sessions(root, "sub-01", ("session_id", "days"), ("a", "0"), ("b", "180"), ("ses-b", "365"))
     assert "line 4, 'days': is not the day that an earlier row gives to ses-b; found '365'" in told(root)
+    times = ("a", "2024-01-01"), ("b", "2024-01-31T09:00:00"), ("b", "2024-01-31T10:00:00")
+    sessions(root, "sub-01", ("session_id", "acq_time"), *times)
+    assert index(root).rows[1].days == 30.375
 
 
 def test_days_of_scans_come_from_one_column_for_all_sessions(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ DATING = ("days", "days_since_baseline", "days_from_baseline", "acq_time")
 MOST_DAYS = 150 * DAYS_OF["years"]
 """Larger numbers are not a time since a baseline, nor an age."""
 TOLERANCE_DAYS = 1.0
-"""Differences between two columns that rounding explains."""
+"""Differences between two columns, or rows of a session, that rounding and the time of day explain."""
 MISSING = ("", "n/a", "N/A", "NaN", "nan")
 _NAME = re.compile(r"(?P<unit>[a-z]*)(?P<sign>[-+]?)(?P<count>\d+)(?P<after>[a-z]*)", re.IGNORECASE)
 _DATE = re.compile(r"((?:19|20)\d\d)-?(\d\d)-?(\d\d)(?:T?\d{4,6})?")
@@ -129,7 +129,7 @@ class Calendar:
             for row in table.rows:
                 day = self._day(table, row, column)
                 session = prefixed(row[key], "ses-")
-                if day is not None and found.setdefault(session, day) != day:
+                if day is not None and abs(found.setdefault(session, day) - day) > TOLERANCE_DAYS:
                     told = f"is not the day that an earlier row gives to {session}"
                     self._report(Problem(table.name, told, row.line, column, row[column]))
         return self._agreed(by_column, table.name)
