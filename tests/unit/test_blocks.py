@@ -6,10 +6,9 @@ import errno
 import gc
 import mmap
 import weakref
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from random import Random
-from threading import Event, Thread
+from threading import Thread
 
 import pytest
 import torch
@@ -195,13 +194,12 @@ def test_unused_blocks_are_released_before_there_is_no_memory(monkeypatch, mappe
 
 def test_blocks_may_be_put_back_by_other_threads(mapped):
     """What a pass computes may be released last by the thread that computed it."""
-    like, done = torch.zeros(1, *GRID), Event()
-    queue: SimpleQueue[torch.Tensor] = SimpleQueue()
+    like = torch.zeros(1, *GRID)
+    queue: SimpleQueue[torch.Tensor | None] = SimpleQueue()
 
     def release():
-        while not done.is_set() or not queue.empty():
-            with suppress(Empty):
-                queue.get(timeout=0.01)
+        while queue.get() is not None:
+            pass
 
     threads = [Thread(target=release) for _ in range(3)]
     for thread in threads:
@@ -213,7 +211,8 @@ def test_blocks_may_be_put_back_by_other_threads(mapped):
             queue.put(field)
             del field
     finally:
-        done.set()
+        for _ in threads:
+            queue.put(None)
         for thread in threads:
             thread.join()
     blocks.FIELDS.clear()
