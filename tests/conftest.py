@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ NO_SLURM = Path(__file__).parent / "no_slurm"
 
 def pytest_configure() -> None:
     """Draw the same random inputs in each run, and hide a SLURM that this machine may have, except from the
-    tests that start one of their own.
+    tests that start one of their own. What the tests start hears Ctrl-C, even where they run in the
+    background of a shell, which ignores it.
     """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if importlib.util.find_spec("hypothesis"):  # the tests on a GPU do without
         from hypothesis import settings
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,17 +128,7 @@ def test_jobs_of_a_killed_run_are_not_submitted_twice(
     assert run(cohort, "sge").returncode == 0
 
 
-@pytest.fixture
-def heard() -> Iterator[None]:
-    """What is started hears Ctrl-C, even if these tests run in the background of a shell and do not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_ctrl_c_cancels_the_jobs(
-    queue: Path, tmp_path: Path, heard: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_cancels_the_jobs(queue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN", "lsf")
     monkeypatch.setenv("STAND_IN_HOLDS", "600")
     cohort = tiny.study(tmp_path / "study", stub=True)
