@@ -38,6 +38,14 @@ def test_a_change_whose_interval_contains_zero_may_be_zero(low: float, high: flo
     assert ("+2.0 ± 0.1 deformation (its 90 % interval contains 0)" in told) == doubtful
 
 
+def test_a_doubt_is_said_once_and_not_of_a_number_that_is_shown_as_zero() -> None:
+    doubtful = replace(GROWN, moved_floor=3.0, moved_uncertainty=4.0, changed_uncertainty=4.0)
+    told = pairs._clause(doubtful)
+    assert told.count("below the noise floor") == 2 and "told from zero" not in told
+    told = pairs._clause(replace(doubtful, changed=0.04))
+    assert told.endswith("+2.0 ± 4.0 deformation (below the noise floor), 0.0 ± 4.0 reallocation")
+
+
 def test_bars_have_a_band_and_grey_numbers_below_it() -> None:
     drawn = str(bars.bars([GROWN], COLORS))
     assert drawn.count('class="floor"') == 2 and 'class="bar changed below"' in drawn

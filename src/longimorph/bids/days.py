@@ -162,7 +162,9 @@ class Calendar:
             return day_of_date(text)
         if abs(number * DAYS_OF[self.unit]) > MOST_DAYS:
             told = f"is not a number of {self.unit}"
-            self._report(Problem(table.name, told, row.line, column, text, "a time, or a date as 2024-01-31"))
+            self._report(
+                Problem(table.name, told, row.line, column, text, "a time, or a date such as 2024-01-31")
+            )
             return None
         return number * DAYS_OF[self.unit]
 

@@ -202,8 +202,8 @@ def source_of(settings: Mapping[str, Any], files: Sequence[Path], overrides: Map
             if key in given and key not in overrides:
                 values[key] = located(given[key], folder) if isinstance(given[key], str) else given[key]
         tables = located_in_sweep(given.get("sweep"), folder) or tables
-    named = located_in_sweep(values.get("sweep"), Path()), located_in_sweep(overrides.get("sweep"), Path())
-    if tables and named[0] and not named[1]:
+    overridden = located_in_sweep(overrides.get("sweep"), Path()) is not None
+    if tables and not overridden and located_in_sweep(values.get("sweep"), Path()):
         values["sweep"]["settings"]["control"] = tables
     return values
 

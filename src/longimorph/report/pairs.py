@@ -249,8 +249,8 @@ def _clause(amount: Amount, told: bool = True) -> str:
             _measured(amount.changed, amount.changed_uncertainty, "reallocation", amount.doubt("changed")),
         ]
     parts += [f"{signed(amount.rest)} unexplained"] if abs(amount.rest) >= _LEAST_ML else []
-    uncertain = "" if amount.certain else "; neither part can be told from zero within its uncertainty"
-    ending = uncertain
+    said = amount.certain or (amount.doubt("moved") and amount.doubt("changed"))
+    ending = "" if said else "; neither part can be told from zero within its uncertainty"
     if amount.open:
         ending = f"; {amount.decided}" if told else ""
     return f"{volumes}: {', '.join(parts)}{ending}"
@@ -263,4 +263,5 @@ def _between(value: float, bounds: tuple[float, float], words: str) -> str:
 
 def _measured(value: float, uncertainty: float, words: str, doubt: str) -> str:
     known = f" ± {uncertainty:.1f}" if math.isfinite(uncertainty) else ""
-    return f"{signed(value)}{known} {words}{f' ({doubt})' if doubt else ''}"
+    remark = f" ({doubt})" if doubt and round(value, 1) else ""
+    return f"{signed(value)}{known} {words}{remark}"
